@@ -1,0 +1,135 @@
+// Package core is the contract between strunk's packages: what outbox lends to queue, events and the layers above, and
+// what they hand to outbox.Run. It is internal, so that a type that names it in a method can be implemented here only.
+package core
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Seal is a parameter of exported methods that are meant for strunk's own packages.
+type Seal struct{}
+
+// Rows is what both pgx.Rows and sql.Rows can do.
+type Rows interface {
+	Next() bool
+	Scan(dest ...any) error
+	Err() error
+}
+
+// Tx is one open transaction, whoever owns it.
+type Tx interface {
+	// Host is the box that the transaction belongs to.
+	Host() Host
+	// Query runs one statement and hands its rows to scan. Go slices are passed as PostgreSQL arrays; the statement
+	// must cast each parameter.
+	Query(ctx context.Context, sql string, args []any, scan func(Rows) error) error
+	// NotifyInside tells a statement to send its NOTIFY within the transaction: nobody tells us of its commit.
+	NotifyInside() bool
+	// Wake announces topics once the transaction has committed. Without effect where NotifyInside holds.
+	Wake(topics ...string)
+	// Validate returns why the transaction cannot be used (made from nil), or nil.
+	Validate() error
+}
+
+// Host is a Box as its sibling packages see it.
+type Host interface {
+	Pool() *pgxpool.Pool
+	// SQL replaces {schema} and {channel}; the result is cached by the text.
+	SQL(text string) string
+	Logger() *slog.Logger
+	Settings() Settings
+	// Wake wakes this process's subscribers to the topics at once and sends one coalesced NOTIFY for the others.
+	Wake(topics ...string)
+	// WakeLocal wakes this process's subscribers only.
+	WakeLocal(topics ...string)
+	// Subscribe returns a channel that receives after any of the topics is announced, and after every reconnection of
+	// the listener. Signals coalesce. Call the function to end it.
+	Subscribe(topics ...string) (<-chan struct{}, func())
+	// Schema is the unquoted PostgreSQL schema.
+	Schema() string
+	// Middleware returns what the box's configuration adds for a layer (for example queue middleware), or nil.
+	Extension(key any) any
+}
+
+// Settings are the box-wide settings that consumers share.
+type Settings struct {
+	PollInterval time.Duration
+	Grace        time.Duration
+	PollOnly     bool
+	SyncClaims   bool
+}
+
+// Life is what a running binding obeys. Soft ends when claiming must stop; Hard ends when the grace period is over and
+// handlers must end. Hard is never cancelled before Soft.
+type Life struct {
+	Soft context.Context
+	Hard context.Context
+}
+
+// Runtime is the running box that a binding is part of.
+type Runtime interface {
+	Host
+	// Lease takes a lease row for a queue and renews it until it is released or lost.
+	Lease(ctx context.Context, spec LeaseSpec) (Lease, error)
+	// Control runs fn on the connection that handlers cannot exhaust. One caller at a time.
+	Control(ctx context.Context, fn func(conn *pgx.Conn) error) error
+}
+
+// LeaseSpec describes a lease row.
+type LeaseSpec struct {
+	Queue       string
+	Duration    time.Duration
+	Concurrency int
+	// Claims is called at each heartbeat: claim numbers above low that the table holds and that are not among known are
+	// given back. Safe for concurrent use.
+	Claims func() (low int64, known []int64)
+	// Resolved is called after each comparison: claims up to voided (0: none) can do nothing any more, and what they had
+	// claimed has been given back.
+	Resolved func(voided int64)
+}
+
+// Lease is one lease row.
+type Lease interface {
+	ID() int64
+	// Lost is closed when the row was condemned or has vanished.
+	Lost() <-chan struct{}
+	// Void makes sure that no claim up to number does anything any more, and gives its tasks back; it retries at each
+	// heartbeat until it has succeeded.
+	Void(number int64)
+	// Release gives back whatever is still claimed and removes the row.
+	Release(ctx context.Context) error
+}
+
+// Binding is a consumer or another loop that Run drives.
+type Binding interface {
+	// Describe names the binding for logs and for the check that no name is bound twice: kind "worker", name "emails".
+	Describe() (kind, name string)
+	// Prepare returns everything that is wrong with the binding's configuration.
+	Prepare(host Host) []error
+	// Run works until life.Soft ends and what it started has been settled. It returns an error only for what a restart
+	// cannot mend.
+	Run(life Life, rt Runtime) error
+}
+
+// Bound is implemented by every public type that Run accepts.
+type Bound interface {
+	Binding(Seal) Binding
+}
+
+// TopicQueue and the constants below are the topics of wake-ups, as they stand in NOTIFY payloads.
+func TopicQueue(queue string) string { return "q:" + queue }
+
+// TopicFeed is announced when the relay has moved events of an entity type into the feed.
+func TopicFeed(entityType string) string { return "f:" + entityType }
+
+const (
+	// TopicDue is announced when a task was scheduled that may be due before the promoter's next look.
+	TopicDue = "due"
+	// TopicRelay is announced when events wait for the relay.
+	TopicRelay = "relay"
+)

@@ -1,0 +1,44 @@
+package core
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// CodeLeaseLost is what strunk_claim raises when the worker's row is condemned, gone, or past the claim's number.
+const CodeLeaseLost = "STR01"
+
+// SQLState returns the SQLSTATE that err carries, from pgx or from lib/pq, or "".
+func SQLState(err error) string {
+	var state interface{ SQLState() string }
+	if errors.As(err, &state) {
+		return state.SQLState()
+	}
+	return ""
+}
+
+// IsRetryable reports whether the whole transaction may simply be run again: a serialization failure (which a row moved
+// to another partition also raises) or a deadlock.
+func IsRetryable(err error) bool {
+	switch SQLState(err) {
+	case pgerrcode.SerializationFailure, pgerrcode.DeadlockDetected, pgerrcode.LockNotAvailable:
+		return true
+	}
+	return false
+}
+
+// IsMissingPartition reports whether a row found no partition of its range.
+func IsMissingPartition(err error) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && pgErr.Code == pgerrcode.CheckViolation && pgErr.ConstraintName == ""
+}
+
+// AnswerLost reports whether err says nothing about what the server did: the connection broke, the context ended, or the
+// server was shutting down while a statement was under way. Any other error that the server sent is an answer.
+func AnswerLost(err error) bool {
+	state := SQLState(err)
+	return err != nil && (state == "" || strings.HasPrefix(state, "57P0") || strings.HasPrefix(state, "08"))
+}

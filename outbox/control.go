@@ -1,0 +1,63 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+// controlTimeout bounds one use of the control connection: a heartbeat must not hang behind a dead network.
+const controlTimeout = 10 * time.Second
+
+// control is the one connection that handlers cannot exhaust: heartbeats, rescue and promotion go over it. It connects
+// when it is first used and after every failure.
+type control struct {
+	box  *Box
+	slot chan struct{} // holds the right to use conn
+	conn *pgx.Conn
+}
+
+func newControl(b *Box) *control { return &control{box: b, slot: make(chan struct{}, 1)} }
+
+// use runs fn on the connection, alone. After an error that is not the server's answer the connection is thrown away.
+func (c *control) use(ctx context.Context, fn func(ctx context.Context, conn *pgx.Conn) error) error {
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	select {
+	case c.slot <- struct{}{}:
+		defer func() { <-c.slot }()
+	case <-ctx.Done():
+		return fmt.Errorf("strunk/outbox: waiting for the control connection: %w", ctx.Err())
+	}
+	if c.conn == nil || c.conn.IsClosed() {
+		conn, err := c.box.connect(ctx)
+		if err != nil {
+			return fmt.Errorf("strunk/outbox: control connection: %w", err)
+		}
+		c.conn = conn
+	}
+	return fn(ctx, c.conn)
+}
+
+func (c *control) close() {
+	c.slot <- struct{}{}
+	if c.conn != nil {
+		closeConn(c.conn)
+		c.conn = nil
+	}
+	<-c.slot
+}
+
+// autocommit runs one statement as a transaction that waits for its commit's answer and ignores the server's defaults
+// for isolation and access; it is retried on a conflict.
+func (c *control) autocommit(ctx context.Context, fn func(ctx context.Context, tx pgx.Tx) error) error {
+	return c.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return core.RetryConflicts(ctx, func() error {
+			return pgx.BeginTxFunc(ctx, conn, core.PlainTx, func(tx pgx.Tx) error { return fn(ctx, tx) })
+		})
+	})
+}

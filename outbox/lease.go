@@ -1,0 +1,277 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+const (
+	// beatsPerLease is how many heartbeats fit into a lease.
+	beatsPerLease = 6
+	beatFastest   = 20 * time.Millisecond
+	beatSlowest   = 5 * time.Second
+)
+
+// leases renews all lease rows of this process with one statement.
+type leases struct {
+	box    *Box
+	beats  *control // nothing but heartbeats: nothing may delay them
+	upkeep *control
+	woken  chan struct{}
+
+	mu   sync.Mutex
+	held map[int64]*lease
+}
+
+func newLeases(b *Box, upkeep *control) *leases {
+	return &leases{box: b, beats: newControl(b), upkeep: upkeep, woken: make(chan struct{}, 1), held: map[int64]*lease{}}
+}
+
+// lease is one row of strunk_workers.
+type lease struct {
+	owner *leases
+	id    int64
+	spec  core.LeaseSpec
+	lost  chan struct{}
+
+	mu   sync.Mutex
+	void int64 // claims up to here must be voided; 0 when none
+}
+
+func (l *lease) ID() int64             { return l.id }
+func (l *lease) Lost() <-chan struct{} { return l.lost }
+
+// Void implements core.Lease.
+func (l *lease) Void(number int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.void = max(l.void, number)
+	signal(l.owner.woken)
+}
+
+func (l *lease) voiding() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.void
+}
+
+func (l *lease) voided(number int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.void == number {
+		l.void = 0
+	}
+}
+
+// sqlAddWorker makes a lease row; the id is random, so that a token is never used twice.
+const sqlAddWorker = `INSERT INTO {schema}.strunk_workers (id, lease_ms, pid, concurrency, queue, host)
+VALUES ($1, $2, $3, $4, $5, $6)`
+
+func (ls *leases) add(ctx context.Context, spec core.LeaseSpec) (*lease, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	l := &lease{owner: ls, id: rand.Int64N(1<<62) + 1, spec: spec, lost: make(chan struct{})}
+	err = ls.upkeep.autocommit(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, ls.box.sql(sqlAddWorker), l.id, spec.Duration.Milliseconds(), os.Getpid(), spec.Concurrency, spec.Queue, host)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("strunk/outbox: lease for queue %q: %w", spec.Queue, err)
+	}
+	ls.mu.Lock()
+	ls.held[l.id] = l
+	ls.mu.Unlock()
+	signal(ls.woken)
+	return l, nil
+}
+
+// run sends heartbeats until ctx ends.
+func (ls *leases) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := ls.beat(ctx); err != nil && ctx.Err() == nil {
+			ls.box.cfg.Logger.Warn("strunk: a heartbeat failed; trying again", "error", err)
+		}
+		ls.compare(ctx)
+		timer := time.NewTimer(ls.interval())
+		select {
+		case <-timer.C:
+		case <-ls.woken:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+func (ls *leases) interval() time.Duration {
+	shortest := beatSlowest
+	for _, l := range ls.all() {
+		shortest = min(shortest, max(l.spec.Duration/beatsPerLease, beatFastest))
+	}
+	return shortest
+}
+
+func (ls *leases) all() []*lease {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	all := make([]*lease, 0, len(ls.held))
+	for _, l := range ls.held {
+		all = append(all, l)
+	}
+	return all
+}
+
+// sqlBeat renews the leases of workers ($1) and returns those that still have one. It locks their rows, which no claim
+// waits for (FOR NO KEY UPDATE against FOR KEY SHARE).
+const sqlBeat = `SELECT * FROM {schema}.strunk_beat($1::bigint[])`
+
+func (ls *leases) beat(ctx context.Context) error {
+	before := ls.all()
+	if len(before) == 0 {
+		return nil
+	}
+	ids := make([]int64, len(before))
+	for i, l := range before {
+		ids[i] = l.id
+	}
+	var alive []int64
+	err := ls.beats.autocommit(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, ls.box.sql(sqlBeat), ids)
+		if err != nil {
+			return err
+		}
+		alive, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, l := range before {
+		if !slices.Contains(alive, l.id) {
+			ls.lose(l)
+		}
+	}
+	return nil
+}
+
+func (ls *leases) lose(l *lease) {
+	if ls.forget(l) {
+		ls.box.cfg.Logger.Warn("strunk: a lease was lost; its handlers are being cancelled", "queue", l.spec.Queue, "worker", l.id)
+		close(l.lost)
+	}
+}
+
+func (ls *leases) forget(l *lease) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	_, had := ls.held[l.id]
+	delete(ls.held, l.id)
+	return had
+}
+
+// compare gives back the tasks of claims whose answer never arrived.
+func (ls *leases) compare(ctx context.Context) {
+	for _, l := range ls.all() {
+		if err := ls.compareOne(ctx, l); err != nil && ctx.Err() == nil {
+			ls.box.cfg.Logger.Warn("strunk: looking for lost claims failed; trying again", "queue", l.spec.Queue, "error", err)
+		}
+	}
+}
+
+const (
+	// sqlVoid keeps claims of worker $1 up to number $2 from doing anything any more; it waits for one being committed.
+	sqlVoid = `SELECT {schema}.strunk_void_claims($1::bigint, $2::bigint)`
+	// sqlUnknown lists claims of worker $1 above $2 that are not among $3.
+	sqlUnknown = `SELECT * FROM {schema}.strunk_unknown_claims($1::bigint, $2::bigint, $3::bigint[])`
+	// sqlReturn gives back the tasks of worker $1's claims $2.
+	sqlReturn = `SELECT * FROM {schema}.strunk_return_claims($1::bigint, $2::bigint[])`
+)
+
+func (ls *leases) compareOne(ctx context.Context, l *lease) error {
+	number := l.voiding()
+	if number > 0 {
+		err := ls.upkeep.autocommit(ctx, func(ctx context.Context, tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, ls.box.sql(sqlVoid), l.id, number)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if l.spec.Claims == nil {
+		return nil
+	}
+	if err := ls.returnUnknown(ctx, l); err != nil {
+		return err
+	}
+	l.voided(number)
+	l.spec.Resolved(number)
+	return nil
+}
+
+func (ls *leases) returnUnknown(ctx context.Context, l *lease) error {
+	low, known := l.spec.Claims()
+	unknown, err := queryInt64s(ctx, ls.upkeep, ls.box.sql(sqlUnknown), l.id, low, known)
+	if err != nil || len(unknown) == 0 {
+		return err
+	}
+	// Asked again after the table was read: a claim that was sent in between is known now.
+	_, known = l.spec.Claims()
+	unknown = slices.DeleteFunc(unknown, func(n int64) bool { return slices.Contains(known, n) })
+	if len(unknown) == 0 {
+		return nil
+	}
+	ids, err := queryInt64s(ctx, ls.upkeep, ls.box.sql(sqlReturn), l.id, unknown)
+	if err != nil {
+		return err
+	}
+	ls.box.cfg.Logger.Warn("strunk: gave back the tasks of claims whose answer was lost", "queue", l.spec.Queue, "tasks", len(ids))
+	ls.box.wake([]string{core.TopicQueue(l.spec.Queue)})
+	return nil
+}
+
+// queryInt64s runs a statement in a transaction of its own and returns its one column.
+func queryInt64s(ctx context.Context, c *control, sql string, args ...any) (ids []int64, err error) {
+	err = c.autocommit(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, sql, args...)
+		if err != nil {
+			return err
+		}
+		ids, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+		return err
+	})
+	return ids, err
+}
+
+// Release implements core.Lease. What is still claimed then can only be of claims whose answer was lost: it is given
+// back unspent.
+func (l *lease) Release(ctx context.Context) error {
+	if !l.owner.forget(l) {
+		return nil // lost: the rescue has it
+	}
+	b, c := l.owner.box, l.owner.upkeep
+	if err := condemn(ctx, b, c, l.id, nil); err != nil {
+		return fmt.Errorf("strunk/outbox: releasing the lease of queue %q: %w", l.spec.Queue, err)
+	}
+	claims, err := queryInt64s(ctx, c, b.sql(sqlUnknown), l.id, int64(-1), []int64{})
+	if err == nil && len(claims) > 0 {
+		_, err = queryInt64s(ctx, c, b.sql(sqlReturn), l.id, claims)
+	}
+	if err == nil {
+		err = rescue(ctx, b, c, l.id)
+	}
+	if err != nil {
+		return fmt.Errorf("strunk/outbox: releasing the lease of queue %q: %w", l.spec.Queue, err)
+	}
+	return nil
+}

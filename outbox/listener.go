@@ -1,0 +1,66 @@
+package outbox
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+// Pauses between attempts to connect again, doubling.
+const (
+	reconnectFirst = 100 * time.Millisecond
+	reconnectMost  = 5 * time.Second
+)
+
+// connect opens a connection beside the pool, with the pool's configuration.
+func (b *Box) connect(ctx context.Context) (*pgx.Conn, error) {
+	return pgx.ConnectConfig(ctx, b.pool.Config().ConnConfig)
+}
+
+// listen hands notifications to the hub until ctx ends. Each new connection is followed by a full poll, for what was
+// announced while there was none.
+func (b *Box) listen(ctx context.Context) {
+	pause := reconnectFirst
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := b.listenOnce(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > reconnectMost {
+			pause = reconnectFirst
+		}
+		b.cfg.Logger.Warn("strunk: the listening connection was lost; polling until it is back", "error", err, "retry_in", pause)
+		core.Sleep(ctx, pause)
+		pause = min(2*pause, reconnectMost)
+	}
+}
+
+func (b *Box) listenOnce(ctx context.Context) error {
+	conn, err := b.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeConn(conn)
+	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{b.names.channel}.Sanitize()); err != nil {
+		return err
+	}
+	b.hub.wakeAll()
+	for {
+		n, err := conn.WaitForNotification(ctx)
+		if err != nil {
+			return err
+		}
+		b.hub.wake([]string{n.Payload})
+	}
+}
+
+// closeConn closes politely, but not for long.
+func closeConn(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx)
+}

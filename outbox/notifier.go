@@ -1,0 +1,82 @@
+package outbox
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// notifyTimeout bounds one NOTIFY; polling makes up for one that is given up.
+const notifyTimeout = 5 * time.Second
+
+// notifyPause is how long topics are collected after a NOTIFY was sent, so that a burst of commits costs few of them.
+const notifyPause = 2 * time.Millisecond
+
+// notifier sends one NOTIFY for the topics of many commits: the first goes out at once, those that come while it is under
+// way, or just after, go out together. It runs only while there is something to send.
+type notifier struct {
+	box     *Box
+	mu      sync.Mutex
+	pending map[string]struct{}
+	busy    bool
+	idle    sync.WaitGroup
+}
+
+func newNotifier(b *Box) *notifier { return &notifier{box: b, pending: map[string]struct{}{}} }
+
+func (n *notifier) send(topics []string) {
+	if len(topics) == 0 {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, topic := range topics {
+		n.pending[topic] = struct{}{}
+	}
+	if !n.busy {
+		n.busy = true
+		n.idle.Go(n.drain)
+	}
+}
+
+func (n *notifier) drain() {
+	for {
+		topics := n.take()
+		if topics == nil {
+			return
+		}
+		n.notify(topics)
+		time.Sleep(notifyPause)
+	}
+}
+
+// take empties the set, or ends the drain where it is empty.
+func (n *notifier) take() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.pending) == 0 {
+		n.busy = false
+		return nil
+	}
+	topics := make([]string, 0, len(n.pending))
+	for topic := range n.pending {
+		topics = append(topics, topic)
+	}
+	clear(n.pending)
+	return topics
+}
+
+// sqlNotify sends topics ($1) on the channel of this installation. It locks nothing but the server's queue of
+// notifications, in a transaction that has nothing else to commit.
+const sqlNotify = `SELECT pg_catalog.pg_notify({channel}, topic) FROM pg_catalog.unnest($1::text[]) topic`
+
+func (n *notifier) notify(topics []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), notifyTimeout)
+	defer cancel()
+	if _, err := n.box.pool.Exec(ctx, n.box.sql(sqlNotify), topics); err != nil {
+		n.box.cfg.Logger.Debug("strunk: a wake-up was not sent; consumers find the work by polling", "error", err)
+	}
+}
+
+// wait blocks until nothing is being sent.
+func (n *notifier) wait() { n.idle.Wait() }

@@ -1,0 +1,181 @@
+// Package outbox is the ground floor of strunk: the one table in PostgreSQL that tasks and state events are written to in
+// the caller's own transaction, and the loops that deliver them.
+//
+// A [Box] is opened on a pgx pool. [Box.InTx] runs business SQL, enqueued tasks and published events as one transaction;
+// [Box.Run] runs the consumers that packages queue and events declare. A Box and everything it hands out, transactions
+// aside, is safe for use by several goroutines.
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+// Defaults of Config.
+const (
+	DefaultSchema       = "public"
+	DefaultPollInterval = time.Second
+	DefaultGrace        = 25 * time.Second
+)
+
+// Loop names one of the upkeep loops that Run drives beside the bindings.
+type Loop string
+
+// The upkeep loops. Each is safe to run in every process.
+const (
+	// LoopPromoter makes scheduled tasks pending when they are due.
+	LoopPromoter Loop = "promoter"
+	// LoopRescue gives back the tasks of workers whose heartbeat has stopped.
+	LoopRescue Loop = "rescue"
+	// LoopReaper makes the table's partitions ahead and drops those past their retention.
+	LoopReaper Loop = "reaper"
+	// LoopRelay moves published events into the feed.
+	LoopRelay Loop = "relay"
+)
+
+// Config configures a Box. The zero value is usable: each field says what zero means.
+type Config struct {
+	// Schema is the PostgreSQL schema that holds strunk's tables; empty means DefaultSchema.
+	Schema string
+	// Logger receives what the loops have to say; nil means slog.Default().
+	Logger *slog.Logger
+	// PollInterval is how often consumers look for work that no notification announced; zero means DefaultPollInterval.
+	PollInterval time.Duration
+	// Grace is how long Run lets handlers finish after its context has ended, before their contexts end too; zero means
+	// DefaultGrace.
+	Grace time.Duration
+	// PollOnly leaves out LISTEN, for connections through a pooler in transaction mode. Consumers poll.
+	PollOnly bool
+	// SyncClaims makes claims commit synchronously. By default they do not: if the server crashes, a claim of its last
+	// moments is forgotten and the task's attempt is not counted; nothing else depends on it.
+	SyncClaims bool
+	// Disable lists the upkeep loops that Run leaves to other processes.
+	Disable []Loop
+	// Extensions are the settings that other packages of strunk offer for a whole box, such as queue.Middleware.
+	Extensions []Extension
+}
+
+// Extension is a box-wide setting made by another package of strunk.
+type Extension interface {
+	Extend(core.Seal) (key, value any)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Schema == "" {
+		c.Schema = DefaultSchema
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.PollInterval == 0 {
+		c.PollInterval = DefaultPollInterval
+	}
+	if c.Grace == 0 {
+		c.Grace = DefaultGrace
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	known := map[Loop]bool{LoopPromoter: true, LoopRescue: true, LoopReaper: true, LoopRelay: true}
+	for _, loop := range c.Disable {
+		if !known[loop] {
+			return fmt.Errorf("strunk/outbox: Config.Disable: %q is not a loop; use the Loop constants", loop)
+		}
+	}
+	if c.PollInterval < 0 || c.Grace < 0 {
+		return fmt.Errorf("strunk/outbox: Config: PollInterval (%v) and Grace (%v) must not be negative", c.PollInterval, c.Grace)
+	}
+	return checkSchemaName(c.Schema)
+}
+
+// Box is a handle to the outbox in one PostgreSQL schema of one database.
+type Box struct {
+	pool       *pgxpool.Pool
+	cfg        Config
+	names      names
+	hub        *hub
+	notifier   *notifier
+	extensions map[any][]any
+	queries    sync.Map // text with placeholders to text with names
+}
+
+// Open returns a Box on the pool, after checking that the database has been migrated to exactly the version that this
+// library needs: the errors are [ErrNotMigrated], [ErrDatabaseOlder] and [ErrDatabaseNewer]. It starts nothing. The pool
+// stays the caller's to close, after Run has returned.
+func Open(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Box, error) {
+	if pool == nil {
+		return nil, fmt.Errorf("strunk/outbox: Open: the pool is nil; pass one from pgxpool.New")
+	}
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	b := &Box{pool: pool, cfg: cfg, names: newNames(cfg.Schema), hub: newHub(), extensions: map[any][]any{}}
+	for _, ext := range cfg.Extensions {
+		key, value := ext.Extend(core.Seal{})
+		b.extensions[key] = append(b.extensions[key], value)
+	}
+	b.notifier = newNotifier(b)
+	if err := checkVersion(ctx, pool, b.names); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// Schema returns the PostgreSQL schema, unquoted.
+func (b *Box) Schema() string { return b.cfg.Schema }
+
+// Pool returns the pool that Open was given.
+func (b *Box) Pool() *pgxpool.Pool { return b.pool }
+
+// Host gives strunk's own packages what they build on.
+func (b *Box) Host(core.Seal) core.Host { return host{b} }
+
+// host is the Box as its sibling packages see it.
+type host struct{ b *Box }
+
+func (h host) Pool() *pgxpool.Pool        { return h.b.pool }
+func (h host) Logger() *slog.Logger       { return h.b.cfg.Logger }
+func (h host) Schema() string             { return h.b.cfg.Schema }
+func (h host) SQL(text string) string     { return h.b.sql(text) }
+func (h host) Wake(topics ...string)      { h.b.wake(topics) }
+func (h host) WakeLocal(topics ...string) { h.b.hub.wake(topics) }
+
+func (h host) Subscribe(topics ...string) (<-chan struct{}, func()) { return h.b.hub.subscribe(topics) }
+
+// Extension returns the values that the configuration holds under key, as []any, or nil.
+func (h host) Extension(key any) any {
+	if values := h.b.extensions[key]; values != nil {
+		return values
+	}
+	return nil
+}
+
+func (h host) Settings() core.Settings {
+	c := h.b.cfg
+	return core.Settings{PollInterval: c.PollInterval, Grace: c.Grace, PollOnly: c.PollOnly, SyncClaims: c.SyncClaims}
+}
+
+func (b *Box) sql(text string) string {
+	if done, ok := b.queries.Load(text); ok {
+		return done.(string)
+	}
+	done := b.names.expand(text)
+	b.queries.Store(text, done)
+	return done
+}
+
+func (b *Box) wake(topics []string) {
+	b.hub.wake(topics)
+	if !b.cfg.PollOnly {
+		b.notifier.send(topics)
+	}
+}

@@ -1,0 +1,117 @@
+package outbox
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+const (
+	// promoteChunk bounds the tasks that one transaction makes pending.
+	promoteChunk = 1000
+	// scanShare bounds the share of time spent on scans from the very bottom of an index: one in scanShare.
+	scanShare = 20
+)
+
+// promoter makes scheduled tasks pending when they are due. Between scans from the bottom it enters the index at the last
+// due time that it has promoted: an open snapshot keeps the entries before it alive.
+type promoter struct {
+	box    *Box
+	upkeep *control
+	mark   *time.Time // nil is the bottom
+	bottom time.Time  // of the last scan from the bottom
+	cost   time.Duration
+}
+
+func (p *promoter) run(ctx context.Context) {
+	woken, stop := p.box.hub.subscribe([]string{core.TopicDue})
+	defer stop()
+	for ctx.Err() == nil {
+		pause, err := p.promote(ctx)
+		if err != nil && ctx.Err() == nil {
+			p.box.cfg.Logger.Warn("strunk: the promoter failed; trying again", "error", err)
+			pause = p.box.cfg.PollInterval
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-woken:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// promote makes due tasks pending and returns how long to sleep: until the next is due, at most a poll interval.
+func (p *promoter) promote(ctx context.Context) (time.Duration, error) {
+	for {
+		n, err := p.chunk(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if n < promoteChunk {
+			break
+		}
+	}
+	var ms *int64
+	err := p.upkeep.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, p.box.sql(sqlNextDue), p.mark).Scan(&ms)
+	})
+	if err != nil || ms == nil {
+		return p.box.cfg.PollInterval, err
+	}
+	return min(time.Duration(*ms)*time.Millisecond, p.box.cfg.PollInterval), nil
+}
+
+const (
+	// sqlPromote makes up to $2 tasks that are due at $1 (null: ever) or later pending.
+	sqlPromote = `SELECT queue, promoted, last_due FROM {schema}.strunk_promote(coalesce($1::timestamptz, '-infinity'), $2::integer)`
+	// sqlNextDue says in how many milliseconds the next task is due.
+	sqlNextDue = `SELECT {schema}.strunk_next_due_ms(coalesce($1::timestamptz, '-infinity'))`
+)
+
+func (p *promoter) chunk(ctx context.Context) (int64, error) {
+	began := time.Now()
+	fromBottom := began.Sub(p.bottom) >= scanShare*p.cost
+	if fromBottom {
+		p.mark = nil
+	}
+	var (
+		queue  string
+		n, all int64
+		due    time.Time
+		latest *time.Time
+		topics []string
+	)
+	err := p.upkeep.autocommit(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		all, topics, latest = 0, nil, nil
+		rows, err := tx.Query(ctx, p.box.sql(sqlPromote), p.mark, promoteChunk)
+		if err != nil {
+			return err
+		}
+		_, err = pgx.ForEachRow(rows, []any{&queue, &n, &due}, func() error {
+			all += n
+			topics = append(topics, core.TopicQueue(queue))
+			if latest == nil || due.After(*latest) {
+				at := due
+				latest = &at
+			}
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	if fromBottom {
+		p.bottom, p.cost = time.Now(), time.Since(began)
+	}
+	if latest != nil {
+		p.mark = latest
+		p.box.wake(topics)
+	}
+	return all, nil
+}

@@ -1,0 +1,169 @@
+package outbox
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+const (
+	// rescueChunk bounds the tasks that one transaction gives back.
+	rescueChunk = 1000
+	// looksPerLease is how often within a lease the rescue looks at the heartbeats, at most every lookSlowest: what it
+	// sees late adds to the time until a dead worker's tasks are redelivered.
+	looksPerLease = 10
+	lookFastest   = 20 * time.Millisecond
+	lookSlowest   = 500 * time.Millisecond
+)
+
+// sighting is what the rescue knows of one worker: the heartbeat it saw last, and since when it has stood still in the
+// rescue's own connected, monotonic time.
+type sighting struct {
+	beat  int64
+	since time.Time
+}
+
+// rescuer watches the heartbeats of all workers.
+type rescuer struct {
+	box    *Box
+	upkeep *control
+	seen   map[int64]sighting
+	last   time.Time // of the last successful look
+}
+
+type workerRow struct {
+	ID        int64
+	Beat      int64
+	LeaseMS   int64
+	Condemned bool
+}
+
+func (r *rescuer) run(ctx context.Context) {
+	r.seen = map[int64]sighting{}
+	for ctx.Err() == nil {
+		pause, err := r.look(ctx)
+		if err != nil && ctx.Err() == nil {
+			r.box.cfg.Logger.Warn("strunk: the rescue could not look at the workers; trying again", "error", err)
+		}
+		core.Sleep(ctx, pause)
+	}
+}
+
+// sqlWorkers reads all heartbeats; it locks nothing.
+const sqlWorkers = `SELECT id, beat, lease_ms::bigint, condemned FROM {schema}.strunk_workers`
+
+// look reads the heartbeats once, rescues whose lease is over, and returns how long to wait.
+func (r *rescuer) look(ctx context.Context) (time.Duration, error) {
+	var workers []workerRow
+	err := r.upkeep.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, r.box.sql(sqlWorkers))
+		if err != nil {
+			return err
+		}
+		workers, err = pgx.CollectRows(rows, pgx.RowToStructByPos[workerRow])
+		return err
+	})
+	if err != nil {
+		clear(r.seen) // an outage condemns nobody: every lease is counted anew
+		return lookSlowest, err
+	}
+	gone, pause := r.observe(workers, time.Now())
+	for _, w := range gone {
+		if err := r.take(ctx, w); err != nil {
+			return pause, err
+		}
+	}
+	return pause, nil
+}
+
+// observe compares heartbeats with those seen before, and returns the workers that are gone and when to look again.
+func (r *rescuer) observe(workers []workerRow, now time.Time) (gone []workerRow, pause time.Duration) {
+	pause = lookSlowest
+	for _, w := range workers {
+		pause = min(pause, max(lookFastest, w.lease()/looksPerLease))
+	}
+	if now.Sub(r.last) > 2*pause+lookSlowest {
+		clear(r.seen) // this process was frozen or cut off: it has not watched
+	}
+	r.last = now
+	next := make(map[int64]sighting, len(workers))
+	for _, w := range workers {
+		s, known := r.seen[w.ID]
+		if !known || s.beat != w.Beat {
+			s = sighting{beat: w.Beat, since: now}
+		}
+		next[w.ID] = s
+		left := w.lease() - now.Sub(s.since)
+		if w.Condemned || left <= 0 {
+			gone = append(gone, w)
+		} else {
+			pause = min(pause, max(left, lookFastest))
+		}
+	}
+	r.seen = next
+	return gone, pause
+}
+
+func (w workerRow) lease() time.Duration { return time.Duration(w.LeaseMS) * time.Millisecond }
+
+func (r *rescuer) take(ctx context.Context, w workerRow) error {
+	if !w.Condemned {
+		if err := condemn(ctx, r.box, r.upkeep, w.ID, &w.Beat); err != nil {
+			return err
+		}
+	}
+	return rescue(ctx, r.box, r.upkeep, w.ID)
+}
+
+const (
+	// sqlCondemn takes the lease of worker $1 away if its heartbeat stands at $2 (or whatever it is).
+	sqlCondemn = `SELECT {schema}.strunk_condemn($1::bigint, $2::bigint)`
+	// sqlRescue gives back up to $2 tasks of a condemned worker $1.
+	sqlRescue = `SELECT id, queue, status FROM {schema}.strunk_rescue($1::bigint, $2::integer)`
+)
+
+func condemn(ctx context.Context, b *Box, c *control, worker int64, beat *int64) error {
+	return c.autocommit(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, b.sql(sqlCondemn), worker, beat)
+		return err
+	})
+}
+
+// rescue gives back a condemned worker's tasks, chunk by chunk, and removes its row at the end. A rescue that is cut short
+// is gone on with by whoever looks next: the condemned row is still there.
+func rescue(ctx context.Context, b *Box, c *control, worker int64) error {
+	total := 0
+	for {
+		n, queue, err := rescueOnce(ctx, b, c, worker)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			break
+		}
+		total += n
+		b.wake([]string{core.TopicQueue(queue)})
+	}
+	if total > 0 {
+		b.cfg.Logger.Warn("strunk: gave back the tasks of a worker whose heartbeat had stopped", "worker", worker, "tasks", total)
+	}
+	return nil
+}
+
+func rescueOnce(ctx context.Context, b *Box, c *control, worker int64) (n int, queue string, err error) {
+	err = c.autocommit(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		n = 0
+		rows, err := tx.Query(ctx, b.sql(sqlRescue), worker, rescueChunk)
+		if err != nil {
+			return err
+		}
+		var id int64
+		var status string
+		_, err = pgx.ForEachRow(rows, []any{&id, &queue, &status}, func() error { n++; return nil })
+		return err
+	})
+	return n, queue, err
+}

@@ -1,0 +1,176 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+// Binding is a consumer that Run drives: a *queue.Worker, an *events.Subscriber, or another loop of strunk's packages. Only
+// they can make one.
+type Binding interface {
+	Binding(core.Seal) core.Binding
+}
+
+// loopRestart is the pause before a loop that panicked is started again.
+const loopRestart = time.Second
+
+// Run drives the bindings and the upkeep loops until ctx ends, and returns nil after a clean stop.
+//
+// It checks everything first and reports every problem at once: a nil binding, a bad configuration, two bindings of one
+// name, a database that does not answer. When ctx ends, nothing more is claimed, running handlers have Config.Grace to
+// finish, then their contexts end, and what is not finished is given back without spending an attempt. Without bindings
+// Run does the upkeep alone. Several Runs, in one process or in many, share the work.
+func (b *Box) Run(ctx context.Context, bindings ...Binding) error {
+	bound, err := b.check(bindings)
+	if err != nil {
+		return err
+	}
+	if err := checkVersion(ctx, b.pool, b.names); err != nil {
+		return fmt.Errorf("strunk/outbox: run: nothing was started: %w", err)
+	}
+	r := newRun(b)
+	defer r.close()
+	return r.drive(ctx, bound)
+}
+
+func (b *Box) check(bindings []Binding) ([]core.Binding, error) {
+	var problems []error
+	bound := make([]core.Binding, 0, len(bindings))
+	names := map[[2]string]bool{}
+	for i, binding := range bindings {
+		if binding == nil {
+			problems = append(problems, fmt.Errorf("strunk/outbox: run: binding %d is nil", i+1))
+			continue
+		}
+		c := binding.Binding(core.Seal{})
+		kind, name := c.Describe()
+		if names[[2]string{kind, name}] {
+			problems = append(problems, fmt.Errorf("strunk/outbox: run: two bindings are the %s %q; give one Run each name once (raise its concurrency instead)", kind, name))
+		}
+		names[[2]string{kind, name}] = true
+		problems = append(problems, c.Prepare(host{b})...)
+		bound = append(bound, c)
+	}
+	return bound, errors.Join(problems...)
+}
+
+// run is one call of Run: what bindings build on while it lasts.
+type run struct {
+	host
+	leases *leases
+	upkeep *control
+}
+
+func newRun(b *Box) *run {
+	upkeep := newControl(b)
+	return &run{host: host{b}, leases: newLeases(b, upkeep), upkeep: upkeep}
+}
+
+// Lease implements core.Runtime.
+func (r *run) Lease(ctx context.Context, spec core.LeaseSpec) (core.Lease, error) {
+	l, err := r.leases.add(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Control implements core.Runtime.
+func (r *run) Control(ctx context.Context, fn func(conn *pgx.Conn) error) error {
+	return r.upkeep.use(ctx, func(_ context.Context, conn *pgx.Conn) error { return fn(conn) })
+}
+
+func (r *run) close() {
+	r.leases.beats.close()
+	r.upkeep.close()
+	r.b.notifier.wait()
+}
+
+// loops returns what runs beside the bindings: the heartbeats and the listener always, the rest unless it is disabled.
+func (r *run) loops() map[string]func(context.Context) {
+	loops := map[string]func(context.Context){"heartbeat": r.leases.run}
+	if !r.b.cfg.PollOnly {
+		loops["listener"] = r.b.listen
+	}
+	for loop, fn := range map[Loop]func(context.Context){
+		LoopRescue:   (&rescuer{box: r.b, upkeep: r.upkeep}).run,
+		LoopPromoter: (&promoter{box: r.b, upkeep: r.upkeep}).run,
+		LoopReaper:   (&reaper{box: r.b, upkeep: r.upkeep}).run,
+	} {
+		if !slices.Contains(r.b.cfg.Disable, loop) {
+			loops[string(loop)] = fn
+		}
+	}
+	return loops
+}
+
+func (r *run) drive(ctx context.Context, bound []core.Binding) error {
+	soft, stop := context.WithCancel(ctx)
+	defer stop()
+	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
+	defer kill()
+	upkeepCtx, endUpkeep := context.WithCancel(context.WithoutCancel(ctx))
+
+	var upkeep sync.WaitGroup
+	for name, loop := range r.loops() {
+		upkeep.Go(func() { r.keep(upkeepCtx, name, loop) })
+	}
+	context.AfterFunc(soft, func() { time.AfterFunc(r.b.cfg.Grace, kill) })
+
+	err := r.runBindings(core.Life{Soft: soft, Hard: hard}, stop, bound)
+	endUpkeep()
+	upkeep.Wait()
+	return err
+}
+
+// runBindings returns when all have ended. One that fails stops the others, gracefully.
+func (r *run) runBindings(life core.Life, stop func(), bound []core.Binding) error {
+	errs := make([]error, len(bound))
+	var wg sync.WaitGroup
+	for i, c := range bound {
+		wg.Go(func() {
+			if errs[i] = r.runBinding(life, c); errs[i] != nil {
+				stop()
+			}
+		})
+	}
+	<-life.Soft.Done()
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (r *run) runBinding(life core.Life, c core.Binding) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			kind, name := c.Describe()
+			err = fmt.Errorf("strunk/outbox: run: the %s %q panicked: %v\n%s", kind, name, p, debug.Stack())
+		}
+	}()
+	return c.Run(life, r)
+}
+
+// keep runs a loop and starts it again after a panic: one bad answer must not end the upkeep of a process.
+func (r *run) keep(ctx context.Context, name string, loop func(context.Context)) {
+	for ctx.Err() == nil {
+		func() {
+			defer func() {
+				if p := recover(); p != nil {
+					r.b.cfg.Logger.Error("strunk: a loop panicked and is started again", "loop", name, "panic", p, "stack", string(debug.Stack()))
+				}
+			}()
+			loop(ctx)
+		}()
+		if ctx.Err() == nil {
+			core.Sleep(ctx, loopRestart)
+		}
+	}
+}

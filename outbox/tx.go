@@ -1,0 +1,221 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+// Tx is an open transaction that tasks can be enqueued and events published in. It is made by [Box.InTx], [Box.Begin],
+// [Box.Tx] or [Box.SQLTx] only. Like the transaction under it, it is for one goroutine at a time.
+type Tx interface {
+	Core(core.Seal) core.Tx
+}
+
+// TxOption changes how a transaction is begun or borrowed.
+type TxOption func(*txOptions)
+
+type txOptions struct {
+	begin    pgx.TxOptions
+	noNotify bool
+}
+
+// WithTxOptions sets the isolation level and access mode of a transaction that strunk begins. Borrowed transactions
+// ignore it.
+func WithTxOptions(opts pgx.TxOptions) TxOption { return func(o *txOptions) { o.begin = opts } }
+
+// WithoutNotify leaves the wake-up to polling: for transactions that are to be prepared (two-phase commit), where
+// PostgreSQL forbids NOTIFY, and for bulk loads.
+func WithoutNotify() TxOption { return func(o *txOptions) { o.noNotify = true } }
+
+func applyTxOptions(opts []TxOption) (o txOptions) {
+	for _, opt := range opts {
+		opt(&o)
+	}
+	return o
+}
+
+// OwnedTx is a transaction that strunk began and commits. Only it has hooks: nobody tells us of the commit of a borrowed
+// transaction.
+type OwnedTx struct {
+	box    *Box
+	tx     pgx.Tx
+	notify bool
+
+	mu     sync.Mutex
+	topics []string
+	hooks  []func()
+	done   bool
+}
+
+// InTx runs fn in a transaction: committed if fn returns nil, rolled back if it returns an error or panics. The error of
+// fn is returned as it is, that of the commit wrapped. After the commit this process's consumers are woken directly, one
+// NOTIFY (coalesced with others of this process) wakes the others, and the AfterCommit hooks run.
+func (b *Box) InTx(ctx context.Context, fn func(tx *OwnedTx) error, opts ...TxOption) error {
+	tx, err := b.Begin(ctx, opts...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // without effect after a commit
+	if err := fn(tx); err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
+}
+
+// Begin begins a transaction that the caller ends with Commit or Rollback.
+func (b *Box) Begin(ctx context.Context, opts ...TxOption) (*OwnedTx, error) {
+	o := applyTxOptions(opts)
+	tx, err := b.pool.BeginTx(ctx, o.begin)
+	if err != nil {
+		return nil, fmt.Errorf("strunk/outbox: begin: %w", err)
+	}
+	return &OwnedTx{box: b, tx: tx, notify: !o.noNotify}, nil
+}
+
+// Pgx returns the transaction itself, for the business SQL. Do not commit it: Commit and the hooks would not know.
+func (t *OwnedTx) Pgx() pgx.Tx { return t.tx }
+
+// AfterCommit registers fn to run after the commit has succeeded, in the order of registration, in the goroutine that
+// commits. A panic in fn is logged and goes no further. Nothing is run after a rollback.
+func (t *OwnedTx) AfterCommit(fn func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.hooks = append(t.hooks, fn)
+}
+
+// Commit commits. When it returns an error the transaction may still have been committed if the connection broke; a
+// dedup key or an inbox makes trying again safe.
+func (t *OwnedTx) Commit(ctx context.Context) error {
+	if err := t.end(); err != nil {
+		return err
+	}
+	if err := t.tx.Commit(ctx); err != nil {
+		return fmt.Errorf("strunk/outbox: commit: %w", err)
+	}
+	if t.notify {
+		t.box.wake(t.topics)
+	} else {
+		t.box.hub.wake(t.topics)
+	}
+	for _, hook := range t.hooks {
+		t.runHook(hook)
+	}
+	return nil
+}
+
+// Rollback rolls back; after Commit or Rollback it does nothing and returns nil.
+func (t *OwnedTx) Rollback(ctx context.Context) error {
+	if t.end() != nil {
+		return nil
+	}
+	if err := t.tx.Rollback(ctx); err != nil {
+		return fmt.Errorf("strunk/outbox: rollback: %w", err)
+	}
+	return nil
+}
+
+func (t *OwnedTx) end() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.done {
+		return fmt.Errorf("strunk/outbox: commit: %w", ErrTxDone)
+	}
+	t.done = true
+	return nil
+}
+
+func (t *OwnedTx) runHook(hook func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			t.box.cfg.Logger.Error("strunk: an AfterCommit hook panicked", "panic", r, "stack", string(debug.Stack()))
+		}
+	}()
+	hook()
+}
+
+// Core implements Tx.
+func (t *OwnedTx) Core(core.Seal) core.Tx { return (*ownedCore)(t) }
+
+type ownedCore OwnedTx
+
+func (t *ownedCore) Host() core.Host    { return host{t.box} }
+func (t *ownedCore) NotifyInside() bool { return false }
+
+func (t *ownedCore) Validate() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.done {
+		return ErrTxDone
+	}
+	return nil
+}
+
+func (t *ownedCore) Wake(topics ...string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, topic := range topics {
+		if len(t.topics) == 0 || t.topics[len(t.topics)-1] != topic {
+			t.topics = append(t.topics, topic)
+		}
+	}
+}
+
+func (t *ownedCore) Query(ctx context.Context, sql string, args []any, scan func(core.Rows) error) error {
+	return queryPgx(ctx, t.tx, sql, args, scan)
+}
+
+func queryPgx(ctx context.Context, tx pgx.Tx, sql string, args []any, scan func(core.Rows) error) error {
+	rows, err := tx.Query(ctx, sql, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	if err := scan(rows); err != nil {
+		return err
+	}
+	rows.Close()
+	return rows.Err()
+}
+
+// Tx lends strunk a pgx transaction that the caller commits or rolls back. The wake-up is a NOTIFY inside the
+// transaction: at commit it takes a lock that all notifying commits of the server share, which InTx avoids.
+func (b *Box) Tx(tx pgx.Tx, opts ...TxOption) Tx {
+	return &borrowed{box: b, valid: tx != nil, notify: b.notifiesInside(opts),
+		query: func(ctx context.Context, sql string, args []any, scan func(core.Rows) error) error {
+			return queryPgx(ctx, tx, sql, args, scan)
+		}}
+}
+
+func (b *Box) notifiesInside(opts []TxOption) bool {
+	return !b.cfg.PollOnly && !applyTxOptions(opts).noNotify
+}
+
+// borrowed is a transaction that belongs to the caller.
+type borrowed struct {
+	box    *Box
+	query  func(ctx context.Context, sql string, args []any, scan func(core.Rows) error) error
+	valid  bool
+	notify bool
+}
+
+func (t *borrowed) Core(core.Seal) core.Tx { return t }
+func (t *borrowed) Host() core.Host        { return host{t.box} }
+func (t *borrowed) NotifyInside() bool     { return t.notify }
+func (t *borrowed) Wake(...string)         {}
+
+func (t *borrowed) Validate() error {
+	if !t.valid {
+		return ErrInvalidTx
+	}
+	return nil
+}
+
+func (t *borrowed) Query(ctx context.Context, sql string, args []any, scan func(core.Rows) error) error {
+	return t.query(ctx, sql, args, scan)
+}

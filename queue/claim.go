@@ -1,0 +1,223 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+const (
+	// sqlClaim claims up to $4 tasks of queue $3 for worker $1 under claim number $2, entering at marks $5, then $6.
+	sqlClaim = `SELECT id, seq, created_at, due_at, timeout_ms, attempts, max_attempts, priority, dedup_key, payload, metadata
+FROM {schema}.strunk_claim($1::bigint, $2::bigint, $3::text, $4::integer, $5::bigint[], $6::bigint[])`
+	// sqlTransaction tells the claim's transaction id and the oldest that is still running.
+	sqlTransaction = `SELECT pg_catalog.pg_current_xact_id()::text::bigint, pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint`
+	// sqlHasPending looks whether queue $1 has a pending task behind marks $2. It writes nothing.
+	sqlHasPending = `SELECT {schema}.strunk_has_pending($1::text, $2::bigint[])`
+	// sqlAdvance moves the safe marks of queue $1 from $2 towards $3.
+	sqlAdvance = `SELECT {schema}.strunk_advance_marks($1::text, $2::bigint[], $3::bigint[])`
+	// sqlAsync makes the transaction's commit asynchronous.
+	sqlAsync = `SET LOCAL synchronous_commit = off`
+
+	// claimTimeout bounds one claim; an answer that takes longer counts as lost.
+	claimTimeout = 15 * time.Second
+)
+
+// feed claims tasks and hands them to the executors, until the soft end or the loss of the lease.
+func (s *session) feed() {
+	woken, stop := s.rt.Subscribe(core.TopicQueue(s.def.name))
+	defer stop()
+	ctx, cancel := context.WithCancel(s.life.Soft)
+	defer cancel()
+	go func() {
+		select {
+		case <-s.lease.Lost():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	pause, look := firstPause, true // whether there is a reason to claim without looking first
+	for ctx.Err() == nil {
+		if !s.awaitRoom(ctx) {
+			return
+		}
+		want := s.want()
+		n, err := s.claimIfAny(ctx, want, look)
+		switch {
+		case err != nil:
+			s.logError("a claim failed", err)
+			look = true
+		case n == want:
+			pause, look = firstPause, true
+			continue
+		case n > 0:
+			pause = firstPause
+		}
+		look = s.idle(ctx, woken, pause) || err != nil
+		pause = min(2*pause, s.poll)
+	}
+}
+
+// idle waits for a wake-up or for the pause, and reports which: true for a wake-up.
+func (s *session) idle(ctx context.Context, woken <-chan struct{}, pause time.Duration) bool {
+	timer := time.NewTimer(min(pause, s.poll))
+	defer timer.Stop()
+	select {
+	case <-woken:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// awaitRoom waits until a claim is worth its round trip: half of what may be claimed ahead is free, or nothing waits.
+func (s *session) awaitRoom(ctx context.Context) bool {
+	for {
+		if want := s.want(); want > 0 && (2*want >= min(s.ahead(), mostClaimed) || s.waiting.Load() == 0) {
+			return true
+		}
+		select {
+		case <-s.room:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// ahead is how many tasks may be claimed and not ended: the concurrency, and what handlers of this pace do in aheadTime.
+func (s *session) ahead() int {
+	n, most := int64(s.opts.concurrency), int64(max(mostAhead, s.opts.concurrency))
+	if handled := s.handled.Load(); handled > 0 {
+		perTask := s.busy.Load()/handled + 1
+		n += int64(s.opts.concurrency) * int64(aheadTime) / perTask
+	}
+	return int(min(n, most))
+}
+
+func (s *session) want() int {
+	free := s.ahead() - int(s.waiting.Load()) - s.slots.running()
+	return min(free, mostClaimed, mostUnsettled-int(s.unsettled.Load()))
+}
+
+// claimIfAny claims; without a reason to expect work it looks first, which costs the database no transaction id. While
+// the safe marks are behind it claims all the same: a claim's transaction id is what moves them.
+func (s *session) claimIfAny(ctx context.Context, want int, expected bool) (int, error) {
+	if !expected && s.marks.settled() && !s.marks.bottom.allowed(time.Now(), bottomInterval) {
+		var any bool
+		ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+		defer cancel()
+		err := s.rt.Pool().QueryRow(ctx, s.rt.SQL(sqlHasPending), s.def.name, s.marks.safe).Scan(&any)
+		if err != nil || !any {
+			return 0, err
+		}
+	}
+	return s.claim(ctx, want)
+}
+
+// claim claims up to want tasks and hands them on after the commit.
+func (s *session) claim(ctx context.Context, want int) (int, error) {
+	conn, err := s.rt.Pool().Acquire(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Release()
+	number, e := s.held.next(), s.marks.enter(time.Now())
+	var jobs []*job
+	var xid, xmin int64
+	// Once sent, a claim is waited for also at the soft end: its answer says what there is to give back.
+	sent, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimTimeout)
+	defer cancel()
+	err = core.OneMessage(sent, conn.Conn(), s.claimStatements(number, want, e, &jobs, &xid, &xmin)...)
+	if err != nil {
+		return 0, s.claimFailed(number, err)
+	}
+	s.held.answered(number, len(jobs))
+	s.unsettled.Add(int64(len(jobs)))
+	s.waiting.Add(int64(len(jobs)))
+	for _, j := range jobs {
+		s.ready <- j
+	}
+	s.marks.answered(e, jobs, want, xid, xmin, time.Now())
+	return len(jobs), s.advance(sent, conn.Conn(), xmin)
+}
+
+func (s *session) claimStatements(number int64, want int, e entry, jobs *[]*job, xid, xmin *int64) []core.Statement {
+	claim := core.Statement{SQL: s.rt.SQL(sqlClaim),
+		Args: []any{s.lease.ID(), number, s.def.name, want, e.first, e.second},
+		Scan: func(rows pgx.Rows) (err error) {
+			*jobs, err = s.scanJobs(rows, number, want)
+			return err
+		}}
+	about := core.Statement{SQL: sqlTransaction, Scan: func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, []any{xid, xmin}, func() error { return nil })
+		return err
+	}}
+	if s.rt.Settings().SyncClaims {
+		return []core.Statement{claim, about}
+	}
+	return []core.Statement{{SQL: sqlAsync}, claim, about}
+}
+
+// claimFailed sorts out what an error says about the claim: nothing was claimed if the server answered with it, and
+// otherwise the number is voided.
+func (s *session) claimFailed(number int64, err error) error {
+	if core.AnswerLost(err) {
+		s.held.lost(number)
+		s.lease.Void(number)
+	} else {
+		s.held.answered(number, 0)
+	}
+	return fmt.Errorf("strunk/queue: claim: %w", err)
+}
+
+// advance moves the safe marks where the time has come.
+func (s *session) advance(ctx context.Context, conn *pgx.Conn, xmin int64) error {
+	began := time.Now()
+	if !s.marks.ripe(xmin, began) {
+		return nil
+	}
+	var safe []int64
+	if err := conn.QueryRow(ctx, s.rt.SQL(sqlAdvance), s.def.name, s.marks.safe, s.marks.candidate).Scan(&safe); err != nil {
+		return fmt.Errorf("strunk/queue: moving the safe marks: %w", err)
+	}
+	s.marks.advanced(safe, began, time.Now())
+	return nil
+}
+
+// scanJobs reads a claim's rows; they are in claim order.
+func (s *session) scanJobs(rows pgx.Rows, number int64, want int) ([]*job, error) {
+	slab := make([]job, 0, want)
+	for rows.Next() {
+		slab = append(slab, job{claim: number, queue: s.def.name, logger: s.rt.Logger()})
+		if err := scanJob(rows, &slab[len(slab)-1], s.opts.timeout); err != nil {
+			return nil, err
+		}
+	}
+	jobs := make([]*job, len(slab))
+	for i := range slab {
+		jobs[i] = &slab[i]
+	}
+	return jobs, rows.Err()
+}
+
+func scanJob(rows pgx.Rows, j *job, timeout time.Duration) error {
+	var due *time.Time
+	var timeoutMS *int32
+	var dedup *string
+	var attempts, most, priority int16
+	err := rows.Scan(&j.id, &j.seq, &j.createdAt, &due, &timeoutMS, &attempts, &most, &priority, &dedup, &j.payload, &j.metadataJSON)
+	if err != nil {
+		return err
+	}
+	j.attempt, j.maxAttempts, j.priority = int(attempts), int(most), int(priority)
+	j.dueAt, j.dedupKey, j.timeout = orElse(due, j.createdAt), orElse(dedup, ""), timeout
+	if timeoutMS != nil {
+		j.timeout = time.Duration(*timeoutMS) * time.Millisecond
+	}
+	return nil
+}

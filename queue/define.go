@@ -1,0 +1,135 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+// Defaults of Config and of workers.
+const (
+	DefaultMaxAttempts       = 12
+	DefaultPriority          = 0
+	DefaultTimeout           = 5 * time.Minute
+	DefaultMaxPayload        = 1 << 20
+	DefaultConcurrency       = 10
+	DefaultVisibilityTimeout = 30 * time.Second
+)
+
+// Bounds of what can be stored.
+const (
+	// MaxPriority is the highest priority; 0 is the lowest. Ten levels: each has marks of its own in the claim.
+	MaxPriority = 9
+	// MostAttempts bounds MaxAttempts.
+	MostAttempts = 1000
+	// MostConcurrency bounds Concurrency.
+	MostConcurrency = 10_000
+)
+
+// Config holds a queue's defaults. The zero value is usable: each field says what zero means.
+type Config struct {
+	// MaxAttempts is how often a task is tried, the first attempt included, before it becomes a dead letter; zero means
+	// DefaultMaxAttempts. (In the specification's words, max_retries.)
+	MaxAttempts int
+	// Priority is that of tasks enqueued without the option: 0 (DefaultPriority) to MaxPriority, higher first.
+	Priority int
+	// Timeout bounds one attempt: the handler's context ends then. Zero means DefaultTimeout.
+	Timeout time.Duration
+	// Retry says how long a failed task waits for its next attempt; nil means DefaultBackoff.
+	Retry RetryPolicy
+	// MaxPayload bounds the payload's JSON, in bytes; zero means DefaultMaxPayload.
+	MaxPayload int
+	// DiscardDelivered deletes tasks when they are done instead of keeping them as delivered rows: less to write, and no
+	// history.
+	DiscardDelivered bool
+}
+
+// definition is a queue without its type.
+type definition struct {
+	name string
+	cfg  Config
+	err  error
+}
+
+var errZeroQueue = errors.New("strunk/queue: the zero Queue is unusable: declare it with queue.Define")
+
+// definition of a zero Queue is one that reports what to do.
+func (q *Queue[T]) definition() *definition {
+	if q == nil || q.def == nil {
+		return &definition{err: errZeroQueue, cfg: Config{}.withDefaults()}
+	}
+	return q.def
+}
+
+func newDefinition(name string, cfg Config) *definition {
+	d := &definition{name: name, cfg: cfg.withDefaults()}
+	var problems []error
+	if err := core.CheckName(name); err != nil {
+		problems = append(problems, fmt.Errorf("strunk/queue: define %q: the name %w: %w", clip(name), err, ErrInvalid))
+	}
+	for _, err := range d.cfg.problems() {
+		problems = append(problems, fmt.Errorf("strunk/queue: define %q: Config.%w: %w", clip(name), err, ErrInvalid))
+	}
+	d.err = errors.Join(problems...)
+	return d
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxAttempts == 0 {
+		c.MaxAttempts = DefaultMaxAttempts
+	}
+	if c.Timeout == 0 {
+		c.Timeout = DefaultTimeout
+	}
+	if c.Retry == nil {
+		c.Retry = DefaultBackoff
+	}
+	if c.MaxPayload == 0 {
+		c.MaxPayload = DefaultMaxPayload
+	}
+	return c
+}
+
+func (c Config) problems() (errs []error) {
+	if err := checkRange("MaxAttempts", c.MaxAttempts, 1, MostAttempts); err != nil {
+		errs = append(errs, err)
+	}
+	if err := checkRange("Priority", c.Priority, 0, MaxPriority); err != nil {
+		errs = append(errs, err)
+	}
+	if err := checkTimeout("Timeout", c.Timeout); err != nil {
+		errs = append(errs, err)
+	}
+	if c.MaxPayload < 0 {
+		errs = append(errs, fmt.Errorf("MaxPayload: %d is negative", c.MaxPayload))
+	}
+	return errs
+}
+
+func checkRange(name string, v, low, high int) error {
+	if v < low || v > high {
+		return fmt.Errorf("%s: %d is not from %d to %d", name, v, low, high)
+	}
+	return nil
+}
+
+// longestDuration keeps milliseconds within PostgreSQL's integer.
+const longestDuration = 24 * 24 * time.Hour
+
+func checkTimeout(name string, d time.Duration) error {
+	if d < time.Millisecond || d > longestDuration {
+		return fmt.Errorf("%s: %v is not from 1ms to %v", name, d, longestDuration)
+	}
+	return nil
+}
+
+// clip keeps an overlong name out of an error text.
+func clip(s string) string {
+	const most = 60
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "…"
+}

@@ -1,0 +1,246 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/strunk-go/strunk/internal/core"
+	"github.com/strunk-go/strunk/outbox"
+)
+
+// sqlEnqueue adds tasks to the caller's transaction in one statement; see strunk_enqueue_many for what it locks.
+const sqlEnqueue = `SELECT ord, id, duplicate FROM {schema}.strunk_enqueue_many($1::text[], $2::text[], $3::smallint[],
+$4::smallint[], $5::bigint[], $6::timestamptz[], $7::text[], $8::integer[], $9::text[], $10::boolean)`
+
+func newItem(def *definition, payload any, opts []EnqueueOption) Item {
+	item := Item{def: def, opts: applyEnqueue(opts)}
+	item.doc, item.err = encode(def, payload)
+	item.err = errors.Join(item.err, item.opts.check())
+	return item
+}
+
+func applyEnqueue(opts []EnqueueOption) (o enqueueOptions) {
+	for _, opt := range opts {
+		if opt != nil {
+			opt.applyEnqueue(&o)
+		}
+	}
+	return o
+}
+
+// encode checks a payload as far as PostgreSQL would refuse it later.
+func encode(def *definition, payload any) ([]byte, error) {
+	doc, err := json.Marshal(payload)
+	if err != nil {
+		return nil, fmt.Errorf("the payload cannot be written as JSON: %w", err)
+	}
+	if err := core.CheckJSON(doc, def.cfg.MaxPayload); err != nil {
+		return nil, fmt.Errorf("the payload %w", err)
+	}
+	return doc, checkStrings(payload, doc)
+}
+
+// params are the arrays of one statement: of full length, of length one where all items agree, or nil for the default.
+type params struct {
+	queues, payloads, dedups, metadata []*string
+	priorities, attempts               []*int16
+	delays                             []*int64
+	dues                               []*time.Time
+	timeouts                           []*int32
+}
+
+func (p *params) args(notify bool) []any {
+	return []any{shrink(p.queues), p.payloads, shrink(p.priorities), shrink(p.attempts), shrink(p.delays), shrink(p.dues),
+		blank(p.dedups), shrink(p.timeouts), shrink(p.metadata), notify}
+}
+
+// shrink makes an array of equal values one of length one, which stands for all, and one of nothing but nils nil.
+func shrink[T comparable](items []*T) []*T {
+	if len(items) == 0 {
+		return nil
+	}
+	for _, item := range items[1:] {
+		if (item == nil) != (items[0] == nil) || (item != nil && *item != *items[0]) {
+			return items
+		}
+	}
+	if items[0] == nil {
+		return nil
+	}
+	return items[:1]
+}
+
+// blank makes an array of nothing but nils nil.
+func blank[T any](items []*T) []*T {
+	for _, item := range items {
+		if item != nil {
+			return items
+		}
+	}
+	return nil
+}
+
+func (p *params) add(def *definition, doc *string, o enqueueOptions) error {
+	meta, err := metadataJSON(o.metadata)
+	if err != nil {
+		return err
+	}
+	p.queues = append(p.queues, &def.name)
+	p.payloads = append(p.payloads, doc)
+	p.priorities = append(p.priorities, small(o.priority, def.cfg.Priority))
+	p.attempts = append(p.attempts, small(o.maxAttempts, def.cfg.MaxAttempts))
+	p.delays = append(p.delays, millis[int64](o.delay))
+	p.dues = append(p.dues, o.due)
+	p.dedups = append(p.dedups, o.dedupKey)
+	p.timeouts = append(p.timeouts, millis[int32](o.timeout))
+	p.metadata = append(p.metadata, meta)
+	return nil
+}
+
+func small(v *int, otherwise int) *int16 {
+	n := int16(otherwise)
+	if v != nil {
+		n = int16(*v)
+	}
+	return &n
+}
+
+// millis rounds up: a delay is never cut short.
+func millis[N int32 | int64](d *time.Duration) *N {
+	if d == nil {
+		return nil
+	}
+	n := N((*d + time.Millisecond - 1) / time.Millisecond)
+	return &n
+}
+
+func metadataJSON(m map[string]string) (*string, error) {
+	if len(m) == 0 {
+		return nil, nil
+	}
+	doc, err := json.Marshal(m)
+	if err == nil {
+		err = core.CheckJSON(doc, DefaultMaxPayload)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("Metadata: the document %w: %w", err, ErrInvalid)
+	}
+	s := string(doc)
+	return &s, checkStrings(m, doc)
+}
+
+func enqueue(ctx context.Context, tx outbox.Tx, what string, items []Item) ([]Enqueued, error) {
+	var p params
+	var problems []error
+	for i, item := range items {
+		if err := addItem(&p, item); err != nil {
+			problems = append(problems, itemError(what, i, len(items), item, err))
+		}
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	return send(ctx, tx, what, p)
+}
+
+func addItem(p *params, item Item) error {
+	if item.def == nil {
+		return fmt.Errorf("the zero Item is unusable: make it with Queue.Item: %w", ErrInvalid)
+	}
+	if item.def.err != nil {
+		return item.def.err
+	}
+	if item.err != nil {
+		return fmt.Errorf("%w: %w", item.err, ErrInvalid)
+	}
+	doc := string(item.doc)
+	return p.add(item.def, &doc, item.opts)
+}
+
+func itemError(what string, i, n int, item Item, err error) error {
+	name := ""
+	if item.def != nil {
+		name = clip(item.def.name)
+	}
+	if n > 1 {
+		what = fmt.Sprintf("%s: item %d of %d", what, i+1, n)
+	}
+	return fmt.Errorf("strunk/queue: %s: queue %q: %w", what, name, err)
+}
+
+func enqueueBatch[T any](ctx context.Context, tx outbox.Tx, def *definition, payloads []T, opts []EnqueueOption) ([]Enqueued, error) {
+	const what = "enqueue batch"
+	o := applyEnqueue(opts)
+	err := o.check()
+	if o.dedupKey != nil {
+		err = errors.Join(err, errors.New("DedupKey: one key cannot hold for a whole batch; use EnqueueAll"))
+	}
+	if err != nil {
+		return nil, itemError(what, 0, 1, Item{def: def}, fmt.Errorf("%w: %w", err, ErrInvalid))
+	}
+	var p params
+	p.payloads = make([]*string, 0, len(payloads))
+	for i, payload := range payloads {
+		item := Item{def: def, opts: o}
+		item.doc, item.err = encode(def, payload)
+		if err := addItem(&p, item); err != nil {
+			return nil, itemError(what, i, len(payloads), item, err)
+		}
+	}
+	return send(ctx, tx, what, p)
+}
+
+// send runs the statement. An empty batch is nothing to do.
+func send(ctx context.Context, tx outbox.Tx, what string, p params) ([]Enqueued, error) {
+	if tx == nil {
+		return nil, fmt.Errorf("strunk/queue: %s: %w: pass one from Box.InTx, Box.Begin, Box.Tx or Box.SQLTx", what, outbox.ErrInvalidTx)
+	}
+	t := tx.Core(core.Seal{})
+	if err := t.Validate(); err != nil {
+		return nil, fmt.Errorf("strunk/queue: %s: %w", what, err)
+	}
+	if err := ctx.Err(); err != nil { // a driver may break a transaction whose context has ended
+		return nil, fmt.Errorf("strunk/queue: %s: nothing was sent: %w", what, err)
+	}
+	if len(p.payloads) == 0 {
+		return nil, nil
+	}
+	done := make([]Enqueued, len(p.payloads))
+	err := t.Query(ctx, t.Host().SQL(sqlEnqueue), p.args(t.NotifyInside()), func(rows core.Rows) error { return scanEnqueued(rows, done) })
+	if err != nil {
+		return nil, fmt.Errorf("strunk/queue: %s: %w", what, err)
+	}
+	announce(t, p)
+	return done, nil
+}
+
+func scanEnqueued(rows core.Rows, done []Enqueued) error {
+	for rows.Next() {
+		var ord int
+		var e Enqueued
+		if err := rows.Scan(&ord, &e.ID, &e.Duplicate); err != nil {
+			return err
+		}
+		if ord == 0 {
+			return ErrDedupBusy
+		}
+		done[ord-1] = e
+	}
+	return rows.Err()
+}
+
+func announce(t core.Tx, p params) {
+	last := ""
+	for i, name := range p.queues {
+		if *name != last {
+			last = *name
+			t.Wake(core.TopicQueue(last))
+		}
+		if p.delays[i] != nil || p.dues[i] != nil {
+			t.Wake(core.TopicDue)
+		}
+	}
+}

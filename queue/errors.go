@@ -1,0 +1,43 @@
+package queue
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors that a caller may act on. They are wrapped: test them with errors.Is.
+var (
+	// ErrInvalid says that an argument cannot be used; nothing was changed.
+	ErrInvalid = errors.New("invalid argument")
+	// ErrDedupBusy says that transactions which enqueue the same dedup keys wait for each other, and this one was chosen to
+	// give way. The caller's transaction is intact; trying again, best in a new transaction, succeeds.
+	ErrDedupBusy = errors.New("the dedup key is being enqueued by transactions that wait for each other")
+	// ErrLeaseLost says that a task is no longer this worker's: its lease ran out and another may have it. It is the cause
+	// of a handler's context that ended for it.
+	ErrLeaseLost = errors.New("the lease was lost")
+	// ErrNotFound says that there is no such task in the queue.
+	ErrNotFound = errors.New("no such task")
+	// ErrPoison says that a payload cannot be decoded into the queue's type. Such a task becomes a dead letter at once, its
+	// payload as it was.
+	ErrPoison = errors.New("the payload cannot be decoded")
+	// ErrTimeout is the cause of a handler's context that ended at the task's timeout.
+	ErrTimeout = errors.New("the task's timeout is over")
+	// ErrShutdown is the cause of a handler's context that ended because the grace period of a shutdown was over.
+	ErrShutdown = errors.New("the grace period of the shutdown is over")
+)
+
+// PanicError is the error of an attempt whose handler panicked.
+type PanicError struct {
+	// Value is what the handler panicked with.
+	Value any
+	// Stack is the handler's stack.
+	Stack string
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("the handler panicked: %v", e.Value) }
+
+// Unwrap returns the value where it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}

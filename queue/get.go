@@ -1,0 +1,96 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/outbox"
+)
+
+// Status is where a task stands.
+type Status string
+
+// The statuses of a row in strunk_outbox.
+const (
+	// StatusScheduled is a task that is not due yet, retries included.
+	StatusScheduled Status = "scheduled"
+	// StatusPending is a task that waits for a worker.
+	StatusPending Status = "pending"
+	// StatusClaimed is a task that a worker has.
+	StatusClaimed Status = "claimed"
+	// StatusDelivered is a task that is done.
+	StatusDelivered Status = "delivered"
+	// StatusDead is a dead letter: its attempts are spent, or its payload cannot be decoded.
+	StatusDead Status = "dead"
+)
+
+// Record is a task as the table has it.
+type Record[T any] struct {
+	Task[T]
+	Status Status
+	// Raw is the payload as it is stored.
+	Raw json.RawMessage
+	// PayloadErr says why Raw cannot be decoded into T, which leaves Payload zero; an ErrPoison.
+	PayloadErr error
+	// LastError is the error of the last failed attempt, or empty.
+	LastError string
+	// Attempts are the failed attempts, oldest first, at most the last twenty.
+	Attempts []Attempt
+	// ClaimedAt is when the last attempt began; zero before the first.
+	ClaimedAt time.Time
+	// FinishedAt is when the task was delivered or became a dead letter; zero before.
+	FinishedAt time.Time
+}
+
+// Attempt is one failed attempt.
+type Attempt struct {
+	Number int       `json:"attempt"`
+	At     time.Time `json:"at"`
+	Error  string    `json:"error"`
+	// Stack is the handler's stack where it panicked.
+	Stack string `json:"stack"`
+	// Worker is the host and process id of the worker.
+	Worker string `json:"worker"`
+}
+
+// sqlGet reads one task ($1) of a queue ($2), in whichever part of the table it is. It locks nothing.
+const sqlGet = `SELECT id, status, attempts, max_attempts, priority, created_at, due_at, claimed_at, finished_at,
+	coalesce(dedup_key, ''), coalesce(last_error, ''), payload, metadata, errors
+FROM {schema}.strunk_outbox WHERE id = $1 AND kind = 'task' AND key = $2 LIMIT 1`
+
+func get[T any](ctx context.Context, box *outbox.Box, def *definition, id int64) (rec Record[T], err error) {
+	if def.err != nil {
+		return rec, def.err
+	}
+	if box == nil {
+		return rec, fmt.Errorf("strunk/queue: get: the box is nil: %w", ErrInvalid)
+	}
+	host := box.Host(seal)
+	var due, claimed, finished *time.Time
+	var payload, metadata, history []byte
+	err = host.Pool().QueryRow(ctx, host.SQL(sqlGet), id, def.name).Scan(&rec.ID, &rec.Status, &rec.Attempt, &rec.MaxAttempts,
+		&rec.Priority, &rec.CreatedAt, &due, &claimed, &finished, &rec.DedupKey, &rec.LastError, &payload, &metadata, &history)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return rec, fmt.Errorf("strunk/queue: get: queue %q, task %d: %w", def.name, id, ErrNotFound)
+	}
+	if err != nil {
+		return rec, fmt.Errorf("strunk/queue: get: queue %q, task %d: %w", def.name, id, err)
+	}
+	rec.Queue, rec.Raw = def.name, payload
+	rec.DueAt = orElse(due, rec.CreatedAt)
+	rec.ClaimedAt, rec.FinishedAt = orElse(claimed, time.Time{}), orElse(finished, time.Time{})
+	rec.PayloadErr = errors.Join(decode(payload, &rec.Payload), decode(metadata, &rec.Metadata))
+	return rec, decode(history, &rec.Attempts)
+}
+
+func orElse[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
+	}
+	return *p
+}

@@ -1,0 +1,121 @@
+package queue
+
+import (
+	"time"
+)
+
+// levels are the priorities 9 down to 0, in the order of the arrays that strunk_claim takes.
+const levels = MaxPriority + 1
+
+// marks say where in the claim index a worker's claims enter, for each priority. Behind an entry that is done an open
+// snapshot keeps a dead index entry alive; without marks each claim would walk all of them.
+//
+//   - fast is the highest seq that this worker has claimed.
+//   - safe is a seq at or below which no pending task can be or appear: every transaction that could still commit one has
+//     ended, and a look has shown that none is left. What is between safe and fast may come from a transaction that drew its
+//     seq early and commits late, or from a lock that was skipped and rolled back.
+//
+// The safe mark follows the fast one in three steps. A candidate, the fast marks at some moment, waits for a claim made
+// after it, whose transaction id is therefore above that of every transaction that drew a seq up to the candidate
+// (strunk_enqueue_many draws its transaction id first). When pg_snapshot_xmin has passed that id, all of those have ended.
+// Then strunk_advance_marks looks for what is still pending. pg_snapshot_xmax will not do in the id's place: it is one
+// above the highest id that has *completed*, and a transaction with a higher one may have drawn its seq long ago.
+type marks struct {
+	fast, safe, candidate []int64
+	candidateXID          int64 // 0 while a claim after the candidate is awaited
+	waiting               bool
+
+	full      costly // claims that enter at the safe marks
+	bottom    costly // claims that enter at the bottom
+	advancing costly
+}
+
+// costly is a scan that may touch many dead entries, and so must take only a small part of the time.
+type costly struct {
+	last time.Time
+	cost time.Duration
+}
+
+// scanShare bounds that part: one in scanShare.
+const scanShare = 20
+
+// allowed reports whether at least pause has gone by since the last scan, and scanShare times what that one took.
+func (c *costly) allowed(now time.Time, pause time.Duration) bool {
+	return now.Sub(c.last) >= max(pause, scanShare*c.cost)
+}
+
+func (c *costly) done(began, now time.Time) { c.last, c.cost = now, now.Sub(began) }
+
+const (
+	// cheap is what a scan may take without being counted as costly.
+	cheap = 5 * time.Millisecond
+	// safeInterval is how often a busy worker, whose claims come back full, enters at the safe marks.
+	safeInterval = time.Second
+	// bottomInterval is how often a claim enters at the bottom: for rows that were set to pending by hand, in place.
+	bottomInterval = 30 * time.Second
+	// advanceInterval is how often the safe marks are moved at most.
+	advanceInterval = 50 * time.Millisecond
+)
+
+func newMarks() *marks {
+	return &marks{fast: make([]int64, levels), safe: make([]int64, levels)}
+}
+
+// entry is where one claim enters.
+type entry struct {
+	first  []int64 // marks of the first pass
+	second []int64 // marks of the second pass, for what the first did not fill; nil for none
+	scan   *costly // whose cost the claim tells
+	began  time.Time
+}
+
+func (m *marks) enter(now time.Time) entry {
+	switch {
+	case m.bottom.allowed(now, bottomInterval):
+		return entry{first: make([]int64, levels), scan: &m.bottom, began: now}
+	case m.full.allowed(now, safeInterval):
+		return entry{first: m.safe, scan: &m.full, began: now}
+	case m.full.allowed(now, 0) || m.full.cost < cheap:
+		return entry{first: m.fast, second: m.safe, scan: &m.full, began: now}
+	}
+	return entry{first: m.fast, began: now}
+}
+
+// answered takes in what a claim brought.
+func (m *marks) answered(e entry, jobs []*job, limit int, xid, xmin int64, now time.Time) {
+	if e.scan != nil && (e.second == nil || len(jobs) < limit) {
+		e.scan.done(e.began, now)
+	}
+	if m.waiting && m.candidateXID == 0 {
+		m.candidateXID = xid
+	}
+	for _, j := range jobs {
+		i := MaxPriority - j.priority
+		m.fast[i] = max(m.fast[i], j.seq)
+	}
+	if !m.waiting && !m.settled() {
+		m.candidate = append(m.candidate[:0], m.fast...)
+		m.candidateXID, m.waiting = 0, true
+	}
+}
+
+// settled reports whether nothing is left between the safe and the fast marks.
+func (m *marks) settled() bool {
+	for i, safe := range m.safe {
+		if safe < m.fast[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// ripe reports whether the candidate may be looked at, given the oldest transaction still running.
+func (m *marks) ripe(xmin int64, now time.Time) bool {
+	return m.waiting && m.candidateXID != 0 && xmin > m.candidateXID && m.advancing.allowed(now, advanceInterval)
+}
+
+// advanced takes in what strunk_advance_marks returned.
+func (m *marks) advanced(safe []int64, began, now time.Time) {
+	m.safe, m.waiting = safe, false
+	m.advancing.done(began, now)
+}

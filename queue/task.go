@@ -1,0 +1,90 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Task is one task as its handler sees it: a plain struct that a test can write as a literal.
+type Task[T any] struct {
+	// ID is the row's id in strunk_outbox.
+	ID int64
+	// Queue is the queue's name.
+	Queue string
+	// Payload is what was enqueued.
+	Payload T
+	// Attempt is the number of this attempt, 1 for the first; crashes of a worker count.
+	Attempt int
+	// MaxAttempts is how often the task is tried.
+	MaxAttempts int
+	// Priority is 0 to MaxPriority.
+	Priority int
+	// CreatedAt is when the task was enqueued, by the database's clock.
+	CreatedAt time.Time
+	// DueAt is when it was to be handled at the earliest: CreatedAt where no delay was asked for.
+	DueAt time.Time
+	// DedupKey is the key it was enqueued with, or empty.
+	DedupKey string
+	// Metadata is what it was enqueued with; nil where there was none. Do not change it.
+	Metadata map[string]string
+}
+
+type contextKey struct{}
+
+// Logger returns a logger that names the task whose handler the context belongs to; outside a handler it is
+// slog.Default().
+func Logger(ctx context.Context) *slog.Logger {
+	j, ok := ctx.Value(contextKey{}).(*job)
+	if !ok {
+		return slog.Default()
+	}
+	return j.logger.With("queue", j.queue, "task", j.id, "attempt", j.attempt)
+}
+
+// job is a claimed task without its type.
+type job struct {
+	id, seq, claim        int64
+	queue                 string
+	createdAt, dueAt      time.Time
+	timeout               time.Duration
+	attempt, maxAttempts  int
+	priority              int
+	dedupKey              string
+	payload, metadataJSON []byte
+	logger                *slog.Logger
+
+	state jobState
+}
+
+// work handles a job: the one place where a queue's type is erased.
+type work func(ctx context.Context, j *job) error
+
+func typedWork[T any](handler Handler[T]) work {
+	if handler == nil {
+		return nil
+	}
+	return func(ctx context.Context, j *job) error {
+		task := Task[T]{ID: j.id, Queue: j.queue, Attempt: j.attempt, MaxAttempts: j.maxAttempts, Priority: j.priority,
+			CreatedAt: j.createdAt, DueAt: j.dueAt, DedupKey: j.dedupKey}
+		if err := decode(j.payload, &task.Payload); err != nil {
+			return err
+		}
+		if err := decode(j.metadataJSON, &task.Metadata); err != nil {
+			return err
+		}
+		return handler(ctx, task)
+	}
+}
+
+func decode(doc []byte, into any) error {
+	if doc == nil {
+		return nil
+	}
+	if err := json.Unmarshal(doc, into); err != nil {
+		return fmt.Errorf("strunk/queue: into %T: %w: %w", into, ErrPoison, err)
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+var seal core.Seal
+
+// Worker is a typed consumer of one queue, made by [Queue.Worker]. It is an outbox.Binding: hand it to outbox.Box.Run.
+type Worker[T any] struct {
+	w *worker
+}
+
+// Binding implements outbox.Binding.
+func (w *Worker[T]) Binding(core.Seal) core.Binding {
+	if w == nil || w.w == nil {
+		return &worker{def: &definition{err: errors.New("strunk/queue: the zero Worker is unusable: make it with Queue.Worker")}}
+	}
+	return w.w
+}
+
+// worker is a Worker without its type.
+type worker struct {
+	def  *definition
+	work work
+	opts workerOptions
+}
+
+func newWorker(def *definition, work work, opts []WorkerOption) *worker {
+	return &worker{def: def, work: work, opts: newWorkerOptions(def, opts)}
+}
+
+// Describe implements core.Binding.
+func (w *worker) Describe() (kind, name string) { return "worker", w.def.name }
+
+// Prepare implements core.Binding.
+func (w *worker) Prepare(core.Host) []error {
+	if w.def.err != nil {
+		return []error{w.def.err}
+	}
+	var errs []error
+	if w.work == nil {
+		errs = append(errs, fmt.Errorf("strunk/queue: worker %q: the handler is nil: %w", w.def.name, ErrInvalid))
+	}
+	for _, err := range w.opts.problems() {
+		errs = append(errs, fmt.Errorf("strunk/queue: worker %q: %w: %w", w.def.name, err, ErrInvalid))
+	}
+	return errs
+}
+
+// Run implements core.Binding: one session for each lease, until the soft end.
+func (w *worker) Run(life core.Life, rt core.Runtime) error {
+	poll := w.opts.poll
+	if poll == 0 {
+		poll = rt.Settings().PollInterval
+	}
+	pause := firstPause
+	for life.Soft.Err() == nil {
+		s, err := newSession(w, life, rt, poll)
+		if err != nil {
+			rt.Logger().Warn("strunk: a worker could not take its lease; trying again", "queue", w.def.name, "error", err)
+			core.Sleep(life.Soft, pause)
+			pause = min(2*pause, poll)
+			continue
+		}
+		pause = firstPause
+		s.run()
+	}
+	return nil
+}
+
+// logError logs what a retry will mend.
+func (s *session) logError(what string, err error) {
+	if !errors.Is(err, context.Canceled) {
+		s.rt.Logger().Warn("strunk: "+what+"; trying again", "queue", s.def.name, "error", err)
+	}
+}
