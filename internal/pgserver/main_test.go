@@ -1,0 +1,220 @@
+//go:build unix
+
+package pgserver
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// childEnv makes the test binary a program that starts a server and ends in the way it names; see child.
+const childEnv = "STRUNK_TEST_CHILD"
+
+// noPsqlEnv keeps a child from finding psql, or any program.
+const noPsqlEnv = "STRUNK_TEST_NO_PSQL"
+
+func TestMain(m *testing.M) {
+	if how := os.Getenv(childEnv); how != "" {
+		child(how)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// child prints a connection string, of its server or of a database in that of DATABASE_URL, then ends: by "return",
+// "exit" or "panic", or it waits to be killed. As "early" it prints a line before it starts the server.
+func child(how string) {
+	if how == "early" {
+		fmt.Println("starting")
+	}
+	dsn, err := childDSN()
+	if err != nil {
+		fmt.Println("error:", err)
+		os.Exit(1)
+	}
+	fmt.Println(dsn)
+	switch how {
+	case "return":
+	case "exit":
+		os.Exit(3)
+	case "panic":
+		panic("as the test asked")
+	default:
+		select {}
+	}
+}
+
+func childDSN() (string, error) {
+	p := systemPlaces()
+	if os.Getenv(noPsqlEnv) != "" {
+		p.path, p.programs = "", nil
+	}
+	if p.databaseURL == "" {
+		server, err := start(context.Background(), Config{Only: "installed"}, p)
+		if err != nil {
+			return "", err
+		}
+		return server.DSN(), nil
+	}
+	server, err := start(context.Background(), Config{}, p)
+	if err != nil {
+		return "", err
+	}
+	dsn, _, err := server.NewDatabase(context.Background(), "")
+	return dsn, err
+}
+
+// sharedServer is one server for the tests that do not stop it. The watchdog removes it after the tests.
+var sharedServer = sync.OnceValues(func() (*Server, error) {
+	return start(context.Background(), Config{Only: "installed"}, withoutURL())
+})
+
+// withoutURL is the system's places, so that a DATABASE_URL of the environment does not change what is tested.
+func withoutURL() places {
+	p := systemPlaces()
+	p.databaseURL = ""
+	return p
+}
+
+func needServer(t *testing.T) *Server {
+	t.Helper()
+	server, err := sharedServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server
+}
+
+func startServer(t *testing.T, cfg Config, p places) *Server {
+	t.Helper()
+	if cfg.Only == "" && p.databaseURL == "" {
+		cfg.Only = "installed" // a failure is not to be hidden by another way
+	}
+	server, err := start(t.Context(), cfg, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return server
+}
+
+func connect(t *testing.T, dsn string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+func exec1(t *testing.T, dsn, sql string) {
+	t.Helper()
+	if err := execute(t.Context(), dsn, sql); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func query[T any](t *testing.T, dsn, sql string) T {
+	t.Helper()
+	var v T
+	if err := connect(t, dsn).QueryRow(t.Context(), sql).Scan(&v); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return v
+}
+
+// openDir is a directory with a short path that every user can write to, in memory where there is room.
+func openDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(cmp.Or(memoryRoot(), "/tmp"), "strunk-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// eventually waits until check has nothing to say against it.
+func eventually(t *testing.T, check func() string) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		complaint := check()
+		if complaint == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(complaint)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// nothingLeft complains of what is in a directory and of processes that work in it or name it.
+func nothingLeft(dir string) func() string {
+	return func() string {
+		left, _ := filepath.Glob(filepath.Join(dir, "strunk-pg-*"))
+		left = append(left, processesOf(dir)...)
+		if len(left) > 0 {
+			return "left behind: " + strings.Join(left, ", ")
+		}
+		return ""
+	}
+}
+
+func processesOf(dir string) []string {
+	var found []string
+	out, _ := exec.Command("ps", "-A", "-o", "pid=,args=").Output() // absent in small containers, which have /proc
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, dir+"/") || strings.HasSuffix(strings.TrimSpace(line), dir) {
+			found = append(found, strings.TrimSpace(line))
+		}
+	}
+	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
+	for _, link := range links {
+		if cwd, err := os.Readlink(link); err == nil && strings.HasPrefix(cwd, dir) {
+			found = append(found, link)
+		}
+	}
+	return found
+}
+
+// childCommand makes the test binary a child process, as child says, with its temporary files in dir.
+func childCommand(t *testing.T, how, dir string, env ...string) *exec.Cmd {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program)
+	cmd.Env = append(os.Environ(), childEnv+"="+how, "TMPDIR="+dir, "DATABASE_URL=")
+	cmd.Env = append(cmd.Env, env...)
+	return cmd
+}
+
+func kill(t *testing.T, cmd *exec.Cmd, signal syscall.Signal) {
+	t.Helper()
+	if err := cmd.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // it was killed
+}

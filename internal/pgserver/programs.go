@@ -1,0 +1,175 @@
+package pgserver
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// usualPlaces are where packages put the server programs: PGDG and Debian, PGDG for Red Hat, Homebrew on both
+// processors, Postgres.app, MacPorts, the BSDs and plain Linux, the Windows installer.
+var usualPlaces = []string{
+	"/usr/lib/postgresql/*/bin",
+	"/usr/pgsql-*/bin",
+	"/usr/lib/postgresql*/bin",
+	"/usr/libexec/postgresql*",
+	"/opt/homebrew/opt/postgresql*/bin",
+	"/usr/local/opt/postgresql*/bin",
+	"/home/linuxbrew/.linuxbrew/opt/postgresql*/bin",
+	"/Applications/Postgres.app/Contents/Versions/*/bin",
+	"/opt/local/lib/postgresql*/bin",
+	"/usr/local/pgsql/bin",
+	"/usr/local/bin",
+	"/usr/bin",
+	`C:\Program Files\PostgreSQL\*\bin`,
+}
+
+// probeTimeout bounds one question put to a program.
+const probeTimeout = 10 * time.Second
+
+// programs is a directory that holds postgres and initdb, of a version that will do.
+type programs struct {
+	dir     string
+	version string // as the program says it: "15.18"
+	major   int
+}
+
+func openInstalled(ctx context.Context, r request) (backend, error) {
+	found, err := findPrograms(ctx, r.cfg, r.places)
+	if err != nil {
+		return nil, err
+	}
+	return openCluster(ctx, r.cfg, found, fmt.Sprintf("installed programs in %s (PostgreSQL %s)", found.dir, found.version))
+}
+
+// findPrograms returns the first usable directory: that of PATH before the usual places, there the newest.
+// A directory named in the configuration is the only one looked at.
+func findPrograms(ctx context.Context, cfg Config, p places) (programs, error) {
+	if cfg.BinDir != "" {
+		return probe(ctx, cfg.BinDir)
+	}
+	found, reasons := probeAll(ctx, pathCandidates(ctx, p.path))
+	if len(found) > 0 {
+		return found[0], nil
+	}
+	found, more := probeAll(ctx, globAll(p.programs))
+	if len(found) > 0 {
+		return slices.MaxFunc(found, func(a, b programs) int { return cmp.Compare(a.major, b.major) }), nil
+	}
+	none := fmt.Errorf("no server programs (postgres and initdb, version %d or newer) on PATH or in %s",
+		MinVersion, strings.Join(p.programs, ", "))
+	return programs{}, errors.Join(append([]error{none}, append(reasons, more...)...)...)
+}
+
+func probeAll(ctx context.Context, dirs []string) (found []programs, reasons []error) {
+	for _, dir := range dirs {
+		p, err := probe(ctx, dir)
+		if err == nil {
+			found = append(found, p)
+		} else if !errors.Is(err, os.ErrNotExist) {
+			reasons = append(reasons, err)
+		}
+	}
+	return found, reasons
+}
+
+// pathCandidates lists, for each directory of PATH that has a postgres, the directory behind its symbolic link and
+// itself; then what pg_config on PATH says.
+func pathCandidates(ctx context.Context, path string) []string {
+	var dirs []string
+	for _, dir := range filepath.SplitList(path) {
+		if dir == "" {
+			continue
+		}
+		if real, err := filepath.EvalSymlinks(program(dir, "postgres")); err == nil {
+			dirs = append(dirs, filepath.Dir(real), dir)
+		}
+		if _, err := os.Stat(program(dir, "pg_config")); err == nil {
+			if out, err := run(ctx, program(dir, "pg_config"), "--bindir"); err == nil {
+				dirs = append(dirs, strings.TrimSpace(out))
+			}
+		}
+	}
+	return unique(dirs)
+}
+
+func globAll(patterns []string) []string {
+	var dirs []string
+	for _, pattern := range patterns {
+		matches, _ := filepath.Glob(pattern) // the only error is a malformed pattern
+		dirs = append(dirs, matches...)
+	}
+	return unique(dirs)
+}
+
+func unique(dirs []string) []string {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(dirs, func(dir string) bool {
+		known := seen[dir]
+		seen[dir] = true
+		return known
+	})
+}
+
+var versionPattern = regexp.MustCompile(`\(PostgreSQL\) ((\d+)\S*)`)
+
+// probe asks the programs in a directory for their version, as the user who will run them.
+func probe(ctx context.Context, dir string) (programs, error) {
+	for _, name := range []string{"postgres", "initdb"} {
+		if _, err := os.Stat(program(dir, name)); err != nil {
+			return programs{}, err
+		}
+	}
+	out, err := run(ctx, program(dir, "postgres"), "--version")
+	if err != nil {
+		return programs{}, fmt.Errorf("%s: cannot be run%s: %w", program(dir, "postgres"), asUser(), err)
+	}
+	match := versionPattern.FindStringSubmatch(out)
+	if match == nil {
+		return programs{}, fmt.Errorf("%s: does not say its version but %q", program(dir, "postgres"), out)
+	}
+	major, err := strconv.Atoi(match[2])
+	if err != nil || major < MinVersion {
+		return programs{}, fmt.Errorf("%s: version %s is older than %d", program(dir, "postgres"), match[1], MinVersion)
+	}
+	return programs{dir: dir, version: match[1], major: major}, nil
+}
+
+func asUser() string {
+	if u, err := serverUser(); err == nil && u.name != "" {
+		return " as user " + u.name
+	}
+	return ""
+}
+
+func run(ctx context.Context, name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.WaitDelay = time.Second
+	if err := demote(cmd); err != nil {
+		return "", err
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, strings.TrimSpace(string(out)))
+	}
+	return string(out), nil
+}
+
+func program(dir, name string) string {
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
+	return filepath.Join(dir, name)
+}
