@@ -1,0 +1,34 @@
+# `make` alone lists the targets: the words after ## are their help.
+
+.DEFAULT_GOAL := help
+.PHONY: help ci build test race lint format bench bench-peers example
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+ci: ## Run everything that must hold before a change lands
+	bash .ci/run
+
+build: ## Compile every package
+	bash .ci/run build
+
+test: ## Run the tests, on a throwaway PostgreSQL or on DATABASE_URL
+	go test ./...
+
+race: ## Run the tests under the race detector, as CI does
+	bash .ci/run test
+
+lint: ## Check the formatting, vet for Linux, Windows and macOS, and run staticcheck
+	bash .ci/run format vet lint
+
+format: ## Rewrite the sources with gofmt
+	gofmt -w .
+
+example: ## Run examples/orderflow; it ends in "orderflow: ok"
+	go run ./examples/orderflow
+
+bench: ## Measure enqueueing, working and latency on a durable server
+	go test -run '^$$' -bench . ./queue
+
+bench-peers: ## Measure this library and River in alternation on one durable server
+	cd bench/peers && go run .
