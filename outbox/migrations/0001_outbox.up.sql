@@ -24,6 +24,7 @@ CREATE TABLE {schema}.strunk_outbox (
     attempts       smallint    NOT NULL DEFAULT 0,
     max_attempts   smallint    NOT NULL DEFAULT 12,
     priority       smallint    NOT NULL DEFAULT 0,
+    dedup_waiting  boolean,
     status         text COLLATE "C" NOT NULL,
     kind           text COLLATE "C" NOT NULL,
     key            text COLLATE "C" NOT NULL,
@@ -53,7 +54,10 @@ CREATE TABLE {schema}.strunk_outbox_tasks
 CREATE UNIQUE INDEX strunk_outbox_tasks_id ON {schema}.strunk_outbox_tasks (id);
 -- The claim index, and the only one that holds seq: ORDER BY seq can be answered by no other.
 CREATE INDEX strunk_outbox_tasks_claim ON {schema}.strunk_outbox_tasks (key, priority, seq) WHERE status = 'pending';
-CREATE UNIQUE INDEX strunk_outbox_tasks_dedup ON {schema}.strunk_outbox_tasks (key, dedup_key) WHERE dedup_key IS NOT NULL;
+-- A task holds its dedup key until it leaves this leaf, or, with dedup_waiting, until its first claim, which sets worker_id
+-- for good. Every ON CONFLICT and every search for a holder repeats the predicate.
+CREATE UNIQUE INDEX strunk_outbox_tasks_dedup ON {schema}.strunk_outbox_tasks (key, dedup_key)
+    WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL);
 CREATE INDEX strunk_outbox_tasks_due ON {schema}.strunk_outbox_tasks (due_at) WHERE status = 'scheduled';
 -- For the rescue and the heartbeat's comparison of claim numbers.
 CREATE INDEX strunk_outbox_tasks_claimed ON {schema}.strunk_outbox_tasks (worker_id, claim_no) WHERE status = 'claimed';
@@ -173,7 +177,7 @@ BEGIN
                                WITH ORDINALITY AS u(payload, queue, priority, max_attempts, delay, due, timeout_ms, metadata, dedup, o)) i
                     WHERE i.o = ANY (v_rest)
                     ORDER BY i.queue, i.dedup, i.o
-                    ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL DO NOTHING
+                    ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL) DO NOTHING
                     RETURNING strunk_outbox_tasks.id)
                 SELECT array_agg(ins.id) INTO v_done FROM ins;
             EXCEPTION WHEN deadlock_detected THEN
@@ -187,6 +191,7 @@ BEGIN
             FOR ord, id IN
                 SELECT r, t.id FROM unnest(v_rest) r
                 JOIN {schema}.strunk_outbox_tasks t ON t.key = coalesce(p_queues[r], p_queues[1]) AND t.dedup_key = p_dedups[r]
+                    AND (t.dedup_waiting IS NULL OR t.worker_id IS NULL)
             LOOP
                 duplicate := true;
                 v_done := v_done || ord::bigint;
@@ -581,7 +586,8 @@ BEGIN
         NEW.due_at := clock_timestamp();
     END IF;
     IF NEW.dedup_key IS NOT NULL AND EXISTS (
-        SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.key = NEW.key AND t.dedup_key = NEW.dedup_key) THEN
+        SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.key = NEW.key AND t.dedup_key = NEW.dedup_key
+            AND (t.dedup_waiting IS NULL OR t.worker_id IS NULL)) THEN
         NEW.dedup_key := NULL;
     END IF;
     PERFORM pg_notify({channel}, CASE WHEN NEW.status = 'pending' THEN 'q:' || NEW.key ELSE 'due' END);
