@@ -131,6 +131,11 @@ SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjo
 DECLARE
     v_now  timestamptz := clock_timestamp();
     v_n    integer := cardinality(p_payloads);
+    -- What an array of length one gives to all; in a longer one a null element is that item's default.
+    v_due      timestamptz := CASE WHEN cardinality(p_dues) = 1 THEN p_dues[1] END;
+    v_delay    bigint := CASE WHEN cardinality(p_delays_ms) = 1 THEN p_delays_ms[1] END;
+    v_timeout  integer := CASE WHEN cardinality(p_timeouts_ms) = 1 THEN p_timeouts_ms[1] END;
+    v_metadata text := CASE WHEN cardinality(p_metadata) = 1 THEN p_metadata[1] END;
     v_ids  bigint[];
     v_rest integer[];
     v_done bigint[];
@@ -144,12 +149,12 @@ BEGIN
             SELECT i.n, i.n, v_now, i.due, i.timeout_ms, i.max_attempts, i.priority,
                    CASE WHEN i.due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue, i.payload, i.metadata
             FROM (SELECT nextval('{schema}.strunk_outbox_id_seq') AS n,
-                         coalesce(u.due, p_dues[1], v_now + coalesce(u.delay, p_delays_ms[1]) * interval '1 millisecond') AS due,
-                         coalesce(u.timeout_ms, p_timeouts_ms[1]) AS timeout_ms,
+                         coalesce(u.due, v_due, v_now + coalesce(u.delay, v_delay) * interval '1 millisecond') AS due,
+                         coalesce(u.timeout_ms, v_timeout) AS timeout_ms,
                          coalesce(u.max_attempts, p_max_attempts[1], 12::smallint) AS max_attempts,
                          coalesce(u.priority, p_priorities[1], 0::smallint) AS priority,
                          coalesce(u.queue, p_queues[1]) AS queue,
-                         u.payload::json AS payload, coalesce(u.metadata, p_metadata[1])::json AS metadata
+                         u.payload::json AS payload, coalesce(u.metadata, v_metadata)::json AS metadata
                   FROM unnest(p_payloads, p_queues, p_priorities, p_max_attempts, p_delays_ms, p_dues, p_timeouts_ms, p_metadata)
                        AS u(payload, queue, priority, max_attempts, delay, due, timeout_ms, metadata)
                   OFFSET 0) i
@@ -167,12 +172,12 @@ BEGIN
                     SELECT i.n, i.n, v_now, i.due, i.timeout_ms, i.max_attempts, i.priority,
                            CASE WHEN i.due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue, i.dedup, i.payload, i.metadata
                     FROM (SELECT v_ids[u.o] AS n, u.o, u.dedup COLLATE "C" AS dedup,
-                                 coalesce(u.due, p_dues[1], v_now + coalesce(u.delay, p_delays_ms[1]) * interval '1 millisecond') AS due,
-                                 coalesce(u.timeout_ms, p_timeouts_ms[1]) AS timeout_ms,
+                                 coalesce(u.due, v_due, v_now + coalesce(u.delay, v_delay) * interval '1 millisecond') AS due,
+                                 coalesce(u.timeout_ms, v_timeout) AS timeout_ms,
                                  coalesce(u.max_attempts, p_max_attempts[1], 12::smallint) AS max_attempts,
                                  coalesce(u.priority, p_priorities[1], 0::smallint) AS priority,
                                  coalesce(u.queue, p_queues[1]) COLLATE "C" AS queue,
-                                 u.payload::json AS payload, coalesce(u.metadata, p_metadata[1])::json AS metadata
+                                 u.payload::json AS payload, coalesce(u.metadata, v_metadata)::json AS metadata
                           FROM unnest(p_payloads, p_queues, p_priorities, p_max_attempts, p_delays_ms, p_dues, p_timeouts_ms, p_metadata, p_dedups)
                                WITH ORDINALITY AS u(payload, queue, priority, max_attempts, delay, due, timeout_ms, metadata, dedup, o)) i
                     WHERE i.o = ANY (v_rest)
