@@ -26,14 +26,14 @@ type leases struct {
 	box    *Box
 	beats  *control // nothing but heartbeats: nothing may delay them
 	upkeep *control
-	woken  chan struct{}
+	beatNow, compareNow chan struct{}
 
 	mu   sync.Mutex
 	held map[int64]*lease
 }
 
 func newLeases(b *Box, upkeep *control) *leases {
-	return &leases{box: b, beats: newControl(b), upkeep: upkeep, woken: make(chan struct{}, 1), held: map[int64]*lease{}}
+	return &leases{box: b, beats: newControl(b), upkeep: upkeep, beatNow: make(chan struct{}, 1), compareNow: make(chan struct{}, 1), held: map[int64]*lease{}}
 }
 
 // lease is one row of strunk_workers.
@@ -55,7 +55,7 @@ func (l *lease) Void(number int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.void = max(l.void, number)
-	signal(l.owner.woken)
+	signal(l.owner.compareNow)
 }
 
 func (l *lease) voiding() int64 {
@@ -92,24 +92,35 @@ func (ls *leases) add(ctx context.Context, spec core.LeaseSpec) (*lease, error) 
 	ls.mu.Lock()
 	ls.held[l.id] = l
 	ls.mu.Unlock()
-	signal(ls.woken)
+	signal(ls.beatNow)
 	return l, nil
 }
 
-// run sends heartbeats until ctx ends.
-func (ls *leases) run(ctx context.Context) {
+// beatLoop sends heartbeats until ctx ends.
+func (ls *leases) beatLoop(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := ls.beat(ctx); err != nil && ctx.Err() == nil {
 			ls.box.cfg.Logger.Warn("strunk: a heartbeat failed; trying again", "error", err)
 		}
+		ls.await(ctx, ls.beatNow)
+	}
+}
+
+// compareLoop compares claims at the pace of the heartbeats, apart from them: it may wait for locks.
+func (ls *leases) compareLoop(ctx context.Context) {
+	for ctx.Err() == nil {
 		ls.compare(ctx)
-		timer := time.NewTimer(ls.interval())
-		select {
-		case <-timer.C:
-		case <-ls.woken:
-		case <-ctx.Done():
-		}
-		timer.Stop()
+		ls.await(ctx, ls.compareNow)
+	}
+}
+
+func (ls *leases) await(ctx context.Context, woken <-chan struct{}) {
+	timer := time.NewTimer(ls.interval())
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-woken:
+	case <-ctx.Done():
 	}
 }
 

@@ -97,7 +97,7 @@ func (r *run) close() {
 
 // loops returns what runs beside the bindings: the heartbeats and the listener always, the rest unless it is disabled.
 func (r *run) loops() map[string]func(context.Context) {
-	loops := map[string]func(context.Context){"heartbeat": r.leases.run}
+	loops := map[string]func(context.Context){"heartbeat": r.leases.beatLoop, "claims": r.leases.compareLoop}
 	if !r.b.cfg.PollOnly {
 		loops["listener"] = r.b.listen
 	}

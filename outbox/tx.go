@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -61,7 +62,7 @@ func (b *Box) InTx(ctx context.Context, fn func(tx *OwnedTx) error, opts ...TxOp
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // without effect after a commit
+	defer tx.abandon(ctx)
 	if err := fn(tx); err != nil {
 		return err
 	}
@@ -118,6 +119,16 @@ func (t *OwnedTx) Rollback(ctx context.Context) error {
 		return fmt.Errorf("strunk/outbox: rollback: %w", err)
 	}
 	return nil
+}
+
+// rollbackTimeout bounds the rollback of a transaction whose context may have ended already.
+const rollbackTimeout = 5 * time.Second
+
+// abandon rolls back, whatever has become of ctx; after a commit it does nothing.
+func (t *OwnedTx) abandon(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+	defer cancel()
+	_ = t.Rollback(ctx) // the error of fn says more, and a broken connection is the pool's to close
 }
 
 func (t *OwnedTx) end() error {

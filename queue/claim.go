@@ -92,9 +92,8 @@ func (s *session) awaitRoom(ctx context.Context) bool {
 // ahead is how many tasks may be claimed and not ended: the concurrency, and what handlers of this pace do in aheadTime.
 func (s *session) ahead() int {
 	n, most := int64(s.opts.concurrency), int64(max(mostAhead, s.opts.concurrency))
-	if handled := s.handled.Load(); handled > 0 {
-		perTask := s.busy.Load()/handled + 1
-		n += int64(s.opts.concurrency) * int64(aheadTime) / perTask
+	if perTask := s.pace.perTask(time.Now(), n, s.slots.running() > 0); perTask > 0 {
+		n += n * int64(aheadTime) / int64(perTask)
 	}
 	return int(min(n, most))
 }

@@ -144,8 +144,7 @@ func (s *session) execute(j *job) {
 	err := s.protect(ctx, j)
 	ended := context.Cause(ctx)
 	cancel()
-	s.handled.Add(1)
-	s.busy.Add(int64(time.Since(began)))
+	s.pace.ran(time.Since(began))
 	if !j.state.take() {
 		return // abandoned
 	}

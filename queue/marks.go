@@ -44,7 +44,10 @@ func (c *costly) allowed(now time.Time, pause time.Duration) bool {
 	return now.Sub(c.last) >= max(pause, scanShare*c.cost)
 }
 
-func (c *costly) done(began, now time.Time) { c.last, c.cost = now, now.Sub(began) }
+func (c *costly) done(began, now time.Time) { c.last, c.cost = now, max(0, now.Sub(began)) }
+
+// taskCost is what claiming one task takes, however the index was entered.
+const taskCost = 30 * time.Microsecond
 
 const (
 	// cheap is what a scan may take without being counted as costly.
@@ -84,7 +87,7 @@ func (m *marks) enter(now time.Time) entry {
 // answered takes in what a claim brought.
 func (m *marks) answered(e entry, jobs []*job, limit int, xid, xmin int64, now time.Time) {
 	if e.scan != nil && (e.second == nil || len(jobs) < limit) {
-		e.scan.done(e.began, now)
+		e.scan.done(e.began.Add(time.Duration(len(jobs))*taskCost), now)
 	}
 	if m.waiting && m.candidateXID == 0 {
 		m.candidateXID = xid

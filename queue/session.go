@@ -47,8 +47,7 @@ type session struct {
 
 	unsettled atomic.Int64 // claimed here and not written yet
 	waiting   atomic.Int64 // claimed and not begun
-	handled   atomic.Int64 // handler runs
-	busy      atomic.Int64 // their nanoseconds
+	pace      pace
 }
 
 func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration) (*session, error) {
