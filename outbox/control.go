@@ -53,11 +53,19 @@ func (c *control) close() {
 }
 
 // autocommit runs one statement as a transaction that waits for its commit's answer and ignores the server's defaults
-// for isolation and access; it is retried on a conflict.
-func (c *control) autocommit(ctx context.Context, fn func(ctx context.Context, tx pgx.Tx) error) error {
+// for isolation and access; it is retried on a conflict. The transaction travels in one message: a process that is frozen
+// in the middle of it, a heartbeat above all, must not keep its row locked against the rescue.
+func (c *control) autocommit(ctx context.Context, statement core.Statement) error {
 	return c.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return core.RetryConflicts(ctx, func() error {
-			return pgx.BeginTxFunc(ctx, conn, core.PlainTx, func(tx pgx.Tx) error { return fn(ctx, tx) })
-		})
+		return core.RetryConflicts(ctx, func() error { return core.OneMessage(ctx, conn, statement) })
 	})
+}
+
+// queryInt64s runs a statement in a transaction of its own and returns its one column.
+func (c *control) queryInt64s(ctx context.Context, sql string, args ...any) (ids []int64, err error) {
+	err = c.autocommit(ctx, core.Statement{SQL: sql, Args: args, Scan: func(rows pgx.Rows) (err error) {
+		ids, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+		return err
+	}})
+	return ids, err
 }

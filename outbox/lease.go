@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/strunk-go/strunk/internal/core"
 )
 
@@ -23,9 +21,9 @@ const (
 
 // leases renews all lease rows of this process with one statement.
 type leases struct {
-	box    *Box
-	beats  *control // nothing but heartbeats: nothing may delay them
-	upkeep *control
+	box                 *Box
+	beats               *control // nothing but heartbeats: nothing may delay them
+	upkeep              *control
 	beatNow, compareNow chan struct{}
 
 	mu   sync.Mutex
@@ -82,10 +80,8 @@ func (ls *leases) add(ctx context.Context, spec core.LeaseSpec) (*lease, error) 
 		host = "unknown"
 	}
 	l := &lease{owner: ls, id: rand.Int64N(1<<62) + 1, spec: spec, lost: make(chan struct{})}
-	err = ls.upkeep.autocommit(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, ls.box.sql(sqlAddWorker), l.id, spec.Duration.Milliseconds(), os.Getpid(), spec.Concurrency, spec.Queue, host)
-		return err
-	})
+	err = ls.upkeep.autocommit(ctx, core.Statement{SQL: ls.box.sql(sqlAddWorker),
+		Args: []any{l.id, spec.Duration.Milliseconds(), os.Getpid(), spec.Concurrency, spec.Queue, host}})
 	if err != nil {
 		return nil, fmt.Errorf("strunk/outbox: lease for queue %q: %w", spec.Queue, err)
 	}
@@ -155,15 +151,7 @@ func (ls *leases) beat(ctx context.Context) error {
 	for i, l := range before {
 		ids[i] = l.id
 	}
-	var alive []int64
-	err := ls.beats.autocommit(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, ls.box.sql(sqlBeat), ids)
-		if err != nil {
-			return err
-		}
-		alive, err = pgx.CollectRows(rows, pgx.RowTo[int64])
-		return err
-	})
+	alive, err := ls.beats.queryInt64s(ctx, ls.box.sql(sqlBeat), ids)
 	if err != nil {
 		return err
 	}
@@ -211,10 +199,7 @@ const (
 func (ls *leases) compareOne(ctx context.Context, l *lease) error {
 	number := l.voiding()
 	if number > 0 {
-		err := ls.upkeep.autocommit(ctx, func(ctx context.Context, tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, ls.box.sql(sqlVoid), l.id, number)
-			return err
-		})
+		err := ls.upkeep.autocommit(ctx, core.Statement{SQL: ls.box.sql(sqlVoid), Args: []any{l.id, number}})
 		if err != nil {
 			return err
 		}
@@ -232,7 +217,7 @@ func (ls *leases) compareOne(ctx context.Context, l *lease) error {
 
 func (ls *leases) returnUnknown(ctx context.Context, l *lease) error {
 	low, known := l.spec.Claims()
-	unknown, err := queryInt64s(ctx, ls.upkeep, ls.box.sql(sqlUnknown), l.id, low, known)
+	unknown, err := ls.upkeep.queryInt64s(ctx, ls.box.sql(sqlUnknown), l.id, low, known)
 	if err != nil || len(unknown) == 0 {
 		return err
 	}
@@ -242,26 +227,13 @@ func (ls *leases) returnUnknown(ctx context.Context, l *lease) error {
 	if len(unknown) == 0 {
 		return nil
 	}
-	ids, err := queryInt64s(ctx, ls.upkeep, ls.box.sql(sqlReturn), l.id, unknown)
+	ids, err := ls.upkeep.queryInt64s(ctx, ls.box.sql(sqlReturn), l.id, unknown)
 	if err != nil {
 		return err
 	}
 	ls.box.cfg.Logger.Warn("strunk: gave back the tasks of claims whose answer was lost", "queue", l.spec.Queue, "tasks", len(ids))
 	ls.box.wake([]string{core.TopicQueue(l.spec.Queue)})
 	return nil
-}
-
-// queryInt64s runs a statement in a transaction of its own and returns its one column.
-func queryInt64s(ctx context.Context, c *control, sql string, args ...any) (ids []int64, err error) {
-	err = c.autocommit(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, sql, args...)
-		if err != nil {
-			return err
-		}
-		ids, err = pgx.CollectRows(rows, pgx.RowTo[int64])
-		return err
-	})
-	return ids, err
 }
 
 // Release implements core.Lease. What is still claimed then can only be of claims whose answer was lost: it is given
@@ -274,9 +246,9 @@ func (l *lease) Release(ctx context.Context) error {
 	if err := condemn(ctx, b, c, l.id, nil); err != nil {
 		return fmt.Errorf("strunk/outbox: releasing the lease of queue %q: %w", l.spec.Queue, err)
 	}
-	claims, err := queryInt64s(ctx, c, b.sql(sqlUnknown), l.id, int64(-1), []int64{})
+	claims, err := c.queryInt64s(ctx, b.sql(sqlUnknown), l.id, int64(-1), []int64{})
 	if err == nil && len(claims) > 0 {
-		_, err = queryInt64s(ctx, c, b.sql(sqlReturn), l.id, claims)
+		_, err = c.queryInt64s(ctx, b.sql(sqlReturn), l.id, claims)
 	}
 	if err == nil {
 		err = rescue(ctx, b, c, l.id)

@@ -86,13 +86,9 @@ func (p *promoter) chunk(ctx context.Context) (int64, error) {
 		latest *time.Time
 		topics []string
 	)
-	err := p.upkeep.autocommit(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err := p.upkeep.autocommit(ctx, core.Statement{SQL: p.box.sql(sqlPromote), Args: []any{p.mark, promoteChunk}, Scan: func(rows pgx.Rows) error {
 		all, topics, latest = 0, nil, nil
-		rows, err := tx.Query(ctx, p.box.sql(sqlPromote), p.mark, promoteChunk)
-		if err != nil {
-			return err
-		}
-		_, err = pgx.ForEachRow(rows, []any{&queue, &n, &due}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&queue, &n, &due}, func() error {
 			all += n
 			topics = append(topics, core.TopicQueue(queue))
 			if latest == nil || due.After(*latest) {
@@ -102,7 +98,7 @@ func (p *promoter) chunk(ctx context.Context) (int64, error) {
 			return nil
 		})
 		return err
-	})
+	}})
 	if err != nil {
 		return 0, err
 	}

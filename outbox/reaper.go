@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/strunk-go/strunk/internal/core"
 )
 
@@ -23,10 +21,7 @@ const sqlEnsurePartitions = `SELECT {schema}.strunk_ensure_task_partitions()`
 
 func (r *reaper) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := r.upkeep.autocommit(ctx, func(ctx context.Context, tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, r.box.sql(sqlEnsurePartitions))
-			return err
-		})
+		err := r.upkeep.autocommit(ctx, core.Statement{SQL: r.box.sql(sqlEnsurePartitions)})
 		if err != nil && ctx.Err() == nil {
 			r.box.cfg.Logger.Warn("strunk: the reaper failed; trying again", "error", err)
 		}

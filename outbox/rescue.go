@@ -126,10 +126,7 @@ const (
 )
 
 func condemn(ctx context.Context, b *Box, c *control, worker int64, beat *int64) error {
-	return c.autocommit(ctx, func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, b.sql(sqlCondemn), worker, beat)
-		return err
-	})
+	return c.autocommit(ctx, core.Statement{SQL: b.sql(sqlCondemn), Args: []any{worker, beat}})
 }
 
 // rescue gives back a condemned worker's tasks, chunk by chunk, and removes its row at the end. A rescue that is cut short
@@ -154,16 +151,12 @@ func rescue(ctx context.Context, b *Box, c *control, worker int64) error {
 }
 
 func rescueOnce(ctx context.Context, b *Box, c *control, worker int64) (n int, queue string, err error) {
-	err = c.autocommit(ctx, func(ctx context.Context, tx pgx.Tx) error {
+	err = c.autocommit(ctx, core.Statement{SQL: b.sql(sqlRescue), Args: []any{worker, rescueChunk}, Scan: func(rows pgx.Rows) error {
 		n = 0
-		rows, err := tx.Query(ctx, b.sql(sqlRescue), worker, rescueChunk)
-		if err != nil {
-			return err
-		}
 		var id int64
 		var status string
-		_, err = pgx.ForEachRow(rows, []any{&id, &queue, &status}, func() error { n++; return nil })
+		_, err := pgx.ForEachRow(rows, []any{&id, &queue, &status}, func() error { n++; return nil })
 		return err
-	})
+	}})
 	return n, queue, err
 }
