@@ -1,0 +1,115 @@
+package faults
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// roleVariable tells a test binary that it is a child, and which.
+const roleVariable = "STRUNK_TEST_CHILD"
+
+// Roles are what a test binary can be when it is started by Spawn.
+type Roles map[string]func()
+
+// Main runs the role that this process was started for and exits, or returns where it is the test itself. Call it first
+// in TestMain. A child ends with its parent.
+func Main(roles Roles) {
+	role := os.Getenv(roleVariable)
+	if role == "" {
+		return
+	}
+	run := roles[role]
+	if run == nil {
+		os.Stderr.WriteString("no such role: " + role + "\n")
+		os.Exit(2)
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // ends when the parent does
+		os.Exit(3)
+	}()
+	run()
+	os.Exit(0)
+}
+
+// Child is a running copy of the test binary.
+type Child struct {
+	cmd   *exec.Cmd
+	lines chan string
+	gone  chan struct{}
+	once  sync.Once
+}
+
+// Spawn starts the test binary again in a role, with settings ("NAME=value") added to its environment. It is killed at the
+// end of the test.
+func Spawn(t testing.TB, role string, settings ...string) *Child {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(append(os.Environ(), settings...), roleVariable+"="+role)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c := &Child{cmd: cmd, lines: make(chan string, 10_000), gone: make(chan struct{})}
+	go c.read(out)
+	t.Cleanup(func() { c.Kill(); _ = in.Close() })
+	return c
+}
+
+func (c *Child) read(out io.Reader) {
+	scanner := bufio.NewScanner(out)
+	for scanner.Scan() {
+		c.lines <- scanner.Text()
+	}
+	_ = c.cmd.Wait() // killed, mostly
+	close(c.gone)
+}
+
+// Lines are the lines that the child prints.
+func (c *Child) Lines() <-chan string { return c.lines }
+
+// Await returns what follows prefix on the next line that begins with it; other lines are passed over.
+func (c *Child) Await(t testing.TB, prefix string, within time.Duration) string {
+	t.Helper()
+	deadline := time.After(within)
+	for {
+		select {
+		case line := <-c.lines:
+			if rest, ok := strings.CutPrefix(line, prefix); ok {
+				return strings.TrimSpace(rest)
+			}
+		case <-c.gone:
+			t.Fatalf("the child ended before it printed %q", prefix)
+		case <-deadline:
+			t.Fatalf("the child did not print %q within %v", prefix, within)
+		}
+	}
+}
+
+// PID is the child's process id.
+func (c *Child) PID() int { return c.cmd.Process.Pid }
+
+// Kill ends the child as SIGKILL does and returns when it is gone.
+func (c *Child) Kill() {
+	c.once.Do(func() { _ = c.cmd.Process.Kill() })
+	for {
+		select {
+		case <-c.gone:
+			return
+		case <-c.lines:
+		}
+	}
+}
