@@ -48,9 +48,9 @@ func closeAndLook(t *testing.T, server *Server) {
 	}
 }
 
-func TestStoppedServerKeepsItsData(t *testing.T) {
+func TestStoppedServerKeepsItsDataAndCrashedOneIsRemoved(t *testing.T) {
 	t.Parallel()
-	server := startServer(t, Config{Durable: true}, withoutURL())
+	server := startServer(t, Config{}, withoutURL())
 	dsn, _, err := server.NewDatabase(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
@@ -75,20 +75,18 @@ func TestStoppedServerKeepsItsData(t *testing.T) {
 	if got := query[int](t, dsn, "SELECT answer FROM kept"); got != 42 {
 		t.Errorf("after a new start: %d, want 42", got)
 	}
+	crash(t, server)
 }
 
-func TestCrashedServerIsRemoved(t *testing.T) {
-	t.Parallel()
-	server := startServer(t, Config{}, withoutURL())
+// crash ends a server behind our back; Close removes it all the same.
+func crash(t *testing.T, server *Server) {
+	t.Helper()
 	c := server.backend.(*cluster)
 	if err := c.server.Process.Signal(syscall.SIGQUIT); err != nil { // SIGKILL would leave its shared memory
 		t.Fatal(err)
 	}
 	<-c.gone
-	if err := server.Close(); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, nothingLeft(c.dir))
+	closeAndLook(t, server)
 }
 
 func TestSettings(t *testing.T) {
@@ -96,7 +94,7 @@ func TestSettings(t *testing.T) {
 	durable := startServer(t, Config{Durable: true, Settings: map[string]string{"work_mem": "7MB"}}, withoutURL())
 	for _, row := range []struct{ name, dsn, setting, want string }{
 		{"tests need no fsync", needServer(t).DSN(), "fsync", "off"},
-		{"tests need no synchronous commit", needServer(t).DSN(), "synchronous_commit", "off"},
+		{"a stopped server keeps what was committed", needServer(t).DSN(), "synchronous_commit", "on"},
 		{"benchmarks pay for fsync", durable.DSN(), "fsync", "on"},
 		{"benchmarks pay for full pages", durable.DSN(), "full_page_writes", "on"},
 		{"two-phase commit can be tested", durable.DSN(), "max_prepared_transactions", "10"},
@@ -137,4 +135,3 @@ func TestLongTMPDIRIsNotUsedForSockets(t *testing.T) {
 		t.Errorf("clusterRoot: %s, %v; want a shorter one", root, err)
 	}
 }
-

@@ -27,8 +27,9 @@ const MinVersion = 14
 
 // Config says which server to get. The zero value is right for tests.
 type Config struct {
-	// Durable keeps fsync, synchronous_commit and full_page_writes on, as benchmarks need. By default they are off.
-	// It does not concern the server of DATABASE_URL.
+	// Durable keeps fsync and full_page_writes on and the data on disk, as benchmarks need. By default they are off, and
+	// only a crash of the machine, not one of the server, loses what was committed. It does not concern the server of
+	// DATABASE_URL.
 	Durable bool
 
 	// Logger receives one record when the server is up and one for each way that failed. The default discards them.

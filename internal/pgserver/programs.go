@@ -58,9 +58,15 @@ func findPrograms(ctx context.Context, cfg Config, p places) (programs, error) {
 	if cfg.BinDir != "" {
 		return probe(ctx, cfg.BinDir)
 	}
-	found, reasons := probeAll(ctx, pathCandidates(ctx, p.path))
-	if len(found) > 0 {
-		return found[0], nil
+	var reasons []error
+	for _, list := range []func(context.Context, string) []string{pathDirs, configuredDirs} {
+		for _, dir := range list(ctx, p.path) {
+			found, err := probe(ctx, dir)
+			if err == nil {
+				return found, nil
+			}
+			reasons = append(reasons, reason(err)...)
+		}
 	}
 	found, more := probeAll(ctx, globAll(p.programs))
 	if len(found) > 0 {
@@ -76,28 +82,40 @@ func probeAll(ctx context.Context, dirs []string) (found []programs, reasons []e
 		p, err := probe(ctx, dir)
 		if err == nil {
 			found = append(found, p)
-		} else if !errors.Is(err, os.ErrNotExist) {
-			reasons = append(reasons, err)
 		}
+		reasons = append(reasons, reason(err)...)
 	}
 	return found, reasons
 }
 
-// pathCandidates lists, for each directory of PATH that has a postgres, the directory behind its symbolic link and
-// itself; then what pg_config on PATH says.
-func pathCandidates(ctx context.Context, path string) []string {
+// reason leaves out that a directory has no server programs, as most have none.
+func reason(err error) []error {
+	if err == nil || errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return []error{err}
+}
+
+// pathDirs lists, for each directory of PATH that has a postgres, the directory behind its symbolic link and itself.
+func pathDirs(_ context.Context, path string) []string {
 	var dirs []string
 	for _, dir := range filepath.SplitList(path) {
-		if dir == "" {
-			continue
-		}
-		if real, err := filepath.EvalSymlinks(program(dir, "postgres")); err == nil {
+		if real, err := filepath.EvalSymlinks(program(dir, "postgres")); err == nil && filepath.IsAbs(dir) {
 			dirs = append(dirs, filepath.Dir(real), dir)
 		}
-		if _, err := os.Stat(program(dir, "pg_config")); err == nil {
-			if out, err := run(ctx, program(dir, "pg_config"), "--bindir"); err == nil {
-				dirs = append(dirs, strings.TrimSpace(out))
-			}
+	}
+	return unique(dirs)
+}
+
+// configuredDirs lists what each pg_config on PATH says.
+func configuredDirs(ctx context.Context, path string) []string {
+	var dirs []string
+	for _, dir := range filepath.SplitList(path) {
+		if _, err := os.Stat(program(dir, "pg_config")); err != nil || !filepath.IsAbs(dir) {
+			continue
+		}
+		if out, err := run(ctx, program(dir, "pg_config"), "--bindir"); err == nil {
+			dirs = append(dirs, strings.TrimSpace(out))
 		}
 	}
 	return unique(dirs)

@@ -76,7 +76,7 @@ func jar(t *testing.T) []byte {
 // ask of a daemon, not what a daemon does.
 func TestContainer(t *testing.T) {
 	t.Parallel()
-	daemon := &fakeDocker{port: publish(t, needServer(t))}
+	daemon := &fakeDocker{port: publish(t, needServer(t)), removed: make(chan struct{})}
 	api := httptest.NewServer(daemon)
 	defer api.Close()
 	p := nowhere(t)
@@ -130,7 +130,8 @@ func forward(client net.Conn, socket string) {
 }
 
 type fakeDocker struct {
-	port int
+	port    int
+	removed chan struct{} // closed when the container is removed
 
 	mu      sync.Mutex
 	created struct {
@@ -144,17 +145,18 @@ type fakeDocker struct {
 func (d *fakeDocker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
 	d.calls = append(d.calls, r.Method+" "+r.URL.Path)
-	switch {
-	case r.URL.Path == "/containers/create":
+	if r.URL.Path == "/containers/create" {
 		_ = json.NewDecoder(r.Body).Decode(&d.created)
 	}
 	d.mu.Unlock()
 	switch {
-	case strings.HasSuffix(r.URL.Path, "/stop"): // as long as the container lives
-		<-r.Context().Done()
+	case strings.HasSuffix(r.URL.Path, "/stop"): // answered when the container has ended
+		<-d.removed
 	case r.URL.Path == "/_ping":
 		fmt.Fprint(w, "OK")
-	case r.Method == http.MethodDelete, strings.HasSuffix(r.URL.Path, "/start"):
+	case r.Method == http.MethodDelete:
+		close(d.removed)
+	case strings.HasSuffix(r.URL.Path, "/start"):
 		w.WriteHeader(http.StatusNoContent)
 	default:
 		fmt.Fprintf(w, `{"Id":"c1","NetworkSettings":{"Ports":{"5432/tcp":[{"HostIp":"127.0.0.1","HostPort":"%d"}]}}}`, d.port)
@@ -178,4 +180,3 @@ func (d *fakeDocker) check(t *testing.T) {
 		}
 	}
 }
-

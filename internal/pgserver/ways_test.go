@@ -92,6 +92,7 @@ func TestProgramsOfPathThenNewest(t *testing.T) {
 	if err := os.Symlink(filepath.Join(root, "14", "postgres"), filepath.Join(link, "postgres")); err != nil {
 		t.Fatal(err)
 	}
+	fakeProgram(t, filepath.Join(root, "config"), "pg_config", filepath.Join(root, "16"))
 	all := []string{filepath.Join(root, "*")}
 	for _, row := range []struct {
 		name   string
@@ -101,6 +102,7 @@ func TestProgramsOfPathThenNewest(t *testing.T) {
 		{"newest of the usual places", places{programs: all}, "17"},
 		{"PATH goes before a newer one", places{path: filepath.Join(root, "16"), programs: all}, "16"},
 		{"a link on PATH is followed", places{path: link, programs: all}, "14"},
+		{"pg_config on PATH", places{path: filepath.Join(root, "config"), programs: all}, "16"},
 		{"too old on PATH", places{path: filepath.Join(root, "9.6"), programs: all}, "17"},
 		{"unusable on PATH", places{path: filepath.Join(root, "broken"), programs: all}, "17"},
 	} {
@@ -117,13 +119,16 @@ func TestProgramsOfPathThenNewest(t *testing.T) {
 
 func fakePrograms(t *testing.T, dir, says string) {
 	t.Helper()
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	fakeProgram(t, dir, "postgres", says)
+	fakeProgram(t, dir, "initdb", says)
+}
+
+func fakeProgram(t *testing.T, dir, name, says string) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"postgres", "initdb"} {
-		script := "#!/bin/sh\necho '" + says + "'\n"
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\necho '"+says+"'\n"), 0o755); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -109,8 +109,8 @@ func (s *Server) Close() error { return s.server.Close() }
 // StartOption adjusts Start.
 type StartOption interface{ applyStart(*pgserver.Config) }
 
-// Durable keeps fsync, synchronous_commit and full_page_writes on, as a benchmark needs; a server of DATABASE_URL is
-// left as it is.
+// Durable keeps fsync and full_page_writes on and the data on disk, as a benchmark needs; a server of DATABASE_URL is left
+// as it is.
 func Durable() StartOption {
 	return startFunc(func(c *pgserver.Config) { c.Durable = true })
 }

@@ -142,7 +142,7 @@ func open(t testing.TB, make database, opts []Option) *pgxpool.Pool {
 	if err != nil {
 		t.Fatal(explain(err))
 	}
-	t.Cleanup(func() { closePool(t, pool) })
+	t.Cleanup(func() { closePool(t, pool, closeTimeout) })
 	return pool
 }
 
@@ -160,7 +160,7 @@ func openPool(ctx context.Context, dsn string, o options) (*pgxpool.Pool, error)
 }
 
 // closePool reports a connection that was not given back, which would keep Close waiting for ever.
-func closePool(t testing.TB, pool *pgxpool.Pool) {
+func closePool(t testing.TB, pool *pgxpool.Pool, timeout time.Duration) {
 	closed := make(chan struct{})
 	go func() {
 		pool.Close()
@@ -168,9 +168,9 @@ func closePool(t testing.TB, pool *pgxpool.Pool) {
 	}()
 	select {
 	case <-closed:
-	case <-time.After(closeTimeout):
+	case <-time.After(timeout):
 		t.Errorf("strunk/outboxtest: close the pool: %d connections were not given back within %v of the test's end: "+
-			"end each transaction, close each Rows and release each Conn", pool.Stat().AcquiredConns(), closeTimeout)
+			"end each transaction, close each Rows and release each Conn", pool.Stat().AcquiredConns(), timeout)
 	}
 }
 
