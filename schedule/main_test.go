@@ -1,0 +1,114 @@
+package schedule_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/strunk-go/strunk/outbox"
+	"github.com/strunk-go/strunk/queue"
+	"github.com/strunk-go/strunk/schedule"
+)
+
+// envRunner tells a child process to run the scheduler on a database until it is killed.
+const envRunner = "STRUNK_TEST_SCHEDULER"
+
+func TestMain(m *testing.M) {
+	if dsn := os.Getenv(envRunner); dsn != "" {
+		if err := runScheduler(context.Background(), dsn); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func runScheduler(ctx context.Context, dsn string) error {
+	pool, err := pgxpool.New(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	box, err := outbox.Open(ctx, pool, outbox.Config{Disable: []outbox.Loop{outbox.LoopReaper}})
+	if err != nil {
+		return err
+	}
+	return box.Run(ctx, schedule.Runner())
+}
+
+type report struct {
+	Kind string `json:"kind"`
+}
+
+var reports = queue.Define[report]("reports", queue.Config{})
+
+func openBox(t testing.TB, pool *pgxpool.Pool) *outbox.Box {
+	t.Helper()
+	box, err := outbox.Open(t.Context(), pool, outbox.Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return box
+}
+
+// start runs the bindings until the function it returns is called, or the test ends.
+func start(t testing.TB, box *outbox.Box, bindings ...outbox.Binding) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- box.Run(ctx, bindings...) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// eventually polls until a condition holds.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("after a minute still not: %s", what)
+		}
+	}
+}
+
+// query reads one value.
+func query[T any](t testing.TB, pool *pgxpool.Pool, sql string, args ...any) (v T) {
+	t.Helper()
+	if err := pool.QueryRow(t.Context(), sql, args...).Scan(&v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func mustExec(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
+	t.Helper()
+	if _, err := pool.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustRegister(t testing.TB, box *outbox.Box, id, spec string, opts ...schedule.RegisterOption) schedule.Entry {
+	t.Helper()
+	e, err := schedule.Register(t.Context(), box, id, reports, report{Kind: id}, spec, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
