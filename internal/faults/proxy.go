@@ -26,8 +26,11 @@ const (
 	CutBeforeAnswer
 	// HoldAnswer passes the message on and keeps every answer back until Release; the connection stays open.
 	HoldAnswer
-	// HoldRequest keeps the message back until Release, and then passes it on, even when the client has gone.
-	HoldRequest
+	// CutThenDeliver cuts the client's side of the connection at once and passes the message on after Release: a message
+	// that was long under way.
+	CutThenDeliver
+	// CutClient passes the message on and cuts the client's side at once: the server is left working for nobody.
+	CutClient
 )
 
 // Proxy stands between clients and a PostgreSQL server. Its methods are safe for concurrent use.
@@ -229,12 +232,8 @@ func (l *link) linger() {
 	if t == nil {
 		return
 	}
-	over := t.release
-	if t.action == HoldRequest {
-		over = t.answered
-	}
 	select {
-	case <-over:
+	case <-t.release:
 	case <-l.gone:
 	}
 }
@@ -251,7 +250,11 @@ func (l *link) request(message []byte) bool {
 	l.mu.Lock()
 	l.trap = t
 	l.mu.Unlock()
-	if t.action == HoldRequest {
+	switch t.action {
+	case CutClient:
+		_ = l.client.Close()
+	case CutThenDeliver:
+		_ = l.client.Close()
 		select {
 		case <-t.release:
 		case <-l.gone:
@@ -259,6 +262,13 @@ func (l *link) request(message []byte) bool {
 		}
 	}
 	_, err := l.server.Write(message)
+	if t.action == CutClient || t.action == CutThenDeliver {
+		select {
+		case <-t.answered:
+		case <-l.gone:
+		}
+		return false
+	}
 	return err == nil
 }
 
@@ -286,7 +296,7 @@ func (l *link) answer(message []byte) bool {
 			close(t.answered)
 		}
 		switch t.action {
-		case CutBeforeAnswer:
+		case CutBeforeAnswer, CutClient, CutThenDeliver:
 			return false
 		case HoldAnswer:
 			select {
