@@ -119,8 +119,8 @@ END $$;
 
 -- Enqueues many tasks in one statement. Arrays of length one give the value for all; a null array gives the default.
 -- Every list is in item order, and so are the ids. Locks: dedup keys in "C" order of (queue, key), so that two batches
--- cannot deadlock on each other; a deadlock with something else (another order in one transaction) undoes this call
--- alone (a subtransaction) and comes back as one row with ord 0.
+-- cannot deadlock on each other; a deadlock with something else (another order in one transaction), or the caller's own
+-- lock_timeout, undoes this call alone (one subtransaction around all its rounds) and comes back as one row with ord 0.
 -- pg_current_xact_id() first: whoever draws a seq has an id already, which is what makes a worker's safe mark safe.
 CREATE FUNCTION {schema}.strunk_enqueue_many(
     p_queues text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[], p_delays_ms bigint[],
@@ -164,8 +164,8 @@ BEGIN
         SELECT array_agg(nextval('{schema}.strunk_outbox_id_seq')), array_agg(g) INTO v_ids, v_rest FROM generate_series(1, v_n) g;
         -- A round inserts what conflicts with nothing, then names the holder of what did. A holder may be gone again by
         -- then (done, or dead): such an item goes round once more.
-        FOR round IN 1 .. 100 LOOP
-            BEGIN
+        BEGIN
+            FOR round IN 1 .. 100 LOOP
                 WITH ins AS (
                     INSERT INTO {schema}.strunk_outbox_tasks
                         (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, status, kind, key, dedup_key, payload, metadata)
@@ -185,31 +185,30 @@ BEGIN
                     ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL) DO NOTHING
                     RETURNING strunk_outbox_tasks.id)
                 SELECT array_agg(ins.id) INTO v_done FROM ins;
-            EXCEPTION WHEN deadlock_detected THEN
-                RETURN QUERY SELECT 0, 0::bigint, false;
-                RETURN;
-            END;
-            RETURN QUERY SELECT r, v_ids[r], false FROM unnest(v_rest) r WHERE v_ids[r] = ANY (v_done);
-            v_rest := ARRAY(SELECT r FROM unnest(v_rest) r WHERE NOT coalesce(v_ids[r] = ANY (v_done), false));
-            EXIT WHEN cardinality(v_rest) = 0;
-            v_done := '{}';
-            FOR ord, id IN
-                SELECT r, x.id FROM unnest(v_rest) r
-                CROSS JOIN LATERAL (SELECT t.id FROM {schema}.strunk_outbox_tasks t
-                    WHERE t.key = coalesce(p_queues[r], p_queues[1]) AND t.dedup_key = p_dedups[r]
-                      AND (t.dedup_waiting IS NULL OR t.worker_id IS NULL) OFFSET 0) x
-            LOOP
-                duplicate := true;
-                v_done := v_done || ord::bigint;
-                RETURN NEXT;
+                RETURN QUERY SELECT r, v_ids[r], false FROM unnest(v_rest) r WHERE v_ids[r] = ANY (v_done);
+                v_rest := ARRAY(SELECT r FROM unnest(v_rest) r WHERE NOT coalesce(v_ids[r] = ANY (v_done), false));
+                EXIT WHEN cardinality(v_rest) = 0;
+                v_done := '{}';
+                FOR ord, id IN
+                    SELECT r, x.id FROM unnest(v_rest) r
+                    CROSS JOIN LATERAL (SELECT t.id FROM {schema}.strunk_outbox_tasks t
+                        WHERE t.key = coalesce(p_queues[r], p_queues[1]) AND t.dedup_key = p_dedups[r]
+                          AND (t.dedup_waiting IS NULL OR t.worker_id IS NULL) OFFSET 0) x
+                LOOP
+                    duplicate := true;
+                    v_done := v_done || ord::bigint;
+                    RETURN NEXT;
+                END LOOP;
+                v_rest := ARRAY(SELECT r FROM unnest(v_rest) r WHERE NOT r = ANY (v_done));
+                EXIT WHEN cardinality(v_rest) = 0;
             END LOOP;
-            v_rest := ARRAY(SELECT r FROM unnest(v_rest) r WHERE NOT r = ANY (v_done));
-            EXIT WHEN cardinality(v_rest) = 0;
-        END LOOP;
-        IF cardinality(v_rest) > 0 THEN
+            IF cardinality(v_rest) > 0 THEN
+                RAISE EXCEPTION 'the dedup keys changed hands too often' USING ERRCODE = 'deadlock_detected';
+            END IF;
+        EXCEPTION WHEN deadlock_detected OR lock_not_available THEN
             RETURN QUERY SELECT 0, 0::bigint, false;
             RETURN;
-        END IF;
+        END;
     END IF;
     IF p_notify THEN
         PERFORM pg_notify({channel}, 'q:' || q) FROM (SELECT DISTINCT unnest(p_queues) AS q) d;
