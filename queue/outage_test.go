@@ -110,4 +110,3 @@ func TestOutageCondemnsNoWorker(t *testing.T) {
 	default:
 	}
 }
-
