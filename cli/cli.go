@@ -1,0 +1,156 @@
+// Package cli is the program strunk: all that an operator does to an outbox from a shell. Its main package is cli/strunk;
+// [Run] embeds it in a program of one's own.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	ucli "github.com/urfave/cli/v2"
+)
+
+// Exit codes of the program.
+const (
+	// ExitDone says that the command did what it was asked to.
+	ExitDone = 0
+	// ExitFailed says that it could not.
+	ExitFailed = 1
+	// ExitUsage says that it was called wrongly; nothing was done.
+	ExitUsage = 2
+	// ExitUnhealthy says that health or doctor found something.
+	ExitUnhealthy = 3
+)
+
+// Streams are what a command reads and writes. Colours, progress bars and aligned screens need a terminal: files that are
+// none get plain text.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// Main runs the program with the process's arguments and streams and returns its exit code. SIGINT and SIGTERM end it
+// gracefully, a second one at once.
+func Main() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	defer stop()
+	return Run(ctx, os.Args, Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+}
+
+// Run runs one command: args as os.Args has them, the program's name first. It returns an exit code. Flags may stand before
+// and after a command's arguments, and global flags anywhere.
+func Run(ctx context.Context, args []string, streams Streams) (code int) {
+	p := &program{Streams: streams}
+	defer func() {
+		if r := recover(); r != nil {
+			code = p.fail(fmt.Errorf("strunk: internal: panic: %v\n%s", r, debug.Stack()))
+		}
+	}()
+	app := p.app()
+	args, err := reorder(app, args)
+	if err == nil {
+		err = app.RunContext(ctx, args)
+	}
+	return p.fail(err)
+}
+
+// program is one run of strunk.
+type program struct {
+	Streams
+	secrets []string // must not be printed
+}
+
+// exitError is an error with an exit code of its own. An empty text prints nothing: the command has said it all.
+type exitError struct {
+	code int
+	text string
+}
+
+func (e *exitError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error {
+	return &exitError{ExitUsage, fmt.Sprintf(format, args...)}
+}
+
+// fail prints err, if there is one, and returns the exit code that it stands for.
+func (p *program) fail(err error) int {
+	if err == nil {
+		return ExitDone
+	}
+	code := ExitFailed
+	var exit *exitError
+	if errors.As(err, &exit) {
+		code = exit.code
+	}
+	if text := p.redact(err.Error()); text != "" {
+		fmt.Fprintln(p.Err, "strunk:", trimPrefix(text))
+	}
+	return code
+}
+
+func (p *program) app() *ucli.App {
+	app := &ucli.App{
+		Name:                   "strunk",
+		Usage:                  "operate a strunk outbox in PostgreSQL",
+		UsageText:              "strunk [--database-url URL] [--schema NAME] COMMAND [flags] [arguments]",
+		Version:                version(),
+		Flags:                  globalFlags(),
+		Commands:               p.commands(),
+		Reader:                 p.In,
+		Writer:                 p.Out,
+		ErrWriter:              p.Err,
+		EnableBashCompletion:   true,
+		Suggest:                true,
+		UseShortOptionHandling: false,
+		ExitErrHandler:         func(*ucli.Context, error) {},
+		OnUsageError:           usageError,
+		CommandNotFound:        nil,
+		Action:                 noCommand,
+		Description: "Exit codes: 0 done, 1 failed, 2 called wrongly, 3 unhealthy.\n" +
+			"--json prints one JSON document for programs instead of a table for people.",
+	}
+	for _, c := range app.Commands {
+		finish(c)
+	}
+	return app
+}
+
+// finish gives a command and its subcommands what all share.
+func finish(c *ucli.Command) {
+	c.OnUsageError = usageError
+	for _, sub := range c.Subcommands {
+		finish(sub)
+	}
+	if len(c.Subcommands) > 0 && c.Action == nil {
+		c.Action = noCommand
+	}
+}
+
+func usageError(c *ucli.Context, err error, _ bool) error {
+	return usagef("%s: %v; see `strunk %s --help`", c.Command.FullName(), err, c.Command.FullName())
+}
+
+func noCommand(c *ucli.Context) error {
+	if c.Args().Present() {
+		return usagef("there is no command %q; see `strunk --help`", c.Args().First())
+	}
+	if err := ucli.ShowAppHelp(c); err != nil {
+		return err
+	}
+	return &exitError{ExitUsage, ""}
+}
+
+// version is the module's version as `go install` recorded it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "unknown"
+	}
+	return info.Main.Version
+}

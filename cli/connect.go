@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/strunk-go/strunk/outbox"
+)
+
+func globalFlags() []ucli.Flag {
+	return []ucli.Flag{
+		&ucli.StringFlag{Name: "database-url", EnvVars: []string{"DATABASE_URL"}, Usage: "the PostgreSQL database, as a URL or as key=value words"},
+		&ucli.StringFlag{Name: "schema", Value: outbox.DefaultSchema, Usage: "the PostgreSQL schema of strunk's tables"},
+		&ucli.BoolFlag{Name: "json", Usage: "print one JSON document"},
+		&ucli.BoolFlag{Name: "no-color", EnvVars: []string{"NO_COLOR"}, Usage: "print without colours, also on a terminal"},
+	}
+}
+
+// connect opens the database. Errors never hold the password.
+func (p *program) connect(ctx context.Context, c *ucli.Context) (*pgxpool.Pool, error) {
+	dsn := c.String("database-url")
+	if dsn == "" {
+		return nil, usagef("no database: give --database-url, or set DATABASE_URL")
+	}
+	p.keepSecret(dsn)
+	cfg, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, usagef("--database-url: %v", err)
+	}
+	if cfg.ConnConfig.Password != "" {
+		p.secrets = append(p.secrets, cfg.ConnConfig.Password)
+	}
+	cfg.ConnConfig.RuntimeParams["application_name"] = "strunk"
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("connecting: %w", err)
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("the database does not answer: %w", err)
+	}
+	return pool, nil
+}
+
+// withBox runs fn with an open box; for all commands but those that migrate.
+func (p *program) withBox(fn func(ctx context.Context, c *ucli.Context, box *outbox.Box) error) ucli.ActionFunc {
+	return func(c *ucli.Context) error {
+		pool, err := p.connect(c.Context, c)
+		if err != nil {
+			return err
+		}
+		defer pool.Close()
+		box, err := outbox.Open(c.Context, pool, outbox.Config{Schema: c.String("schema"), Logger: p.logger()})
+		if err != nil {
+			return err
+		}
+		return fn(c.Context, c, box)
+	}
+}
+
+// keepSecret remembers what of a connection string must not be printed, also where the string cannot be parsed.
+func (p *program) keepSecret(dsn string) {
+	if u, err := url.Parse(dsn); err == nil && u.User != nil {
+		if password, ok := u.User.Password(); ok {
+			p.secrets = append(p.secrets, password, url.QueryEscape(password), url.PathEscape(password))
+		}
+	}
+	if _, after, ok := strings.Cut(dsn, "://"); ok { // a URL that does not parse
+		if userinfo, _, ok := strings.Cut(after, "@"); ok {
+			if _, password, ok := strings.Cut(userinfo, ":"); ok {
+				p.secrets = append(p.secrets, password)
+			}
+		}
+	}
+	if _, after, ok := strings.Cut(dsn, "password="); ok {
+		p.secrets = append(p.secrets, strings.Trim(firstWord(after), `'"`))
+	}
+}
+
+func firstWord(s string) string {
+	if i := strings.IndexAny(s, " \t\n&"); i >= 0 {
+		return s[:i]
+	}
+	return s
+}
+
+// redact takes the secrets out of a text.
+func (p *program) redact(text string) string {
+	for _, secret := range p.secrets {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "xxxxx")
+		}
+	}
+	return text
+}
+
+// trimPrefix drops the package's name from an error: the program's name stands before it already.
+func trimPrefix(text string) string {
+	if after, ok := strings.CutPrefix(text, "strunk/"); ok {
+		return after
+	}
+	return strings.TrimPrefix(text, "strunk: ")
+}
+
+var errNeedYes = errors.New("nothing was done; repeat it with --yes to do it")

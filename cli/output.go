@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	ucli "github.com/urfave/cli/v2"
+)
+
+// table is rows for people. Columns whose header ends in "#" (not printed) are numbers, set to the right.
+type table struct {
+	header []string
+	rows   [][]string
+}
+
+func (t *table) add(cells ...any) {
+	row := make([]string, len(cells))
+	for i, c := range cells {
+		row[i] = fmt.Sprint(c)
+	}
+	t.rows = append(t.rows, row)
+}
+
+// show prints doc as JSON where the user asked for it, and the table otherwise.
+func (p *program) show(c *ucli.Context, doc any, t *table) error {
+	if c.Bool("json") {
+		return p.printJSON(doc)
+	}
+	_, err := io.WriteString(p.Out, t.render(p.colours(c)))
+	return err
+}
+
+func (p *program) printJSON(doc any) error {
+	enc := json.NewEncoder(p.Out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(doc)
+}
+
+// say prints a sentence for people, and doc for programs.
+func (p *program) say(c *ucli.Context, doc any, format string, args ...any) error {
+	if c.Bool("json") {
+		return p.printJSON(doc)
+	}
+	_, err := fmt.Fprintf(p.Out, format+"\n", args...)
+	return err
+}
+
+const (
+	bold  = "\x1b[1m"
+	plain = "\x1b[0m"
+)
+
+func (t *table) render(colours bool) string {
+	widths := make([]int, len(t.header))
+	right := make([]bool, len(t.header))
+	header := make([]string, len(t.header))
+	for i, h := range t.header {
+		header[i], right[i] = strings.TrimSuffix(h, "#"), strings.HasSuffix(h, "#")
+		widths[i] = width(header[i])
+	}
+	for _, row := range t.rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], width(printable(cell)))
+		}
+	}
+	var b strings.Builder
+	line := func(cells []string) string {
+		var l strings.Builder
+		for i, cell := range cells {
+			cell = printable(cell)
+			pad := strings.Repeat(" ", widths[i]-width(cell))
+			if right[i] {
+				cell, pad = pad+cell, ""
+			}
+			l.WriteString(cell + pad + "  ")
+		}
+		return strings.TrimRight(l.String(), " ")
+	}
+	if colours {
+		b.WriteString(bold + line(header) + plain + "\n")
+	} else {
+		b.WriteString(line(header) + "\n")
+	}
+	for _, row := range t.rows {
+		b.WriteString(line(row) + "\n")
+	}
+	return b.String()
+}
+
+func width(s string) int { return utf8.RuneCountInString(s) }
+
+// printable keeps control characters of stored text away from the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// terminal reports whether w is one.
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && info.Mode()&os.ModeDevice != 0
+}
+
+func (p *program) colours(c *ucli.Context) bool {
+	return terminal(p.Out) && !c.Bool("no-color") && os.Getenv("TERM") != "dumb"
+}
+
+// logger writes what the library warns of to the error stream.
+func (p *program) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(redactor{p}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+type redactor struct{ p *program }
+
+func (r redactor) Write(b []byte) (int, error) {
+	_, err := io.WriteString(r.p.Err, r.p.redact(string(b)))
+	return len(b), err
+}
