@@ -122,6 +122,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Box, error) {
 	for _, ext := range cfg.Extensions {
 		key, value := ext.Extend(core.Seal{})
 		b.extensions[key] = append(b.extensions[key], value)
+	listener   sharedListener
 	}
 	b.notifier = newNotifier(b)
 	if err := checkVersion(ctx, pool, b.names); err != nil {

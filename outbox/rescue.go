@@ -134,12 +134,13 @@ func condemn(ctx context.Context, b *Box, c *control, worker int64, beat *int64)
 func rescue(ctx context.Context, b *Box, c *control, worker int64) error {
 	total := 0
 	for {
-		n, queue, err := rescueOnce(ctx, b, c, worker)
+		n, queue, dead, err := rescueOnce(ctx, b, c, worker)
 		if err != nil {
 			return err
 		}
 		if n == 0 {
 			break
+		b.tasksDied(ctx, dead)
 		}
 		total += n
 		b.wake([]string{core.TopicQueue(queue)})
@@ -150,13 +151,34 @@ func rescue(ctx context.Context, b *Box, c *control, worker int64) error {
 	return nil
 }
 
-func rescueOnce(ctx context.Context, b *Box, c *control, worker int64) (n int, queue string, err error) {
+func rescueOnce(ctx context.Context, b *Box, c *control, worker int64) (n int, queue string, dead []int64, err error) {
 	err = c.autocommit(ctx, core.Statement{SQL: b.sql(sqlRescue), Args: []any{worker, rescueChunk}, Scan: func(rows pgx.Rows) error {
-		n = 0
+		n, dead = 0, nil
 		var id int64
 		var status string
-		_, err := pgx.ForEachRow(rows, []any{&id, &queue, &status}, func() error { n++; return nil })
+		_, err := pgx.ForEachRow(rows, []any{&id, &queue, &status}, func() error {
+			n++
+			if status == "dead" {
+				dead = append(dead, id)
+			}
+			return nil
+		})
 		return err
 	}})
-	return n, queue, err
+	return n, queue, dead, err
+}
+
+// tasksDied tells the extensions of tasks that became dead letters with their worker. They call the user's code, which must
+// not delay the rescue.
+func (b *Box) tasksDied(ctx context.Context, ids []int64) {
+	if len(ids) == 0 {
+		return
+	}
+	for _, values := range b.extensions {
+		for _, v := range values {
+			if u, ok := v.(core.Undertaker); ok {
+				go u.TasksDied(context.WithoutCancel(ctx), host{b}, ids)
+			}
+		}
+	}
 }

@@ -99,7 +99,7 @@ func (r *run) close() {
 func (r *run) loops() map[string]func(context.Context) {
 	loops := map[string]func(context.Context){"heartbeat": r.leases.beatLoop, "claims": r.leases.compareLoop}
 	if !r.b.cfg.PollOnly {
-		loops["listener"] = r.b.listen
+		loops["listener"] = r.b.listenShared
 	}
 	for loop, fn := range map[Loop]func(context.Context){
 		LoopRescue:   (&rescuer{box: r.b, upkeep: r.upkeep}).run,

@@ -12,7 +12,7 @@ import (
 
 const (
 	// sqlClaim claims up to $4 tasks of queue $3 for worker $1 under claim number $2, entering at marks $5, then $6.
-	sqlClaim = `SELECT id, seq, created_at, due_at, timeout_ms, attempts, max_attempts, priority, dedup_key, payload, metadata
+	sqlClaim = `SELECT id, seq, created_at, due_at, timeout_ms, attempts, max_attempts, priority, dedup_key, payload, metadata, at
 FROM {schema}.strunk_claim($1::bigint, $2::bigint, $3::text, $4::integer, $5::bigint[], $6::bigint[])`
 	// sqlTransaction tells the claim's transaction id and the oldest that is still running.
 	sqlTransaction = `SELECT pg_catalog.pg_current_xact_id()::text::bigint, pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint`
@@ -42,7 +42,7 @@ func (s *session) feed() {
 	}()
 	pause, look := firstPause, true // whether there is a reason to claim without looking first
 	for ctx.Err() == nil {
-		if !s.awaitRoom(ctx) {
+		if !s.awaitResume(ctx) || !s.awaitRoom(ctx) {
 			return
 		}
 		want := s.want()
@@ -192,7 +192,7 @@ func (s *session) advance(ctx context.Context, conn *pgx.Conn, xmin int64) error
 func (s *session) scanJobs(rows pgx.Rows, number int64, want int) ([]*job, error) {
 	slab := make([]job, 0, want)
 	for rows.Next() {
-		slab = append(slab, job{claim: number, queue: s.def.name, logger: s.rt.Logger()})
+		slab = append(slab, job{claim: number, queue: s.def.name, logger: s.rt.Logger(), s: s})
 		if err := scanJob(rows, &slab[len(slab)-1], s.opts.timeout); err != nil {
 			return nil, err
 		}
@@ -209,7 +209,7 @@ func scanJob(rows pgx.Rows, j *job, timeout time.Duration) error {
 	var timeoutMS *int32
 	var dedup *string
 	var attempts, most, priority int16
-	err := rows.Scan(&j.id, &j.seq, &j.createdAt, &due, &timeoutMS, &attempts, &most, &priority, &dedup, &j.payload, &j.metadataJSON)
+	err := rows.Scan(&j.id, &j.seq, &j.createdAt, &due, &timeoutMS, &attempts, &most, &priority, &dedup, &j.payload, &j.metadataJSON, &j.at)
 	if err != nil {
 		return err
 	}

@@ -44,6 +44,8 @@ type Config struct {
 	// DiscardDelivered deletes tasks when they are done instead of keeping them as delivered rows: less to write, and no
 	// history.
 	DiscardDelivered bool
+	// Middleware is around the enqueues and the handlers of this queue.
+	Middleware []Middleware
 }
 
 // definition is a queue without its type.
@@ -51,6 +53,8 @@ type definition struct {
 	name string
 	cfg  Config
 	err  error
+	// results says that the queue's handlers return results.
+	results bool
 }
 
 var errZeroQueue = errors.New("strunk/queue: the zero Queue is unusable: declare it with queue.Define")

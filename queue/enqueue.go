@@ -50,6 +50,7 @@ type params struct {
 	delays                             []*int64
 	dues                               []*time.Time
 	timeouts                           []*int32
+	dedupModes                         map[int]dedupMode // by item; nil where all hold their key until done
 }
 
 func (p *params) args(notify bool) []any {
@@ -87,6 +88,9 @@ func (p *params) add(def *definition, doc *string, o enqueueOptions) error {
 	meta, err := metadataJSON(o.metadata)
 	if err != nil {
 		return err
+	}
+	if o.dedupMode.name != "" {
+		p.addMode(len(p.queues), o.dedupMode)
 	}
 	p.queues = append(p.queues, &def.name)
 	p.payloads = append(p.payloads, doc)
@@ -143,8 +147,53 @@ func enqueue(ctx context.Context, tx outbox.Tx, what string, items []Item) ([]En
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
-	return send(ctx, tx, what, p)
+	return dispatch(ctx, tx, what, items, p)
 }
+
+// dispatch sends what has been checked: at once, or through middleware.
+func dispatch(ctx context.Context, tx outbox.Tx, what string, items []Item, p params) ([]Enqueued, error) {
+	t, err := usable(ctx, tx, what)
+	if err != nil || len(items) == 0 {
+		return nil, err
+	}
+	if wrapped(t.Host(), items) {
+		return enqueueThrough(ctx, tx, what, items)
+	}
+	return send(ctx, t, what, p)
+}
+
+// sendItems checks and sends what middleware has changed.
+func sendItems(ctx context.Context, tx outbox.Tx, what string, items []Item) ([]Enqueued, error) {
+	var p params
+	for i := range items {
+		item := items[i]
+		if item.replaced {
+			item.err = checkReplaced(item)
+		}
+		if err := addItem(&p, item); err != nil {
+			return nil, itemError(what, i, len(items), item, err)
+		}
+	}
+	t, err := usable(ctx, tx, what)
+	if err != nil {
+		return nil, err
+	}
+	return send(ctx, t, what, p)
+}
+
+// checkReplaced checks a payload that middleware has made. It may be larger than what it was made from, as ciphertext is.
+func checkReplaced(item Item) error {
+	if !json.Valid(item.doc) {
+		return errors.New("the payload that a middleware has set is not valid JSON")
+	}
+	if err := core.CheckJSON(item.doc, 2*item.def.cfg.MaxPayload+replacedSlack); err != nil {
+		return fmt.Errorf("the payload that a middleware has set %w", err)
+	}
+	return nil
+}
+
+// replacedSlack is what a middleware's envelope may add, besides doubling the payload.
+const replacedSlack = 4 << 10
 
 func addItem(p *params, item Item) error {
 	if item.def == nil {
@@ -183,18 +232,19 @@ func enqueueBatch[T any](ctx context.Context, tx outbox.Tx, def *definition, pay
 	}
 	var p params
 	p.payloads = make([]*string, 0, len(payloads))
+	items := make([]Item, len(payloads))
 	for i, payload := range payloads {
-		item := Item{def: def, opts: o}
-		item.doc, item.err = encode(def, payload)
-		if err := addItem(&p, item); err != nil {
-			return nil, itemError(what, i, len(payloads), item, err)
+		items[i] = Item{def: def, opts: o}
+		items[i].doc, items[i].err = encode(def, payload)
+		if err := addItem(&p, items[i]); err != nil {
+			return nil, itemError(what, i, len(payloads), items[i], err)
 		}
 	}
-	return send(ctx, tx, what, p)
+	return dispatch(ctx, tx, what, items, p)
 }
 
-// send runs the statement. An empty batch is nothing to do.
-func send(ctx context.Context, tx outbox.Tx, what string, p params) ([]Enqueued, error) {
+// usable returns why a transaction cannot be used.
+func usable(ctx context.Context, tx outbox.Tx, what string) (core.Tx, error) {
 	if tx == nil {
 		return nil, fmt.Errorf("strunk/queue: %s: %w: pass one from Box.InTx, Box.Begin, Box.Tx or Box.SQLTx", what, outbox.ErrInvalidTx)
 	}
@@ -205,11 +255,17 @@ func send(ctx context.Context, tx outbox.Tx, what string, p params) ([]Enqueued,
 	if err := ctx.Err(); err != nil { // a driver may break a transaction whose context has ended
 		return nil, fmt.Errorf("strunk/queue: %s: nothing was sent: %w", what, err)
 	}
-	if len(p.payloads) == 0 {
-		return nil, nil
-	}
+	return t, nil
+}
+
+// send runs the statement.
+func send(ctx context.Context, t core.Tx, what string, p params) ([]Enqueued, error) {
 	done := make([]Enqueued, len(p.payloads))
-	err := t.Query(ctx, t.Host().SQL(sqlEnqueue), p.args(t.NotifyInside()), func(rows core.Rows) error { return scanEnqueued(rows, done) })
+	sql, args, scan := sqlEnqueue, p.args, scanEnqueued
+	if p.dedupModes != nil {
+		sql, args, scan = sqlEnqueueDedup, p.dedupArgs, scanEnqueuedDedup
+	}
+	err := t.Query(ctx, t.Host().SQL(sql), args(t.NotifyInside()), func(rows core.Rows) error { return scan(rows, done) })
 	if err != nil {
 		return nil, fmt.Errorf("strunk/queue: %s: %w", what, err)
 	}

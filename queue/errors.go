@@ -15,6 +15,14 @@ var (
 	// ErrLeaseLost says that a task is no longer this worker's: its lease ran out and another may have it. It is the cause
 	// of a handler's context that ended for it.
 	ErrLeaseLost = errors.New("the lease was lost")
+	// ErrCancelled is the cause of a handler's context that ended because the task was cancelled.
+	ErrCancelled = errors.New("the task was cancelled")
+	// ErrDead says that a task that is waited for became a dead letter: see [DeadError].
+	ErrDead = errors.New("the task became a dead letter")
+	// ErrNoResult says that a task has no result (any more), or not yet.
+	ErrNoResult = errors.New("there is no result")
+	// ErrNotInHandler says that a function was called with a context that is not a handler's.
+	ErrNotInHandler = errors.New("the context is not that of a handler")
 	// ErrNotFound says that there is no such task in the queue.
 	ErrNotFound = errors.New("no such task")
 	// ErrPoison says that a payload cannot be decoded into the queue's type. Such a task becomes a dead letter at once, its

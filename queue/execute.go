@@ -14,6 +14,8 @@ import (
 type jobState struct {
 	taken    atomic.Bool
 	deadline atomic.Int64 // unix nanoseconds of the handler's timeout
+	// cancelled is set when the task is to be cancelled while its handler runs.
+	cancelled atomic.Pointer[cancelled]
 }
 
 // take returns true for the first caller.
@@ -32,6 +34,48 @@ type slots struct {
 type slot struct {
 	job       atomic.Pointer[job]
 	abandoned atomic.Bool
+
+	mu     sync.Mutex
+	base   context.Context // of its jobs, one after the other, until one is cancelled
+	cancel context.CancelCauseFunc
+}
+
+// enter makes j the slot's job and returns what the context of its handler derives from.
+func (sl *slot) enter(base context.Context, j *job) context.Context {
+	sl.mu.Lock()
+	defer sl.mu.Unlock()
+	if sl.base == nil || sl.base.Err() != nil {
+		sl.base, sl.cancel = context.WithCancelCause(base)
+	}
+	sl.job.Store(j)
+	return sl.base
+}
+
+func (sl *slot) leave() {
+	sl.mu.Lock()
+	defer sl.mu.Unlock()
+	sl.job.Store(nil)
+}
+
+// doom ends the context of the slot's job, if it is the one meant. From then on the job is overdue.
+func (sl *slot) doom(t token, text string) {
+	sl.mu.Lock()
+	defer sl.mu.Unlock()
+	j := sl.job.Load()
+	if j == nil || j.id != t.id || j.claim != t.claim || !j.state.cancelled.CompareAndSwap(nil, &cancelled{text}) {
+		return
+	}
+	j.state.deadline.Store(time.Now().UnixNano())
+	sl.cancel(j.state.cancelled.Load())
+}
+
+// doom ends the context of a running job.
+func (l *slots) doom(t token, text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for sl := range l.current {
+		sl.doom(t, text)
+	}
 }
 
 func (l *slots) start(s *session) {
@@ -66,12 +110,19 @@ func (l *slots) serve(sl *slot) {
 			l.s.giveBack(j)
 			continue
 		}
+		if l.s.orders.paused.Load() {
+			l.s.giveBack(j)
+			continue
+		}
+		if text, ok := l.s.orders.doom(j); ok {
+			l.s.bury(j, text)
+			continue
+		}
 		l.active.Add(1)
 		l.s.waiting.Add(-1)
 		j.state.deadline.Store(time.Now().Add(j.timeout).UnixNano())
-		sl.job.Store(j)
-		l.s.execute(j)
-		sl.job.Store(nil)
+		l.s.execute(sl.enter(l.s.base, j), j)
+		sl.leave()
 		if sl.abandoned.Load() {
 			return
 		}
@@ -121,7 +172,11 @@ func (l *slots) abandon(sl *slot, ended time.Time) {
 	l.s.rt.Logger().Error("strunk: a handler did not return after its context had ended; its task is given back and its goroutine left behind",
 		"queue", j.queue, "task", j.id, "attempt", j.attempt)
 	if ended.IsZero() {
-		l.s.finisher.add(l.s.failed(j, fmt.Errorf("%w, and the handler did not return", ErrTimeout)))
+		if c := j.state.cancelled.Load(); c != nil {
+			l.s.finisher.add(outcome{job: j, kind: outcomeBury, err: c})
+		} else {
+			l.s.finisher.add(l.s.failed(j, fmt.Errorf("%w, and the handler did not return", ErrTimeout)))
+		}
 		l.add()
 	} else {
 		l.s.finisher.add(outcome{job: j, kind: outcomeRetry, refund: true})
@@ -138,9 +193,9 @@ func signal(ch chan struct{}) {
 }
 
 // execute runs the handler and passes on what came of it.
-func (s *session) execute(j *job) {
+func (s *session) execute(base context.Context, j *job) {
 	began := time.Now()
-	ctx, cancel := context.WithTimeoutCause(context.WithValue(s.base, contextKey{}, j), j.timeout, ErrTimeout)
+	ctx, cancel := context.WithTimeoutCause(context.WithValue(base, contextKey{}, j), j.timeout, ErrTimeout)
 	err := s.protect(ctx, j)
 	ended := context.Cause(ctx)
 	cancel()
@@ -169,9 +224,18 @@ func (s *session) protect(ctx context.Context, j *job) (err error) {
 // outcome decides what becomes of a task. ended is why the handler's context had ended when it returned.
 func (s *session) outcome(j *job, err, ended error) outcome {
 	switch {
+	case j.settled:
+		return outcome{job: j, kind: outcomeSettled}
 	case err == nil:
 		return outcome{job: j, kind: outcomeComplete}
-	case errors.Is(ended, ErrShutdown) || errors.Is(ended, ErrLeaseLost):
+	}
+	if o, ok := asked(j, err); ok {
+		return o
+	}
+	switch {
+	case errors.Is(ended, ErrCancelled):
+		return outcome{job: j, kind: outcomeBury, err: ended}
+	case errors.Is(ended, ErrShutdown) || errors.Is(ended, ErrLeaseLost) || (s.inTx != nil && errors.Is(err, ErrLeaseLost)):
 		return outcome{job: j, kind: outcomeRetry, refund: true} // not the handler's fault
 	case errors.Is(ended, ErrTimeout):
 		return s.failed(j, fmt.Errorf("%w after %v: %w", ErrTimeout, j.timeout, err))

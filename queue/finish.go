@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/strunk-go/strunk/internal/core"
 )
@@ -20,6 +21,8 @@ const (
 	outcomeComplete outcomeKind = iota
 	outcomeRetry
 	outcomeBury
+	// outcomeSettled has been written by the handler's own transaction.
+	outcomeSettled
 )
 
 // outcome is what became of a task's attempt.
@@ -159,7 +162,7 @@ func (f *finisher) write(batch []outcome) {
 func (f *finisher) writeKind(kind outcomeKind, part []outcome) {
 	pause, lostAnswer := firstPause, false
 	for {
-		done, err := f.send(kind, part)
+		done, err := f.sendTwice(kind, part)
 		if err == nil {
 			f.report(part, done, lostAnswer)
 			return
@@ -179,18 +182,46 @@ func (f *finisher) writeKind(kind outcomeKind, part []outcome) {
 func (f *finisher) tooLate() bool { return f.s.life.Hard.Err() != nil }
 
 const (
-	sqlComplete = `SELECT * FROM {schema}.strunk_complete($1::bigint, $2::bigint[], $3::bigint[], $4::boolean)`
-	sqlRetry    = `SELECT * FROM {schema}.strunk_retry($1::bigint, $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[], $6::text[], $7::text[], $8::text)`
-	sqlBury     = `SELECT * FROM {schema}.strunk_bury($1::bigint, $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text)`
-	sqlEnded    = `SELECT * FROM {schema}.strunk_ended($1::bigint, $2::bigint[], $3::bigint[])`
+	// sqlCompleteAt and sqlComplete complete worker $1's tasks $2 under claim numbers $3, the first at the places $4 where
+	// the claim had left them; the last parameter keeps them as delivered.
+	sqlCompleteAt = `SELECT * FROM {schema}.strunk_complete_at($1::bigint, $2::bigint[], $3::bigint[], $4::tid[], $5::boolean)`
+	sqlComplete   = `SELECT * FROM {schema}.strunk_complete($1::bigint, $2::bigint[], $3::bigint[], $4::boolean)`
+	sqlRetry      = `SELECT * FROM {schema}.strunk_retry($1::bigint, $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[], $6::text[], $7::text[], $8::text)`
+	sqlBury       = `SELECT * FROM {schema}.strunk_bury($1::bigint, $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text)`
+	sqlEnded      = `SELECT * FROM {schema}.strunk_ended($1::bigint, $2::bigint[], $3::bigint[])`
 	// sqlPartitions makes the partition that a move has missed.
 	sqlPartitions = `SELECT {schema}.strunk_ensure_task_partitions()`
 )
 
-func (f *finisher) send(kind outcomeKind, part []outcome) ([]int64, error) {
+// sendTwice sends a batch, and once more what it missed: a row that something else has moved within the table is found by
+// its id the second time.
+func (f *finisher) sendTwice(kind outcomeKind, part []outcome) ([]int64, error) {
+	done, err := f.send(kind, part, true)
+	if err != nil || len(done) == len(part) {
+		return done, err
+	}
+	more, err := f.send(kind, missing(part, done), false)
+	return append(done, more...), err
+}
+
+// missing returns the outcomes whose ids are not in done.
+func missing(part []outcome, done []int64) (rest []outcome) {
+	found := make(map[int64]bool, len(done))
+	for _, id := range done {
+		found[id] = true
+	}
+	for _, o := range part {
+		if !found[o.job.id] {
+			rest = append(rest, o)
+		}
+	}
+	return rest
+}
+
+func (f *finisher) send(kind outcomeKind, part []outcome, byPlace bool) ([]int64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), finishTimeout)
 	defer cancel()
-	sql, args := f.statement(kind, part)
+	sql, args := f.statement(kind, part, byPlace)
 	var done []int64
 	err := core.RetryConflicts(ctx, func() (err error) {
 		done, err = f.query(ctx, sql, args)
@@ -218,19 +249,25 @@ func (f *finisher) query(ctx context.Context, sql string, args []any) (done []in
 	return done, err
 }
 
-func (f *finisher) statement(kind outcomeKind, part []outcome) (string, []any) {
+func (f *finisher) statement(kind outcomeKind, part []outcome, byPlace bool) (string, []any) {
 	n := len(part)
-	ids, claims := make([]int64, n), make([]int64, n)
+	ids, claims, places := make([]int64, n), make([]int64, n), make([]pgtype.TID, n)
 	delays, refunds := make([]int64, n), make([]bool, n)
 	errs, stacks := make([]*string, n), make([]*string, n)
 	for i, o := range part {
-		ids[i], claims[i], refunds[i] = o.job.id, o.job.claim, o.refund
+		ids[i], claims[i], places[i], refunds[i] = o.job.id, o.job.claim, o.job.at, o.refund
 		delays[i] = int64((o.delay + time.Millisecond - 1) / time.Millisecond)
 		errs[i], stacks[i] = errorTexts(o.err)
 	}
 	worker := f.s.lease.ID()
 	switch kind {
 	case outcomeComplete:
+		if f.s.def.results {
+			return f.completeResults(part, ids, claims)
+		}
+		if byPlace {
+			return f.s.rt.SQL(sqlCompleteAt), []any{worker, ids, claims, places, !f.s.def.cfg.DiscardDelivered}
+		}
 		return f.s.rt.SQL(sqlComplete), []any{worker, ids, claims, !f.s.def.cfg.DiscardDelivered}
 	case outcomeRetry:
 		return f.s.rt.SQL(sqlRetry), []any{worker, ids, claims, delays, refunds, errs, stacks, f.by}
@@ -278,14 +315,29 @@ func (f *finisher) report(part []outcome, done []int64, lostAnswer bool) {
 		f.log(o)
 	}
 	f.s.rt.WakeLocal(topics...)
+	f.announce(part, done)
+}
+
+// announce tells waiters of results and the hooks of dead letters.
+func (f *finisher) announce(part []outcome, done []int64) {
+	if f.s.def.results && part[0].kind != outcomeRetry {
+		f.s.rt.Wake(core.TopicResult(f.s.def.name))
+	}
+	if part[0].kind != outcomeBury || len(f.s.undertakers) == 0 {
+		return
+	}
+	dead := slices.DeleteFunc(slices.Clone(part), func(o outcome) bool { return !slices.Contains(done, o.job.id) })
+	f.s.hooks.Go(func() {
+		for _, o := range dead {
+			f.s.died(o)
+		}
+	})
 }
 
 func (f *finisher) reportMissing(part []outcome, done []int64, lostAnswer bool) {
 	var ids, claims []int64
-	for _, o := range part {
-		if !slices.Contains(done, o.job.id) {
-			ids, claims = append(ids, o.job.id), append(claims, o.job.claim)
-		}
+	for _, o := range missing(part, done) {
+		ids, claims = append(ids, o.job.id), append(claims, o.job.claim)
 	}
 	if lostAnswer { // the first try may have been committed
 		ctx, cancel := context.WithTimeout(context.Background(), finishTimeout)

@@ -71,21 +71,55 @@ func get[T any](ctx context.Context, box *outbox.Box, def *definition, id int64)
 		return rec, fmt.Errorf("strunk/queue: get: the box is nil: %w", ErrInvalid)
 	}
 	host := box.Host(seal)
-	var due, claimed, finished *time.Time
-	var payload, metadata, history []byte
-	err = host.Pool().QueryRow(ctx, host.SQL(sqlGet), id, def.name).Scan(&rec.ID, &rec.Status, &rec.Attempt, &rec.MaxAttempts,
-		&rec.Priority, &rec.CreatedAt, &due, &claimed, &finished, &rec.DedupKey, &rec.LastError, &payload, &metadata, &history)
+	rec.Queue = def.name
+	err = scanRecord(host.Pool().QueryRow(ctx, host.SQL(sqlGet), id, def.name), &rec)
+	if err == nil {
+		err = openRecord(ctx, &rec, middlewares(host, def.cfg.Middleware))
+	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return rec, fmt.Errorf("strunk/queue: get: queue %q, task %d: %w", def.name, id, ErrNotFound)
 	}
 	if err != nil {
 		return rec, fmt.Errorf("strunk/queue: get: queue %q, task %d: %w", def.name, id, err)
 	}
-	rec.Queue, rec.Raw = def.name, payload
+	return rec, nil
+}
+
+// scanRecord reads a row of sqlGet, and whatever columns come after.
+func scanRecord[T any](row pgx.Row, rec *Record[T], more ...any) error {
+	var due, claimed, finished *time.Time
+	var payload, metadata, history []byte
+	into := []any{&rec.ID, &rec.Status, &rec.Attempt, &rec.MaxAttempts, &rec.Priority, &rec.CreatedAt, &due, &claimed, &finished,
+		&rec.DedupKey, &rec.LastError, &payload, &metadata, &history}
+	if err := row.Scan(append(into, more...)...); err != nil {
+		return err
+	}
+	rec.Raw = payload
 	rec.DueAt = orElse(due, rec.CreatedAt)
 	rec.ClaimedAt, rec.FinishedAt = orElse(claimed, time.Time{}), orElse(finished, time.Time{})
 	rec.PayloadErr = errors.Join(decode(payload, &rec.Payload), decode(metadata, &rec.Metadata))
-	return rec, decode(history, &rec.Attempts)
+	return decode(history, &rec.Attempts)
+}
+
+// openRecord undoes what middleware did to the payload; Raw stays as it is stored.
+func openRecord[T any](ctx context.Context, rec *Record[T], chain []Middleware) error {
+	if len(chain) == 0 {
+		return nil
+	}
+	meta, err := json.Marshal(rec.Metadata)
+	if err != nil {
+		return err
+	}
+	j := &job{id: rec.ID, queue: rec.Queue, createdAt: rec.CreatedAt, attempt: rec.Attempt, maxAttempts: rec.MaxAttempts,
+		payload: rec.Raw, metadataJSON: meta}
+	if err := readThrough(ctx, j, chain); err != nil {
+		rec.PayloadErr = err
+		return nil
+	}
+	var zero T
+	rec.Payload = zero
+	rec.PayloadErr = decode(j.payload, &rec.Payload)
+	return nil
 }
 
 func orElse[T any](p *T, otherwise T) T {

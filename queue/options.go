@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/strunk-go/strunk/internal/core"
 )
 
@@ -27,6 +29,7 @@ type enqueueOptions struct {
 	due         *time.Time
 	timeout     *time.Duration
 	dedupKey    *string
+	dedupMode   dedupMode
 	metadata    map[string]string
 }
 
@@ -57,7 +60,7 @@ func DueAt(t time.Time) EnqueueOption {
 
 // DedupKey keeps a second task with the key out of the queue while the first is scheduled, pending or claimed.
 func DedupKey(key string) EnqueueOption {
-	return enqueueOption(func(o *enqueueOptions) { o.dedupKey = &key })
+	return enqueueOption(func(o *enqueueOptions) { o.dedupKey, o.dedupMode = &key, dedupMode{} })
 }
 
 // Metadata attaches text to a task that handlers and middleware see beside the payload.
@@ -93,6 +96,7 @@ func (o *enqueueOptions) check() error {
 	if o.timeout != nil {
 		errs = append(errs, checkTimeout("Timeout", *o.timeout))
 	}
+	errs = append(errs, o.checkDedup())
 	if o.dedupKey != nil {
 		if err := core.CheckKey(*o.dedupKey); err != nil {
 			errs = append(errs, fmt.Errorf("DedupKey: %w", err))
@@ -107,6 +111,9 @@ type workerOptions struct {
 	timeout     time.Duration
 	poll        time.Duration
 	retry       RetryPolicy
+	inbox       *string
+	isolation   pgx.TxIsoLevel
+	middleware  []Middleware
 }
 
 type workerOption func(*workerOptions)
@@ -162,6 +169,11 @@ func (o workerOptions) problems() (errs []error) {
 	}
 	if o.poll < 0 {
 		errs = append(errs, fmt.Errorf("PollInterval: %v is negative", o.poll))
+	}
+	if o.inbox != nil {
+		if err := core.CheckName(*o.inbox); err != nil {
+			errs = append(errs, fmt.Errorf("Inbox: the consumer's name %w", err))
+		}
 	}
 	if o.retry == nil {
 		errs = append(errs, errors.New("Retry: the policy is nil"))

@@ -63,6 +63,8 @@ type Item struct {
 	doc  []byte
 	opts enqueueOptions
 	err  error
+	// replaced says that middleware has set doc.
+	replaced bool
 }
 
 // Item prepares a task for EnqueueAll. What is wrong with it is reported there.
@@ -74,8 +76,10 @@ func (q *Queue[T]) Item(payload T, opts ...EnqueueOption) Item {
 type Enqueued struct {
 	// ID is the task's id: the row's id in strunk_outbox.
 	ID int64
-	// Duplicate says that a task with the same dedup key is waiting or running: ID is that task's, and nothing was added.
+	// Duplicate says that the dedup key is held: ID is the holder's, and nothing was added.
 	Duplicate bool
+	// Replaced says that the holder was given the new payload (see [ReplaceWaiting]).
+	Replaced bool
 }
 
 // Handler handles one task. It returns nil when the task is done; an error or a panic fails the attempt. Tasks are

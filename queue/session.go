@@ -38,6 +38,11 @@ type session struct {
 	base   context.Context // of handlers
 	cancel context.CancelCauseFunc
 
+	work     work // in its middleware
+	orders   orders
+	hooks    sync.WaitGroup // Dead hooks that are running
+	// undertakers are the middlewares with a Dead hook.
+	undertakers []Middleware
 	marks    *marks
 	ready    chan *job
 	room     chan struct{} // signalled when a task ends
@@ -54,6 +59,11 @@ func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration) 
 	s := &session{worker: w, rt: rt, life: life, poll: poll, marks: newMarks(),
 		ready: make(chan *job, mostAhead+mostClaimed), room: make(chan struct{}, 1)}
 	s.held.init()
+	s.orders.changed = make(chan struct{}, 1)
+	s.work = w.attach(s)
+	if err := s.readOrders(life.Soft, 0); err != nil { // a paused queue must not be begun
+		return nil, err
+	}
 	var err error
 	s.lease, err = rt.Lease(life.Soft, core.LeaseSpec{Queue: w.def.name, Duration: w.opts.lease,
 		Concurrency: w.opts.concurrency, Claims: s.held.known, Resolved: s.held.resolved})
@@ -72,6 +82,7 @@ func (s *session) run() {
 	var side sync.WaitGroup
 	side.Go(s.finisher.run)
 	side.Go(func() { s.watch(stopWatch) })
+	side.Go(func() { s.obey(stopWatch) })
 	s.slots.start(s)
 
 	s.feed() // until the soft end or the lease is lost
@@ -83,6 +94,7 @@ func (s *session) run() {
 	close(stopWatch)
 	s.finisher.close()
 	side.Wait()
+	s.hooks.Wait()
 	s.release()
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // Task is one task as its handler sees it: a plain struct that a test can write as a literal.
@@ -54,7 +56,14 @@ type job struct {
 	priority              int
 	dedupKey              string
 	payload, metadataJSON []byte
+	at                    pgtype.TID // where the claim left the row
 	logger                *slog.Logger
+	s                     *session // nil outside a worker
+
+	// result is what the handler has returned, as JSON; nil where its queue has no results.
+	result *string
+	// settled says that the handler's own transaction has completed the task.
+	settled bool
 
 	state jobState
 }
@@ -67,16 +76,22 @@ func typedWork[T any](handler Handler[T]) work {
 		return nil
 	}
 	return func(ctx context.Context, j *job) error {
-		task := Task[T]{ID: j.id, Queue: j.queue, Attempt: j.attempt, MaxAttempts: j.maxAttempts, Priority: j.priority,
-			CreatedAt: j.createdAt, DueAt: j.dueAt, DedupKey: j.dedupKey}
-		if err := decode(j.payload, &task.Payload); err != nil {
-			return err
-		}
-		if err := decode(j.metadataJSON, &task.Metadata); err != nil {
+		task, err := taskOf[T](j)
+		if err != nil {
 			return err
 		}
 		return handler(ctx, task)
 	}
+}
+
+// taskOf gives a job its type.
+func taskOf[T any](j *job) (Task[T], error) {
+	task := Task[T]{ID: j.id, Queue: j.queue, Attempt: j.attempt, MaxAttempts: j.maxAttempts, Priority: j.priority,
+		CreatedAt: j.createdAt, DueAt: j.dueAt, DedupKey: j.dedupKey}
+	if err := decode(j.payload, &task.Payload); err != nil {
+		return task, err
+	}
+	return task, decode(j.metadataJSON, &task.Metadata)
 }
 
 func decode(doc []byte, into any) error {

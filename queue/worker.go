@@ -27,6 +27,7 @@ func (w *Worker[T]) Binding(core.Seal) core.Binding {
 type worker struct {
 	def  *definition
 	work work
+	inTx workInTx // instead of work, for handlers in a transaction
 	opts workerOptions
 }
 
@@ -43,7 +44,7 @@ func (w *worker) Prepare(core.Host) []error {
 		return []error{w.def.err}
 	}
 	var errs []error
-	if w.work == nil {
+	if w.work == nil && w.inTx == nil {
 		errs = append(errs, fmt.Errorf("strunk/queue: worker %q: the handler is nil: %w", w.def.name, ErrInvalid))
 	}
 	for _, err := range w.opts.problems() {

@@ -116,6 +116,11 @@ type Binding interface {
 	Run(life Life, rt Runtime) error
 }
 
+// Undertaker is implemented by extensions that want to hear of tasks which became dead letters when their worker was lost.
+type Undertaker interface {
+	TasksDied(ctx context.Context, host Host, ids []int64)
+}
+
 // Bound is implemented by every public type that Run accepts.
 type Bound interface {
 	Binding(Seal) Binding
@@ -123,6 +128,12 @@ type Bound interface {
 
 // TopicQueue and the constants below are the topics of wake-ups, as they stand in NOTIFY payloads.
 func TopicQueue(queue string) string { return "q:" + queue }
+
+// TopicControl is announced when a queue is paused or resumed, or one of its running tasks is to be cancelled.
+func TopicControl(queue string) string { return "c:" + queue }
+
+// TopicResult is announced when a task of a queue whose results are waited for has ended or made progress.
+func TopicResult(queue string) string { return "r:" + queue }
 
 // TopicFeed is announced when the relay has moved events of an entity type into the feed.
 func TopicFeed(entityType string) string { return "f:" + entityType }
