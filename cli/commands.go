@@ -12,6 +12,9 @@ import (
 func (p *program) commands() []*ucli.Command {
 	return []*ucli.Command{
 		p.migrate(),
+		p.deadLetters(), p.showTask(), p.retry(), p.retryAll(), p.purge(),
+		p.enqueue(), p.cancel(), p.pause(), p.resume(),
+		p.schedules(),
 	}
 }
 

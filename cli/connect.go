@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	ucli "github.com/urfave/cli/v2"
 
@@ -109,3 +110,8 @@ func trimPrefix(text string) string {
 }
 
 var errNeedYes = errors.New("nothing was done; repeat it with --yes to do it")
+
+// expand puts the box's schema into a statement.
+func expand(box *outbox.Box, sql string) string {
+	return strings.ReplaceAll(sql, "{schema}", pgx.Identifier{box.Schema()}.Sanitize())
+}

@@ -1,0 +1,258 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/strunk-go/strunk/outbox"
+	"github.com/strunk-go/strunk/queue"
+)
+
+// deadChunk bounds the dead letters of one step of long work, between two looks at the signals and the progress bar.
+const deadChunk = 1000
+
+func deadFlags() []ucli.Flag {
+	return []ucli.Flag{
+		&ucli.StringFlag{Name: "error", Usage: "only those whose last error contains this text"},
+		&ucli.DurationFlag{Name: "older-than", Usage: "only those that died longer ago than this, such as 24h"},
+		&ucli.DurationFlag{Name: "younger-than", Usage: "only those that died since then"},
+	}
+}
+
+func deadFilter(c *ucli.Context, queueName string) queue.DeadFilter {
+	return queue.DeadFilter{Queue: queueName, Error: c.String("error"),
+		OlderThan: c.Duration("older-than"), YoungerThan: c.Duration("younger-than")}
+}
+
+// deadLetter is a dead letter as --json prints it.
+type deadLetter struct {
+	ID          int64           `json:"id"`
+	Queue       string          `json:"queue"`
+	Attempts    int             `json:"attempts"`
+	MaxAttempts int             `json:"max_attempts"`
+	CreatedAt   time.Time       `json:"created_at"`
+	DiedAt      time.Time       `json:"died_at"`
+	Error       string          `json:"error"`
+	Payload     json.RawMessage `json:"payload,omitempty"`
+}
+
+func (p *program) deadLetters() *ucli.Command {
+	return &ucli.Command{
+		Name: "dead-letters", Usage: "list a queue's dead letters", ArgsUsage: "QUEUE",
+		Flags: append(deadFlags(),
+			&ucli.IntFlag{Name: "limit", Value: queue.DefaultDeadLimit, Usage: "how many at the most"},
+			&ucli.Int64Flag{Name: "after", Usage: "only ids above this one: to page on"},
+			payloadFlag()),
+		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+			name, err := oneArg(c, "QUEUE")
+			if err != nil {
+				return err
+			}
+			filter := deadFilter(c, name)
+			filter.Limit, filter.After = c.Int("limit"), c.Int64("after")
+			letters, err := queue.DeadLetters(ctx, box, filter)
+			if err != nil {
+				return err
+			}
+			return p.showDead(c, letters)
+		}),
+	}
+}
+
+func (p *program) showDead(c *ucli.Context, letters []queue.DeadLetter) error {
+	docs := make([]deadLetter, 0, len(letters))
+	t := &table{header: []string{"ID#", "ATTEMPTS#", "DIED", "ERROR"}}
+	if c.Bool("payload") {
+		t.header = append(t.header, "PAYLOAD")
+	}
+	for _, l := range letters {
+		d := deadLetter{ID: l.ID, Queue: l.Queue, Attempts: l.Attempt, MaxAttempts: l.MaxAttempts, CreatedAt: l.CreatedAt.UTC(),
+			DiedAt: l.FinishedAt.UTC(), Error: l.LastError}
+		row := []any{l.ID, fmt.Sprintf("%d/%d", l.Attempt, l.MaxAttempts), stamp(l.FinishedAt), clip(l.LastError, 80)}
+		if c.Bool("payload") {
+			d.Payload = l.Raw
+			row = append(row, clip(string(l.Raw), 120))
+		}
+		docs = append(docs, d)
+		t.add(row...)
+	}
+	if len(docs) == 0 && !c.Bool("json") {
+		return p.say(c, docs, "no dead letters")
+	}
+	return p.show(c, docs, t)
+}
+
+func (p *program) retry() *ucli.Command {
+	return &ucli.Command{
+		Name: "retry", Usage: "give dead letters all their attempts again", ArgsUsage: "ID…",
+		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+			ids, err := idArgs(c)
+			if err != nil {
+				return err
+			}
+			n, err := queue.RetryDead(ctx, box, queue.DeadFilter{IDs: ids})
+			if err != nil {
+				return err
+			}
+			if n < len(ids) {
+				return fmt.Errorf("%d of %d were retried: the others are no dead letters (see `strunk show ID`)", n, len(ids))
+			}
+			return p.say(c, map[string]any{"retried": n, "ids": ids}, "retried %s", plural(n, "dead letter"))
+		}),
+	}
+}
+
+func (p *program) retryAll() *ucli.Command {
+	return &ucli.Command{
+		Name: "retry-all", Usage: "give all dead letters of a queue all their attempts again", ArgsUsage: "QUEUE",
+		Description: "Works in transactions of at most 1,000. Interrupted, it keeps what it did, and the next call does the rest.\n" +
+			"Dead letters that die again meanwhile are not retried twice.",
+		Flags: deadFlags(),
+		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+			name, err := oneArg(c, "QUEUE")
+			if err != nil {
+				return err
+			}
+			n, err := p.eachDead(ctx, c, box, "retrying", deadFilter(c, name), queue.RetryDead)
+			return p.sayCount(c, "retried", n, err)
+		}),
+	}
+}
+
+func (p *program) purge() *ucli.Command {
+	return &ucli.Command{
+		Name: "purge", Usage: "delete a queue's dead letters for good", ArgsUsage: "QUEUE",
+		Flags: append(deadFlags(), yesFlag()),
+		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+			name, err := oneArg(c, "QUEUE")
+			if err != nil {
+				return err
+			}
+			filter := deadFilter(c, name)
+			if !c.Bool("yes") {
+				n, err := countDead(ctx, box, filter)
+				if err != nil {
+					return err
+				}
+				return usagef("purge would delete %s of %q for good: %v", plural(n, "dead letter"), name, errNeedYes)
+			}
+			n, err := p.eachDead(ctx, c, box, "purging", filter, queue.PurgeDead)
+			return p.sayCount(c, "purged", n, err)
+		}),
+	}
+}
+
+// sayCount says how far long work has come, also where an error ended it.
+func (p *program) sayCount(c *ucli.Context, what string, n int, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s %s, then: %w; call it again for the rest", what, plural(n, "dead letter"), err)
+	}
+	return p.say(c, map[string]any{what: n}, "%s %s", what, plural(n, "dead letter"))
+}
+
+// eachDead works on the dead letters that were there at the beginning, a chunk at a time.
+func (p *program) eachDead(ctx context.Context, c *ucli.Context, box *outbox.Box, what string, filter queue.DeadFilter,
+	step func(context.Context, *outbox.Box, queue.DeadFilter) (int, error)) (done int, err error) {
+	ids, err := deadIDs(ctx, box, filter)
+	if err != nil {
+		return 0, err
+	}
+	bar := p.bar(c, what, len(ids))
+	defer bar.end()
+	for len(ids) > 0 {
+		chunk := ids[:min(len(ids), deadChunk)]
+		ids = ids[len(chunk):]
+		n, err := step(ctx, box, queue.DeadFilter{IDs: chunk})
+		done += n
+		bar.add(len(chunk))
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// deadIDs lists the ids that a filter chooses, a page at a time. Eight bytes a dead letter are all that is kept.
+func deadIDs(ctx context.Context, box *outbox.Box, filter queue.DeadFilter) (ids []int64, err error) {
+	rows, err := box.Pool().Query(ctx, expand(box, `SELECT id FROM {schema}.strunk_outbox_dead
+WHERE kind = 'task' AND key = $1 AND ($2 = '' OR strpos(last_error, $2) > 0)
+	AND ($3 = 0 OR finished_at < clock_timestamp() - $3 * interval '1 microsecond')
+	AND ($4 = 0 OR finished_at > clock_timestamp() - $4 * interval '1 microsecond')
+ORDER BY id`), filter.Queue, filter.Error, filter.OlderThan.Microseconds(), filter.YoungerThan.Microseconds())
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
+}
+
+func countDead(ctx context.Context, box *outbox.Box, filter queue.DeadFilter) (int, error) {
+	ids, err := deadIDs(ctx, box, filter)
+	return len(ids), err
+}
+
+func idArgs(c *ucli.Context) ([]int64, error) {
+	if !c.Args().Present() {
+		return nil, usagef("%s: which? give one id or more", c.Command.Name)
+	}
+	ids := make([]int64, 0, c.NArg())
+	for _, arg := range c.Args().Slice() {
+		id, err := strconv.ParseInt(arg, 10, 64)
+		if err != nil || id < 1 {
+			return nil, usagef("%s: %q is not an id", c.Command.Name, arg)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+// oneArg returns the command's one argument.
+func oneArg(c *ucli.Context, what string) (string, error) {
+	if c.NArg() != 1 {
+		return "", usagef("%s: give one %s, not %d arguments", c.Command.Name, what, c.NArg())
+	}
+	return c.Args().First(), nil
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+func clip(s string, most int) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return s
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05")
+}
+
+func payloadFlag() ucli.Flag {
+	return &ucli.BoolFlag{Name: "payload", Usage: "show payloads, which are hidden otherwise"}
+}
+
+func yesFlag() ucli.Flag {
+	return &ucli.BoolFlag{Name: "yes", Usage: "do it; without this flag the command says what it would do"}
+}
