@@ -21,7 +21,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	faults.Main(faults.Roles{"worker": childWorker})
+	faults.Main(faults.Roles{"worker": childWorker, "mover": childMover})
 	os.Exit(m.Run())
 }
 
