@@ -45,8 +45,14 @@ func (s *session) feed() {
 		if !s.awaitResume(ctx) || !s.awaitRoom(ctx) {
 			return
 		}
+		if s.orders.paused.Load() {
+			continue
+		}
 		want := s.want()
 		n, err := s.claimIfAny(ctx, want, look)
+		if s.orders.paused.Load() { // meanwhile: nobody else gives back what has just come
+			s.giveBackReady()
+		}
 		switch {
 		case err != nil:
 			s.logError("a claim failed", err)

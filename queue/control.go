@@ -19,12 +19,14 @@ const (
 	sqlPaused = `SELECT EXISTS (SELECT 1 FROM {schema}.strunk_queues WHERE queue = $1 AND paused_at IS NOT NULL)`
 	// sqlCancel cancels task $1 for reason $2.
 	sqlCancel = `SELECT {schema}.strunk_cancel($1::bigint, $2::text)`
-	// sqlControl tells worker $2 of queue $1 what it must know besides its tasks.
-	sqlControl = `SELECT paused, task_id, claim_no, reason FROM {schema}.strunk_control($1::text, $2::bigint)`
+	// sqlControl tells a worker of queue $1 what it must know besides its tasks.
+	sqlControl = `SELECT paused, task_id, reason FROM {schema}.strunk_control($1::text)`
 
 	// controlInterval is how often a worker looks for pauses and cancellations that no notification announced; with
 	// PollOnly it looks at every poll.
 	controlInterval = 5 * time.Second
+	// wishInterval is that of a worker which knows of a cancellation: it forgets it soon after the task has ended.
+	wishInterval = 500 * time.Millisecond
 )
 
 // CancelState says what Cancel has found and done.
@@ -122,10 +124,8 @@ type orders struct {
 	changed chan struct{} // signalled when a pause ends
 	some    atomic.Bool   // whether doomed has any
 	mu      sync.Mutex
-	doomed  map[token]string // tasks of this worker that are to be cancelled, with the text of their dead letter
+	doomed  map[int64]string // tasks of the queue that are to be cancelled, with the text of their dead letter
 }
-
-type token struct{ id, claim int64 }
 
 // doom returns the text for a task that is to be cancelled.
 func (o *orders) doom(j *job) (string, bool) {
@@ -134,7 +134,7 @@ func (o *orders) doom(j *job) (string, bool) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	text, ok := o.doomed[token{j.id, j.claim}]
+	text, ok := o.doomed[j.id]
 	return text, ok
 }
 
@@ -163,12 +163,8 @@ func (s *session) obey(stop <-chan struct{}) {
 		case <-ctx.Done():
 		}
 	}()
-	interval := max(controlInterval, s.poll)
-	if s.rt.Settings().PollOnly {
-		interval = s.poll
-	}
 	for {
-		timer := time.NewTimer(interval)
+		timer := time.NewTimer(s.controlInterval())
 		select {
 		case <-stop:
 			timer.Stop()
@@ -177,18 +173,29 @@ func (s *session) obey(stop <-chan struct{}) {
 		case <-timer.C:
 		}
 		timer.Stop()
-		if err := s.readOrders(ctx, s.lease.ID()); err != nil {
+		if err := s.readOrders(ctx); err != nil {
 			s.logError("looking for pauses and cancellations failed", err)
 		}
 	}
 }
 
+func (s *session) controlInterval() time.Duration {
+	interval := max(controlInterval, s.poll)
+	if s.rt.Settings().PollOnly {
+		interval = s.poll
+	}
+	if s.orders.some.Load() {
+		interval = min(interval, wishInterval)
+	}
+	return interval
+}
+
 // readOrders asks the database, on the connection that handlers cannot exhaust.
-func (s *session) readOrders(ctx context.Context, worker int64) error {
-	var paused, doomed = false, map[token]string{}
+func (s *session) readOrders(ctx context.Context) error {
+	paused, doomed := false, map[int64]string{}
 	err := s.rt.Control(ctx, func(conn *pgx.Conn) error {
 		return core.RetryConflicts(ctx, func() error {
-			return core.OneMessage(ctx, conn, core.Statement{SQL: s.rt.SQL(sqlControl), Args: []any{s.def.name, worker},
+			return core.OneMessage(ctx, conn, core.Statement{SQL: s.rt.SQL(sqlControl), Args: []any{s.def.name},
 				Scan: func(rows pgx.Rows) error { return scanOrders(rows, &paused, doomed) }})
 		})
 	})
@@ -199,32 +206,32 @@ func (s *session) readOrders(ctx context.Context, worker int64) error {
 	s.orders.doomed = doomed
 	s.orders.some.Store(len(doomed) > 0)
 	s.orders.mu.Unlock()
-	for t, text := range doomed {
-		s.slots.doom(t, text)
+	for id, text := range doomed {
+		s.slots.doom(id, text)
 	}
 	s.setPaused(paused)
 	return nil
 }
 
-func scanOrders(rows pgx.Rows, paused *bool, doomed map[token]string) error {
+func scanOrders(rows pgx.Rows, paused *bool, doomed map[int64]string) error {
 	clear(doomed)
 	for rows.Next() {
 		var p *bool
-		var id, claim *int64
+		var id *int64
 		var text *string
-		if err := rows.Scan(&p, &id, &claim, &text); err != nil {
+		if err := rows.Scan(&p, &id, &text); err != nil {
 			return err
 		}
 		if p != nil {
 			*paused = *p
-		} else if id != nil && claim != nil && text != nil {
-			doomed[token{*id, *claim}] = *text
+		} else if id != nil && text != nil {
+			doomed[*id] = *text
 		}
 	}
 	return rows.Err()
 }
 
-// setPaused begins or ends a pause. What has been claimed ahead is given back: it may be for long.
+// setPaused begins or ends a pause. What has been claimed ahead is given back: the pause may be long.
 func (s *session) setPaused(paused bool) {
 	if s.orders.paused.Swap(paused) == paused {
 		return
@@ -235,6 +242,11 @@ func (s *session) setPaused(paused bool) {
 		return
 	}
 	s.rt.Logger().Info("strunk: a queue was paused", "queue", s.def.name)
+	s.giveBackReady()
+}
+
+// giveBackReady gives back what has been claimed and not begun.
+func (s *session) giveBackReady() {
 	for {
 		select {
 		case j, ok := <-s.ready:

@@ -58,11 +58,11 @@ func (sl *slot) leave() {
 }
 
 // doom ends the context of the slot's job, if it is the one meant. From then on the job is overdue.
-func (sl *slot) doom(t token, text string) {
+func (sl *slot) doom(id int64, text string) {
 	sl.mu.Lock()
 	defer sl.mu.Unlock()
 	j := sl.job.Load()
-	if j == nil || j.id != t.id || j.claim != t.claim || !j.state.cancelled.CompareAndSwap(nil, &cancelled{text}) {
+	if j == nil || j.id != id || !j.state.cancelled.CompareAndSwap(nil, &cancelled{text}) {
 		return
 	}
 	j.state.deadline.Store(time.Now().UnixNano())
@@ -70,11 +70,11 @@ func (sl *slot) doom(t token, text string) {
 }
 
 // doom ends the context of a running job.
-func (l *slots) doom(t token, text string) {
+func (l *slots) doom(id int64, text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for sl := range l.current {
-		sl.doom(t, text)
+		sl.doom(id, text)
 	}
 }
 

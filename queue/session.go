@@ -61,7 +61,7 @@ func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration) 
 	s.held.init()
 	s.orders.changed = make(chan struct{}, 1)
 	s.work = w.attach(s)
-	if err := s.readOrders(life.Soft, 0); err != nil { // a paused queue must not be begun
+	if err := s.readOrders(life.Soft); err != nil { // a paused queue must not be begun
 		return nil, err
 	}
 	var err error

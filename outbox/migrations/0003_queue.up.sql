@@ -253,31 +253,30 @@ BEGIN
     PERFORM pg_notify({channel}, 'c:' || p_queue);
 END $$;
 
--- What a worker must know besides its tasks: first a row that says whether its queue is paused, then one for each task of
--- its own that is to be cancelled. Tasks to be cancelled that wait again (their worker was lost, or had failed them) are
--- buried here, by whichever worker looks first. Without cancellations it writes nothing.
-CREATE FUNCTION {schema}.strunk_control(p_queue text, p_worker bigint)
-RETURNS TABLE (paused boolean, task_id bigint, claim_no bigint, reason text)
+-- What a worker must know besides its tasks: first a row that says whether its queue is paused, then one for each task that
+-- is to be cancelled and has not ended. All workers of the queue hear of all of these: whichever has the task, or claims it
+-- after it was given back, ends it. Those that wait are buried here, by whichever worker looks first. Without
+-- cancellations it writes nothing.
+CREATE FUNCTION {schema}.strunk_control(p_queue text) RETURNS TABLE (paused boolean, task_id bigint, reason text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
-    v_wish record;
-    v_task record;
+    v_wish   record;
+    v_status text;
 BEGIN
     RETURN QUERY SELECT EXISTS (SELECT 1 FROM {schema}.strunk_queues q WHERE q.queue = p_queue AND q.paused_at IS NOT NULL),
-        NULL::bigint, NULL::bigint, NULL::text;
+        NULL::bigint, NULL::text;
     FOR v_wish IN SELECT c.task_id, c.reason FROM {schema}.strunk_cancels c WHERE c.queue = p_queue ORDER BY c.task_id LOOP
-        SELECT t.status, t.worker_id, t.claim_no INTO v_task FROM {schema}.strunk_outbox_tasks t WHERE t.id = v_wish.task_id;
-        IF FOUND AND v_task.status = 'claimed' THEN
-            IF v_task.worker_id = p_worker THEN
-                RETURN QUERY SELECT NULL::boolean, v_wish.task_id, v_task.claim_no, v_wish.reason;
-            END IF;
-            CONTINUE;
-        ELSIF FOUND THEN
-            PERFORM {schema}.strunk_bury_waiting(ARRAY[v_wish.task_id], v_wish.reason);
+        SELECT t.status INTO v_status FROM {schema}.strunk_outbox_tasks t WHERE t.id = v_wish.task_id;
+        IF FOUND AND v_status <> 'claimed' THEN
+            PERFORM 1 FROM {schema}.strunk_bury_waiting(ARRAY[v_wish.task_id], v_wish.reason);
             PERFORM pg_notify({channel}, 'r:' || p_queue);
-            CONTINUE WHEN EXISTS (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.id = v_wish.task_id);
+            PERFORM 1 FROM {schema}.strunk_outbox_tasks t WHERE t.id = v_wish.task_id;
         END IF;
-        DELETE FROM {schema}.strunk_cancels c WHERE c.queue = p_queue AND c.task_id = v_wish.task_id;
+        IF FOUND THEN
+            RETURN QUERY SELECT NULL::boolean, v_wish.task_id, v_wish.reason;
+        ELSE
+            DELETE FROM {schema}.strunk_cancels c WHERE c.queue = p_queue AND c.task_id = v_wish.task_id;
+        END IF;
     END LOOP;
 END $$;
 
@@ -305,6 +304,8 @@ DECLARE
     v_queues text[] := '{}';
 BEGIN
     PERFORM pg_current_xact_id();
+    -- A cancellation is over, also for workers that have not looked since.
+    DELETE FROM {schema}.strunk_cancels c WHERE c.task_id = ANY (p_ids);
     FOR v_dead IN DELETE FROM {schema}.strunk_outbox_dead d WHERE d.id = ANY (p_ids) AND d.kind = 'task' RETURNING d.* LOOP
         FOR i IN 1 .. 2 LOOP
             INSERT INTO {schema}.strunk_outbox_tasks
@@ -321,7 +322,7 @@ BEGIN
         id := v_dead.id; queue := v_dead.key;
         RETURN NEXT;
     END LOOP;
-    PERFORM pg_notify({channel}, 'q:' || q) FROM unnest(v_queues) q;
+    PERFORM pg_notify({channel}, 'c:' || q), pg_notify({channel}, 'q:' || q) FROM unnest(v_queues) q;
 END $$;
 
 -- Deletes dead letters for good.
