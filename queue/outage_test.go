@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/strunk-go/strunk/internal/faults"
 	"github.com/strunk-go/strunk/internal/pgserver"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
@@ -41,7 +42,7 @@ func ownServer(t *testing.T) (*pgserver.Server, string) {
 
 func TestOutageCondemnsNoWorker(t *testing.T) {
 	t.Parallel()
-	const lease = 2 * time.Second
+	const lease = 3 * time.Second
 	server, dsn := ownServer(t)
 	q := queue.Define[note]("outage", queue.Config{Retry: atOnce})
 	began, finish := make(chan queue.Task[note], 10), make(chan struct{})
@@ -54,14 +55,16 @@ func TestOutageCondemnsNoWorker(t *testing.T) {
 			return context.Cause(ctx)
 		}
 	}
-	// Two processes, each of which watches the other.
-	var beds []*bed
-	for range 2 {
-		b := bedOn(t, dial(t, dsn), outbox.Config{SyncClaims: true})
-		beds = append(beds, b)
-		b.run(q.Worker(handler, queue.VisibilityTimeout(lease), queue.Concurrency(1)))
+	// Two processes, each of which watches the other. One finds its way back later than the other.
+	proxy := faults.NewProxy(t, dsn)
+	farDSN, err := proxy.DSN(dsn)
+	if err != nil {
+		t.Fatal(err)
 	}
-	b := beds[0]
+	b, far := bedOn(t, dial(t, dsn), outbox.Config{SyncClaims: true}), bedOn(t, dial(t, farDSN), outbox.Config{SyncClaims: true})
+	for _, process := range []*bed{b, far} {
+		process.run(q.Worker(handler, queue.VisibilityTimeout(lease), queue.Concurrency(1)))
+	}
 	ids := putMany(b, q, 2)
 	for range ids {
 		receive(t, "both workers are busy", began)
@@ -76,6 +79,19 @@ func TestOutageCondemnsNoWorker(t *testing.T) {
 	}
 	before := workers()
 
+	// The last heartbeat of the far process is seen before the outage, so that a rescue which counted the outage would find
+	// it unchanged for longer than a lease.
+	proxy.Down()
+	looked := func() {
+		t.Helper()
+		since := value[time.Time](b, `SELECT clock_timestamp()`)
+		eventually(t, "the near process has looked at the heartbeats", func() (string, bool) {
+			n := value[int](b, `SELECT count(*) FROM pg_stat_activity
+				WHERE query LIKE 'SELECT id, beat, lease_ms%' AND state = 'idle' AND query_start > $1`, since)
+			return fmt.Sprint(n), n > 0
+		})
+	}
+	looked()
 	if err := server.StopServer(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -84,17 +100,13 @@ func TestOutageCondemnsNoWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.pool.Reset() // the test's own connections are broken too
-	beats := func() string {
-		rows, _ := b.pool.Query(t.Context(), `SELECT (SELECT sum(beat) FROM public.strunk_workers)::text`)
-		s, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	// Long enough for a rescue that counted the outage, and for one that counts from the return.
-	settled := time.Now().Add(2 * lease)
-	eventually(t, "time for a rescue to act", func() (string, bool) { return beats(), time.Now().After(settled) })
+	looked()
+	proxy.Up()
+	back := value[int64](b, `SELECT max(beat) FROM public.strunk_workers`)
+	eventually(t, "heartbeats of more than a lease", func() (string, bool) {
+		n := value[int64](b, `SELECT min(beat) FROM public.strunk_workers`)
+		return fmt.Sprint(n), n > back+7 // six are a lease
+	})
 	if after := workers(); fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("workers %v before the outage, %v after it; want the same", before, after)
 	}

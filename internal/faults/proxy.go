@@ -42,6 +42,7 @@ type Proxy struct {
 	mu     sync.Mutex
 	links  map[*link]struct{}
 	traps  []*Trap
+	down   bool
 	closed bool
 	wg     sync.WaitGroup
 }
@@ -127,6 +128,21 @@ func (p *Proxy) CutAll() {
 	}
 }
 
+// Down cuts all connections and refuses new ones, until Up.
+func (p *Proxy) Down() {
+	p.setDown(true)
+	p.CutAll()
+}
+
+// Up accepts connections again.
+func (p *Proxy) Up() { p.setDown(false) }
+
+func (p *Proxy) setDown(down bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = down
+}
+
 func (p *Proxy) spring(message []byte) *Trap {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -171,7 +187,7 @@ func (p *Proxy) serve(client, server net.Conn) {
 	l := &link{proxy: p, client: client, server: server, gone: make(chan struct{})}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed || p.down {
 		l.cut()
 		return
 	}
