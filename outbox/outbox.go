@@ -56,6 +56,8 @@ type Config struct {
 	// SyncClaims makes claims commit synchronously. By default they do not: if the server crashes, a claim of its last
 	// moments is forgotten and the task's attempt is not counted; nothing else depends on it.
 	SyncClaims bool
+	// Retention says how long the reaper keeps what is done.
+	Retention Retention
 	// Disable lists the upkeep loops that Run leaves to other processes.
 	Disable []Loop
 	// Extensions are the settings that other packages of strunk offer for a whole box, such as queue.Middleware.
@@ -80,6 +82,7 @@ func (c Config) withDefaults() Config {
 	if c.Grace == 0 {
 		c.Grace = DefaultGrace
 	}
+	c.Retention = c.Retention.withDefaults()
 	return c
 }
 
@@ -93,6 +96,9 @@ func (c Config) validate() error {
 	if c.PollInterval < 0 || c.Grace < 0 {
 		return fmt.Errorf("strunk/outbox: Config: PollInterval (%v) and Grace (%v) must not be negative", c.PollInterval, c.Grace)
 	}
+	if err := c.Retention.validate(); err != nil {
+		return err
+	}
 	return checkSchemaName(c.Schema)
 }
 
@@ -103,6 +109,7 @@ type Box struct {
 	names      names
 	hub        *hub
 	notifier   *notifier
+	listener   sharedListener
 	extensions map[any][]any
 	queries    sync.Map // text with placeholders to text with names
 }
@@ -122,7 +129,6 @@ func Open(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Box, error) {
 	for _, ext := range cfg.Extensions {
 		key, value := ext.Extend(core.Seal{})
 		b.extensions[key] = append(b.extensions[key], value)
-	listener   sharedListener
 	}
 	b.notifier = newNotifier(b)
 	if err := checkVersion(ctx, pool, b.names); err != nil {

@@ -29,12 +29,14 @@ type promoter struct {
 func (p *promoter) run(ctx context.Context) {
 	woken, stop := p.box.hub.subscribe([]string{core.TopicDue})
 	defer stop()
+	report := loopReport{loop: LoopPromoter}
 	for ctx.Err() == nil {
 		pause, err := p.promote(ctx)
 		if err != nil && ctx.Err() == nil {
 			p.box.cfg.Logger.Warn("strunk: the promoter failed; trying again", "error", err)
 			pause = p.box.cfg.PollInterval
 		}
+		report.ran(ctx, p.box, p.upkeep, p.box.cfg.PollInterval, err)
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:

@@ -2,29 +2,165 @@ package outbox
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/strunk-go/strunk/internal/core"
 )
 
-// reapInterval is how often the reaper looks.
-const reapInterval = 10 * time.Minute
+const (
+	// reapChunk bounds the rows that one transaction of the reaper deletes.
+	reapChunk = 1000
+	// reapTurn is the share of the interval for which a run keeps others from beginning one.
+	reapTurn = 0.9
+)
 
-// reaper keeps partitions ahead of time.
+// reaper makes partitions ahead and applies the retention. It has a connection of its own: its statements may wait for
+// locks, and nothing else may wait for them.
 type reaper struct {
-	box    *Box
-	upkeep *control
+	box  *Box
+	conn *control
 }
 
-// sqlEnsurePartitions makes the partitions of the days ahead.
-const sqlEnsurePartitions = `SELECT {schema}.strunk_ensure_task_partitions()`
+// reapJob is one thing the reaper does. A job that fails keeps no other from its turn, and is done again at the next run.
+type reapJob struct {
+	name  string
+	owner bool // it changes tables: for the owner of the tables alone
+	run   func(ctx context.Context) error
+}
+
+func newReaper(b *Box) *reaper { return &reaper{box: b, conn: newControl(b)} }
+
+// jobs lists what a run does, in order.
+func (r *reaper) jobs() []reapJob {
+	keep := r.box.cfg.Retention
+	return []reapJob{
+		{"partitions of tasks", false, r.ensureTaskPartitions},
+		{"delivered tasks", true, r.dropTaskPartitions},
+		{"delivered tasks of queues", false, r.reapShares},
+		{"dead letters", false, r.reapDead},
+		{"inbox and results", false, r.sweep},
+		{"runs of schedules", false, func(ctx context.Context) error {
+			return r.reapRows(ctx, keep.ScheduleRuns, sqlReapRuns, keep.ScheduleRuns.Milliseconds(), reapChunk)
+		}},
+	}
+}
 
 func (r *reaper) run(ctx context.Context) {
+	defer r.conn.close()
 	for ctx.Err() == nil {
-		err := r.upkeep.autocommit(ctx, core.Statement{SQL: r.box.sql(sqlEnsurePartitions)})
-		if err != nil && ctx.Err() == nil {
+		if err := r.turn(ctx); err != nil && ctx.Err() == nil {
 			r.box.cfg.Logger.Warn("strunk: the reaper failed; trying again", "error", err)
 		}
-		core.Sleep(ctx, reapInterval)
+		every := r.box.cfg.Retention.Every
+		core.Sleep(ctx, every+rand.N(every/50+1)) // apart from the other processes
 	}
+}
+
+const (
+	// sqlOwns tells whether this connection may change the tables.
+	sqlOwns = `SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE') FROM pg_catalog.pg_class c
+WHERE c.oid = '{schema}.strunk_outbox_delivered_tasks'::pg_catalog.regclass`
+	// sqlBegin takes the run of loop $1, which comes round every $2 ms, for process $3.
+	sqlBegin = `SELECT {schema}.strunk_loop_begin($1::text, $2::bigint, $3::text)`
+)
+
+// turn runs the jobs, if no other process has within the interval. A process that does not own the tables has turns of
+// its own, so that it never takes the owner's, and leaves the partitions to the owner.
+func (r *reaper) turn(ctx context.Context) error {
+	owner, err := queryControl[bool](ctx, r.conn, r.box.sql(sqlOwns))
+	if err != nil {
+		return err
+	}
+	loop := string(LoopReaper)
+	if !owner {
+		loop = "reaper of rows"
+	}
+	every := r.box.cfg.Retention.Every
+	mine, err := queryControl[bool](ctx, r.conn, r.box.sql(sqlBegin), loop, int64(float64(every.Milliseconds())*reapTurn), processName())
+	if err != nil || !mine {
+		return err
+	}
+	err = r.reap(ctx, owner)
+	if ctx.Err() == nil {
+		r.box.loopRan(ctx, r.conn, loop, every, err)
+	}
+	return err
+}
+
+func (r *reaper) reap(ctx context.Context, owner bool) error {
+	var problems []error
+	for _, job := range r.jobs() {
+		if job.owner && !owner {
+			continue
+		}
+		if err := job.run(ctx); err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", job.name, err))
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(problems...)
+}
+
+const (
+	// sqlEnsurePartitions makes the partitions of the days ahead.
+	sqlEnsurePartitions = `SELECT {schema}.strunk_ensure_task_partitions()`
+	// sqlReapDead deletes up to $4 dead letters of queue $1 (null: all but $2) older than $3 ms.
+	sqlReapDead = `SELECT {schema}.strunk_reap_dead($1::text, $2::text[], $3::bigint, $4::integer)`
+	// sqlSweep deletes up to $3 rows of each of the queues' side tables: marks of the inbox older than $1 ms, and what
+	// belongs to tasks and is older than $2 ms.
+	sqlSweep = `SELECT {schema}.strunk_sweep($1::bigint * interval '1 millisecond', $2::bigint * interval '1 millisecond', $3::integer)`
+	// sqlReapRuns deletes up to $2 rows of schedules' runs older than $1 ms.
+	sqlReapRuns = `SELECT {schema}.strunk_reap_schedule_runs($1::bigint, $2::integer)`
+)
+
+func (r *reaper) ensureTaskPartitions(ctx context.Context) error {
+	_, err := queryControl[int](ctx, r.conn, r.box.sql(sqlEnsurePartitions))
+	return err
+}
+
+func (r *reaper) reapDead(ctx context.Context) error {
+	keep := r.box.cfg.Retention
+	for _, s := range keep.shares(keep.DeadLetters, func(q QueueRetention) time.Duration { return q.DeadLetters }) {
+		if err := r.reapRows(ctx, s.keep, sqlReapDead, s.arg(), s.except, s.keep.Milliseconds(), reapChunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweep cleans the queues' side tables.
+func (r *reaper) sweep(ctx context.Context) error {
+	keep := r.box.cfg.Retention
+	return r.reapRows(ctx, 0, sqlSweep, keep.Inbox.Milliseconds(), keep.longestTasks().Milliseconds(), reapChunk)
+}
+
+// reapRows repeats a statement that deletes at most reapChunk rows, each time in a transaction of its own, until it finds
+// fewer.
+func (r *reaper) reapRows(ctx context.Context, keep time.Duration, sql string, args ...any) error {
+	if keep == KeepForever {
+		return nil
+	}
+	for ctx.Err() == nil {
+		n, err := queryControl[int64](ctx, r.conn, r.box.sql(sql), args...)
+		if err != nil || n < reapChunk {
+			return err
+		}
+	}
+	return nil
+}
+
+// queryControl runs a statement that returns one value, in a transaction of its own.
+func queryControl[T any](ctx context.Context, c *control, sql string, args ...any) (v T, err error) {
+	err = c.autocommit(ctx, core.Statement{SQL: sql, Args: args, Scan: func(rows pgx.Rows) (err error) {
+		v, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
+		return err
+	}})
+	return v, err
 }

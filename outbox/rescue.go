@@ -43,11 +43,13 @@ type workerRow struct {
 
 func (r *rescuer) run(ctx context.Context) {
 	r.seen = map[int64]sighting{}
+	report := loopReport{loop: LoopRescue}
 	for ctx.Err() == nil {
 		pause, err := r.look(ctx)
 		if err != nil && ctx.Err() == nil {
 			r.box.cfg.Logger.Warn("strunk: the rescue could not look at the workers; trying again", "error", err)
 		}
+		report.ran(ctx, r.box, r.upkeep, lookSlowest, err)
 		core.Sleep(ctx, pause)
 	}
 }
@@ -138,9 +140,9 @@ func rescue(ctx context.Context, b *Box, c *control, worker int64) error {
 		if err != nil {
 			return err
 		}
+		b.tasksDied(ctx, dead)
 		if n == 0 {
 			break
-		b.tasksDied(ctx, dead)
 		}
 		total += n
 		b.wake([]string{core.TopicQueue(queue)})

@@ -104,7 +104,7 @@ func (r *run) loops() map[string]func(context.Context) {
 	for loop, fn := range map[Loop]func(context.Context){
 		LoopRescue:   (&rescuer{box: r.b, upkeep: r.upkeep}).run,
 		LoopPromoter: (&promoter{box: r.b, upkeep: r.upkeep}).run,
-		LoopReaper:   (&reaper{box: r.b, upkeep: r.upkeep}).run,
+		LoopReaper:   newReaper(r.b).run,
 	} {
 		if !slices.Contains(r.b.cfg.Disable, loop) {
 			loops[string(loop)] = fn

@@ -231,3 +231,71 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
     UPDATE {schema}.strunk_schedules s SET last_error = p_error
     WHERE s.id = p_id AND s.revision = p_revision AND s.last_error IS DISTINCT FROM p_error
 $$;
+
+-- Which leaves of the delivered tasks have been rid of a queue's tasks ('': of all queues without a retention of their own).
+CREATE TABLE {schema}.strunk_reaped (
+    leaf  text COLLATE "C" NOT NULL,
+    queue text COLLATE "C" NOT NULL,
+    PRIMARY KEY (leaf, queue)
+);
+
+-- Deletes the delivered tasks of a queue (null: of all but p_except) from p_blocks blocks of a leaf, from p_block on; null
+-- where the leaf has no block p_block, and then notes that it is done. For queues whose tasks are kept for less time than
+-- the leaf is. Enters the leaf by the row's place: the leaf has no index for this. Old rows alone are locked.
+CREATE FUNCTION {schema}.strunk_reap_leaf(p_leaf text, p_queue text, p_except text[], p_block bigint, p_blocks integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    v_pages bigint;
+    v_n     bigint;
+BEGIN
+    SELECT pg_relation_size(c.oid) / current_setting('block_size')::bigint INTO v_pages
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = '{schema}.strunk_outbox_delivered_tasks'::regclass AND c.relname = p_leaf;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    ELSIF p_block >= v_pages THEN
+        INSERT INTO {schema}.strunk_reaped (leaf, queue) VALUES (p_leaf, coalesce(p_queue, '')) ON CONFLICT DO NOTHING;
+        RETURN NULL;
+    END IF;
+    EXECUTE format('DELETE FROM {schema}.%I d WHERE d.ctid >= %L::tid AND d.ctid < %L::tid AND CASE WHEN $1 IS NULL THEN NOT d.key = ANY ($2) ELSE d.key = $1 END',
+        p_leaf, format('(%s,0)', p_block), format('(%s,0)', p_block + p_blocks)) USING p_queue, p_except;
+    GET DIAGNOSTICS v_n = ROW_COUNT;
+    RETURN v_n;
+END $$;
+
+-- Deletes up to p_limit dead letters of a queue (null: all but the tasks of p_except) older than p_keep_ms, oldest first;
+-- returns how many. Runs beside itself and beside a retry: SKIP LOCKED.
+CREATE FUNCTION {schema}.strunk_reap_dead(p_queue text, p_except text[], p_keep_ms bigint, p_limit integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    v_before timestamptz := clock_timestamp() - p_keep_ms * interval '1 millisecond';
+    v_n      bigint;
+BEGIN
+    DELETE FROM {schema}.strunk_outbox_dead d WHERE d.ctid = ANY (ARRAY(
+        SELECT o.ctid FROM {schema}.strunk_outbox_dead o
+        WHERE o.finished_at < v_before
+            AND CASE WHEN p_queue IS NULL THEN o.kind <> 'task' OR NOT o.key = ANY (p_except) ELSE o.kind = 'task' AND o.key = p_queue END
+        ORDER BY o.finished_at LIMIT p_limit FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS v_n = ROW_COUNT;
+    RETURN v_n;
+END $$;
+
+-- Deletes up to p_limit rows of schedules' past runs older than p_keep_ms; returns how many. Firing them again is ruled
+-- out by last_due.
+CREATE FUNCTION {schema}.strunk_reap_schedule_runs(p_keep_ms bigint, p_limit integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_before timestamptz := clock_timestamp() - p_keep_ms * interval '1 millisecond';
+    v_n      bigint;
+BEGIN
+    DELETE FROM {schema}.strunk_schedule_runs d WHERE d.ctid = ANY (ARRAY(
+        SELECT o.ctid FROM {schema}.strunk_schedule_runs o WHERE o.fired_at < v_before ORDER BY o.fired_at LIMIT p_limit FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS v_n = ROW_COUNT;
+    RETURN v_n;
+END $$;
+
+-- Forgets the notes about leaves that are gone.
+CREATE FUNCTION {schema}.strunk_reap_notes() RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    DELETE FROM {schema}.strunk_reaped r WHERE to_regclass('{schema}.' || quote_ident(r.leaf)) IS NULL
+$$;

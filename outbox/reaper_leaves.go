@@ -1,0 +1,191 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+const (
+	// patience is how long a change of the tables may wait for a lock before it is left for the next run.
+	patience = 2 * time.Second
+	// reapBlocks bounds the blocks of a leaf that one transaction goes through.
+	reapBlocks = 256
+
+	taskLeaves = "strunk_outbox_delivered_tasks"
+)
+
+// Where a leaf stands.
+const (
+	leafAttached = "attached"
+	leafPending  = "pending" // its detaching was begun and not ended
+	leafDetached = "detached"
+)
+
+// leaf is one day of the delivered tasks.
+type leaf struct {
+	Name  string
+	Past  time.Time // its rows are older than this
+	State string
+	Now   time.Time // the database's time
+}
+
+// sqlTaskLeaves lists the days of the delivered tasks, oldest first, with those that are detached and not yet dropped.
+const sqlTaskLeaves = `SELECT c.relname::text,
+	((pg_catalog.to_date(pg_catalog.right(c.relname::text, 8), 'YYYYMMDD') + 1)::timestamp AT TIME ZONE 'UTC'),
+	CASE WHEN i.inhrelid IS NULL THEN 'detached' WHEN i.inhdetachpending THEN 'pending' ELSE 'attached' END,
+	pg_catalog.clock_timestamp()
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid
+WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relname ~ '^strunk_outbox_delivered_tasks_[0-9]{8}$'
+ORDER BY c.relname`
+
+func (r *reaper) taskLeaves(ctx context.Context) (leaves []leaf, err error) {
+	err = r.conn.autocommit(ctx, core.Statement{SQL: r.box.sql(sqlTaskLeaves), Args: []any{r.box.names.schema}, Scan: func(rows pgx.Rows) (err error) {
+		leaves, err = pgx.CollectRows(rows, pgx.RowToStructByPos[leaf])
+		return err
+	}})
+	return leaves, err
+}
+
+// expired reports whether every row of a leaf is older than keep.
+func (l leaf) expired(keep time.Duration) bool { return l.Now.Sub(l.Past) >= keep }
+
+// errInTheWay says that a lock was not to be had in time.
+var errInTheWay = errors.New("something reads it, so it is left for the next run")
+
+// dropTaskPartitions drops the days that no queue keeps any more, in steps none of which blocks an insert: what an earlier
+// run has begun to detach is finished first (a table can have only one of those), then days are detached concurrently, each in
+// a statement of its own, then those that are detached are dropped.
+func (r *reaper) dropTaskPartitions(ctx context.Context) error {
+	leaves, err := r.taskLeaves(ctx)
+	if err != nil {
+		return err
+	}
+	keep := r.box.cfg.Retention.longestTasks()
+	var problems []error
+	for i, l := range leaves {
+		if l.State == leafPending || (l.State == leafAttached && l.expired(keep)) {
+			if err := r.detach(ctx, taskLeaves, l); err != nil {
+				problems = append(problems, fmt.Errorf("detaching %s: %w", l.Name, err))
+				break
+			}
+			leaves[i].State = leafDetached
+		}
+	}
+	for _, l := range leaves {
+		if l.State == leafDetached && l.expired(keep) {
+			if err := r.drop(ctx, l); err != nil {
+				problems = append(problems, fmt.Errorf("dropping %s: %w", l.Name, err))
+			}
+		}
+	}
+	_, err = queryControl[any](ctx, r.conn, r.box.sql(sqlReapNotes))
+	return errors.Join(append(problems, err)...)
+}
+
+func (r *reaper) detach(ctx context.Context, parent string, l leaf) error {
+	how := "CONCURRENTLY"
+	if l.State == leafPending {
+		how = "FINALIZE"
+	}
+	text := "ALTER TABLE {schema}." + parent + " DETACH PARTITION {schema}." + pgx.Identifier{l.Name}.Sanitize() + " " + how
+	return r.conn.use(ctx, func(ctx context.Context, conn *pgx.Conn) error { return patiently(ctx, conn, r.box.sql(text)) })
+}
+
+// patiently runs a statement that cannot be part of a transaction, so that no setting can bound its waiting without being
+// left behind on the connection: it is cancelled when its time is over. Without arguments it is sent alone, as it must be.
+func patiently(ctx context.Context, conn *pgx.Conn, text string) error {
+	timer := time.AfterFunc(patience, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_ = conn.PgConn().CancelRequest(ctx) // if it does not arrive, the context ends the statement later
+	})
+	_, err := conn.Exec(ctx, text)
+	if !timer.Stop() && !conn.IsClosed() {
+		_ = conn.Close(ctx) // a cancellation that is still on its way must not hit the next statement
+	}
+	return inTheWay(err)
+}
+
+// drop drops a detached leaf, or leaves it alone if something reads it.
+func (r *reaper) drop(ctx context.Context, l leaf) error {
+	return r.conn.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return pgx.BeginTxFunc(ctx, conn, core.PlainTx, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, fmt.Sprintf(`SET LOCAL lock_timeout = %d`, patience.Milliseconds())); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, r.box.sql("DROP TABLE IF EXISTS {schema}."+pgx.Identifier{l.Name}.Sanitize()))
+			return inTheWay(err)
+		})
+	})
+}
+
+// inTheWay marks the errors that say that a lock was not to be had, or that another process was quicker.
+func inTheWay(err error) error {
+	switch core.SQLState(err) {
+	case pgerrcode.QueryCanceled, pgerrcode.LockNotAvailable, pgerrcode.DeadlockDetected, pgerrcode.ObjectNotInPrerequisiteState,
+		pgerrcode.ObjectInUse, pgerrcode.UndefinedTable:
+		return fmt.Errorf("%w: %w", errInTheWay, err)
+	}
+	return err
+}
+
+const (
+	// sqlReaped lists what strunk_reap_leaf has finished, as leaf/queue.
+	sqlReaped = `SELECT coalesce(pg_catalog.array_agg(leaf || '/' || queue), '{}') FROM {schema}.strunk_reaped`
+	// sqlReapLeaf deletes queue $2's tasks (null: those of all but $3) from $5 blocks of leaf $1, from block $4 on.
+	sqlReapLeaf = `SELECT {schema}.strunk_reap_leaf($1::text, $2::text, $3::text[], $4::bigint, $5::integer)`
+	// sqlReapNotes forgets what is noted about leaves that are gone.
+	sqlReapNotes = `SELECT {schema}.strunk_reap_notes()::text`
+)
+
+// reapShares deletes the tasks of queues that are kept for less time than their partition. It does so once for each queue
+// and day, when the whole day is past.
+func (r *reaper) reapShares(ctx context.Context) error {
+	keep := r.box.cfg.Retention
+	longest := keep.longestTasks()
+	shares := keep.shares(keep.Tasks, func(q QueueRetention) time.Duration { return q.Tasks })
+	if len(shares) == 1 {
+		return nil
+	}
+	leaves, err := r.taskLeaves(ctx)
+	if err != nil {
+		return err
+	}
+	noted, err := queryControl[[]string](ctx, r.conn, r.box.sql(sqlReaped))
+	if err != nil {
+		return err
+	}
+	done := map[string]bool{}
+	for _, note := range noted {
+		done[note] = true
+	}
+	for _, s := range shares {
+		for _, l := range leaves {
+			if l.State != leafAttached || s.keep == longest || !l.expired(s.keep) || done[l.Name+"/"+s.queue] {
+				continue
+			}
+			if err := r.reapShare(ctx, l, s); err != nil {
+				return fmt.Errorf("%s: %w", l.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (r *reaper) reapShare(ctx context.Context, l leaf, s share) error {
+	for block := 0; ctx.Err() == nil; block += reapBlocks {
+		n, err := queryControl[*int64](ctx, r.conn, r.box.sql(sqlReapLeaf), l.Name, s.arg(), s.except, block, reapBlocks)
+		if err != nil || n == nil {
+			return err
+		}
+	}
+	return nil
+}
