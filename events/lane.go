@@ -1,0 +1,132 @@
+package events
+
+import (
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// idle is what lane.first holds where nothing waits.
+const idle = math.MaxInt64
+
+// lane handles the events of a part of the entities, one after the other.
+type lane struct {
+	s     *session
+	first atomic.Int64 // order of the first item that is not finished, or a lower bound of it
+	// due is when the running handler ought to have returned, in unix nanoseconds; 0 while none runs. Whoever sets it back to
+	// 0, the handler's return or the watch, says what comes next.
+	due atomic.Int64
+
+	mu    sync.Mutex
+	queue []*item
+	wake  chan struct{}
+
+	// of the goroutine that serves the lane, and of the watch while it hands the lane on
+	rest    []*item
+	current []*item
+}
+
+func newLane(s *session) *lane {
+	l := &lane{s: s, wake: make(chan struct{}, 1)}
+	l.first.Store(idle)
+	return l
+}
+
+// put adds items, in order.
+func (l *lane) put(items []*item) {
+	l.mu.Lock()
+	l.queue = append(l.queue, items...)
+	if l.first.Load() == idle {
+		for _, it := range items {
+			if it.order > 0 {
+				l.first.Store(it.order)
+				break
+			}
+		}
+	}
+	l.mu.Unlock()
+	signal(l.wake)
+}
+
+// take waits for items; nil is the session's end.
+func (l *lane) take() []*item {
+	for {
+		l.mu.Lock()
+		items := l.queue
+		l.queue = nil
+		if len(items) == 0 {
+			l.first.Store(idle)
+		}
+		l.mu.Unlock()
+		if len(items) > 0 {
+			return items
+		}
+		signal(l.s.progress)
+		select {
+		case <-l.wake:
+		case <-l.s.stopping:
+			return nil
+		}
+	}
+}
+
+// verdict is what a goroutine that serves a lane does next.
+type verdict int
+
+const (
+	goOn      verdict = iota
+	stop              // the session ends
+	abandoned         // another goroutine has the lane now
+)
+
+// serve handles what comes until the session ends. resumed is the outcome of the items that an abandoned goroutine had in
+// hand.
+func (l *lane) serve(resumed error) {
+	v := goOn
+	defer func() {
+		if v != abandoned {
+			l.s.lanesDone.Done()
+		}
+	}()
+	if resumed != nil {
+		v = l.s.handle(l, l.current, resumed)
+	}
+	for v == goOn {
+		if len(l.rest) == 0 {
+			l.current = nil
+			if l.rest = l.take(); l.rest == nil {
+				return
+			}
+		}
+		if l.s.ending() {
+			return
+		}
+		n := l.s.group(l.rest)
+		l.current, l.rest = l.rest[:n], l.rest[n:]
+		v = l.s.handle(l, l.current, nil)
+	}
+}
+
+// abandonGrace is how long a handler whose context has ended may take to return before its goroutine is left behind.
+const abandonGrace = 5 * time.Second
+
+// overdue reports whether the lane's handler should have returned.
+func (l *lane) overdue(now time.Time, ended time.Time) bool {
+	due := l.due.Load()
+	if due == 0 {
+		return false
+	}
+	over := time.Unix(0, due)
+	if !ended.IsZero() && ended.Before(over) {
+		over = ended
+	}
+	return now.Sub(over) > abandonGrace
+}
+
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}

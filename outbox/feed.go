@@ -1,0 +1,143 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+// DefaultEventRetention is how long events are kept in the feed.
+const DefaultEventRetention = 7 * 24 * time.Hour
+
+const (
+	// sqlRaiseFloor raises the floor of the feed: retention $1 and lag cap $2 (null: none) in milliseconds.
+	sqlRaiseFloor = `SELECT leaf, marked FROM {schema}.strunk_raise_floor($1::bigint, $2::bigint)`
+	// sqlPendingDetach names the leaves of the feed whose detaching was begun and not ended.
+	sqlPendingDetach = `SELECT c.relname::text FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = '{schema}.strunk_outbox_delivered_events'::pg_catalog.regclass AND i.inhdetachpending`
+	// sqlAttached tells whether a leaf ($1) is part of the feed.
+	sqlAttached = `SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = '{schema}.strunk_outbox_delivered_events'::pg_catalog.regclass AND c.relname = $1)`
+	// sqlForgetPart drops a detached leaf ($1).
+	sqlForgetPart = `SELECT {schema}.strunk_forget_feed_part($1::text)`
+
+	// detachPatience is how long a leaf may wait to be detached behind whoever reads the feed, before it is left for later.
+	detachPatience = 3 * time.Second
+)
+
+// feedKeeper makes the feed's leaves ahead and drops those past retention.
+type feedKeeper struct {
+	box    *Box
+	upkeep *control
+}
+
+// keep does one round: leaves ahead, then retention. A leaf is dropped in two steps, so that one open report does not stop
+// every insert into the feed: it is detached concurrently, in a statement of its own, and then dropped.
+func (k *feedKeeper) keep(ctx context.Context) error {
+	if err := k.upkeep.autocommit(ctx, core.Statement{SQL: k.box.sql(sqlEnsureFeed)}); err != nil {
+		return fmt.Errorf("strunk/outbox: leaves of the feed: %w", err)
+	}
+	if err := k.finalize(ctx); err != nil {
+		return err
+	}
+	leaves, err := k.raiseFloor(ctx)
+	if err != nil {
+		return fmt.Errorf("strunk/outbox: retention of events: %w", err)
+	}
+	for _, leaf := range leaves {
+		if err := k.drop(ctx, leaf); err != nil {
+			return fmt.Errorf("strunk/outbox: retention of events: leaf %s: %w", leaf, err)
+		}
+	}
+	return nil
+}
+
+func (k *feedKeeper) raiseFloor(ctx context.Context) (leaves []string, err error) {
+	var lagCap *int64
+	if d := k.box.cfg.EventLagCap; d > 0 {
+		ms := d.Milliseconds()
+		lagCap = &ms
+	}
+	var marked []string
+	err = k.upkeep.autocommit(ctx, core.Statement{SQL: k.box.sql(sqlRaiseFloor), Args: []any{k.box.cfg.EventRetention.Milliseconds(), lagCap},
+		Scan: func(rows pgx.Rows) error {
+			leaves, marked = nil, nil
+			var leaf, subscriber *string
+			_, err := pgx.ForEachRow(rows, []any{&leaf, &subscriber}, func() error {
+				if leaf != nil {
+					leaves = append(leaves, *leaf)
+				} else {
+					marked = append(marked, *subscriber)
+				}
+				return nil
+			})
+			return err
+		}})
+	for _, name := range marked {
+		k.box.cfg.Logger.Error("strunk: a subscriber was further behind than EventLagCap allows: events that it has not had are dropped, and it stops until it is replayed or reset",
+			"subscriber", name, "lag_cap", k.box.cfg.EventLagCap)
+	}
+	return leaves, err
+}
+
+// finalize ends what a detaching that was cut off has begun.
+func (k *feedKeeper) finalize(ctx context.Context) error {
+	return k.upkeep.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, k.box.sql(sqlPendingDetach))
+		if err != nil {
+			return err
+		}
+		leaves, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		for _, leaf := range leaves {
+			if err := k.alter(ctx, conn, leaf, "FINALIZE"); err != nil {
+				return err
+			}
+		}
+		return err
+	})
+}
+
+func (k *feedKeeper) drop(ctx context.Context, leaf string) error {
+	return k.upkeep.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		var attached bool
+		if err := conn.QueryRow(ctx, k.box.sql(sqlAttached), leaf).Scan(&attached); err != nil {
+			return err
+		}
+		if attached {
+			if err := k.alter(ctx, conn, leaf, "CONCURRENTLY"); err != nil {
+				return err
+			}
+		}
+		_, err := conn.Exec(ctx, k.box.sql(sqlForgetPart), leaf)
+		return later(err)
+	})
+}
+
+// alter detaches a leaf. It cannot be part of a transaction, so no setting can bound it: it is cancelled.
+func (k *feedKeeper) alter(ctx context.Context, conn *pgx.Conn, leaf, how string) error {
+	timer := time.AfterFunc(detachPatience, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), detachPatience)
+		defer cancel()
+		_ = conn.PgConn().CancelRequest(ctx)
+	})
+	defer timer.Stop()
+	_, err := conn.Exec(ctx, k.box.sql(`ALTER TABLE {schema}.strunk_outbox_delivered_events DETACH PARTITION {schema}.`)+
+		pgx.Identifier{leaf}.Sanitize()+" "+how)
+	return later(err)
+}
+
+// later leaves out the errors that say that something is in the way, another process's reaper included: the next round
+// goes on with it.
+func later(err error) error {
+	switch core.SQLState(err) {
+	case pgerrcode.QueryCanceled, pgerrcode.LockNotAvailable, pgerrcode.ObjectInUse, pgerrcode.ObjectNotInPrerequisiteState,
+		pgerrcode.UndefinedTable, pgerrcode.WrongObjectType, pgerrcode.DeadlockDetected:
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,158 @@
+package outbox
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+const (
+	// relayChunk bounds the events that one transaction moves.
+	relayChunk = 2000
+	// relayBusyPause is the wait while another process holds the relay's lock.
+	relayBusyPause = 5 * time.Millisecond
+	// relayMisses is how many wake-ups in a row may have found nothing to do, because the relay of another process was
+	// quicker, before this one leaves the wake-ups to it and only polls.
+	relayMisses = 8
+	// sweepInterval is how often the relay looks for events anywhere, also where none can be.
+	sweepInterval = 30 * time.Second
+)
+
+// relay moves published events into the feed. Its state is in the table strunk_feed: any process can take the next turn.
+type relay struct {
+	box    *Box
+	conn   *control // nothing may delay the relay, and it may delay nothing
+	misses int
+	sweep  time.Time // of the last sweep
+	cost   time.Duration
+}
+
+func newRelay(b *Box) *relay { return &relay{box: b, conn: newControl(b)} }
+
+// relayed is what one turn has done.
+type relayed struct {
+	locked  bool  // false: another process had its turn
+	moved   int   // events
+	found   int   // of them where none ought to have been
+	head    int64 // of the feed
+	missing int64 // seqs still to come, or rolled back
+	low     bool  // the last leaf of the feed has been entered
+	types   []string
+}
+
+func (r *relay) run(ctx context.Context) {
+	woken, stop := r.box.hub.subscribe([]string{core.TopicRelay})
+	defer stop()
+	for ctx.Err() == nil {
+		pause := r.drain(ctx)
+		if r.misses >= relayMisses && !r.box.cfg.PollOnly {
+			core.Sleep(ctx, pause)
+			continue
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-woken:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// drain takes turns until nothing waits, and returns how long to wait without a wake-up.
+func (r *relay) drain(ctx context.Context) time.Duration {
+	moved := 0
+	for ctx.Err() == nil {
+		done, err := r.turn(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			r.box.cfg.Logger.Warn("strunk: the relay failed; trying again", "error", err)
+			return r.box.cfg.PollInterval
+		case !done.locked && r.misses < relayMisses:
+			r.misses++
+			core.Sleep(ctx, relayBusyPause)
+			continue
+		}
+		moved += done.moved
+		if done.moved < relayChunk {
+			break
+		}
+	}
+	if moved > 0 {
+		r.misses = 0
+	} else {
+		r.misses++
+	}
+	return r.box.cfg.PollInterval
+}
+
+// turn moves one chunk, makes leaves of the feed where they run out, and wakes the subscribers.
+func (r *relay) turn(ctx context.Context) (done relayed, err error) {
+	began := time.Now()
+	sweep := began.Sub(r.sweep) >= max(sweepInterval, scanShare*r.cost)
+	done, err = r.move(ctx, sweep)
+	if core.IsMissingPartition(err) {
+		if err = r.extend(ctx); err == nil {
+			done, err = r.move(ctx, sweep)
+		}
+	}
+	if err != nil || !done.locked {
+		return done, err
+	}
+	if sweep {
+		r.sweep, r.cost = time.Now(), time.Since(began)
+	}
+	if done.found > 0 {
+		r.box.cfg.Logger.Error("strunk: the relay found events where none ought to be: was a sequence reset, or a row put in by hand?", "events", done.found)
+	}
+	topics := make([]string, len(done.types))
+	for i, entityType := range done.types {
+		topics[i] = core.TopicFeed(entityType)
+	}
+	r.box.wake(topics)
+	if done.low {
+		err = r.extend(ctx)
+	}
+	return done, err
+}
+
+const (
+	// sqlRelayLock tries for the relay's lock, until the end of the transaction, and lets strunk_relay know. It makes the
+	// commit wait for its flush: a subscriber must not have seen a position that a crash of the server gives out again.
+	sqlRelayLock = `SELECT pg_catalog.set_config('strunk.relay',
+	pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('strunk_relay:{schema}', 0))::text, true),
+	pg_catalog.set_config('synchronous_commit', CASE pg_catalog.current_setting('synchronous_commit')
+		WHEN 'off' THEN 'on' WHEN 'local' THEN 'on' ELSE pg_catalog.current_setting('synchronous_commit') END, true)`
+	// sqlRelay moves up to $1 events; $2 looks for them everywhere.
+	sqlRelay = `SELECT locked, moved, found, head, missing, low, types FROM {schema}.strunk_relay($1::integer, $2::boolean)`
+	// sqlEnsureFeed makes leaves of the feed ahead.
+	sqlEnsureFeed = `SELECT {schema}.strunk_ensure_feed_partitions()`
+)
+
+func (r *relay) move(ctx context.Context, sweep bool) (done relayed, err error) {
+	err = r.conn.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return core.RetryConflicts(ctx, func() error {
+			return core.OneMessage(ctx, conn,
+				core.Statement{SQL: r.box.sql(sqlRelayLock)},
+				core.Statement{SQL: r.box.sql(sqlRelay), Args: []any{relayChunk, sweep}, Scan: func(rows pgx.Rows) error {
+					var head, missing *int64
+					var low *bool
+					_, err := pgx.ForEachRow(rows, []any{&done.locked, &done.moved, &done.found, &head, &missing, &low, &done.types}, func() error {
+						if done.locked {
+							done.head, done.missing, done.low = *head, *missing, *low
+						}
+						return nil
+					})
+					return err
+				}})
+		})
+	})
+	return done, err
+}
+
+func (r *relay) extend(ctx context.Context) error {
+	return r.conn.autocommit(ctx, core.Statement{SQL: r.box.sql(sqlEnsureFeed)})
+}
