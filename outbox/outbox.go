@@ -56,6 +56,13 @@ type Config struct {
 	// SyncClaims makes claims commit synchronously. By default they do not: if the server crashes, a claim of its last
 	// moments is forgotten and the task's attempt is not counted; nothing else depends on it.
 	SyncClaims bool
+	// EventRetention is how long events are kept in the feed at least; zero means DefaultEventRetention. Whole leaves of the
+	// feed are dropped, and none that holds an event which a registered subscriber has not passed. Of processes that
+	// disagree, the one with the shortest time decides.
+	EventRetention time.Duration
+	// EventLagCap lets events older than this be dropped although a subscriber has not passed them; that subscriber stops,
+	// loudly, until it is replayed or reset. Zero means none. It is never less than EventRetention.
+	EventLagCap time.Duration
 	// Retention says how long the reaper keeps what is done.
 	Retention Retention
 	// Disable lists the upkeep loops that Run leaves to other processes.
@@ -82,6 +89,9 @@ func (c Config) withDefaults() Config {
 	if c.Grace == 0 {
 		c.Grace = DefaultGrace
 	}
+	if c.EventRetention == 0 {
+		c.EventRetention = DefaultEventRetention
+	}
 	c.Retention = c.Retention.withDefaults()
 	return c
 }
@@ -95,6 +105,9 @@ func (c Config) validate() error {
 	}
 	if c.PollInterval < 0 || c.Grace < 0 {
 		return fmt.Errorf("strunk/outbox: Config: PollInterval (%v) and Grace (%v) must not be negative", c.PollInterval, c.Grace)
+	}
+	if c.EventRetention < 0 || c.EventLagCap < 0 {
+		return fmt.Errorf("strunk/outbox: Config: EventRetention (%v) and EventLagCap (%v) must not be negative", c.EventRetention, c.EventLagCap)
 	}
 	if err := c.Retention.validate(); err != nil {
 		return err

@@ -68,11 +68,12 @@ type run struct {
 	host
 	leases *leases
 	upkeep *control
+	relay  *relay
 }
 
 func newRun(b *Box) *run {
 	upkeep := newControl(b)
-	return &run{host: host{b}, leases: newLeases(b, upkeep), upkeep: upkeep}
+	return &run{host: host{b}, leases: newLeases(b, upkeep), upkeep: upkeep, relay: newRelay(b)}
 }
 
 // Lease implements core.Runtime.
@@ -92,6 +93,7 @@ func (r *run) Control(ctx context.Context, fn func(conn *pgx.Conn) error) error 
 func (r *run) close() {
 	r.leases.beats.close()
 	r.upkeep.close()
+	r.relay.conn.close()
 	r.b.notifier.wait()
 }
 
@@ -105,6 +107,7 @@ func (r *run) loops() map[string]func(context.Context) {
 		LoopRescue:   (&rescuer{box: r.b, upkeep: r.upkeep}).run,
 		LoopPromoter: (&promoter{box: r.b, upkeep: r.upkeep}).run,
 		LoopReaper:   newReaper(r.b).run,
+		LoopRelay:    r.relay.run,
 	} {
 		if !slices.Contains(r.b.cfg.Disable, loop) {
 			loops[string(loop)] = fn
