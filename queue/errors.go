@@ -17,6 +17,10 @@ var (
 	ErrLeaseLost = errors.New("the lease was lost")
 	// ErrCancelled is the cause of a handler's context that ended because the task was cancelled.
 	ErrCancelled = errors.New("the task was cancelled")
+	// ErrSnoozed is what errors.Is finds in the outcome of a handler that asked for its task to be put off, see [Snooze].
+	ErrSnoozed = errors.New("the task was snoozed")
+	// ErrDiscarded is what errors.Is finds in the outcome of a handler that gave its task up, see [Discard].
+	ErrDiscarded = errors.New("the task was discarded")
 	// ErrDead says that a task that is waited for became a dead letter: see [DeadError].
 	ErrDead = errors.New("the task became a dead letter")
 	// ErrNoResult says that a task has no result (any more), or not yet.

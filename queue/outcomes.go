@@ -12,6 +12,8 @@ func Snooze(d time.Duration) error { return &snoozed{min(max(d, 0), longestDurat
 
 type snoozed struct{ d time.Duration }
 
+func (s *snoozed) Is(target error) bool { return target == ErrSnoozed }
+
 func (s *snoozed) Error() string { return fmt.Sprintf("snoozed for %v", s.d) }
 
 // Discard is what a handler returns to give its task up: a dead letter at once, whatever attempts are left, whose error is
@@ -19,6 +21,8 @@ func (s *snoozed) Error() string { return fmt.Sprintf("snoozed for %v", s.d) }
 func Discard(reason string) error { return &discarded{reason} }
 
 type discarded struct{ reason string }
+
+func (d *discarded) Is(target error) bool { return target == ErrDiscarded }
 
 func (d *discarded) Error() string { return "discarded: " + d.reason }
 

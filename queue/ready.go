@@ -2,13 +2,14 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"runtime/debug"
 	"time"
 )
 
-// Logging logs every attempt with its outcome and how long it took: at debug level when it ends well, at warn level when it fails.
-// A nil logger means that of the box.
+// Logging logs every attempt with its outcome and how long it took: at warn level when it fails, at debug level when it
+// ends well or is snoozed. A nil logger means that of the box.
 func Logging(logger *slog.Logger) Middleware {
 	return Middleware{Work: func(ctx context.Context, task *Incoming, next func(context.Context) error) error {
 		to := Logger(ctx)
@@ -17,10 +18,13 @@ func Logging(logger *slog.Logger) Middleware {
 		}
 		began := time.Now()
 		err := next(ctx)
-		if took := time.Since(began); err != nil {
-			to.WarnContext(ctx, "strunk: attempt failed", "took", took, "error", err)
-		} else {
+		switch took := time.Since(began); {
+		case err == nil:
 			to.DebugContext(ctx, "strunk: attempt done", "took", took)
+		case errors.Is(err, ErrSnoozed):
+			to.DebugContext(ctx, "strunk: attempt snoozed", "took", took)
+		default:
+			to.WarnContext(ctx, "strunk: attempt failed", "took", took, "error", err)
 		}
 		return err
 	}}

@@ -62,6 +62,9 @@ func (w *worker) Run(life core.Life, rt core.Runtime) error {
 	pause := firstPause
 	for life.Soft.Err() == nil {
 		s, err := newSession(w, life, rt, poll)
+		if err != nil && life.Soft.Err() != nil {
+			return nil
+		}
 		if err != nil {
 			rt.Logger().Warn("strunk: a worker could not take its lease; trying again", "queue", w.def.name, "error", err)
 			core.Sleep(life.Soft, pause)
