@@ -15,13 +15,13 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-// ownServer starts a server that the test may stop and start, and a migrated database in it.
-func ownServer(t *testing.T) (*pgserver.Server, string) {
+// ownServer starts a server that no other test uses, which the test may stop and start, and a migrated database in it.
+func ownServer(t *testing.T, cfg pgserver.Config) (*pgserver.Server, string) {
 	t.Helper()
 	var tried []error
 	for _, way := range []string{"installed", "download"} {
-		// Durable: what a crash of the server forgets is not what this is about.
-		server, err := pgserver.Start(t.Context(), pgserver.Config{Only: way, Durable: true})
+		cfg.Only = way
+		server, err := pgserver.Start(t.Context(), cfg)
 		if err != nil {
 			tried = append(tried, err)
 			continue
@@ -36,14 +36,15 @@ func ownServer(t *testing.T) (*pgserver.Server, string) {
 		}
 		return server, dsn
 	}
-	t.Fatalf("this test needs a server of its own to stop: %v", errors.Join(tried...))
+	t.Fatalf("this test needs a server of its own: %v", errors.Join(tried...))
 	return nil, ""
 }
 
 func TestOutageCondemnsNoWorker(t *testing.T) {
 	t.Parallel()
 	const lease = 3 * time.Second
-	server, dsn := ownServer(t)
+	// Durable: what a crash of the server forgets is not what this is about.
+	server, dsn := ownServer(t, pgserver.Config{Durable: true})
 	q := queue.Define[note]("outage", queue.Config{Retry: atOnce})
 	began, finish := make(chan queue.Task[note], 10), make(chan struct{})
 	handler := func(ctx context.Context, task queue.Task[note]) error {
