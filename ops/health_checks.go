@@ -1,0 +1,208 @@
+package ops
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/strunk-go/strunk/outbox"
+)
+
+// mostNamed is how many queues or subscribers a message names.
+const mostNamed = 5
+
+func (f *facts) report(t Thresholds) Report {
+	r := Report{At: f.now, Status: StatusOK}
+	f.partitions(&r)
+	var relay *int64
+	if f.relaySince != nil {
+		us := f.now.Sub(*f.relaySince).Microseconds()
+		relay = &us
+	}
+	f.loop(&r, t, CheckRelay, string(outbox.LoopRelay), relay, "an event has waited for the relay for %v")
+	f.loop(&r, t, CheckPromoter, string(outbox.LoopPromoter), f.promoterFor, "a scheduled task is overdue by %v")
+	f.loop(&r, t, CheckRescue, string(outbox.LoopRescue), f.rescueFor, "a worker has been silent for %v beyond its lease, and its tasks were not given back")
+	f.scheduler(&r, t)
+	f.loop(&r, t, CheckReaper, string(outbox.LoopReaper), nil, "")
+	f.checkQueues(&r, t)
+	f.checkSubscribers(&r, t)
+	f.horizon(&r, t)
+	f.notifyQueue(&r, t)
+	return r
+}
+
+func (f *facts) partitions(r *Report) {
+	today := f.now.UTC().Format(time.DateOnly)
+	for _, day := range f.missingDays {
+		if day == today {
+			r.add(CheckPartitions, StatusFail, "today's partition of delivered tasks is missing, and no task can be completed; run the reaper, or SELECT strunk_ensure_task_partitions()")
+			return
+		}
+	}
+	switch {
+	case len(f.missingDays) > 0:
+		r.add(CheckPartitions, StatusWarn, "tomorrow's partition of delivered tasks is missing; a process must run the reaper")
+	case !f.feedAhead:
+		r.add(CheckPartitions, StatusWarn, "the feed has no leaf ahead; a process must run the reaper")
+	default:
+		r.add(CheckPartitions, StatusOK, "partitions are there for today and tomorrow, and ahead of the feed")
+	}
+}
+
+// loop judges a loop by the work it leaves lying (microseconds; nil: none), and where there is none by its record.
+func (f *facts) loop(r *Report, t Thresholds, check, loop string, lying *int64, what string) {
+	if lying != nil && micros(*lying).Duration > t.LoopDelay {
+		r.add(check, StatusFail, what+"; %s", short(micros(*lying).Duration), f.record(loop))
+		return
+	}
+	s, known := f.loops[loop]
+	switch {
+	case !known || s.Behind():
+		r.add(check, StatusWarn, "%s", f.record(loop))
+	default:
+		r.add(check, StatusOK, "%s", f.record(loop))
+	}
+}
+
+// record says in words what is known of a loop.
+func (f *facts) record(loop string) string {
+	s, known := f.loops[loop]
+	switch {
+	case !known || s.Age < 0 && s.LastError == "":
+		return "it has never run: no process runs it, see outbox.Config.Disable and Box.Run"
+	case s.Age < 0:
+		return "it has never succeeded: " + s.LastError
+	case s.Behind() && s.LastErrorAt.After(s.LastOK):
+		return fmt.Sprintf("it last succeeded %v ago, and fails: %s", short(s.Age), s.LastError)
+	}
+	return fmt.Sprintf("it last ran %v ago, in %s", short(s.Age), s.By)
+}
+
+func (f *facts) scheduler(r *Report, t Thresholds) {
+	if f.schedules == 0 {
+		r.add(CheckScheduler, StatusOK, "there are no enabled schedules")
+		return
+	}
+	f.loop(r, t, CheckScheduler, "scheduler", f.schedulerFor, "a schedule is late by %v: a process must run schedule.Runner")
+}
+
+// checkQueues tells queues that nobody works from those that are behind. A paused queue waits because it was told to.
+func (f *facts) checkQueues(r *Report, t Thresholds) {
+	var idle, late, paused names
+	for _, q := range f.queues {
+		if q.WaitingFor.Duration <= t.OldestPending {
+			continue
+		}
+		switch {
+		case q.PausedAt != nil:
+			paused.add(q.Name, q.WaitingFor.Duration)
+		case q.Workers == 0:
+			idle.add(q.Name, q.WaitingFor.Duration)
+		default:
+			late.add(q.Name, q.WaitingFor.Duration)
+		}
+	}
+	if idle != nil {
+		r.add(CheckWorkers, StatusFail, "tasks wait and no worker runs for: %v", idle)
+	} else {
+		r.add(CheckWorkers, StatusOK, "every queue whose tasks have waited for %v has a worker", t.OldestPending)
+	}
+	switch {
+	case late != nil || idle != nil:
+		r.add(CheckQueues, StatusFail, "the oldest pending task is older than %v: %v", t.OldestPending, append(late, idle...))
+	case paused != nil:
+		r.add(CheckQueues, StatusWarn, "tasks wait in paused queues: %v", paused)
+	case len(f.queues) == MaxLimit:
+		r.add(CheckQueues, StatusWarn, "only the first %d queues were looked at", MaxLimit)
+	default:
+		r.add(CheckQueues, StatusOK, "no pending task is older than %v", t.OldestPending)
+	}
+}
+
+func (f *facts) checkSubscribers(r *Report, t Thresholds) {
+	var stopped, lagging, paused names
+	for _, s := range f.subscribers {
+		switch {
+		case s.NeedsRestart:
+			stopped.add(s.Name, s.Lag.Duration)
+		case s.Lag.Duration <= t.SubscriberLag:
+		case s.Paused:
+			paused.add(s.Name, s.Lag.Duration)
+		default:
+			lagging.add(s.Name, s.Lag.Duration)
+		}
+	}
+	switch {
+	case stopped != nil:
+		r.add(CheckSubscribers, StatusFail, "events were dropped before these had them; replay or reset them: %v", stopped)
+	case lagging != nil:
+		r.add(CheckSubscribers, StatusFail, "behind by more than %v: %v", t.SubscriberLag, lagging)
+	case paused != nil:
+		r.add(CheckSubscribers, StatusWarn, "events wait for paused subscribers: %v", paused)
+	case len(f.subscribers) == MaxLimit:
+		r.add(CheckSubscribers, StatusWarn, "only the first %d subscribers were looked at", MaxLimit)
+	default:
+		r.add(CheckSubscribers, StatusOK, "no subscriber is behind by more than %v", t.SubscriberLag)
+	}
+}
+
+func (f *facts) horizon(r *Report, t Thresholds) {
+	var oldest *Horizon
+	unseen := false
+	for i, h := range f.holders {
+		if h.OpenFor == nil {
+			unseen = unseen || h.Holder == "session"
+		} else if oldest == nil || h.OpenFor.Duration > oldest.OpenFor.Duration {
+			oldest = &f.holders[i]
+		}
+	}
+	switch {
+	case oldest != nil && oldest.OpenFor.Duration > t.Horizon:
+		r.add(CheckHorizon, StatusWarn, "the %s %q%s has been open for %v: dead rows cannot be cleaned up meanwhile",
+			oldest.Holder, oldest.Name, pid(oldest), short(oldest.OpenFor.Duration))
+	case unseen:
+		r.add(CheckHorizon, StatusOK, "%d transactions have begun since the oldest one that is open; for its age GRANT pg_read_all_stats to this role", f.holders[0].Transactions)
+	default:
+		r.add(CheckHorizon, StatusOK, "no transaction has been open for more than %v", t.Horizon)
+	}
+}
+
+func pid(h *Horizon) string {
+	if h.PID == nil {
+		return ""
+	}
+	return fmt.Sprintf(" (pid %d)", *h.PID)
+}
+
+func (f *facts) notifyQueue(r *Report, t Thresholds) {
+	status := StatusOK
+	if f.notify > t.NotifyUsage {
+		status = StatusFail
+	}
+	r.add(CheckNotify, status, "PostgreSQL's queue of notifications is %.1f %% full", 100*f.notify)
+}
+
+// names are queues or subscribers with what is to be said of each.
+type names []string
+
+func (n *names) add(name string, d time.Duration) {
+	*n = append(*n, fmt.Sprintf("%q (%v)", name, short(d)))
+}
+
+// String names the first few.
+func (n names) String() string {
+	if len(n) > mostNamed {
+		return fmt.Sprintf("%s and %d more", strings.Join(n[:mostNamed], ", "), len(n)-mostNamed)
+	}
+	return strings.Join(n, ", ")
+}
+
+func short(d time.Duration) time.Duration {
+	switch {
+	case d > time.Minute:
+		return d.Round(time.Second)
+	case d > time.Second:
+		return d.Round(100 * time.Millisecond)
+	}
+	return d.Round(time.Millisecond)
+}

@@ -1,0 +1,109 @@
+// Package ops shows an installation of strunk and its health: as Go values, over HTTP ([Handler]), and as metrics.
+//
+// Everything here reads what is in the database, of all processes; nothing is counted on the way of a task or an event. What
+// an index answers is exact; what only a scan could count ends at a cap and says so ([Count]): a question costs the same
+// on ten rows and on ten million. All functions are safe for use by several goroutines.
+package ops
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	// CountCap is where the counts of one queue or subscriber, and of the whole, stop counting.
+	CountCap = 10_000
+	// ListCountCap is where counts stop in lists of queues, workers and subscribers.
+	ListCountCap = 1_000
+	// DefaultLimit is how many entries a list has where Page.Limit is zero.
+	DefaultLimit = 100
+	// MaxLimit is how many entries a list has at most.
+	MaxLimit = 1_000
+	// QueryTimeout bounds one question: PostgreSQL cancels what takes longer, whatever the context allows.
+	QueryTimeout = 5 * time.Second
+)
+
+// Errors that a caller may act on. They are wrapped: test them with errors.Is.
+var (
+	// ErrInvalid says that an argument cannot be used.
+	ErrInvalid = errors.New("invalid argument")
+	// ErrNotFound says that there is no such task or subscriber.
+	ErrNotFound = errors.New("not found")
+	// ErrUnauthenticated is what an authoriser answers where it does not know who asks.
+	ErrUnauthenticated = errors.New("unauthenticated")
+	// ErrForbidden is what an authoriser answers where it knows who asks, and they may not.
+	ErrForbidden = errors.New("forbidden")
+)
+
+// Precision says what a count is.
+type Precision string
+
+const (
+	// Exact is a count of all there are.
+	Exact Precision = "exact"
+	// Estimate is the planner's: from the last ANALYZE and today's size of the table.
+	Estimate Precision = "estimate"
+	// AtLeast is where the counting stopped: there are more.
+	AtLeast Precision = "at_least"
+)
+
+// Count is a number of rows and how far to trust it.
+type Count struct {
+	N         int64     `json:"n"`
+	Precision Precision `json:"precision"`
+}
+
+// String renders 12, ~3100000 or 10000+.
+func (c Count) String() string {
+	switch c.Precision {
+	case Estimate:
+		return fmt.Sprintf("~%d", c.N)
+	case AtLeast:
+		return fmt.Sprintf("%d+", c.N)
+	}
+	return fmt.Sprint(c.N)
+}
+
+// Duration is a time.Duration whose JSON is a number of seconds.
+type Duration struct{ time.Duration }
+
+// MarshalJSON implements json.Marshaler.
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.Seconds()) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (d *Duration) UnmarshalJSON(doc []byte) error {
+	var s float64
+	if err := json.Unmarshal(doc, &s); err != nil {
+		return err
+	}
+	d.Duration = time.Duration(s * float64(time.Second))
+	return nil
+}
+
+// Page chooses a part of a list that is ordered by name or id. The zero value is the first DefaultLimit entries.
+type Page struct {
+	// After is the last name of the page before.
+	After string
+	// Limit is how many to return: at most MaxLimit; zero means DefaultLimit.
+	Limit int
+}
+
+func limit(n int) (int, error) {
+	switch {
+	case n == 0:
+		return DefaultLimit, nil
+	case n < 0 || n > MaxLimit:
+		return 0, fmt.Errorf("a limit of %d is not from 1 to %d: %w", n, MaxLimit, ErrInvalid)
+	}
+	return n, nil
+}
+
+// wrap names the question in its error.
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("strunk/ops: %s: %w", what, err)
+}

@@ -1,0 +1,79 @@
+package ops
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/outbox"
+)
+
+// Overall is the state of a whole installation.
+type Overall struct {
+	Pending   Count `json:"pending"`
+	Scheduled Count `json:"scheduled"`
+	Claimed   Count `json:"claimed"`
+	// Dead counts dead letters, of tasks and of subscribers.
+	Dead Count `json:"dead"`
+	// Delivered is what is kept of the done tasks.
+	Delivered Count `json:"delivered"`
+	// EventsWaiting counts events that wait for the relay, EventsKept those in the feed; Head is the newest position.
+	EventsWaiting Count `json:"events_waiting"`
+	EventsKept    Count `json:"events_kept"`
+	Head          int64 `json:"head"`
+	// Held counts the copies of events that failed for a subscriber, and of those behind them.
+	Held        Count `json:"held"`
+	Workers     int64 `json:"workers"`
+	Subscribers int64 `json:"subscribers"`
+	Schedules   int64 `json:"schedules"`
+	// TableBytes is the size of all tables with their indexes; Tables has each leaf's.
+	TableBytes int64   `json:"table_bytes"`
+	Tables     []Table `json:"tables"`
+}
+
+// Table is the size of one table, which may be a leaf of the outbox table.
+type Table struct {
+	Name string `json:"name"`
+	// Part is what leaves of one kind share: tasks, events, deliveries, delivered_tasks, delivered_events, dead; of other tables
+	// the name without its prefix.
+	Part string `json:"part"`
+	// Rows is an estimate; nil where the table was never analyzed.
+	Rows *int64 `json:"rows,omitempty"`
+	// DeadRows are row versions that wait for vacuum, an estimate.
+	DeadRows   int64 `json:"dead_rows"`
+	TableBytes int64 `json:"table_bytes"`
+	IndexBytes int64 `json:"index_bytes"`
+	TotalBytes int64 `json:"total_bytes"`
+}
+
+const (
+	// sqlOverall reads the state of the installation, counting to $1. It locks nothing.
+	sqlOverall = `SELECT s.pending, s.pending_precision, s.scheduled, s.scheduled_precision, s.claimed, s.claimed_precision, s.dead, s.dead_precision,
+	s.delivered, s.events_waiting, s.events_waiting_precision, s.events_kept, s.events_head, s.held, s.held_precision,
+	s.workers, s.subscribers, s.schedules
+FROM {schema}.strunk_overall($1::integer) s`
+	// sqlTables reads the sizes of the tables. It takes ACCESS SHARE on each for a moment.
+	sqlTables = `SELECT name, part, rows, dead_rows, table_bytes, index_bytes, total_bytes FROM {schema}.strunk_table_sizes`
+)
+
+// OverallStats returns the state of the whole installation, counting to CountCap, with the sizes of its tables.
+func OverallStats(ctx context.Context, box *outbox.Box) (o Overall, err error) {
+	err = ask(ctx, box, overallQuestion(&o), tablesQuestion(&o.Tables))
+	for _, t := range o.Tables {
+		o.TableBytes += t.TotalBytes
+	}
+	return o, wrap("overall stats", err)
+}
+
+func overallQuestion(o *Overall) question {
+	o.Delivered.Precision, o.EventsKept.Precision = Estimate, Exact
+	return one(sqlOverall, []any{CountCap}, &o.Pending.N, &o.Pending.Precision, &o.Scheduled.N, &o.Scheduled.Precision, &o.Claimed.N, &o.Claimed.Precision,
+		&o.Dead.N, &o.Dead.Precision, &o.Delivered.N, &o.EventsWaiting.N, &o.EventsWaiting.Precision, &o.EventsKept.N, &o.Head,
+		&o.Held.N, &o.Held.Precision, &o.Workers, &o.Subscribers, &o.Schedules)
+}
+
+func tablesQuestion(into *[]Table) question {
+	return many(into, sqlTables, nil, func(rows pgx.Rows) (t Table, err error) {
+		return t, rows.Scan(&t.Name, &t.Part, &t.Rows, &t.DeadRows, &t.TableBytes, &t.IndexBytes, &t.TotalBytes)
+	})
+}

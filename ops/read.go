@@ -1,0 +1,108 @@
+package ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+	"github.com/strunk-go/strunk/outbox"
+)
+
+var seal core.Seal
+
+// question is one statement of a read, and what takes its rows.
+type question struct {
+	sql  string
+	args []any
+	scan func(pgx.Rows) error
+}
+
+// one is a question that has one row.
+func one(sql string, args []any, into ...any) question {
+	return question{sql: sql, args: args, scan: func(rows pgx.Rows) error {
+		if !rows.Next() {
+			return errors.Join(rows.Err(), pgx.ErrNoRows)
+		}
+		return rows.Scan(into...)
+	}}
+}
+
+// many is a question whose rows are collected.
+func many[T any](into *[]T, sql string, args []any, scan func(pgx.Rows) (T, error)) question {
+	return question{sql: sql, args: args, scan: func(rows pgx.Rows) error {
+		*into = []T{}
+		for rows.Next() {
+			item, err := scan(rows)
+			if err != nil {
+				return err
+			}
+			*into = append(*into, item)
+		}
+		return nil
+	}}
+}
+
+// sqlLimitTime makes PostgreSQL cancel what takes longer than $1 (milliseconds), in this transaction.
+const sqlLimitTime = `SELECT pg_catalog.set_config('statement_timeout', $1, true)`
+
+// ask asks in one message, in one read-only transaction whose statements PostgreSQL cancels after QueryTimeout. A context
+// that ends costs a connection; the time limit does not.
+func ask(ctx context.Context, box *outbox.Box, questions ...question) error {
+	if box == nil {
+		return fmt.Errorf("the box is nil: %w", ErrInvalid)
+	}
+	host := box.Host(seal)
+	conn, err := host.Pool().Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	batch := &pgx.Batch{}
+	batch.Queue("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
+	batch.Queue(sqlLimitTime, fmt.Sprint(QueryTimeout.Milliseconds()))
+	for _, q := range questions {
+		batch.Queue(host.SQL(q.sql), q.args...)
+	}
+	batch.Queue("COMMIT")
+	err = answers(conn.SendBatch(ctx, batch), questions)
+	if err != nil && !conn.Conn().IsClosed() && conn.Conn().PgConn().TxStatus() != 'I' {
+		_, _ = conn.Exec(context.WithoutCancel(ctx), "ROLLBACK")
+	}
+	return err
+}
+
+func answers(results pgx.BatchResults, questions []question) (err error) {
+	defer func() {
+		if closeErr := results.Close(); err == nil {
+			err = closeErr
+		}
+	}()
+	for range 2 {
+		if _, err := results.Exec(); err != nil {
+			return err
+		}
+	}
+	for _, q := range questions {
+		if err := answer(results, q); err != nil {
+			return err
+		}
+	}
+	_, err = results.Exec()
+	return err
+}
+
+func answer(results pgx.BatchResults, q question) error {
+	rows, err := results.Query()
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	if err := q.scan(rows); err != nil {
+		return err
+	}
+	rows.Close()
+	return rows.Err()
+}

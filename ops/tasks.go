@@ -1,0 +1,137 @@
+package ops
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+	"github.com/strunk-go/strunk/outbox"
+	"github.com/strunk-go/strunk/queue"
+)
+
+// Kind tells the rows of the outbox apart.
+type Kind string
+
+const (
+	// KindTask is a task.
+	KindTask Kind = "task"
+	// KindDelivery is a copy of an event for one subscriber.
+	KindDelivery Kind = "delivery"
+)
+
+// DeadLetter is a dead letter as lists show it: without payload and history, for which see Task.
+type DeadLetter struct {
+	ID   int64 `json:"id"`
+	Kind Kind  `json:"kind"`
+	// Key is the queue's name, of a delivery the entity type.
+	Key         string    `json:"key"`
+	EntityID    string    `json:"entity_id,omitempty"`
+	Subscriber  string    `json:"subscriber,omitempty"`
+	Position    int64     `json:"position,omitempty"`
+	Attempts    int       `json:"attempts"`
+	MaxAttempts int       `json:"max_attempts"`
+	CreatedAt   time.Time `json:"created_at"`
+	DiedAt      time.Time `json:"died_at"`
+	// Error is the first 1,000 characters of the last error.
+	Error string `json:"error"`
+}
+
+// DeadFilter chooses dead letters; the zero value chooses the first DefaultLimit of all.
+type DeadFilter struct {
+	// Queue or Subscriber chooses those of one; not both.
+	Queue, Subscriber string
+	// From is the id that the page begins behind: the last of the page before; zero means the beginning.
+	From int64
+	// Newest lists from the highest id down.
+	Newest bool
+	// Limit is how many to return: at most MaxLimit; zero means DefaultLimit.
+	Limit int
+}
+
+// sqlDeadLetters reads at most $5 dead letters of queue $1 or subscriber $2 (null: any) behind id $3, $4: newest first. It
+// locks nothing.
+const sqlDeadLetters = `SELECT d.id, d.kind, d.key, coalesce(d.entity_id, ''), coalesce(d.subscriber, ''), coalesce(d.position, 0), d.attempts,
+	d.max_attempts, d.created_at, coalesce(d.finished_at, d.created_at), coalesce(d.last_error, '')
+FROM {schema}.strunk_dead_letters($1::text, $2::text, $3::bigint, $4::boolean, $5::integer) d`
+
+// DeadLetters returns dead letters in the order of their ids. To retry, purge or search them see queue.RetryDead,
+// queue.PurgeDead and queue.DeadLetters.
+func DeadLetters(ctx context.Context, box *outbox.Box, f DeadFilter) (all []DeadLetter, err error) {
+	n, err := limit(f.Limit)
+	if err == nil {
+		err = errors.Join(core.CheckText(f.Queue), core.CheckText(f.Subscriber))
+	}
+	if err == nil && f.Queue != "" && f.Subscriber != "" {
+		err = fmt.Errorf("DeadFilter: Queue and Subscriber exclude each other: %w", ErrInvalid)
+	}
+	if err == nil {
+		var from *int64
+		if f.From != 0 {
+			from = &f.From
+		}
+		err = ask(ctx, box, many(&all, sqlDeadLetters, []any{orNull(f.Queue), orNull(f.Subscriber), from, f.Newest, n}, scanDead))
+	}
+	return all, wrap("dead letters", err)
+}
+
+func scanDead(rows pgx.Rows) (d DeadLetter, err error) {
+	return d, rows.Scan(&d.ID, &d.Kind, &d.Key, &d.EntityID, &d.Subscriber, &d.Position, &d.Attempts, &d.MaxAttempts, &d.CreatedAt, &d.DiedAt, &d.Error)
+}
+
+// TaskDetails is a task, or a subscriber's copy of an event, as the table has it.
+type TaskDetails struct {
+	ID     int64        `json:"id"`
+	Kind   Kind         `json:"kind"`
+	Status queue.Status `json:"status"`
+	// Key is the queue's name, of a delivery the entity type.
+	Key         string     `json:"key"`
+	EntityID    string     `json:"entity_id,omitempty"`
+	Subscriber  string     `json:"subscriber,omitempty"`
+	Priority    int        `json:"priority"`
+	Attempts    int        `json:"attempts"`
+	MaxAttempts int        `json:"max_attempts"`
+	CreatedAt   time.Time  `json:"created_at"`
+	DueAt       *time.Time `json:"due_at,omitempty"`
+	ClaimedAt   *time.Time `json:"claimed_at,omitempty"`
+	FinishedAt  *time.Time `json:"finished_at,omitempty"`
+	DedupKey    string     `json:"dedup_key,omitempty"`
+	// Worker is the lease that has it or had it last.
+	Worker    int64  `json:"worker,string,omitempty"`
+	LastError string `json:"last_error,omitempty"`
+	// History are the failed attempts, oldest first, at most the last twenty.
+	History []queue.Attempt `json:"history"`
+	// Percent and Message are the progress that its handler has reported; nil where it has not.
+	Percent *int   `json:"percent,omitempty"`
+	Message string `json:"message,omitempty"`
+	// Payload and Metadata are as they are stored: what middleware has encrypted stays encrypted. Over HTTP they are left out
+	// unless payloads are permitted.
+	Payload  json.RawMessage `json:"payload,omitempty"`
+	Metadata json.RawMessage `json:"metadata,omitempty"`
+}
+
+// sqlTask reads the task or delivery $1 in whichever part of the table it is: a look-up by id in each leaf. It locks nothing.
+const sqlTask = `SELECT o.id, o.kind, o.status, o.key, coalesce(o.entity_id, ''), coalesce(o.subscriber, ''), o.priority, o.attempts, o.max_attempts,
+	o.created_at, o.due_at, o.claimed_at, o.finished_at, coalesce(o.dedup_key, ''), coalesce(o.worker_id, 0), coalesce(o.last_error, ''),
+	o.errors, r.percent, coalesce(r.message, ''), o.payload, o.metadata
+FROM {schema}.strunk_outbox o LEFT JOIN {schema}.strunk_results r ON r.task_id = o.id AND o.kind = 'task'
+WHERE o.id = $1 AND o.kind IN ('task', 'delivery') LIMIT 1`
+
+// Task returns a task of any queue, or a subscriber's copy of an event, by its id. Errors: [ErrNotFound].
+func Task(ctx context.Context, box *outbox.Box, id int64) (t TaskDetails, err error) {
+	var history, payload, metadata []byte
+	err = ask(ctx, box, one(sqlTask, []any{id}, &t.ID, &t.Kind, &t.Status, &t.Key, &t.EntityID, &t.Subscriber, &t.Priority, &t.Attempts, &t.MaxAttempts,
+		&t.CreatedAt, &t.DueAt, &t.ClaimedAt, &t.FinishedAt, &t.DedupKey, &t.Worker, &t.LastError, &history, &t.Percent, &t.Message, &payload, &metadata))
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = fmt.Errorf("task %d: %w", id, ErrNotFound)
+	}
+	t.Payload, t.Metadata, t.History = payload, metadata, []queue.Attempt{}
+	if err == nil && history != nil {
+		err = json.Unmarshal(history, &t.History)
+	}
+	return t, wrap("task", err)
+}

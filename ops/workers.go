@@ -1,0 +1,124 @@
+package ops
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+	"github.com/strunk-go/strunk/outbox"
+)
+
+// Worker is the lease of one process on one queue.
+type Worker struct {
+	ID    int64  `json:"id,string"`
+	Queue string `json:"queue"`
+	Host  string `json:"host"`
+	PID   int    `json:"pid"`
+	// Concurrency is how many tasks it handles at once; Claimed counts those it holds, the next ones included.
+	Concurrency int       `json:"concurrency"`
+	Claimed     Count     `json:"claimed"`
+	StartedAt   time.Time `json:"started_at"`
+	// SilentFor is how long ago its last heartbeat was, Lease how long it may be silent.
+	SilentFor Duration `json:"silent_seconds"`
+	Lease     Duration `json:"lease_seconds"`
+	// Silent says that its lease is over: when that has been watched for one lease, its tasks are given back (Condemned).
+	Silent    bool `json:"silent"`
+	Condemned bool `json:"condemned"`
+}
+
+// WorkerFilter chooses workers; the zero value chooses the first DefaultLimit of all queues.
+type WorkerFilter struct {
+	// Queue is the queue's name; empty means any.
+	Queue string
+	// After is the last id of the page before.
+	After int64
+	// Limit is how many to return: at most MaxLimit; zero means DefaultLimit.
+	Limit int
+}
+
+// sqlWorkers reads at most $3 workers of queue $1 (null: any) behind id $2, counting their tasks to $4. It locks nothing.
+const sqlWorkers = `SELECT s.id, s.queue, s.host, s.pid, s.concurrency, s.claimed, s.claimed_precision, s.started_at,
+	(extract(epoch FROM s.silent_for) * 1000000)::bigint, s.lease_ms, s.silent, s.condemned
+FROM {schema}.strunk_worker_states($1::text, $2::bigint, $3::integer, $4::integer) s`
+
+// Workers returns the workers in the order of their ids.
+func Workers(ctx context.Context, box *outbox.Box, filter WorkerFilter) (all []Worker, err error) {
+	n, err := limit(filter.Limit)
+	if err == nil {
+		err = core.CheckText(filter.Queue)
+	}
+	if err == nil {
+		err = ask(ctx, box, many(&all, sqlWorkers, []any{orNull(filter.Queue), filter.After, n, ListCountCap}, scanWorker))
+	}
+	return all, wrap("workers", err)
+}
+
+func scanWorker(rows pgx.Rows) (w Worker, err error) {
+	var silent, lease int64
+	err = rows.Scan(&w.ID, &w.Queue, &w.Host, &w.PID, &w.Concurrency, &w.Claimed.N, &w.Claimed.Precision, &w.StartedAt, &silent, &lease, &w.Silent, &w.Condemned)
+	w.SilentFor, w.Lease = micros(silent), micros(lease*1000)
+	return w, err
+}
+
+func orNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// Schedule is a recurring task, without its payload.
+type Schedule struct {
+	ID       string `json:"id"`
+	Queue    string `json:"queue"`
+	Spec     string `json:"spec"`
+	TimeZone string `json:"time_zone"`
+	Enabled  bool   `json:"enabled"`
+	// NextDue is when the next task is due; LateBy how long ago, where it should have been.
+	NextDue    time.Time  `json:"next_due"`
+	LateBy     Duration   `json:"late_seconds"`
+	LastDue    *time.Time `json:"last_due,omitempty"`
+	LastTaskID int64      `json:"last_task_id,omitempty"`
+	LastError  string     `json:"last_error,omitempty"`
+}
+
+// sqlSchedules reads at most $2 schedules behind the id $1. It locks nothing.
+const sqlSchedules = `SELECT id, queue, spec, time_zone, enabled, next_due,
+	CASE WHEN enabled THEN greatest(extract(epoch FROM pg_catalog.clock_timestamp() - next_due) * 1000000, 0) ELSE 0 END::bigint,
+	last_due, coalesce(last_task_id, 0), coalesce(last_error, '')
+FROM {schema}.strunk_schedules WHERE id > $1::text COLLATE "C" ORDER BY id LIMIT $2::integer`
+
+// Schedules returns the recurring tasks in the order of their ids.
+func Schedules(ctx context.Context, box *outbox.Box, page Page) (all []Schedule, err error) {
+	n, err := limit(page.Limit)
+	if err == nil {
+		err = core.CheckText(page.After)
+	}
+	if err == nil {
+		err = ask(ctx, box, many(&all, sqlSchedules, []any{page.After, n}, scanSchedule))
+	}
+	return all, wrap("schedules", err)
+}
+
+func scanSchedule(rows pgx.Rows) (s Schedule, err error) {
+	var late int64
+	err = rows.Scan(&s.ID, &s.Queue, &s.Spec, &s.TimeZone, &s.Enabled, &s.NextDue, &late, &s.LastDue, &s.LastTaskID, &s.LastError)
+	s.LateBy = micros(late)
+	return s, err
+}
+
+// parseID reads an id as lists page on.
+func parseID(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%q is no id: %w", s, ErrInvalid)
+	}
+	return n, nil
+}

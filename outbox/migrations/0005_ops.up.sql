@@ -1,0 +1,350 @@
+-- What package ops asks, as functions with pinned plans, and as views for those who live in psql.
+--
+-- Nothing here is bounded by the size of a table. Names are found by hopping over an index, the oldest by its first entry,
+-- counts end at a cap; beyond it they are the planner's estimate, and say so. No counter is kept on anybody's way.
+
+-- Dead letters of tasks alone: dead deliveries, whose key is an entity type, must not be walked over. The leaf is not hot.
+CREATE INDEX strunk_outbox_dead_tasks ON {schema}.strunk_outbox_dead (key, id) WHERE kind = 'task';
+
+-- How many rows the planner expects: an estimate from the statistics of the last ANALYZE and today's size of the table.
+-- p_part is tasks, dead or delivered; a null status or key means any. It reads no row. VOLATILE
+-- because PostgreSQL allows EXPLAIN in no other function.
+CREATE FUNCTION {schema}.strunk_estimate(p_part text, p_status text, p_key text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_plan json;
+BEGIN
+    EXECUTE format('EXPLAIN (FORMAT JSON) SELECT 1 FROM {schema}.%I t WHERE t.kind = ''task''%s%s',
+        CASE p_part WHEN 'tasks' THEN 'strunk_outbox_tasks' WHEN 'dead' THEN 'strunk_outbox_dead' WHEN 'delivered' THEN 'strunk_outbox_delivered_tasks' END,
+        CASE WHEN p_status IS NOT NULL THEN format(' AND t.status = %L', p_status) ELSE '' END,
+        CASE WHEN p_key IS NOT NULL THEN format(' AND t.key = %L', p_key) ELSE '' END) INTO v_plan;
+    RETURN (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint;
+END $$;
+
+-- The names of queues behind p_after, in "C" order, at most p_limit: those with a pending task or a dead letter, with a
+-- worker, a setting or a schedule, among the first 1,000 scheduled tasks, or known to the statistics. A queue with none of
+-- these has nothing to show.
+CREATE FUNCTION {schema}.strunk_queue_names(p_after text DEFAULT '', p_limit integer DEFAULT 1000)
+RETURNS TABLE (queue text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = on SET jit = off AS $$
+BEGIN
+    RETURN QUERY
+    WITH RECURSIVE pending AS (
+        (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.key > p_after COLLATE "C" ORDER BY t.key, t.priority, t.seq LIMIT 1)
+        UNION ALL
+        SELECT (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.key > p.key ORDER BY t.key, t.priority, t.seq LIMIT 1)
+        FROM pending p WHERE p.key IS NOT NULL),
+    dead AS (
+        (SELECT d.key FROM {schema}.strunk_outbox_dead d WHERE d.kind = 'task' AND d.key > p_after COLLATE "C" ORDER BY d.key, d.id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT d.key FROM {schema}.strunk_outbox_dead d WHERE d.kind = 'task' AND d.key > p.key ORDER BY d.key, d.id LIMIT 1)
+        FROM dead p WHERE p.key IS NOT NULL),
+    names AS (
+        (SELECT p.key FROM pending p LIMIT p_limit)
+        UNION ALL (SELECT d.key FROM dead d LIMIT p_limit)
+        UNION ALL SELECT w.queue FROM {schema}.strunk_workers w
+        UNION ALL SELECT q.queue FROM {schema}.strunk_queues q
+        UNION ALL SELECT s.queue FROM {schema}.strunk_schedules s
+        UNION ALL (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'scheduled' ORDER BY t.due_at LIMIT 1000)
+        UNION ALL SELECT unnest(st.most_common_vals::text::text[]) FROM pg_stats st
+            JOIN pg_namespace n ON n.nspname = st.schemaname
+            WHERE st.tablename = 'strunk_outbox_tasks' AND st.attname = 'key'
+                AND n.oid = (SELECT c.relnamespace FROM pg_class c WHERE c.oid = '{schema}.strunk_outbox_tasks'::regclass))
+    SELECT DISTINCT x.key COLLATE "C" AS name FROM names x WHERE x.key > p_after COLLATE "C" ORDER BY name LIMIT p_limit;
+END $$;
+
+-- The state of queues. Counts end at p_cap: their precision is exact, estimate (the planner's) or at_least (the cap, where
+-- the planner expects fewer). A p_cap of 0 only tells whether there are any, and asks no planner. p_delivered adds an estimate of what is kept of the delivered, null otherwise.
+-- waiting_since is when the task at the head of the queue became due: of each priority, the first by seq.
+CREATE FUNCTION {schema}.strunk_queue_states(p_queues text[], p_cap integer, p_delivered boolean DEFAULT false)
+RETURNS TABLE (queue text, pending bigint, pending_precision text, scheduled bigint, scheduled_precision text, claimed bigint,
+    claimed_precision text, dead bigint, dead_precision text, delivered bigint, waiting_since timestamptz, waiting_for interval,
+    next_due_at timestamptz, workers bigint, concurrency bigint, paused_at timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+    v_now  timestamptz := clock_timestamp();
+    v_seen bigint;
+    v_keys jsonb;
+BEGIN
+    -- Of the scheduled, no index has the queue: one look at the first p_cap serves all queues.
+    SELECT coalesce(sum(x.n), 0), jsonb_object_agg(x.key, jsonb_build_array(x.n, x.due)) INTO v_seen, v_keys
+    FROM (SELECT y.key, count(*) AS n, min(y.due_at) AS due
+          FROM (SELECT t.key, t.due_at FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'scheduled' ORDER BY t.due_at LIMIT p_cap + 1) y
+          GROUP BY y.key) x;
+    FOREACH queue IN ARRAY p_queues LOOP
+        SELECT count(*) INTO pending FROM (
+            SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.key = queue
+            ORDER BY t.key, t.priority, t.seq LIMIT p_cap + 1) x;
+        pending_precision := 'exact';
+        IF pending > p_cap AND p_cap = 0 THEN
+            pending_precision := 'at_least';
+        ELSIF pending > p_cap THEN
+            SELECT c.n, c.precise INTO pending, pending_precision FROM {schema}.strunk_over_cap(p_cap, 'tasks', 'pending', queue) c;
+        END IF;
+        scheduled := coalesce((v_keys -> queue ->> 0)::bigint, 0);
+        scheduled_precision := 'exact';
+        IF v_seen > p_cap AND p_cap = 0 THEN
+            scheduled_precision := 'at_least';
+        ELSIF v_seen > p_cap THEN
+            SELECT c.n, c.precise INTO scheduled, scheduled_precision
+            FROM {schema}.strunk_over_cap(scheduled::integer, 'tasks', 'scheduled', queue) c;
+        END IF;
+        next_due_at := (v_keys -> queue ->> 1)::timestamptz;
+        SELECT count(*) INTO dead FROM (
+            SELECT 1 FROM {schema}.strunk_outbox_dead d WHERE d.kind = 'task' AND d.key = queue ORDER BY d.key, d.id LIMIT p_cap + 1) x;
+        dead_precision := 'exact';
+        IF dead > p_cap AND p_cap = 0 THEN
+            dead_precision := 'at_least';
+        ELSIF dead > p_cap THEN
+            SELECT c.n, c.precise INTO dead, dead_precision FROM {schema}.strunk_over_cap(p_cap, 'dead', NULL, queue) c;
+        END IF;
+        SELECT count(*), coalesce(sum(w.concurrency), 0), coalesce(sum(x.n), 0), CASE WHEN max(x.n) > p_cap THEN 'at_least' ELSE 'exact' END
+        INTO workers, concurrency, claimed, claimed_precision
+        FROM {schema}.strunk_workers w CROSS JOIN LATERAL (
+            SELECT count(*) AS n FROM (SELECT 1 FROM {schema}.strunk_outbox_tasks t
+                WHERE t.status = 'claimed' AND t.worker_id = w.id ORDER BY t.worker_id, t.claim_no LIMIT p_cap + 1) y) x
+        WHERE w.queue = strunk_queue_states.queue;
+        SELECT min(x.since) INTO waiting_since FROM generate_series(0, 9) p CROSS JOIN LATERAL (
+            SELECT coalesce(t.due_at, t.created_at) AS since FROM {schema}.strunk_outbox_tasks t
+            WHERE t.status = 'pending' AND t.key = queue AND t.priority = p::smallint ORDER BY t.seq LIMIT 1) x;
+        waiting_for := v_now - waiting_since;
+        SELECT max(q.paused_at) INTO paused_at FROM {schema}.strunk_queues q WHERE q.queue = strunk_queue_states.queue;
+        delivered := CASE WHEN p_delivered THEN {schema}.strunk_estimate('delivered', NULL, queue) END;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
+-- What a count is that went over its cap: p_least are there.
+CREATE FUNCTION {schema}.strunk_over_cap(p_least integer, p_part text, p_status text, p_key text)
+RETURNS TABLE (n bigint, precise text)
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT greatest(e.n, p_least), CASE WHEN e.n > p_least THEN 'estimate' ELSE 'at_least' END
+    FROM (SELECT {schema}.strunk_estimate(p_part, p_status, p_key) AS n) e
+$$;
+
+CREATE VIEW {schema}.strunk_queue_stats AS
+    SELECT s.* FROM {schema}.strunk_queue_names() q CROSS JOIN LATERAL {schema}.strunk_queue_states(ARRAY[q.queue], 1000, false) s;
+
+-- Subscribers behind p_after, in "C" order of their names; p_name chooses one. waiting are the events of its type behind the
+-- cursor, counted to p_cap and then at_least; waiting_since is when the first of them was published. positions is exact, but
+-- counts events of all types that the cursor has not been told of yet.
+CREATE FUNCTION {schema}.strunk_subscriber_states(p_name text, p_after text, p_limit integer, p_cap integer)
+RETURNS TABLE (name text, entity_type text, cursor bigint, head bigint, positions bigint, waiting bigint, waiting_precision text,
+    waiting_since timestamptz, waiting_for interval, moved_at timestamptz, owner text, beat_at timestamptz, lease_ms integer,
+    owner_silent boolean, paused boolean, needs_restart boolean, starting boolean, held bigint, held_precision text, dead bigint,
+    dead_precision text, blocked_position bigint, blocked_attempts integer, blocked_error text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_now  timestamptz := clock_timestamp();
+    v_head bigint;
+    s      {schema}.strunk_subscribers;
+BEGIN
+    SELECT f.head INTO v_head FROM {schema}.strunk_feed f ORDER BY f.slot DESC LIMIT 1;
+    FOR s IN SELECT t.* FROM {schema}.strunk_subscribers t
+        WHERE (p_name IS NULL OR t.name = p_name) AND t.name > p_after COLLATE "C" ORDER BY t.name LIMIT p_limit
+    LOOP
+        name := s.name; entity_type := s.entity_type; cursor := s.cursor; head := v_head; positions := greatest(v_head - s.cursor, 0);
+        moved_at := s.moved_at; owner := CASE WHEN s.owner IS NOT NULL THEN coalesce(s.host, '') || '/' || coalesce(s.pid, 0) END;
+        beat_at := s.beat_at; lease_ms := s.lease_ms;
+        owner_silent := s.owner IS NOT NULL AND s.beat_at < v_now - s.lease_ms * interval '1 millisecond';
+        paused := s.paused; needs_restart := s.needs_restart; starting := s.boot > 0;
+        SELECT count(*), min(x.created_at) INTO waiting, waiting_since FROM (
+            SELECT e.created_at FROM {schema}.strunk_outbox_delivered_events e
+            WHERE e.key = s.entity_type AND e.position > s.cursor ORDER BY e.position LIMIT p_cap + 1) x;
+        waiting_precision := CASE WHEN waiting > p_cap THEN 'at_least' ELSE 'exact' END;
+        waiting := least(waiting, p_cap);
+        waiting_for := v_now - waiting_since;
+        SELECT count(*) INTO held FROM (SELECT 1 FROM {schema}.strunk_outbox_deliveries d
+            WHERE d.subscriber = s.name ORDER BY d.subscriber, d.key, d.entity_id, d.version, d.id LIMIT p_cap + 1) x;
+        held_precision := CASE WHEN held > p_cap THEN 'at_least' ELSE 'exact' END;
+        held := least(held, p_cap);
+        SELECT count(*) INTO dead FROM (SELECT 1 FROM {schema}.strunk_outbox_dead d
+            WHERE d.subscriber = s.name ORDER BY d.subscriber, d.id LIMIT p_cap + 1) x;
+        dead_precision := CASE WHEN dead > p_cap THEN 'at_least' ELSE 'exact' END;
+        dead := least(dead, p_cap);
+        SELECT r.position, r.attempts, r.last_error INTO blocked_position, blocked_attempts, blocked_error FROM {schema}.strunk_retries r
+        WHERE r.subscriber = s.name AND r.last_error IS NOT NULL ORDER BY r.subscriber, r.position, r.entity_id LIMIT 1;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
+CREATE VIEW {schema}.strunk_subscriber_lag AS
+    SELECT s.* FROM {schema}.strunk_subscriber_states(NULL, '', 1000, 1000) s;
+
+-- Lease rows behind p_after, in id order, and how many tasks each holds (counted to p_cap). p_queue chooses a queue's.
+-- silent: the heartbeat is older than its lease; the rescue will give its tasks back.
+CREATE FUNCTION {schema}.strunk_worker_states(p_queue text, p_after bigint, p_limit integer, p_cap integer)
+RETURNS TABLE (id bigint, queue text, host text, pid integer, concurrency integer, claimed bigint, claimed_precision text,
+    started_at timestamptz, beat_at timestamptz, silent_for interval, lease_ms integer, silent boolean, condemned boolean)
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    RETURN QUERY
+    SELECT w.id, w.queue::text, w.host, w.pid, w.concurrency, least(x.n, p_cap), CASE WHEN x.n > p_cap THEN 'at_least' ELSE 'exact' END,
+           w.started_at, w.beat_at, v_now - w.beat_at, w.lease_ms, w.beat_at < v_now - w.lease_ms * interval '1 millisecond', w.condemned
+    FROM (SELECT v.* FROM {schema}.strunk_workers v WHERE v.id > p_after AND (p_queue IS NULL OR v.queue = p_queue) ORDER BY v.id LIMIT p_limit) w
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS n FROM (SELECT 1 FROM {schema}.strunk_outbox_tasks t
+            WHERE t.status = 'claimed' AND t.worker_id = w.id ORDER BY t.worker_id, t.claim_no LIMIT p_cap + 1) y) x
+    ORDER BY w.id;
+END $$;
+
+CREATE VIEW {schema}.strunk_worker_stats AS
+    SELECT s.* FROM {schema}.strunk_worker_states(NULL, 0, 1000, 1000) s;
+
+-- Dead letters, without their payloads: of a queue, of a subscriber, or all; behind p_from in id order, or with p_newest
+-- before it, newest first. A null p_from is the beginning.
+CREATE FUNCTION {schema}.strunk_dead_letters(p_queue text, p_subscriber text, p_from bigint, p_newest boolean, p_limit integer)
+RETURNS TABLE (id bigint, kind text, key text, entity_id text, subscriber text, "position" bigint, attempts smallint, max_attempts smallint,
+    created_at timestamptz, finished_at timestamptz, last_error text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
+SET plan_cache_mode = force_custom_plan AS $$
+BEGIN
+    RETURN QUERY EXECUTE
+        'SELECT d.id, d.kind::text, d.key::text, d.entity_id::text, d.subscriber::text, d.position, d.attempts, d.max_attempts,
+                d.created_at, d.finished_at, left(d.last_error, 1000)
+         FROM {schema}.strunk_outbox_dead d WHERE '
+        || CASE WHEN p_queue IS NOT NULL THEN 'd.kind = ''task'' AND d.key = $1'
+                WHEN p_subscriber IS NOT NULL THEN 'd.subscriber = $2' ELSE 'true' END
+        || CASE WHEN p_from IS NULL THEN '' WHEN p_newest THEN ' AND d.id < $3' ELSE ' AND d.id > $3' END
+        || CASE WHEN p_newest THEN ' ORDER BY d.id DESC LIMIT $4' ELSE ' ORDER BY d.id LIMIT $4' END
+    USING p_queue, p_subscriber, p_from, p_limit;
+END $$;
+
+-- Sizes of all tables of this installation, a row for each leaf; rows is the planner's estimate, null where the table was
+-- never analyzed.
+CREATE VIEW {schema}.strunk_table_sizes AS
+    SELECT c.relname::text AS name,
+           CASE WHEN c.relname LIKE 'strunk\_outbox\_delivered\_tasks\_%' THEN 'delivered_tasks'
+                WHEN c.relname LIKE 'strunk\_outbox\_delivered\_events\_%' THEN 'delivered_events'
+                ELSE regexp_replace(c.relname, '^strunk_(outbox_)?', '') END AS part,
+           CASE WHEN c.reltuples < 0 THEN NULL WHEN c.relpages = 0 THEN c.reltuples::bigint
+                ELSE (c.reltuples::float8 / c.relpages * (pg_catalog.pg_relation_size(c.oid) / current_setting('block_size')::bigint))::bigint END AS rows,
+           pg_catalog.pg_stat_get_dead_tuples(c.oid) AS dead_rows,
+           pg_catalog.pg_table_size(c.oid) AS table_bytes,
+           pg_catalog.pg_indexes_size(c.oid) AS index_bytes,
+           pg_catalog.pg_total_relation_size(c.oid) AS total_bytes
+    FROM pg_catalog.pg_class c
+    WHERE c.relkind = 'r' AND c.relname LIKE 'strunk\_%'
+        AND c.relnamespace = (SELECT r.relnamespace FROM pg_catalog.pg_class r WHERE r.oid = '{schema}.strunk_outbox'::pg_catalog.regclass)
+    ORDER BY c.relname;
+
+-- Who holds back the horizon behind which PostgreSQL may clean up: sessions, prepared transactions, replication slots; the
+-- oldest first. open_for is null where the role may not see it (GRANT pg_read_all_stats).
+CREATE VIEW {schema}.strunk_horizon AS
+    SELECT h.holder, h.name, h.pid, h.state, h.xids, pg_catalog.clock_timestamp() - h.since AS open_for
+    FROM (
+        SELECT 'session' AS holder, a.application_name AS name, a.pid, a.state, a.xact_start AS since,
+               greatest(pg_catalog.age(a.backend_xmin), pg_catalog.age(a.backend_xid)) AS xids
+        FROM pg_catalog.pg_stat_activity a
+        WHERE (a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL) AND a.pid <> pg_catalog.pg_backend_pid()
+            AND coalesce(a.backend_type, '') <> 'autovacuum worker'
+            AND (a.datname = current_database() OR a.datname IS NULL)
+        UNION ALL
+        SELECT 'prepared transaction', p.gid, NULL, NULL, p.prepared, pg_catalog.age(p.transaction) FROM pg_catalog.pg_prepared_xacts p
+        WHERE p.database = current_database()
+        UNION ALL
+        SELECT 'replication slot', s.slot_name::text, s.active_pid, NULL, NULL, pg_catalog.age(s.xmin) FROM pg_catalog.pg_replication_slots s
+        WHERE s.xmin IS NOT NULL) h
+    ORDER BY h.xids DESC;
+
+-- What the loops have before them. relay_since is when the first event that waits for the relay was published, promoter_for
+-- how long the first scheduled task is overdue, scheduler_for the first schedule, rescue_for how far beyond its lease the
+-- most silent worker is; null where nothing is. missing_days are days from today on, until tomorrow, whose partition of
+-- delivered tasks is missing; feed_ahead says that a leaf of the feed is ready that nothing has reached.
+-- The relay's share of the index is where it looks itself: behind the highest seq seen, and in the gaps.
+CREATE FUNCTION {schema}.strunk_backlog()
+RETURNS TABLE (now_at timestamptz, relay_since timestamptz, promoter_for interval, scheduler_for interval, rescue_for interval,
+    missing_days text[], feed_ahead boolean, notify_usage double precision)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_feed {schema}.strunk_feed;
+BEGIN
+    now_at := clock_timestamp();
+    SELECT f.* INTO v_feed FROM {schema}.strunk_feed f ORDER BY f.slot DESC LIMIT 1;
+    SELECT min(x.created_at) INTO relay_since FROM (
+        (SELECT e.created_at FROM {schema}.strunk_outbox_events e WHERE e.seq > v_feed.high ORDER BY e.seq LIMIT 1)
+        UNION ALL
+        (SELECT y.created_at FROM unnest(v_feed.missing) AS r(r) CROSS JOIN LATERAL (
+            SELECT e.created_at FROM {schema}.strunk_outbox_events e
+            WHERE e.seq >= lower(r.r) AND e.seq < upper(r.r) ORDER BY e.seq LIMIT 1) y LIMIT 1)) x;
+    SELECT now_at - t.due_at INTO promoter_for FROM {schema}.strunk_outbox_tasks t
+    WHERE t.status = 'scheduled' AND t.due_at <= now_at ORDER BY t.due_at LIMIT 1;
+    SELECT now_at - s.next_due INTO scheduler_for FROM {schema}.strunk_schedules s
+    WHERE s.enabled AND s.next_due <= now_at ORDER BY s.next_due LIMIT 1;
+    SELECT max(now_at - w.beat_at - w.lease_ms * interval '1 millisecond') INTO rescue_for FROM {schema}.strunk_workers w
+    WHERE w.beat_at < now_at - w.lease_ms * interval '1 millisecond';
+    SELECT coalesce(array_agg(to_char(d, 'YYYY-MM-DD') ORDER BY d), '{}') INTO missing_days
+    FROM (SELECT (now_at AT TIME ZONE 'UTC')::date + i AS d FROM generate_series(0, 1) i) x
+    WHERE to_regclass('{schema}.strunk_outbox_delivered_tasks_' || to_char(x.d, 'YYYYMMDD')) IS NULL;
+    SELECT coalesce(max(p.first), 0) > coalesce(v_feed.head, 0) INTO feed_ahead FROM {schema}.strunk_feed_parts p;
+    notify_usage := pg_notification_queue_usage();
+    RETURN NEXT;
+END $$;
+
+-- Everything of the whole installation. Counts end at p_cap; beyond it they are estimates. events_kept is exact: positions
+-- have no gaps.
+CREATE FUNCTION {schema}.strunk_overall(p_cap integer DEFAULT 10000)
+RETURNS TABLE (pending bigint, pending_precision text, scheduled bigint, scheduled_precision text, claimed bigint, claimed_precision text,
+    dead bigint, dead_precision text, delivered bigint, events_waiting bigint, events_waiting_precision text, events_kept bigint,
+    events_head bigint, held bigint, held_precision text, workers bigint, subscribers bigint, schedules bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_feed {schema}.strunk_feed;
+    v_n    bigint;
+BEGIN
+    SELECT count(*) INTO pending FROM (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending'
+        ORDER BY t.key, t.priority, t.seq LIMIT p_cap + 1) x;
+    pending_precision := 'exact';
+    IF pending > p_cap THEN
+        SELECT c.n, c.precise INTO pending, pending_precision FROM {schema}.strunk_over_cap(p_cap, 'tasks', 'pending', NULL) c;
+    END IF;
+    SELECT count(*) INTO scheduled FROM (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'scheduled' ORDER BY t.due_at LIMIT p_cap + 1) x;
+    scheduled_precision := 'exact';
+    IF scheduled > p_cap THEN
+        SELECT c.n, c.precise INTO scheduled, scheduled_precision FROM {schema}.strunk_over_cap(p_cap, 'tasks', 'scheduled', NULL) c;
+    END IF;
+    SELECT count(*) INTO claimed FROM (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'claimed' ORDER BY t.worker_id, t.claim_no LIMIT p_cap + 1) x;
+    claimed_precision := 'exact';
+    IF claimed > p_cap THEN
+        SELECT c.n, c.precise INTO claimed, claimed_precision FROM {schema}.strunk_over_cap(p_cap, 'tasks', 'claimed', NULL) c;
+    END IF;
+    SELECT count(*) INTO dead FROM (SELECT 1 FROM {schema}.strunk_outbox_dead d ORDER BY d.id LIMIT p_cap + 1) x;
+    dead_precision := 'exact';
+    IF dead > p_cap THEN
+        SELECT greatest(d.reltuples, p_cap)::bigint, CASE WHEN d.reltuples > p_cap THEN 'estimate' ELSE 'at_least' END
+        INTO dead, dead_precision FROM pg_class d WHERE d.oid = '{schema}.strunk_outbox_dead'::regclass;
+    END IF;
+    delivered := {schema}.strunk_estimate('delivered', NULL, NULL);
+    SELECT f.* INTO v_feed FROM {schema}.strunk_feed f ORDER BY f.slot DESC LIMIT 1;
+    SELECT count(*) INTO events_waiting FROM (SELECT 1 FROM {schema}.strunk_outbox_events e WHERE e.seq > v_feed.high ORDER BY e.seq LIMIT p_cap + 1) x;
+    SELECT count(*) INTO v_n FROM (SELECT 1 FROM unnest(v_feed.missing) AS r(r) CROSS JOIN LATERAL (
+        SELECT 1 FROM {schema}.strunk_outbox_events e WHERE e.seq >= lower(r.r) AND e.seq < upper(r.r) ORDER BY e.seq LIMIT p_cap) y LIMIT p_cap) x;
+    events_waiting := events_waiting + v_n;
+    events_waiting_precision := CASE WHEN events_waiting > p_cap THEN 'at_least' ELSE 'exact' END;
+    events_waiting := least(events_waiting, p_cap);
+    SELECT coalesce(v_feed.head, 0) - l.floor INTO events_kept FROM {schema}.strunk_feed_floor l;
+    events_head := coalesce(v_feed.head, 0);
+    SELECT count(*) INTO held FROM (SELECT 1 FROM {schema}.strunk_outbox_deliveries d ORDER BY d.id LIMIT p_cap + 1) x;
+    held_precision := CASE WHEN held > p_cap THEN 'at_least' ELSE 'exact' END;
+    held := least(held, p_cap);
+    SELECT count(*) INTO workers FROM {schema}.strunk_workers;
+    SELECT count(*) INTO subscribers FROM {schema}.strunk_subscribers;
+    SELECT count(*) INTO schedules FROM {schema}.strunk_schedules;
+    RETURN NEXT;
+END $$;
