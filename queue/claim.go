@@ -210,7 +210,7 @@ func (s *session) scanJobs(rows pgx.Rows, number int64, want int) ([]*job, error
 	return jobs, rows.Err()
 }
 
-func scanJob(rows pgx.Rows, j *job, timeout time.Duration) error {
+func scanJob(rows pgx.Row, j *job, timeout time.Duration) error {
 	var due *time.Time
 	var timeoutMS *int32
 	var dedup *string

@@ -36,7 +36,9 @@ func TestResultsReachTheirWaiters(t *testing.T) {
 		{"listening", "the waiter is in another process than Run, and polls once a minute", outbox.Config{PollInterval: time.Minute}, queue.Config{}, plainAdder},
 		{"by polling alone", "there is no LISTEN", outbox.Config{PollOnly: true, PollInterval: 20 * time.Millisecond}, queue.Config{}, plainAdder},
 		{"in a transaction", "the result is committed with the completion", outbox.Config{PollInterval: time.Minute}, queue.Config{}, func(q *queue.ResultQueue[[]int, sum]) outbox.Binding {
-			return q.WorkerInTx(func(ctx context.Context, _ *outbox.OwnedTx, task queue.Task[[]int]) (sum, error) { return add(ctx, task) })
+			return q.WorkerInTx(func(ctx context.Context, _ *outbox.OwnedTx, task queue.Task[[]int]) (sum, error) {
+				return add(ctx, task)
+			})
 		}},
 		{"deleted when done", "the result outlives the task", outbox.Config{}, queue.Config{DiscardDelivered: true}, plainAdder},
 	} {

@@ -38,17 +38,17 @@ type session struct {
 	base   context.Context // of handlers
 	cancel context.CancelCauseFunc
 
-	work     work // in its middleware
-	orders   orders
-	hooks    sync.WaitGroup // Dead hooks that are running
+	work   work // in its middleware
+	orders orders
+	hooks  sync.WaitGroup // Dead hooks that are running
 	// undertakers are the middlewares with a Dead hook.
 	undertakers []Middleware
-	marks    *marks
-	ready    chan *job
-	room     chan struct{} // signalled when a task ends
-	held     claims
-	slots    slots
-	finisher *finisher
+	marks       *marks
+	ready       chan *job
+	room        chan struct{} // signalled when a task ends
+	held        claims
+	slots       slots
+	finisher    *finisher
 
 	unsettled atomic.Int64 // claimed here and not written yet
 	waiting   atomic.Int64 // claimed and not begun

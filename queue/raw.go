@@ -1,0 +1,230 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+	"github.com/strunk-go/strunk/outbox"
+)
+
+// Claim is a handful of tasks claimed by hand, for a loop of the caller's own: without Box.Run, Worker and middleware (what
+// middleware did to payloads is undone). It has a lease: when Heartbeat has not been called for the VisibilityTimeout,
+// any running Box gives its tasks to others, and the methods return ErrLeaseLost. It is safe for use by several goroutines.
+type Claim[T any] struct {
+	// Tasks are those that were claimed, highest priority first; none where nothing was pending.
+	Tasks []Task[T]
+
+	hand *hand
+}
+
+// handClaim is the number of a hand-made lease's one claim.
+const handClaim = 1
+
+// hand is a Claim without its type.
+type hand struct {
+	def    *definition
+	host   core.Host
+	worker int64
+	opts   workerOptions
+	by     string
+
+	mu   sync.Mutex
+	left map[int64]*job
+}
+
+// Claim claims up to n pending tasks, with a lease of their own. It does not look at a pause, and does not wait: poll, or
+// use Worker. The tasks of which payload cannot be decoded become dead letters. End each task with Complete, Fail or
+// Snooze, and the claim with Release. Of the options it takes VisibilityTimeout and Retry.
+func (q *Queue[T]) Claim(ctx context.Context, box *outbox.Box, n int, opts ...WorkerOption) (*Claim[T], error) {
+	host, err := q.host(box, "claim")
+	if err != nil {
+		return nil, err
+	}
+	h := &hand{def: q.def, host: host, worker: rand.Int64N(1<<62) + 1, opts: newWorkerOptions(q.def, opts), left: map[int64]*job{}}
+	problems := append(h.opts.problems(), checkRange("the number of tasks", n, 1, mostClaimed))
+	if err := errors.Join(problems...); err != nil {
+		return nil, fmt.Errorf("strunk/queue: claim: queue %q: %w: %w", q.Name(), err, ErrInvalid)
+	}
+	jobs, err := h.claim(ctx, n)
+	if err != nil {
+		return nil, fmt.Errorf("strunk/queue: claim: queue %q: %w", q.Name(), err)
+	}
+	c := &Claim[T]{hand: h}
+	chain := middlewares(host, q.def.cfg.Middleware)
+	for _, j := range jobs {
+		h.left[j.id] = j
+		task, err := Task[T]{}, readThrough(ctx, j, chain)
+		if err == nil {
+			task, err = taskOf[T](j)
+		}
+		if err != nil {
+			err = h.end(ctx, "claim", j.id, outcome{kind: outcomeBury, err: err})
+		} else {
+			c.Tasks = append(c.Tasks, task)
+		}
+		if err != nil {
+			return nil, errors.Join(err, c.Release(context.WithoutCancel(ctx)))
+		}
+	}
+	return c, nil
+}
+
+// sqlAddHand makes the lease row of a claim by hand.
+const sqlAddHand = `INSERT INTO {schema}.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES ($1, $2, $3, $4, $5, $6)`
+
+// claim makes the lease and claims under it in one transaction, which leaves nothing where there is nothing to claim.
+func (h *hand) claim(ctx context.Context, n int) (jobs []*job, err error) {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "unknown"
+	}
+	h.by = fmt.Sprintf("%s/%d", name, os.Getpid())
+	err = core.RetryConflicts(ctx, func() error {
+		return pgx.BeginTxFunc(ctx, h.host.Pool(), core.PlainTx, func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, h.host.SQL(sqlAddHand), h.worker, h.opts.lease.Milliseconds(), os.Getpid(), n, h.def.name, name)
+			if err != nil {
+				return err
+			}
+			rows, err := tx.Query(ctx, h.host.SQL(sqlClaim), h.worker, handClaim, h.def.name, n, make([]int64, levels), nil)
+			if err != nil {
+				return err
+			}
+			jobs, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (*job, error) {
+				j := &job{claim: handClaim, queue: h.def.name, logger: h.host.Logger()}
+				return j, scanJob(row, j, h.opts.timeout)
+			})
+			if err == nil && len(jobs) == 0 {
+				return errNothing
+			}
+			return err
+		})
+	})
+	if errors.Is(err, errNothing) {
+		return nil, nil
+	}
+	return jobs, err
+}
+
+var errNothing = errors.New("nothing to claim")
+
+// Heartbeat renews the lease of all tasks of the claim.
+func (c *Claim[T]) Heartbeat(ctx context.Context) error {
+	var held bool
+	err := c.hand.host.Pool().QueryRow(ctx, c.hand.host.SQL(`SELECT EXISTS (SELECT 1 FROM {schema}.strunk_beat(ARRAY[$1::bigint]))`), c.hand.worker).Scan(&held)
+	if err == nil && !held && len(c.Tasks) > 0 {
+		err = ErrLeaseLost
+	}
+	if err != nil {
+		return fmt.Errorf("strunk/queue: heartbeat: queue %q: %w", c.hand.def.name, err)
+	}
+	return nil
+}
+
+// Complete ends a task as delivered. Errors: [ErrLeaseLost] where it is not this claim's (any more), also after a call
+// whose answer was lost and that had succeeded.
+func (c *Claim[T]) Complete(ctx context.Context, id int64) error {
+	return c.hand.end(ctx, "complete", id, outcome{kind: outcomeComplete})
+}
+
+// Fail ends an attempt: the task is tried again as the retry policy says, or becomes a dead letter where its attempts are spent or
+// cause is a Discard or ErrPoison. A Snooze puts it off without spending the attempt.
+func (c *Claim[T]) Fail(ctx context.Context, id int64, cause error) error {
+	h := c.hand
+	h.mu.Lock()
+	j := h.left[id]
+	h.mu.Unlock()
+	if j == nil || cause == nil {
+		return fmt.Errorf("strunk/queue: fail: queue %q, task %d: it is not this claim's, or the cause is nil: %w", h.def.name, id, ErrInvalid)
+	}
+	o, ok := asked(j, cause)
+	if !ok {
+		o = outcome{kind: outcomeRetry, err: cause, delay: min(max(h.opts.retry.Delay(j.attempt, cause), 0), longestDuration)}
+		if errors.Is(cause, ErrPoison) || j.attempt >= j.maxAttempts {
+			o.kind = outcomeBury
+		}
+	}
+	return h.end(ctx, "fail", id, o)
+}
+
+// Report records how far a task has come, as the function Report does in a handler.
+func (c *Claim[T]) Report(ctx context.Context, id int64, percent int, message string) error {
+	if err := errors.Join(checkRange("percent", percent, 0, 100), core.CheckText(message)); err != nil {
+		return fmt.Errorf("strunk/queue: report: %w: %w", err, ErrInvalid)
+	}
+	return reportProgress(ctx, c.hand.host, c.hand.worker, &job{id: id, claim: handClaim, queue: c.hand.def.name}, percent, message)
+}
+
+// sqlReleaseHand gives up the lease of a claim by hand; what is left of its tasks goes back.
+const sqlReleaseHand = `SELECT {schema}.strunk_release_claim($1::bigint)`
+
+// Release ends the claim. Tasks that have not been ended are pending again, their attempts not spent. After the first call
+// it does nothing.
+func (c *Claim[T]) Release(ctx context.Context) error {
+	var back int
+	err := core.RetryConflicts(ctx, func() error {
+		return c.hand.host.Pool().QueryRow(ctx, c.hand.host.SQL(sqlReleaseHand), c.hand.worker).Scan(&back)
+	})
+	if err != nil {
+		return fmt.Errorf("strunk/queue: release: queue %q: %w", c.hand.def.name, err)
+	}
+	if back > 0 {
+		c.hand.host.Wake(core.TopicQueue(c.hand.def.name))
+	}
+	return nil
+}
+
+// end writes one outcome.
+func (h *hand) end(ctx context.Context, what string, id int64, o outcome) error {
+	sql, args := h.statement(id, o)
+	var done []int64
+	write := func() error {
+		rows, err := h.host.Pool().Query(ctx, h.host.SQL(sql), args...)
+		if err != nil {
+			return err
+		}
+		done, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+		return err
+	}
+	err := core.RetryConflicts(ctx, write)
+	if core.IsMissingPartition(err) {
+		if _, err = h.host.Pool().Exec(ctx, h.host.SQL(sqlPartitions)); err == nil {
+			err = write()
+		}
+	}
+	if err == nil && !slices.Contains(done, id) {
+		err = ErrLeaseLost
+	}
+	if err != nil {
+		return fmt.Errorf("strunk/queue: %s: queue %q, task %d: %w", what, h.def.name, id, err)
+	}
+	h.mu.Lock()
+	delete(h.left, id)
+	h.mu.Unlock()
+	if o.kind == outcomeRetry {
+		h.host.Wake(core.TopicQueue(h.def.name), core.TopicDue)
+	}
+	return nil
+}
+
+func (h *hand) statement(id int64, o outcome) (string, []any) {
+	ids, claims := []int64{id}, []int64{handClaim}
+	text, stack := errorTexts(o.err)
+	switch o.kind {
+	case outcomeComplete:
+		return sqlComplete, []any{h.worker, ids, claims, !h.def.cfg.DiscardDelivered}
+	case outcomeRetry:
+		delay := int64((o.delay + time.Millisecond - 1) / time.Millisecond)
+		return sqlRetry, []any{h.worker, ids, claims, []int64{delay}, []bool{o.refund}, []*string{text}, []*string{stack}, h.by}
+	default:
+		return sqlBury, []any{h.worker, ids, claims, []*string{text}, []*string{stack}, h.by}
+	}
+}
