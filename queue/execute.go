@@ -12,14 +12,22 @@ import (
 
 // jobState says who may settle a job: its handler's return, or the watch that let go of it.
 type jobState struct {
-	taken    atomic.Bool
+	taken    atomic.Int32 // by whom; 0 while nobody has
 	deadline atomic.Int64 // unix nanoseconds of the handler's timeout
 	// cancelled is set when the task is to be cancelled while its handler runs.
 	cancelled atomic.Pointer[cancelled]
 }
 
+const (
+	byHandler int32 = iota + 1
+	byWatch
+)
+
 // take returns true for the first caller.
-func (st *jobState) take() bool { return st.taken.CompareAndSwap(false, true) }
+func (st *jobState) take(by int32) bool { return st.taken.CompareAndSwap(0, by) }
+
+// abandoned reports whether the watch has let go of the job, and of the slot whose handler does not return.
+func (st *jobState) abandoned() bool { return st.taken.Load() == byWatch }
 
 // slots are a session's executors: as many goroutines as handlers may run at once.
 type slots struct {
@@ -32,8 +40,7 @@ type slots struct {
 
 // slot is one executor. An abandoned one ends when its handler returns; another has taken its place.
 type slot struct {
-	job       atomic.Pointer[job]
-	abandoned atomic.Bool
+	job atomic.Pointer[job]
 
 	mu     sync.Mutex
 	base   context.Context // of its jobs, one after the other, until one is cancelled
@@ -99,12 +106,8 @@ func (l *slots) wait() { l.wg.Wait() }
 func (l *slots) running() int { return int(l.active.Load()) }
 
 func (l *slots) serve(sl *slot) {
-	defer func() {
-		if !sl.abandoned.Load() {
-			l.remove(sl)
-			l.wg.Done()
-		}
-	}()
+	var current *job
+	defer func() { l.end(sl, current) }()
 	for j := range l.s.ready {
 		if l.s.life.Soft.Err() != nil || l.s.base.Err() != nil {
 			l.s.giveBack(j)
@@ -121,14 +124,31 @@ func (l *slots) serve(sl *slot) {
 		l.active.Add(1)
 		l.s.waiting.Add(-1)
 		j.state.deadline.Store(time.Now().Add(j.timeout).UnixNano())
+		current = j
 		l.s.execute(sl.enter(l.s.base, j), j)
 		sl.leave()
-		if sl.abandoned.Load() {
+		if j.state.abandoned() {
 			return
 		}
+		current = nil
 		l.active.Add(-1)
 		signal(l.s.room)
 	}
+}
+
+// end is the end of a slot's goroutine: there are no more jobs, or its handler was abandoned and the slot is gone already, or
+// the handler has ended the goroutine (runtime.Goexit) and another takes its place.
+func (l *slots) end(sl *slot, current *job) {
+	if current != nil && current.state.abandoned() {
+		return
+	}
+	l.remove(sl)
+	if current != nil {
+		l.active.Add(-1)
+		l.add()
+		signal(l.s.room)
+	}
+	l.wg.Done()
 }
 
 func (l *slots) remove(sl *slot) {
@@ -140,8 +160,8 @@ func (l *slots) remove(sl *slot) {
 // abandonOverdue lets go of handlers that have not returned abandonGrace after their contexts ended: at the timeout, or at
 // ended (zero: not yet), when all contexts did. Their tasks are given back and their places filled.
 func (l *slots) abandonOverdue(now, ended time.Time) {
+	stuck := map[*slot]*job{}
 	l.mu.Lock()
-	var stuck []*slot
 	for sl := range l.current {
 		j := sl.job.Load()
 		if j == nil {
@@ -152,21 +172,20 @@ func (l *slots) abandonOverdue(now, ended time.Time) {
 			over = ended
 		}
 		if now.Sub(over) > abandonGrace {
-			stuck = append(stuck, sl)
+			stuck[sl] = j
 		}
 	}
 	l.mu.Unlock()
-	for _, sl := range stuck {
-		l.abandon(sl, ended)
+	for sl, j := range stuck {
+		l.abandon(sl, j, ended)
 	}
 }
 
-func (l *slots) abandon(sl *slot, ended time.Time) {
-	j := sl.job.Load()
-	if j == nil || !j.state.take() {
+// abandon lets go of a slot, unless its job has ended meanwhile: the slot may have begun another by now.
+func (l *slots) abandon(sl *slot, j *job, ended time.Time) {
+	if !j.state.take(byWatch) {
 		return
 	}
-	sl.abandoned.Store(true)
 	l.remove(sl)
 	l.active.Add(-1)
 	l.s.rt.Logger().Error("strunk: a handler did not return after its context had ended; its task is given back and its goroutine left behind",
@@ -192,33 +211,40 @@ func signal(ch chan struct{}) {
 	}
 }
 
-// execute runs the handler and passes on what came of it.
+// execute runs the handler and passes on what came of it, also when the handler ends its goroutine.
 func (s *session) execute(base context.Context, j *job) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeoutCause(context.WithValue(base, contextKey{}, j), j.timeout, ErrTimeout)
-	err := s.protect(ctx, j)
-	ended := context.Cause(ctx)
-	cancel()
-	s.pace.ran(time.Since(began))
-	if !j.state.take() {
-		return // abandoned
-	}
-	s.finisher.add(s.outcome(j, err, ended))
+	err := errors.New("the handler ended its goroutine (runtime.Goexit)")
+	defer func() {
+		ended := context.Cause(ctx)
+		cancel()
+		s.pace.ran(time.Since(began))
+		if j.state.take(byHandler) {
+			s.finisher.add(s.judge(j, err, ended))
+		}
+	}()
+	err = s.protect(ctx, j)
+}
+
+// judge calls the methods of the handler's error, which is the user's code.
+func (s *session) judge(j *job, err, ended error) (o outcome) {
+	defer func() {
+		if r := recover(); r != nil {
+			o = s.failed(j, fmt.Errorf("the handler returned a %T whose methods panic: %v", err, r))
+		}
+	}()
+	return s.outcome(j, err, ended)
 }
 
 // protect turns a panic into an error.
 func (s *session) protect(ctx context.Context, j *job) (err error) {
-	finished := false
 	defer func() {
 		if r := recover(); r != nil {
 			err = &PanicError{Value: r, Stack: string(debug.Stack())}
-		} else if !finished {
-			err = errors.New("the handler ended its goroutine (runtime.Goexit)")
 		}
 	}()
-	err = s.work(ctx, j)
-	finished = true
-	return err
+	return s.work(ctx, j)
 }
 
 // outcome decides what becomes of a task. ended is why the handler's context had ended when it returned.
