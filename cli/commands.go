@@ -12,8 +12,10 @@ import (
 func (p *program) commands() []*ucli.Command {
 	return []*ucli.Command{
 		p.migrate(),
+		p.stats(), p.queues(), p.health(),
 		p.deadLetters(), p.showTask(), p.retry(), p.retryAll(), p.purge(),
 		p.enqueue(), p.cancel(), p.pause(), p.resume(),
+		p.subscribers(), p.lag(), p.replay(), p.resetSubscriber(), p.skip(), p.parked(), p.unpark(),
 		p.schedules(),
 	}
 }

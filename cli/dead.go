@@ -10,6 +10,8 @@ import (
 
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 )
@@ -96,7 +98,7 @@ func (p *program) retry() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			n, err := queue.RetryDead(ctx, box, queue.DeadFilter{IDs: ids})
+			n, err := retryDead(ctx, box, ids)
 			if err != nil {
 				return err
 			}
@@ -106,6 +108,24 @@ func (p *program) retry() *ucli.Command {
 			return p.say(c, map[string]any{"retried": n, "ids": ids}, "retried %s", plural(n, "dead letter"))
 		}),
 	}
+}
+
+// retryDead retries dead tasks, and dead copies of events for their subscribers.
+func retryDead(ctx context.Context, box *outbox.Box, ids []int64) (int, error) {
+	done, err := queue.RetryDead(ctx, box, queue.DeadFilter{IDs: ids})
+	for _, id := range ids {
+		if err != nil || done == len(ids) {
+			break
+		}
+		t, lookErr := ops.Task(ctx, box, id)
+		if lookErr != nil || t.Kind != ops.KindDelivery || t.Status != queue.StatusDead {
+			continue
+		}
+		var n int64
+		n, err = events.RetryDead(ctx, box, t.Subscriber, id)
+		done += int(n)
+	}
+	return done, err
 }
 
 func (p *program) retryAll() *ucli.Command {
@@ -217,6 +237,17 @@ func idArgs(c *ucli.Context) ([]int64, error) {
 		ids = append(ids, id)
 	}
 	return ids, nil
+}
+
+func idArg(c *ucli.Context) (int64, error) {
+	ids, err := idArgs(c)
+	if err == nil && len(ids) > 1 {
+		err = usagef("%s: give one id, not %d", c.Command.Name, len(ids))
+	}
+	if err != nil {
+		return 0, err
+	}
+	return ids[0], nil
 }
 
 // oneArg returns the command's one argument.

@@ -95,3 +95,11 @@ func yesNo(b bool) string {
 	}
 	return "no"
 }
+
+func orNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}

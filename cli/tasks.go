@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
+	"strings"
 
-	"github.com/jackc/pgx/v5"
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 )
@@ -20,90 +20,57 @@ func rawQueue(name string) *queue.Queue[json.RawMessage] {
 	return queue.Define[json.RawMessage](name, queue.Config{})
 }
 
-// task is a task as --json prints it.
-type task struct {
-	ID          int64             `json:"id"`
-	Queue       string            `json:"queue"`
-	Status      queue.Status      `json:"status"`
-	Priority    int               `json:"priority"`
-	Attempts    int               `json:"attempts"`
-	MaxAttempts int               `json:"max_attempts"`
-	DedupKey    string            `json:"dedup_key,omitempty"`
-	CreatedAt   time.Time         `json:"created_at"`
-	DueAt       time.Time         `json:"due_at"`
-	ClaimedAt   *time.Time        `json:"claimed_at,omitempty"`
-	FinishedAt  *time.Time        `json:"finished_at,omitempty"`
-	Metadata    map[string]string `json:"metadata,omitempty"`
-	LastError   string            `json:"last_error,omitempty"`
-	History     []queue.Attempt   `json:"failed_attempts,omitempty"`
-	Payload     json.RawMessage   `json:"payload,omitempty"`
-}
-
 func (p *program) showTask() *ucli.Command {
 	return &ucli.Command{
-		Name: "show", Usage: "show one task with its failed attempts", ArgsUsage: "ID",
+		Name: "show", Usage: "show one task, or a subscriber's copy of an event, with its failed attempts", ArgsUsage: "ID",
 		Flags: []ucli.Flag{payloadFlag()},
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			ids, err := idArgs(c)
+			id, err := idArg(c)
 			if err != nil {
 				return err
 			}
-			if len(ids) != 1 {
-				return usagef("show: give one id")
-			}
-			rec, err := findTask(ctx, box, ids[0])
+			t, err := ops.Task(ctx, box, id)
 			if err != nil {
 				return err
 			}
-			return p.showRecord(c, rec)
+			if !c.Bool("payload") {
+				t.Payload = nil
+			}
+			return p.show(c, t, taskTable(t))
 		}),
 	}
 }
 
-// findTask looks a task up by its id alone.
-func findTask(ctx context.Context, box *outbox.Box, id int64) (rec queue.Record[json.RawMessage], err error) {
-	var name string
-	err = box.Pool().QueryRow(ctx, expand(box, `SELECT key FROM {schema}.strunk_outbox WHERE id = $1 AND kind = 'task' LIMIT 1`), id).Scan(&name)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return rec, fmt.Errorf("there is no task %d; it may be past its retention", id)
-	}
-	if err != nil {
-		return rec, err
-	}
-	return rawQueue(name).Get(ctx, box, id)
-}
-
-func (p *program) showRecord(c *ucli.Context, rec queue.Record[json.RawMessage]) error {
-	doc := task{ID: rec.ID, Queue: rec.Queue, Status: rec.Status, Priority: rec.Priority, Attempts: rec.Attempt, MaxAttempts: rec.MaxAttempts,
-		DedupKey: rec.DedupKey, CreatedAt: rec.CreatedAt.UTC(), DueAt: rec.DueAt.UTC(), ClaimedAt: orNil(rec.ClaimedAt), FinishedAt: orNil(rec.FinishedAt),
-		Metadata: rec.Metadata, LastError: rec.LastError, History: rec.Attempts}
+func taskTable(d ops.TaskDetails) *table {
 	t := &table{header: []string{"FIELD", "VALUE"}}
-	for _, row := range [][2]any{{"id", rec.ID}, {"queue", rec.Queue}, {"status", rec.Status}, {"priority", rec.Priority},
-		{"attempts", fmt.Sprintf("%d/%d", rec.Attempt, rec.MaxAttempts)}, {"created", stamp(rec.CreatedAt)}, {"due", stamp(rec.DueAt)},
-		{"claimed", stamp(rec.ClaimedAt)}, {"finished", stamp(rec.FinishedAt)}} {
-		t.add(row[0], row[1])
-	}
-	for k, v := range map[string]string{"dedup key": rec.DedupKey, "last error": rec.LastError} {
-		if v != "" {
-			t.add(k, v)
+	add := func(name, value string) {
+		if value != "" && value != "-" {
+			t.add(name, value)
 		}
 	}
-	for _, a := range rec.Attempts {
-		t.add(fmt.Sprintf("attempt %d", a.Number), fmt.Sprintf("%s on %s: %s", stamp(a.At), a.Worker, a.Error))
+	add("id", fmt.Sprint(d.ID))
+	add("kind", string(d.Kind))
+	add("status", string(d.Status))
+	add(map[ops.Kind]string{ops.KindTask: "queue", ops.KindDelivery: "events of"}[d.Kind], d.Key)
+	add("entity", d.EntityID)
+	add("subscriber", d.Subscriber)
+	add("priority", fmt.Sprint(d.Priority))
+	add("attempts", fmt.Sprintf("%d/%d", d.Attempts, d.MaxAttempts))
+	add("dedup key", d.DedupKey)
+	add("created", stamp(d.CreatedAt))
+	add("due", stampOrDash(d.DueAt))
+	add("claimed", stampOrDash(d.ClaimedAt))
+	add("finished", stampOrDash(d.FinishedAt))
+	if d.Percent != nil {
+		add("progress", strings.TrimSpace(fmt.Sprintf("%d %% %s", *d.Percent, d.Message)))
 	}
-	if c.Bool("payload") {
-		doc.Payload = rec.Raw
-		t.add("payload", string(rec.Raw))
+	add("last error", clip(d.LastError, 200))
+	for _, a := range d.History {
+		add(fmt.Sprintf("attempt %d", a.Number), fmt.Sprintf("%s on %s: %s", stamp(a.At), a.Worker, clip(a.Error, 200)))
 	}
-	return p.show(c, doc, t)
-}
-
-func orNil(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC()
-	return &t
+	add("metadata", string(d.Metadata))
+	add("payload", string(d.Payload))
+	return t
 }
 
 func (p *program) enqueue() *ucli.Command {
@@ -187,18 +154,18 @@ func (p *program) cancel() *ucli.Command {
 		Description: "A waiting task becomes a dead letter at once, which `strunk retry` undoes; the context of a running one's handler ends.",
 		Flags:       []ucli.Flag{&ucli.StringFlag{Name: "reason", Usage: "is kept as the dead letter's error"}},
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			ids, err := idArgs(c)
+			id, err := idArg(c)
 			if err != nil {
 				return err
 			}
-			if len(ids) != 1 {
-				return usagef("cancel: give one id")
-			}
-			rec, err := findTask(ctx, box, ids[0])
+			rec, err := ops.Task(ctx, box, id)
 			if err != nil {
 				return err
 			}
-			state, err := rawQueue(rec.Queue).Cancel(ctx, box, rec.ID, c.String("reason"))
+			if rec.Kind != ops.KindTask {
+				return fmt.Errorf("%d is a subscriber's copy of an event, not a task", id)
+			}
+			state, err := rawQueue(rec.Key).Cancel(ctx, box, rec.ID, c.String("reason"))
 			if err != nil {
 				return err
 			}

@@ -1,0 +1,170 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/strunk-go/strunk/ops"
+	"github.com/strunk-go/strunk/outbox"
+)
+
+func (p *program) stats() *ucli.Command {
+	return &ucli.Command{
+		Name: "stats", Usage: "show the state of the installation, or of one queue",
+		Flags: []ucli.Flag{&ucli.StringFlag{Name: "queue", Usage: "of this queue only"}},
+		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+			if err := noArgs(c); err != nil {
+				return err
+			}
+			if name := c.String("queue"); name != "" {
+				q, err := ops.QueueStats(ctx, box, name)
+				if err != nil {
+					return err
+				}
+				return p.show(c, q, queueTable(q))
+			}
+			o, err := ops.OverallStats(ctx, box)
+			if err != nil {
+				return err
+			}
+			return p.show(c, o, overallTable(o))
+		}),
+	}
+}
+
+func queueTable(q ops.Queue) *table {
+	t := &table{header: []string{"QUEUE", q.Name}}
+	for _, row := range [][2]any{{"pending", q.Pending}, {"scheduled", q.Scheduled}, {"claimed", q.Claimed}, {"dead", q.Dead}, {"delivered", countOrDash(q.Delivered)},
+		{"waiting for", ago(q.WaitingFor)}, {"next due", stampOrDash(q.NextDueAt)}, {"workers", q.Workers}, {"concurrency", q.Concurrency},
+		{"paused since", stampOrDash(q.PausedAt)}} {
+		t.add(row[0], row[1])
+	}
+	return t
+}
+
+func overallTable(o ops.Overall) *table {
+	t := &table{header: []string{"WHAT", "NUMBER"}}
+	for _, row := range [][2]any{{"tasks pending", o.Pending}, {"tasks scheduled", o.Scheduled}, {"tasks claimed", o.Claimed},
+		{"tasks delivered", o.Delivered}, {"dead letters", o.Dead}, {"events waiting for the relay", o.EventsWaiting},
+		{"events kept", o.EventsKept}, {"head of the feed", o.Head}, {"events held back", o.Held}, {"workers", o.Workers},
+		{"subscribers", o.Subscribers}, {"schedules", o.Schedules}, {"table size", size(o.TableBytes)}} {
+		t.add(row[0], row[1])
+	}
+	return t
+}
+
+func (p *program) queues() *ucli.Command {
+	return &ucli.Command{
+		Name: "queues", Usage: "list the queues",
+		Flags: pageFlags(),
+		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+			if err := noArgs(c); err != nil {
+				return err
+			}
+			queues, err := ops.Queues(ctx, box, page(c))
+			if err != nil {
+				return err
+			}
+			t := &table{header: []string{"QUEUE", "PENDING#", "SCHEDULED#", "CLAIMED#", "DEAD#", "WAITING FOR#", "WORKERS#", "PAUSED"}}
+			for _, q := range queues {
+				t.add(q.Name, q.Pending, q.Scheduled, q.Claimed, q.Dead, ago(q.WaitingFor), q.Workers, yesNo(q.PausedAt != nil))
+			}
+			return p.showList(c, queues, t, "no queues")
+		}),
+	}
+}
+
+func (p *program) health() *ucli.Command {
+	return &ucli.Command{
+		Name: "health", Usage: "say which loop, queue or subscriber is behind; exit code 3 when something is",
+		Flags: []ucli.Flag{
+			&ucli.DurationFlag{Name: "oldest-pending", Value: ops.DefaultOldestPending, Usage: "how long a task may wait"},
+			&ucli.DurationFlag{Name: "subscriber-lag", Value: ops.DefaultSubscriberLag, Usage: "how far a subscriber may be behind"},
+		},
+		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+			if err := noArgs(c); err != nil {
+				return err
+			}
+			report, err := ops.Health(ctx, box, ops.Thresholds{OldestPending: c.Duration("oldest-pending"), SubscriberLag: c.Duration("subscriber-lag")})
+			if err != nil {
+				return err
+			}
+			t := &table{header: []string{"CHECK", "STATUS", "FOUND"}}
+			for _, check := range report.Checks {
+				t.add(check.Name, check.Status, check.Message)
+			}
+			if err := p.show(c, report, t); err != nil {
+				return err
+			}
+			if report.Status == ops.StatusFail {
+				return &exitError{ExitUnhealthy, ""}
+			}
+			return nil
+		}),
+	}
+}
+
+func pageFlags() []ucli.Flag {
+	return []ucli.Flag{
+		&ucli.IntFlag{Name: "limit", Value: ops.DefaultLimit, Usage: "how many at the most"},
+		&ucli.StringFlag{Name: "after", Usage: "only names after this one: to page on"},
+	}
+}
+
+func page(c *ucli.Context) ops.Page { return ops.Page{After: c.String("after"), Limit: c.Int("limit")} }
+
+// showList says so where there is nothing to list.
+func (p *program) showList(c *ucli.Context, docs any, t *table, nothing string) error {
+	if len(t.rows) == 0 && !c.Bool("json") {
+		return p.say(c, docs, "%s", nothing)
+	}
+	return p.show(c, docs, t)
+}
+
+func noArgs(c *ucli.Context) error {
+	if c.Args().Present() {
+		return usagef("%s: takes no arguments, not %q", c.Command.Name, strings.Join(c.Args().Slice(), " "))
+	}
+	return nil
+}
+
+func countOrDash(n *ops.Count) string {
+	if n == nil {
+		return "-"
+	}
+	return n.String()
+}
+
+func stampOrDash(t *time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return stamp(*t)
+}
+
+// ago renders a time span as people say it.
+func ago(d ops.Duration) string {
+	switch {
+	case d.Duration <= 0:
+		return "-"
+	case d.Duration < time.Second:
+		return d.Round(time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
+
+func size(bytes int64) string {
+	const kib = 1024
+	if bytes < kib {
+		return fmt.Sprintf("%d B", bytes)
+	}
+	v, unit := float64(bytes)/kib, 0
+	for v >= kib && unit < 4 {
+		v, unit = v/kib, unit+1
+	}
+	return fmt.Sprintf("%.1f %ciB", v, "KMGTP"[unit])
+}

@@ -1,0 +1,234 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/ops"
+	"github.com/strunk-go/strunk/outbox"
+)
+
+func (p *program) subscribers() *ucli.Command {
+	return &ucli.Command{
+		Name: "subscribers", Usage: "list the subscribers of state events",
+		Flags: pageFlags(),
+		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+			if err := noArgs(c); err != nil {
+				return err
+			}
+			subs, err := ops.Subscribers(ctx, box, page(c))
+			if err != nil {
+				return err
+			}
+			t := &table{header: []string{"SUBSCRIBER", "EVENTS OF", "CURSOR#", "HEAD#", "WAITING#", "LAG#", "HELD#", "DEAD#", "STATE", "OWNER"}}
+			for _, s := range subs {
+				t.add(s.Name, s.EntityType, s.Cursor, s.Head, s.Waiting, ago(s.Lag), s.Held, s.Dead, subscriberState(s), dash(s.Owner))
+			}
+			return p.showList(c, subs, t, "no subscribers")
+		}),
+	}
+}
+
+// subscriberState is the one word that matters most.
+func subscriberState(s ops.Subscriber) string {
+	switch {
+	case s.NeedsRestart:
+		return "needs a restart"
+	case s.Paused:
+		return "paused"
+	case s.Blocked != nil:
+		return fmt.Sprintf("blocked at %d", s.Blocked.Position)
+	case s.Owner == "":
+		return "not running"
+	case s.Silent:
+		return "silent"
+	case s.Starting:
+		return "starting"
+	}
+	return "running"
+}
+
+func (p *program) lag() *ucli.Command {
+	return &ucli.Command{
+		Name: "lag", Usage: "show how far a subscriber is behind", ArgsUsage: "NAME",
+		Action: p.withName(func(ctx context.Context, c *ucli.Context, box *outbox.Box, name string) error {
+			s, err := ops.SubscriberStats(ctx, box, name)
+			if err != nil {
+				return err
+			}
+			t := &table{header: []string{"SUBSCRIBER", s.Name}}
+			for _, row := range [][2]any{{"events of", s.EntityType}, {"state", subscriberState(s)}, {"cursor", s.Cursor}, {"head of the feed", s.Head},
+				{"waiting", s.Waiting}, {"lag", ago(s.Lag)}, {"held back", s.Held}, {"dead letters", s.Dead}, {"owner", dash(s.Owner)},
+				{"moved", stamp(s.MovedAt)}} {
+				t.add(row[0], row[1])
+			}
+			if s.Blocked != nil {
+				t.add("blocked by", fmt.Sprintf("position %d after %d attempts: %s", s.Blocked.Position, s.Blocked.Attempts, clip(s.Blocked.Error, 100)))
+			}
+			return p.show(c, s, t)
+		}),
+	}
+}
+
+func (p *program) replay() *ucli.Command {
+	return &ucli.Command{
+		Name: "replay", Usage: "have a subscriber handle events again", ArgsUsage: "NAME --from POSITION",
+		Flags: []ucli.Flag{&ucli.Int64Flag{Name: "from", Required: true, Usage: "the first position to handle again; 0 is the earliest that is kept"}},
+		Action: p.withName(func(ctx context.Context, c *ucli.Context, box *outbox.Box, name string) error {
+			from := c.Int64("from")
+			if err := events.Replay(ctx, box, name, from); err != nil {
+				return err
+			}
+			if from == 0 {
+				return p.say(c, map[string]any{"subscriber": name, "from": from}, "subscriber %q handles all events that are kept again", name)
+			}
+			return p.say(c, map[string]any{"subscriber": name, "from": from}, "subscriber %q handles the events from position %d on again", name, from)
+		}),
+	}
+}
+
+func (p *program) resetSubscriber() *ucli.Command {
+	return &ucli.Command{
+		Name: "reset-subscriber", Usage: "have a subscriber start over as when its name was new", ArgsUsage: "NAME",
+		Action: p.withName(func(ctx context.Context, c *ucli.Context, box *outbox.Box, name string) error {
+			if err := events.Reset(ctx, box, name); err != nil {
+				return err
+			}
+			return p.say(c, map[string]any{"subscriber": name, "reset": true}, "subscriber %q starts over", name)
+		}),
+	}
+}
+
+func (p *program) skip() *ucli.Command {
+	return &ucli.Command{
+		Name: "skip", Usage: "have a subscriber pass the event that blocks it; a copy becomes a dead letter", ArgsUsage: "NAME",
+		Flags: []ucli.Flag{&ucli.Int64Flag{Name: "position", Usage: "of the event; without it the one that blocks now"}, yesFlag()},
+		Action: p.withName(func(ctx context.Context, c *ucli.Context, box *outbox.Box, name string) error {
+			s, err := ops.SubscriberStats(ctx, box, name)
+			if err != nil {
+				return err
+			}
+			if s.Blocked == nil {
+				return fmt.Errorf("subscriber %q is not blocked by any event", name)
+			}
+			position := s.Blocked.Position
+			if c.IsSet("position") {
+				position = c.Int64("position")
+			}
+			if !c.Bool("yes") {
+				return usagef("skip would pass the event at position %d (%s): %v", position, clip(s.Blocked.Error, 100), errNeedYes)
+			}
+			if err := events.Skip(ctx, box, name, position); err != nil {
+				return err
+			}
+			return p.say(c, map[string]any{"subscriber": name, "position": position, "skipped": true}, "subscriber %q passes the event at position %d", name, position)
+		}),
+	}
+}
+
+func (p *program) parked() *ucli.Command {
+	return &ucli.Command{
+		Name: "parked", Usage: "list the entities that are parked for a subscriber", ArgsUsage: "NAME",
+		Flags: []ucli.Flag{&ucli.IntFlag{Name: "limit", Value: ops.DefaultLimit, Usage: "how many at the most"}},
+		Action: p.withName(func(ctx context.Context, c *ucli.Context, box *outbox.Box, name string) error {
+			return p.listParked(ctx, c, box, name)
+		}),
+	}
+}
+
+// parkedDoc is a parked entity as --json prints it.
+type parkedDoc struct {
+	EntityType string `json:"entity_type"`
+	EntityID   string `json:"entity_id"`
+	ID         int64  `json:"id"`
+	Position   int64  `json:"position"`
+	Version    int64  `json:"version"`
+	Attempts   int    `json:"attempts"`
+	Events     int64  `json:"events"`
+	Waiting    bool   `json:"waiting_for_a_person"`
+	Error      string `json:"error"`
+}
+
+func (p *program) listParked(ctx context.Context, c *ucli.Context, box *outbox.Box, name string) error {
+	all, err := events.Parked(ctx, box, name, c.Int("limit"))
+	if err != nil {
+		return err
+	}
+	docs := make([]parkedDoc, 0, len(all))
+	t := &table{header: []string{"ENTITY", "POSITION#", "VERSION#", "ATTEMPTS#", "EVENTS#", "NEXT", "ERROR"}}
+	for _, e := range all {
+		docs = append(docs, parkedDoc{e.EntityType, e.EntityID, e.ID, e.Position, e.Version, e.Attempts, e.Events, e.Waiting, e.LastError})
+		next := "another attempt"
+		if e.Waiting {
+			next = "unpark"
+		}
+		t.add(e.EntityID, e.Position, e.Version, e.Attempts, e.Events, next, clip(e.LastError, 80))
+	}
+	return p.showList(c, docs, t, "nothing is parked")
+}
+
+func (p *program) unpark() *ucli.Command {
+	return &ucli.Command{
+		Name: "unpark", Usage: "have a subscriber try parked entities again, or give one up", ArgsUsage: "NAME [ENTITY]",
+		Flags: []ucli.Flag{&ucli.BoolFlag{Name: "give-up", Usage: "make the failing event a dead letter and deliver what is behind it"}, yesFlag()},
+		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+			if c.NArg() < 1 || c.NArg() > 2 {
+				return usagef("unpark: give a subscriber and, if not all are meant, one entity")
+			}
+			name, entity := c.Args().Get(0), c.Args().Get(1)
+			switch {
+			case c.Bool("give-up") && entity == "":
+				return usagef("unpark: --give-up needs an entity")
+			case c.Bool("give-up") && !c.Bool("yes"):
+				return usagef("unpark --give-up would make the failing event of %q a dead letter: %v", entity, errNeedYes)
+			case c.Bool("give-up"):
+				return p.sayUnparked(c, name, 1, events.Release(ctx, box, name, entity))
+			case entity != "":
+				return p.sayUnparked(c, name, 1, events.RetryParked(ctx, box, name, entity))
+			}
+			n, err := events.RetryAllParked(ctx, box, name)
+			return p.sayUnparked(c, name, int(n), err)
+		}),
+	}
+}
+
+func (p *program) sayUnparked(c *ucli.Context, name string, n int, err error) error {
+	if err != nil {
+		return err
+	}
+	return p.say(c, map[string]any{"subscriber": name, "unparked": n}, "unparked %s of subscriber %q", entities(n), name)
+}
+
+func entities(n int) string {
+	if n == 1 {
+		return "1 entity"
+	}
+	return fmt.Sprintf("%d entities", n)
+}
+
+// withName is withBox for commands whose one argument is a subscriber; one that is unknown is no usage error.
+func (p *program) withName(fn func(ctx context.Context, c *ucli.Context, box *outbox.Box, name string) error) ucli.ActionFunc {
+	return p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+		name, err := oneArg(c, "NAME")
+		if err != nil {
+			return err
+		}
+		err = fn(ctx, c, box, name)
+		var bounds *events.RangeError
+		if errors.As(err, &bounds) {
+			return &exitError{ExitUsage, err.Error()}
+		}
+		return err
+	})
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
