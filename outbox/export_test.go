@@ -1,4 +1,80 @@
 package outbox
 
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
 // Patience is the longest that the reaper waits for a lock.
 const Patience = patience
+
+// ReadCatalogue returns what a schema holds, each object with its definition.
+func ReadCatalogue(ctx context.Context, pool *pgxpool.Pool, schema string) (found map[string][]string, err error) {
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		found, err = readCatalogue(ctx, tx, schema)
+		return err
+	})
+	return found, err
+}
+
+// MigrateMore runs the embedded migrations and then others, whose texts are given as up, down, up, down.
+func MigrateMore(ctx context.Context, pool *pgxpool.Pool, texts ...string) error {
+	m, err := withMore(pool, texts)
+	if err != nil {
+		return err
+	}
+	return m.up(ctx)
+}
+
+// MigrateMoreDown reverts them to a version.
+func MigrateMoreDown(ctx context.Context, pool *pgxpool.Pool, version int, texts ...string) error {
+	m, err := withMore(pool, texts)
+	if err != nil {
+		return err
+	}
+	return m.down(ctx, version)
+}
+
+// MigrateMoreSQL prints them.
+func MigrateMoreSQL(from, to int, texts ...string) (string, error) {
+	m, err := withMore(nil, texts)
+	if err != nil {
+		return "", err
+	}
+	return m.script(from, to)
+}
+
+// CheckMore is Check with them.
+func CheckMore(ctx context.Context, pool *pgxpool.Pool, texts ...string) ([]Difference, error) {
+	m, err := withMore(pool, texts)
+	if err != nil {
+		return nil, err
+	}
+	return m.check(ctx)
+}
+
+func withMore(pool *pgxpool.Pool, texts []string) (*migrator, error) {
+	m, err := newMigrator(pool, MigrateConfig{})
+	if err != nil {
+		return nil, err
+	}
+	for i := 0; i < len(texts); i += 2 {
+		m.all = append(m.all, migration{version: len(m.all) + 1, name: "more", up: texts[i], down: texts[i+1]})
+	}
+	return m, nil
+}
+
+// MigrateTo runs the embedded migrations up to a version.
+func MigrateTo(ctx context.Context, pool *pgxpool.Pool, version int) error {
+	m, err := newMigrator(pool, MigrateConfig{})
+	if err != nil {
+		return err
+	}
+	m.all = m.all[:version]
+	return m.up(ctx)
+}
+
+// MigrationPatience is the longest that a migration waits for a lock at a time.
+const MigrationPatience = migrationPatience

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/strunk-go/strunk/internal/core"
@@ -25,9 +24,6 @@ WHERE i.inhparent = '{schema}.strunk_outbox_delivered_events'::pg_catalog.regcla
 WHERE i.inhparent = '{schema}.strunk_outbox_delivered_events'::pg_catalog.regclass AND c.relname = $1)`
 	// sqlForgetPart drops a detached leaf ($1).
 	sqlForgetPart = `SELECT {schema}.strunk_forget_feed_part($1::text)`
-
-	// detachPatience is how long a leaf may wait to be detached behind whoever reads the feed, before it is left for later.
-	detachPatience = 3 * time.Second
 )
 
 // feedKeeper makes the feed's leaves ahead and drops those past retention.
@@ -114,30 +110,11 @@ func (k *feedKeeper) drop(ctx context.Context, leaf string) error {
 			}
 		}
 		_, err := conn.Exec(ctx, k.box.sql(sqlForgetPart), leaf)
-		return later(err)
+		return inTheWay(err)
 	})
 }
 
-// alter detaches a leaf. It cannot be part of a transaction, so no setting can bound it: it is cancelled.
+// alter detaches a leaf.
 func (k *feedKeeper) alter(ctx context.Context, conn *pgx.Conn, leaf, how string) error {
-	timer := time.AfterFunc(detachPatience, func() {
-		ctx, cancel := context.WithTimeout(context.Background(), detachPatience)
-		defer cancel()
-		_ = conn.PgConn().CancelRequest(ctx)
-	})
-	defer timer.Stop()
-	_, err := conn.Exec(ctx, k.box.sql(`ALTER TABLE {schema}.strunk_outbox_delivered_events DETACH PARTITION {schema}.`)+
-		pgx.Identifier{leaf}.Sanitize()+" "+how)
-	return later(err)
-}
-
-// later leaves out the errors that say that something is in the way, another process's reaper included: the next round
-// goes on with it.
-func later(err error) error {
-	switch core.SQLState(err) {
-	case pgerrcode.QueryCanceled, pgerrcode.LockNotAvailable, pgerrcode.ObjectInUse, pgerrcode.ObjectNotInPrerequisiteState,
-		pgerrcode.UndefinedTable, pgerrcode.WrongObjectType, pgerrcode.DeadlockDetected:
-		return nil
-	}
-	return err
+	return patiently(ctx, conn, k.box.sql(`ALTER TABLE {schema}.strunk_outbox_delivered_events DETACH PARTITION {schema}.`)+quote(leaf)+" "+how)
 }

@@ -131,7 +131,7 @@ func (r *reaper) drop(ctx context.Context, l leaf) error {
 func inTheWay(err error) error {
 	switch core.SQLState(err) {
 	case pgerrcode.QueryCanceled, pgerrcode.LockNotAvailable, pgerrcode.DeadlockDetected, pgerrcode.ObjectNotInPrerequisiteState,
-		pgerrcode.ObjectInUse, pgerrcode.UndefinedTable:
+		pgerrcode.ObjectInUse, pgerrcode.UndefinedTable, pgerrcode.WrongObjectType:
 		return fmt.Errorf("%w: %w", errInTheWay, err)
 	}
 	return err

@@ -27,16 +27,19 @@ type relay struct {
 	conn   *control // nothing may delay the relay, and it may delay nothing
 	misses int
 	sweep  time.Time // of the last sweep
+	report loopReport
 	cost   time.Duration
 }
 
-func newRelay(b *Box) *relay { return &relay{box: b, conn: newControl(b)} }
+func newRelay(b *Box) *relay {
+	return &relay{box: b, conn: newControl(b), report: loopReport{loop: LoopRelay}}
+}
 
 // relayed is what one turn has done.
 type relayed struct {
 	locked  bool  // false: another process had its turn
 	moved   int   // events
-	found   int   // of them where none ought to have been
+	swept   int   // of them where none ought to have been
 	head    int64 // of the feed
 	missing int64 // seqs still to come, or rolled back
 	low     bool  // the last leaf of the feed has been entered
@@ -47,7 +50,8 @@ func (r *relay) run(ctx context.Context) {
 	woken, stop := r.box.hub.subscribe([]string{core.TopicRelay})
 	defer stop()
 	for ctx.Err() == nil {
-		pause := r.drain(ctx)
+		pause, err := r.drain(ctx)
+		r.report.ran(ctx, r.box, r.conn, r.box.cfg.PollInterval, err)
 		if r.misses >= relayMisses && !r.box.cfg.PollOnly {
 			core.Sleep(ctx, pause)
 			continue
@@ -55,6 +59,7 @@ func (r *relay) run(ctx context.Context) {
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
+			r.misses = 0
 		case <-woken:
 		case <-ctx.Done():
 		}
@@ -63,14 +68,14 @@ func (r *relay) run(ctx context.Context) {
 }
 
 // drain takes turns until nothing waits, and returns how long to wait without a wake-up.
-func (r *relay) drain(ctx context.Context) time.Duration {
+func (r *relay) drain(ctx context.Context) (time.Duration, error) {
 	moved := 0
 	for ctx.Err() == nil {
 		done, err := r.turn(ctx)
 		switch {
 		case err != nil && ctx.Err() == nil:
 			r.box.cfg.Logger.Warn("strunk: the relay failed; trying again", "error", err)
-			return r.box.cfg.PollInterval
+			return r.box.cfg.PollInterval, err
 		case !done.locked && r.misses < relayMisses:
 			r.misses++
 			core.Sleep(ctx, relayBusyPause)
@@ -86,7 +91,7 @@ func (r *relay) drain(ctx context.Context) time.Duration {
 	} else {
 		r.misses++
 	}
-	return r.box.cfg.PollInterval
+	return r.box.cfg.PollInterval, nil
 }
 
 // turn moves one chunk, makes leaves of the feed where they run out, and wakes the subscribers.
@@ -105,8 +110,8 @@ func (r *relay) turn(ctx context.Context) (done relayed, err error) {
 	if sweep {
 		r.sweep, r.cost = time.Now(), time.Since(began)
 	}
-	if done.found > 0 {
-		r.box.cfg.Logger.Error("strunk: the relay found events where none ought to be: was a sequence reset, or a row put in by hand?", "events", done.found)
+	if done.swept > 0 {
+		r.box.cfg.Logger.Error("strunk: the relay found events where none ought to be: was a sequence reset, or a row put in by hand?", "events", done.swept)
 	}
 	topics := make([]string, len(done.types))
 	for i, entityType := range done.types {
@@ -127,7 +132,7 @@ const (
 	pg_catalog.set_config('synchronous_commit', CASE pg_catalog.current_setting('synchronous_commit')
 		WHEN 'off' THEN 'on' WHEN 'local' THEN 'on' ELSE pg_catalog.current_setting('synchronous_commit') END, true)`
 	// sqlRelay moves up to $1 events; $2 looks for them everywhere.
-	sqlRelay = `SELECT locked, moved, found, head, missing, low, types FROM {schema}.strunk_relay($1::integer, $2::boolean)`
+	sqlRelay = `SELECT locked, moved, swept, head, missing, low, types FROM {schema}.strunk_relay($1::integer, $2::boolean)`
 	// sqlEnsureFeed makes leaves of the feed ahead.
 	sqlEnsureFeed = `SELECT {schema}.strunk_ensure_feed_partitions()`
 )
@@ -140,7 +145,7 @@ func (r *relay) move(ctx context.Context, sweep bool) (done relayed, err error) 
 				core.Statement{SQL: r.box.sql(sqlRelay), Args: []any{relayChunk, sweep}, Scan: func(rows pgx.Rows) error {
 					var head, missing *int64
 					var low *bool
-					_, err := pgx.ForEachRow(rows, []any{&done.locked, &done.moved, &done.found, &head, &missing, &low, &done.types}, func() error {
+					_, err := pgx.ForEachRow(rows, []any{&done.locked, &done.moved, &done.swept, &head, &missing, &low, &done.types}, func() error {
 						if done.locked {
 							done.head, done.missing, done.low = *head, *missing, *low
 						}

@@ -1,0 +1,216 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+const (
+	// migrationPause is the wait between attempts to get a lock.
+	migrationPause = 100 * time.Millisecond
+	// migrationPatience is how long a migration waits for a table's lock before it lets those behind it pass.
+	migrationPatience = 3 * time.Second
+)
+
+const (
+	// sqlMigrationsTable says what has been applied.
+	sqlMigrationsTable = `CREATE TABLE IF NOT EXISTS {schema}.strunk_migrations (
+    version    integer     PRIMARY KEY,
+    name       text        NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+)`
+	// sqlTryLock keeps migrations of a schema ($1) apart until the transaction ends. It does not wait, for a statement that
+	// waits holds a snapshot, and an index that is being built concurrently waits for all snapshots.
+	sqlTryLock = `SELECT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('strunk_migrations:' || $1, 0))`
+	// sqlTryLockSession does so until the connection ends.
+	sqlTryLockSession = `SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('strunk_migrations:' || $1, 0))`
+	// sqlApplied and sqlUnapplied keep the record.
+	sqlApplied   = `INSERT INTO {schema}.strunk_migrations (version, name) VALUES ($1, $2)`
+	sqlUnapplied = `DELETE FROM {schema}.strunk_migrations WHERE version = $1`
+	// sqlNoPublic takes from PUBLIC what PostgreSQL gives it on each new function: those with the rights of their owner are
+	// for roles that have been granted them. Functions of others in the schema are not touched.
+	sqlNoPublic = `DO $strunk$
+DECLARE
+    v_function regprocedure;
+BEGIN
+    FOR v_function IN
+        SELECT p.oid::regprocedure FROM pg_catalog.pg_proc p
+        WHERE p.pronamespace = '{schema}'::regnamespace AND pg_catalog.starts_with(p.proname, 'strunk_')
+            AND EXISTS (SELECT 1 FROM pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) a
+                WHERE a.grantee = 0)
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', v_function);
+    END LOOP;
+END $strunk$`
+)
+
+var errLocked = errors.New("another process is migrating")
+
+// up applies what is missing.
+func (m *migrator) up(ctx context.Context) error {
+	if err := m.prepare(ctx); err != nil {
+		return fmt.Errorf("strunk/outbox: migrate: schema %q: %w", m.names.schema, err)
+	}
+	for _, step := range m.all {
+		if err := m.apply(ctx, step); err != nil {
+			return fmt.Errorf("strunk/outbox: migrate: %04d %s: %w", step.version, step.name, err)
+		}
+	}
+	return nil
+}
+
+// down reverts what is above a version, newest first.
+func (m *migrator) down(ctx context.Context, version int) error {
+	if err := m.checkTarget(version); err != nil {
+		return err
+	}
+	at, err := readVersion(ctx, m.pool, m.names)
+	if err != nil {
+		return fmt.Errorf("strunk/outbox: migrate down: schema %q: %w", m.names.schema, err)
+	}
+	if at > len(m.all) {
+		return fmt.Errorf("strunk/outbox: migrate down: schema %q: %w", m.names.schema, newerError(at, len(m.all)))
+	}
+	for ; at > version; at-- {
+		step := m.all[at-1]
+		if err := m.revert(ctx, step); err != nil {
+			return fmt.Errorf("strunk/outbox: migrate down: %04d %s: %w", step.version, step.name, err)
+		}
+	}
+	return nil
+}
+
+// inTx runs fn in a transaction that no other migration of the schema runs beside, and again while locks are not to be had.
+func (m *migrator) inTx(ctx context.Context, fn func(tx pgx.Tx) error) error {
+	return m.untilLocked(ctx, func() error {
+		return pgx.BeginTxFunc(ctx, m.pool, core.PlainTx, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, fmt.Sprintf(`SET LOCAL lock_timeout = %d`, migrationPatience.Milliseconds())); err != nil {
+				return err
+			}
+			var locked bool
+			if err := tx.QueryRow(ctx, sqlTryLock, m.names.schema).Scan(&locked); err != nil {
+				return err
+			}
+			if !locked {
+				return errLocked
+			}
+			return fn(tx)
+		})
+	})
+}
+
+func (m *migrator) untilLocked(ctx context.Context, fn func() error) error {
+	for {
+		err := fn()
+		if !errors.Is(err, errLocked) && core.SQLState(err) != pgerrcode.LockNotAvailable && !core.IsRetryable(err) {
+			return err
+		}
+		core.Sleep(ctx, migrationPause)
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
+	}
+}
+
+// prepare makes the schema and the record of versions. One that is there is not touched: that would ask for privileges
+// where there is nothing to make.
+func (m *migrator) prepare(ctx context.Context) error {
+	return m.inTx(ctx, func(tx pgx.Tx) error {
+		for _, object := range []struct{ there, make string }{
+			{`SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1)`, `CREATE SCHEMA {schema}`},
+			{`SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+				WHERE n.nspname = $1 AND c.relname = 'strunk_migrations')`, sqlMigrationsTable},
+		} {
+			var there bool
+			if err := tx.QueryRow(ctx, object.there, m.names.schema).Scan(&there); err != nil {
+				return err
+			}
+			if there {
+				continue
+			}
+			if _, err := tx.Exec(ctx, m.names.expand(object.make)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// version reads the version within a migration's transaction.
+func (m *migrator) version(ctx context.Context, tx pgx.Tx) (at int, err error) {
+	err = tx.QueryRow(ctx, m.names.expand(sqlVersion)).Scan(&at)
+	if err == nil && at > len(m.all) {
+		err = newerError(at, len(m.all))
+	}
+	return at, err
+}
+
+func (m *migrator) apply(ctx context.Context, step migration) error {
+	if online(step.up) {
+		return m.applyOnline(ctx, step.up, step.version, step.version-1, m.record(ctx, step))
+	}
+	return m.inTx(ctx, func(tx pgx.Tx) error {
+		at, err := m.version(ctx, tx)
+		if err != nil || at >= step.version {
+			return err
+		}
+		if err := execAll(ctx, tx, m.names.expand(step.up)); err != nil {
+			return err
+		}
+		return m.record(ctx, step)(tx)
+	})
+}
+
+// record notes a step as applied, and leaves PUBLIC nothing of what it made.
+func (m *migrator) record(ctx context.Context, step migration) func(tx pgx.Tx) error {
+	return func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, m.names.expand(sqlApplied), step.version, step.name); err != nil {
+			return err
+		}
+		return execAll(ctx, tx, m.names.expand(sqlNoPublic))
+	}
+}
+
+func (m *migrator) revert(ctx context.Context, step migration) error {
+	if online(step.down) {
+		return m.applyOnline(ctx, step.down, step.version-1, step.version, m.unrecord(ctx, step))
+	}
+	return m.inTx(ctx, func(tx pgx.Tx) error {
+		at, err := m.version(ctx, tx)
+		if core.SQLState(err) == pgerrcode.UndefinedTable || (err == nil && at < step.version) {
+			return nil // another process was quicker
+		}
+		if err != nil {
+			return err
+		}
+		if err := execAll(ctx, tx, m.names.expand(step.down)); err != nil {
+			return err
+		}
+		return m.unrecord(ctx, step)(tx)
+	})
+}
+
+// unrecord takes a step from the record; the record goes with the first step.
+func (m *migrator) unrecord(ctx context.Context, step migration) func(tx pgx.Tx) error {
+	return func(tx pgx.Tx) (err error) {
+		if step.version == 1 {
+			_, err = tx.Exec(ctx, m.names.expand(`DROP TABLE {schema}.strunk_migrations`))
+			return err
+		}
+		_, err = tx.Exec(ctx, m.names.expand(sqlUnapplied), step.version)
+		return err
+	}
+}
+
+// execAll runs a script within a transaction.
+func execAll(ctx context.Context, tx pgx.Tx, script string) error {
+	_, err := tx.Conn().PgConn().Exec(ctx, script).ReadAll()
+	return err
+}
