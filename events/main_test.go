@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -24,8 +25,12 @@ import (
 
 func TestMain(m *testing.M) {
 	faults.Main(faults.Roles{"subscriber": childSubscriber, "relay": childRelay})
+	must(flag.Set("rapid.checks", "20"))
 	os.Exit(m.Run())
 }
+
+// testPoll is the poll interval of tests that wait for one.
+const testPoll = 50 * time.Millisecond
 
 // soon bounds every wait for something that must happen: no test waits this long unless it fails.
 const soon = 30 * time.Second
@@ -73,8 +78,10 @@ func bedOn(t testing.TB, pool *pgxpool.Pool, cfg outbox.Config) *bed {
 		if t.Failed() {
 			t.Logf("the box's log:\n%s", b.logs)
 		}
-		if strings.Contains(b.logs.String(), "where none ought to be") {
-			t.Error("the relay had to sweep up events that it had not kept track of")
+		for _, bad := range []string{"where none ought to be", "the relay failed", "panicked", "reaper failed"} {
+			if strings.Contains(b.logs.String(), bad) {
+				t.Errorf("the log says %q:\n%s", bad, b.logs)
+			}
 		}
 	})
 	return b

@@ -264,7 +264,7 @@ END $$;
 -- is seen by the move that follows here.
 -- Neither locks nor writes anything when nothing waits.
 CREATE FUNCTION {schema}.strunk_relay(p_limit integer, p_sweep boolean)
-RETURNS TABLE (locked boolean, moved integer, found integer, head bigint, missing bigint, low boolean, types text[])
+RETURNS TABLE (locked boolean, moved integer, swept integer, head bigint, missing bigint, low boolean, types text[])
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
@@ -281,7 +281,7 @@ DECLARE
     v_safe bigint;
 BEGIN
     moved := 0;
-    found := 0;
+    swept := 0;
     locked := coalesce(current_setting('strunk.relay', true), '') = 'true';
     IF NOT locked THEN
         RETURN NEXT;
@@ -318,7 +318,7 @@ BEGIN
     IF p_sweep OR NOT isempty(f.missing) OR moved <> greatest(v_last - f.high, 0) THEN
         SELECT coalesce(range_agg(int8range(s, s, '[]')), '{}') INTO v_seen FROM unnest(v_seqs) s;
         IF p_sweep THEN
-            SELECT count(*) INTO found FROM unnest(v_seqs) s WHERE s <= f.high AND NOT f.missing @> s;
+            SELECT count(*) INTO swept FROM unnest(v_seqs) s WHERE s <= f.high AND NOT f.missing @> s;
         END IF;
         f.missing := f.missing + int8multirange(int8range(f.high, greatest(v_last, f.high), '(]')) - v_seen;
     END IF;
