@@ -8,23 +8,30 @@ import (
 	"testing"
 	"time"
 
+	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 )
 
 // defaults are what the table in the README may name.
 var defaults = map[string]any{
-	"outbox.DefaultGrace":            outbox.DefaultGrace,
-	"outbox.DefaultPollInterval":     outbox.DefaultPollInterval,
-	"outbox.DefaultSchema":           outbox.DefaultSchema,
-	"queue.DefaultBackoff.First":     queue.DefaultBackoff.First,
-	"queue.DefaultBackoff.Max":       queue.DefaultBackoff.Max,
-	"queue.DefaultConcurrency":       queue.DefaultConcurrency,
-	"queue.DefaultMaxAttempts":       queue.DefaultMaxAttempts,
-	"queue.DefaultMaxPayload":        queue.DefaultMaxPayload,
-	"queue.DefaultPriority":          queue.DefaultPriority,
-	"queue.DefaultTimeout":           queue.DefaultTimeout,
-	"queue.DefaultVisibilityTimeout": queue.DefaultVisibilityTimeout,
+	"events.DefaultConcurrency":         events.DefaultConcurrency,
+	"events.DefaultMaxAttempts":         events.DefaultMaxAttempts,
+	"events.DefaultMaxState":            events.DefaultMaxState,
+	"outbox.DefaultDeadLetterRetention": outbox.DefaultDeadLetterRetention,
+	"outbox.DefaultEventRetention":      outbox.DefaultEventRetention,
+	"outbox.DefaultTaskRetention":       outbox.DefaultTaskRetention,
+	"outbox.DefaultGrace":               outbox.DefaultGrace,
+	"outbox.DefaultPollInterval":        outbox.DefaultPollInterval,
+	"outbox.DefaultSchema":              outbox.DefaultSchema,
+	"queue.DefaultBackoff.First":        queue.DefaultBackoff.First,
+	"queue.DefaultBackoff.Max":          queue.DefaultBackoff.Max,
+	"queue.DefaultConcurrency":          queue.DefaultConcurrency,
+	"queue.DefaultMaxAttempts":          queue.DefaultMaxAttempts,
+	"queue.DefaultMaxPayload":           queue.DefaultMaxPayload,
+	"queue.DefaultPriority":             queue.DefaultPriority,
+	"queue.DefaultTimeout":              queue.DefaultTimeout,
+	"queue.DefaultVisibilityTimeout":    queue.DefaultVisibilityTimeout,
 }
 
 // defaultRow is a row whose second cell is a value and whose third names a constant.
@@ -50,15 +57,21 @@ func TestDefaultsInTheReadmeAreThoseOfTheCode(t *testing.T) {
 	}
 }
 
-// parse turns what a person writes (5m, 1 MiB) into what Go prints.
+// parse turns what a person writes (5m, 30 days, 1 MiB) into what Go prints.
 func parse(written string) string {
 	if d, err := time.ParseDuration(written); err == nil && d != 0 {
 		return d.String()
 	}
-	if number, ok := strings.CutSuffix(written, " MiB"); ok {
-		if n, err := strconv.Atoi(number); err == nil {
-			return strconv.Itoa(n << 20)
-		}
+	number, unit, _ := strings.Cut(written, " ")
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		return written
+	}
+	switch unit {
+	case "MiB":
+		return strconv.Itoa(n << 20)
+	case "day", "days":
+		return (time.Duration(n) * 24 * time.Hour).String()
 	}
 	return written
 }
