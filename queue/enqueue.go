@@ -117,7 +117,10 @@ func millis[N int32 | int64](d *time.Duration) *N {
 	if d == nil {
 		return nil
 	}
-	n := N((*d + time.Millisecond - 1) / time.Millisecond)
+	n := N(*d / time.Millisecond)
+	if *d%time.Millisecond > 0 {
+		n++
+	}
 	return &n
 }
 
