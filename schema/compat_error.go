@@ -1,0 +1,111 @@
+package schema
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// CompatibilityError says why a version is refused. It is an [ErrIncompatible].
+type CompatibilityError struct {
+	Version  string // the version that is refused
+	Mode     Mode
+	Problems []Problem
+}
+
+// Problem is one change that breaks somebody.
+type Problem struct {
+	Path string // JSON pointer to the schema that refuses
+	Rule string // its keyword; "budget" where the comparison was given up
+	Old  string // the version that the new one was compared with
+	New  string // the version that is refused
+	Why  string // what the change does
+	Mend string // what to do instead
+}
+
+// String reads `path rule: why: mend`.
+func (p Problem) String() string {
+	return fmt.Sprintf("%s %s: %s: %s", at(p.Path), p.Rule, p.Why, p.Mend)
+}
+
+func (e *CompatibilityError) Error() string {
+	return list(ErrIncompatible, fmt.Sprintf(": version %s (%s)", e.Version, e.Mode), e.Problems)
+}
+
+func (e *CompatibilityError) Unwrap() error { return ErrIncompatible }
+
+// refusal describes an atom that refuses what the writing version lets through.
+func (r *reporter) refusal(atom *node) Problem {
+	reader, writer := r.new, r.old
+	if !r.backward {
+		reader, writer = r.old, r.new
+	}
+	why := fmt.Sprintf("%s asks for %s, and documents of %s need not comply", reader, r.demand(atom), writer)
+	return Problem{Path: atom.path, Rule: atom.atom, Why: why, Mend: r.mend(atom)}
+}
+
+// demand says what a keyword asks for.
+func (r *reporter) demand(atom *node) string {
+	switch atom.atom {
+	case "required":
+		return fmt.Sprintf("the property %q", atom.required[0])
+	case "false":
+		return "nothing at all"
+	case "type":
+		return strings.Join(atom.types.names(), " or ")
+	case "enum", "const":
+		return oneOf(append(slices.Clone(atom.enum), atom.konst...))
+	case "pattern":
+		return "the pattern " + atom.pattern
+	case "format":
+		return "the format " + atom.format
+	}
+	if value, ok := atom.scalar(); ok {
+		return fmt.Sprintf("%s %s", atom.atom, value)
+	}
+	return "what its " + atom.atom + " says"
+}
+
+// scalar is the value of a keyword that has a number.
+func (n *node) scalar() (string, bool) {
+	out, w := object{}, &writer{}
+	w.writeNumbers(out, n)
+	w.writeCounts(out, map[string]*int{
+		"minLength": n.minLength, "maxLength": n.maxLength, "minItems": n.minItems, "maxItems": n.maxItems,
+		"minProperties": n.minProperties, "maxProperties": n.maxProperties,
+	})
+	value, ok := out[n.atom].(json.Number)
+	return string(value), ok
+}
+
+// mend says what to change, in the new version, for it is the only one that can change.
+func (r *reporter) mend(atom *node) string {
+	if r.backward {
+		if mend, ok := backwardMends[atom.atom]; ok {
+			return mend
+		}
+		return fmt.Sprintf("loosen it in %s to what %s allows, or publish under a new name", r.new, r.old)
+	}
+	if mend, ok := forwardMends[atom.atom]; ok {
+		return mend
+	}
+	return fmt.Sprintf("keep %s within what %s allows, or publish under a new name", r.new, r.old)
+}
+
+var backwardMends = map[string]string{
+	"required":             "make the property optional",
+	"type":                 "keep the type, and add a property of another name for the new one",
+	"enum":                 "keep the values that were allowed",
+	"const":                "keep the value that was allowed",
+	"additionalProperties": "keep the object open, or declare the property",
+	"patternProperties":    "loosen the schema of the pattern",
+}
+
+var forwardMends = map[string]string{
+	"required":             "keep the property required, for older readers rely on it",
+	"type":                 "keep the type, and add a property of another name for the new one",
+	"enum":                 "add no value that older readers don't know, or let them move first (backward)",
+	"const":                "keep the value, for older readers know no other",
+	"additionalProperties": "older readers take no new properties: let them move first (backward)",
+}

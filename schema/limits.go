@@ -1,0 +1,27 @@
+package schema
+
+// What is accepted at most. The limits keep one hostile or mistaken document from taking the process down.
+const (
+	// MaxDepth is how deep arrays and objects of a payload may nest.
+	MaxDepth = 1000
+	// MaxNumberDigits is how many digits a number may have when it is written out without an exponent. Every float64
+	// and every 64-bit integer stays below 400.
+	MaxNumberDigits = 1000
+	// DefaultMaxBytes is the size of the largest payload that [Schema.Validate] reads, unless [MaxBytes] says otherwise.
+	DefaultMaxBytes = 16 << 20
+	// MaxDocumentBytes is the size of the largest schema document.
+	MaxDocumentBytes = 1 << 20
+	// MaxDocumentDepth is how deep arrays and objects of a schema document may nest.
+	MaxDocumentDepth = 200
+	// MaxViolations is how many violations one [ValidationError] lists.
+	MaxViolations = 100
+
+	// maxInPlace bounds the schemas that one value may meet through $ref, allOf, anyOf and the like.
+	maxInPlace = 5_000
+	// maxInPlaceDepth bounds how deep those may nest.
+	maxInPlaceDepth = 500
+	// maxWork bounds the checks of one validation, counted before it starts.
+	maxWork = 2_000_000
+	// maxProof bounds the steps of one compatibility check.
+	maxProof = 200_000
+)

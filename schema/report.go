@@ -1,0 +1,316 @@
+package schema
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// reporter finds out where two versions disagree, so that each problem names its place.
+type reporter struct {
+	prover   *prover
+	old, new string // versions
+	backward bool   // the new version reads what the old one wrote
+	problems []Problem
+	reported map[string]bool
+	count    int             // of problems, those known already included
+	seen     map[string]bool // the comparisons explained
+}
+
+// direction reports what the reading schema refuses of the written one.
+func (r *reporter) direction(p *prover, written, reading *node, backward bool) {
+	r.prover, r.backward, r.seen = p, backward, map[string]bool{}
+	r.explain([]*node{written}, reading)
+}
+
+// add keeps a problem, unless the same is known from the other direction. About is the property it speaks of, if any.
+func (r *reporter) add(about string, problem Problem) {
+	r.count++
+	key := problem.Path + " " + problem.Rule + " " + about
+	if r.reported[key] {
+		return
+	}
+	r.reported[key] = true
+	problem.Old, problem.New = r.old, r.new
+	r.problems = append(r.problems, problem)
+}
+
+// explain adds the reasons why values that pass from need not pass want.
+func (r *reporter) explain(from []*node, want *node) {
+	key := r.prover.key(from) + ">" + r.prover.key([]*node{want})
+	if r.prover.covered(from, want) {
+		return
+	}
+	if r.seen[key] {
+		r.count++
+		return
+	}
+	r.seen[key] = true
+	before := r.count
+	for _, part := range want.split() {
+		switch {
+		case r.prover.covered(from, part):
+		case r.prover.spent():
+			r.giveUp(want)
+		case part.atom == "":
+			r.explain(from, part)
+		default:
+			r.explainAtom(from, part)
+		}
+	}
+	if r.count == before && r.prover.spent() {
+		r.giveUp(want)
+	}
+}
+
+func (r *reporter) giveUp(n *node) {
+	r.add("", Problem{
+		Path: n.path, Rule: "budget", Why: fmt.Sprintf("the comparison takes more than %d steps, which counts as incompatible", maxProof),
+		Mend: "simplify its anyOf, oneOf and not, or register this version with the mode none",
+	})
+}
+
+func (r *reporter) explainAtom(from []*node, atom *node) {
+	before := r.count
+	switch atom.atom {
+	case "properties":
+		r.explainProperties(from, atom)
+	case "items":
+		r.explainItems(from, atom)
+	case "anyOf":
+		r.explainChoice(from, atom, atom.anyOf)
+	case "oneOf":
+		r.explainChoice(from, atom, atom.oneOf)
+	}
+	switch {
+	case r.count > before:
+	case r.prover.spent():
+		r.giveUp(atom)
+	default:
+		r.add(strings.Join(atom.required, ""), r.refusal(atom))
+	}
+}
+
+func (r *reporter) explainProperties(from []*node, atom *node) {
+	facts := r.prover.flat(from, typeObject).objectFacts()
+	for _, key := range facts.keys(atom) {
+		if r.prover.cannotBreakValue(facts, atom, key) {
+			continue
+		}
+		for _, want := range atom.forKey(key) {
+			r.explainValue(facts.forKey(key), want, atom, fmt.Sprintf("does not allow the property %q", key))
+		}
+	}
+	if matched, breaks := r.prover.breakingMatch(facts, atom); breaks {
+		for _, want := range atom.forMatched(matched) {
+			r.explainValue(facts.forMatched(matched), want, atom, "does not allow other properties")
+		}
+	}
+}
+
+func (f *objectFacts) forMatched(matched map[string]bool) (found []*node) {
+	for _, values := range f.values {
+		found = append(found, values.forMatched(matched)...)
+	}
+	return found
+}
+
+// explainValue goes down, unless there is nothing below: a closed object.
+func (r *reporter) explainValue(from []*node, want, atom *node, closed string) {
+	if want.isFalse() {
+		r.addClosed(atom.path, "additionalProperties", closed)
+		return
+	}
+	r.explain(from, want)
+}
+
+func (r *reporter) addClosed(path, rule, closed string) {
+	problem := r.refusal(&node{path: path, atom: rule})
+	problem.Why = r.new + " " + closed
+	if !r.backward {
+		problem.Why = r.old + " " + closed
+	}
+	r.add(closed, problem)
+}
+
+func (r *reporter) explainItems(from []*node, atom *node) {
+	facts := r.prover.flat(from, typeArray).arrayFacts()
+	facts.tuple = max(facts.tuple, len(atom.tuple))
+	for _, i := range facts.places() {
+		for _, want := range atom.forIndex(i) {
+			switch {
+			case r.prover.cannotBreak(facts, atom, i):
+			case want.isFalse():
+				r.addClosed(atom.path, "additionalItems", fmt.Sprintf("does not allow an item at index %d", i))
+			default:
+				r.explain(facts.at(i), want)
+			}
+		}
+	}
+}
+
+// explainChoice goes into the only branch that takes a type, such as the object beside null.
+func (r *reporter) explainChoice(from []*node, atom *node, branches []*node) {
+	for _, t := range typeNodes {
+		if r.prover.covered(append([]*node{t}, from...), atom) {
+			continue
+		}
+		if viable := r.prover.viable(branches, t); len(viable) == 1 {
+			r.explain(append([]*node{t}, from...), viable[0])
+		}
+	}
+}
+
+var typeNodes = func() (nodes []*node) {
+	for _, t := range []typeSet{typeNull, typeBoolean, typeNumber, typeString, typeArray, typeObject} {
+		nodes = append(nodes, &node{atom: "type", types: t})
+	}
+	return nodes
+}()
+
+func (p *prover) viable(branches []*node, with ...*node) (kept []*node) {
+	for _, branch := range branches {
+		if !p.empty(append([]*node{branch}, with...), nil) {
+			kept = append(kept, branch)
+		}
+	}
+	return kept
+}
+
+// flat gathers the atoms of schemas for values of one type; of a choice it takes the branch that is possible, if it
+// is the only one.
+func (p *prover) flat(from []*node, t typeSet) *claim {
+	c := &claim{}
+	for _, n := range from {
+		p.assume(c, n)
+	}
+	typed := typeNodes[slices.IndexFunc(typeNodes, func(n *node) bool { return n.types == t })]
+	for i := 0; i < len(c.posChoices); i++ {
+		choice := c.posChoices[i]
+		viable := p.viable(append(slices.Clone(choice.anyOf), choice.oneOf...), append([]*node{typed}, from...)...)
+		if len(viable) == 1 {
+			p.assume(c, viable[0])
+		}
+	}
+	return c
+}
+
+// keepAll reports what the new version drops.
+func (r *reporter) keepAll(p *prover, old, new *node) {
+	r.prover, r.seen = p, map[string]bool{}
+	r.keep([]*node{old}, []*node{new})
+}
+
+// keep reports what the new version must not drop whatever the mode: required properties, and types.
+func (r *reporter) keep(old, new []*node) {
+	key := r.prover.key(old) + "=" + r.prover.key(new)
+	if r.seen[key] || len(old) == 0 || len(new) == 0 {
+		return
+	}
+	r.seen[key] = true
+	if gone := declaredTypes(old) & listedTypes(old) &^ declaredTypes(new); gone != 0 {
+		r.add("", Problem{
+			Path: old[0].path, Rule: "type", Mend: backwardMends["type"],
+			Why: fmt.Sprintf("%s no longer accepts %s, which %s does", r.new, wording(gone), r.old),
+		})
+		return
+	}
+	r.keepProperties(old, new)
+	r.keepItems(old, new)
+}
+
+func wording(gone typeSet) string {
+	if gone == typeFraction {
+		return "numbers that are no integers"
+	}
+	return strings.Join(gone.names(), ", ")
+}
+
+func (r *reporter) keepProperties(old, new []*node) {
+	was, is := r.prover.flat(old, typeObject).objectFacts(), r.prover.flat(new, typeObject).objectFacts()
+	for _, key := range sortedKeys(was.has) {
+		if !is.has[key] {
+			r.add(key, Problem{
+				Path: old[0].path, Rule: "required", Mend: "keep it required, for readers rely on it",
+				Why: fmt.Sprintf("%s no longer requires the property %q, which %s does", r.new, key, r.old),
+			})
+		}
+	}
+	for _, n := range was.values {
+		for _, key := range sortedKeys(n.properties) {
+			if now := is.forKey(key); !slices.ContainsFunc(now, (*node).isFalse) { // else it is gone, not changed
+				r.keep(was.forKey(key), now)
+			}
+		}
+	}
+	r.keep(was.forMatched(nil), is.forMatched(nil))
+}
+
+func (r *reporter) keepItems(old, new []*node) {
+	was, is := r.prover.flat(old, typeArray).arrayFacts(), r.prover.flat(new, typeArray).arrayFacts()
+	for i := range max(was.tuple, is.tuple) + 1 {
+		r.keep(was.at(i), is.at(i))
+	}
+}
+
+// declaredTypes are the types that schemas accept together, as far as type says so.
+func declaredTypes(nodes []*node) typeSet {
+	types := anyType
+	for _, n := range nodes {
+		types &= n.declaredTypes()
+	}
+	return types
+}
+
+func (n *node) declaredTypes() typeSet {
+	switch {
+	case n.isFalse():
+		return 0
+	case n.ref != nil:
+		return n.ref.declaredTypes()
+	}
+	types := anyType
+	if n.types != 0 {
+		types = n.types
+	}
+	types &= declaredTypes(n.allOf)
+	for _, choice := range [][]*node{n.anyOf, n.oneOf} {
+		var union typeSet
+		for _, branch := range choice {
+			union |= branch.declaredTypes()
+		}
+		if choice != nil {
+			types &= union
+		}
+	}
+	return types
+}
+
+// listedTypes are the types of the values that enum and const list.
+func listedTypes(nodes []*node) typeSet {
+	types := anyType
+	for _, n := range nodes {
+		for ; n.ref != nil; n = n.ref {
+		}
+		if listed := append(slices.Clone(n.enum), n.konst...); listed != nil {
+			types &= typesOf(listed)
+		}
+	}
+	return types
+}
+
+func typesOf(values []any) (types typeSet) {
+	for _, value := range values {
+		number, isNumber := value.(json.Number)
+		switch {
+		case !isNumber:
+			types |= typeOf(value)
+		case rational(number).IsInt():
+			types |= typeInteger
+		default:
+			types |= typeFraction
+		}
+	}
+	return types
+}
