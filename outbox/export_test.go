@@ -78,3 +78,12 @@ func MigrateTo(ctx context.Context, pool *pgxpool.Pool, version int) error {
 
 // MigrationPatience is the longest that a migration waits for a lock at a time.
 const MigrationPatience = migrationPatience
+
+// GrantedFunctions lists what each role may execute, by its rights of its own and those it has from another.
+func GrantedFunctions() map[string][]string {
+	all := map[string][]string{}
+	for _, g := range grants() {
+		all[g.role] = append(append([]string{}, g.functions...), all[g.also]...)
+	}
+	return all
+}

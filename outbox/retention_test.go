@@ -43,7 +43,7 @@ func exists(t testing.TB, pool *pgxpool.Pool, table string) bool {
 	return query[bool](t, pool, `SELECT to_regclass('public.' || $1) IS NOT NULL`, table)
 }
 
-// traffic enqueues tasks as fast as they are done, and keeps account of both.
+// traffic enqueues tasks as fast as they are done, publishes an event with each ten, and keeps account of them.
 type traffic struct {
 	enqueued, done atomic.Int64
 	last           atomic.Int64 // when the last task was done, and the longest pause between two, in nanoseconds
@@ -63,6 +63,9 @@ func (f *traffic) start(t *testing.T, pool *pgxpool.Pool) (stop func()) {
 				continue
 			}
 			err := box.InTx(context.WithoutCancel(ctx), func(tx *outbox.OwnedTx) error {
+				if _, err := orders.Publish(context.WithoutCancel(ctx), tx, order{ID: "1"}); err != nil {
+					return err
+				}
 				_, err := jobs.EnqueueBatch(context.WithoutCancel(ctx), tx, make([]job, 10))
 				return err
 			})
@@ -86,6 +89,9 @@ func (f *traffic) start(t *testing.T, pool *pgxpool.Pool) (stop func()) {
 		<-ended
 		eventually(t, "all tasks are done", func() bool {
 			return query[int64](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND key = 'jobs'`) == f.enqueued.Load()
+		})
+		eventually(t, "all events are in the feed", func() bool {
+			return query[int64](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND kind = 'event'`) == f.enqueued.Load()/10
 		})
 		stopRun()
 	}

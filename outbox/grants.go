@@ -1,0 +1,160 @@
+package outbox
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// DefaultRolePrefix begins the names of the roles that Grants makes.
+const DefaultRolePrefix = "strunk"
+
+// GrantsConfig configures Grants.
+type GrantsConfig struct {
+	// Schema is the PostgreSQL schema; empty means DefaultSchema.
+	Schema string
+	// RolePrefix begins the names of the roles; empty means DefaultRolePrefix. Roles belong to the whole server: give each
+	// installation on it a prefix of its own.
+	RolePrefix string
+}
+
+// The roles that Grants makes, without their prefix.
+const (
+	// RoleProducer enqueues tasks and publishes events.
+	RoleProducer = "producer"
+	// RoleWorker works on tasks, runs and registers schedules, and does the upkeep.
+	RoleWorker = "worker"
+	// RoleSubscriber handles events, and does the upkeep.
+	RoleSubscriber = "subscriber"
+	// RoleReader reads everything, payloads included, and changes nothing.
+	RoleReader = "reader"
+	// RoleOperator reads everything and intervenes: dead letters, queues, schedules, subscribers. It cannot enqueue or work.
+	RoleOperator = "operator"
+)
+
+// grant is what one role may do. The functions run with the rights of their owner.
+type grant struct {
+	role      string
+	also      string // a role whose rights it has too
+	functions []string
+	selects   []string
+	others    []string // further privileges: "INSERT ON strunk_workers"
+}
+
+// upkeepFunctions are for every process that calls Run: its loops may serve others' tasks and events.
+var upkeepFunctions = []string{
+	"strunk_beat", "strunk_condemn", "strunk_ensure_feed_partitions", "strunk_ensure_task_partitions", "strunk_loop_begin",
+	"strunk_loop_ran", "strunk_next_due_ms", "strunk_promote", "strunk_reap_dead", "strunk_reap_leaf", "strunk_reap_notes",
+	"strunk_reap_schedule_runs", "strunk_relay", "strunk_rescue", "strunk_return_claims", "strunk_sweep",
+	"strunk_unknown_claims", "strunk_void_claims",
+}
+
+var upkeepTables = []string{"strunk_loops", "strunk_migrations", "strunk_reaped", "strunk_workers"}
+
+// grants lists who may do what. A function that stands nowhere is for strunk's own functions alone; the tests name it.
+func grants() []grant {
+	return []grant{
+		{role: RoleProducer,
+			functions: []string{"strunk_enqueue", "strunk_enqueue_dedup", "strunk_enqueue_many", "strunk_publish", "strunk_publish_many"},
+			selects:   []string{"strunk_migrations"}},
+		{role: RoleWorker,
+			functions: append([]string{
+				"strunk_advance_marks", "strunk_bury", "strunk_cancel", "strunk_claim", "strunk_complete", "strunk_complete_at",
+				"strunk_complete_or_fail", "strunk_complete_results", "strunk_control", "strunk_ended", "strunk_has_pending",
+				"strunk_inbox_mark", "strunk_inbox_marked", "strunk_progress", "strunk_release_claim", "strunk_retry",
+				"strunk_schedule_failed", "strunk_schedule_fire", "strunk_schedule_put", "strunk_schedules_due",
+				"strunk_schedules_wait_us", "strunk_store_results",
+			}, upkeepFunctions...),
+			selects: append([]string{"strunk_outbox", "strunk_queues", "strunk_results", "strunk_schedules"}, upkeepTables...),
+			others:  []string{"INSERT ON strunk_workers"}},
+		{role: RoleSubscriber,
+			functions: append([]string{
+				"strunk_beat_subscriber", "strunk_copy_event", "strunk_disown", "strunk_end_scan", "strunk_event_failed", "strunk_had",
+				"strunk_held", "strunk_inbox_mark", "strunk_inbox_marked", "strunk_move_cursor", "strunk_move_scan", "strunk_own",
+				"strunk_read_feed", "strunk_redeliver", "strunk_redelivered", "strunk_redeliveries", "strunk_redelivery_failed",
+				"strunk_register", "strunk_scan_snapshots", "strunk_start_events", "strunk_try_event", "strunk_watch_subscriber",
+			}, upkeepFunctions...),
+			selects: append([]string{"strunk_retries", "strunk_snapshots", "strunk_subscribers"}, upkeepTables...)},
+		{role: RoleReader,
+			functions: []string{
+				"strunk_backlog", "strunk_dead_letters", "strunk_estimate", "strunk_inbox_marked", "strunk_overall", "strunk_over_cap",
+				"strunk_queue_names", "strunk_queue_states", "strunk_subscriber_states", "strunk_worker_states",
+			},
+			selects: []string{
+				"strunk_bootstrap", "strunk_cancels", "strunk_dedups", "strunk_feed", "strunk_feed_floor", "strunk_feed_parts",
+				"strunk_horizon", "strunk_inbox", "strunk_loops", "strunk_migrations", "strunk_outbox", "strunk_outbox_dead",
+				"strunk_outbox_delivered_events", "strunk_outbox_deliveries", "strunk_queues", "strunk_queue_stats", "strunk_reaped",
+				"strunk_results", "strunk_retries", "strunk_schedule_runs", "strunk_schedules", "strunk_snapshots", "strunk_subscriber_lag",
+				"strunk_subscribers", "strunk_table_sizes", "strunk_worker_stats", "strunk_workers",
+			}},
+		{role: RoleOperator, also: RoleReader,
+			functions: []string{
+				"strunk_cancel", "strunk_pause_queue", "strunk_pause_subscriber", "strunk_purge_dead", "strunk_release_parked",
+				"strunk_resume_queue", "strunk_retry_dead", "strunk_retry_dead_deliveries", "strunk_retry_parked", "strunk_rewind",
+				"strunk_schedule_remove", "strunk_schedule_run_now", "strunk_schedule_switch", "strunk_skip_event", "strunk_unregister",
+			},
+			others: []string{"UPDATE ON strunk_outbox"}},
+	}
+}
+
+// Grants prints SQL that makes roles without login, for the owner to run after each migration, and again: a producer, a
+// worker, a subscriber, a reader and an operator, each with what its work takes and no more. Grant them to the roles that
+// your services connect as; a service that does two kinds of work gets two.
+//
+// Partitions are dropped by their owner alone: one process at least runs the reaper as the role that migrates.
+func Grants(cfg GrantsConfig) (string, error) {
+	if cfg.Schema == "" {
+		cfg.Schema = DefaultSchema
+	}
+	if cfg.RolePrefix == "" {
+		cfg.RolePrefix = DefaultRolePrefix
+	}
+	if err := checkSchemaName(cfg.Schema); err != nil {
+		return "", err
+	}
+	if err := checkRolePrefix(cfg.RolePrefix); err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "-- Roles for strunk in schema %q. To be run by the owner of its tables, after each migration.\nBEGIN;\n", cfg.Schema)
+	b.WriteString(newNames(cfg.Schema).expand(sqlNoPublic) + ";\n")
+	for _, g := range grants() {
+		g.print(&b, quote(cfg.Schema), cfg.RolePrefix)
+	}
+	b.WriteString("COMMIT;\n")
+	return b.String(), nil
+}
+
+func checkRolePrefix(prefix string) error {
+	const longest = maxIdentifier - len("_"+RoleSubscriber)
+	if err := checkSchemaName(prefix); err != nil || len(prefix) > longest {
+		return fmt.Errorf("strunk/outbox: grants: RolePrefix: %q is no name of at most %d bytes without quotes, %%, $, \\ and braces", prefix, longest)
+	}
+	return nil
+}
+
+func (g grant) print(b *strings.Builder, schema, prefix string) {
+	role := quote(prefix + "_" + g.role)
+	fmt.Fprintf(b, "\nDO $strunk$ BEGIN\n    CREATE ROLE %s NOLOGIN;\nEXCEPTION WHEN duplicate_object THEN NULL;\nEND $strunk$;\n", role)
+	fmt.Fprintf(b, "GRANT USAGE ON SCHEMA %s TO %s;\n", schema, role)
+	if g.also != "" {
+		fmt.Fprintf(b, "GRANT %s TO %s;\n", quote(prefix+"_"+g.also), role)
+	}
+	fmt.Fprintf(b, "GRANT EXECUTE ON FUNCTION\n    %s\n    TO %s;\n", qualified(schema, g.functions), role)
+	if len(g.selects) > 0 {
+		fmt.Fprintf(b, "GRANT SELECT ON\n    %s\n    TO %s;\n", qualified(schema, g.selects), role)
+	}
+	for _, other := range g.others {
+		privilege, table, _ := strings.Cut(other, " ON ")
+		fmt.Fprintf(b, "GRANT %s ON %s.%s TO %s;\n", privilege, schema, table, role)
+	}
+}
+
+// qualified lists names of a schema in order, one on each line.
+func qualified(schema string, names []string) string {
+	sorted := slices.Sorted(slices.Values(names))
+	for i := range sorted {
+		sorted[i] = schema + "." + sorted[i]
+	}
+	return strings.Join(sorted, ",\n    ")
+}
