@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/strunk-go/strunk/internal/core"
 )
 
 const (
@@ -98,6 +100,16 @@ func limit(n int) (int, error) {
 		return 0, fmt.Errorf("a limit of %d is not from 1 to %d: %w", n, MaxLimit, ErrInvalid)
 	}
 	return n, nil
+}
+
+// texts checks what PostgreSQL is to compare with.
+func texts(all ...string) error {
+	for _, s := range all {
+		if err := core.CheckText(s); err != nil {
+			return fmt.Errorf("%q %w: %w", s, err, ErrInvalid)
+		}
+	}
+	return nil
 }
 
 // wrap names the question in its error.

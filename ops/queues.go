@@ -63,7 +63,7 @@ func QueueStats(ctx context.Context, box *outbox.Box, queue string) (q Queue, er
 func Queues(ctx context.Context, box *outbox.Box, page Page) (all []Queue, err error) {
 	n, err := limit(page.Limit)
 	if err == nil {
-		err = core.CheckText(page.After)
+		err = texts(page.After)
 	}
 	if err == nil {
 		err = ask(ctx, box, queuesQuestion(&all, page.After, n, ListCountCap))

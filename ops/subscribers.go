@@ -73,7 +73,7 @@ func SubscriberStats(ctx context.Context, box *outbox.Box, name string) (s Subsc
 func Subscribers(ctx context.Context, box *outbox.Box, page Page) (all []Subscriber, err error) {
 	n, err := limit(page.Limit)
 	if err == nil {
-		err = core.CheckText(page.After)
+		err = texts(page.After)
 	}
 	if err == nil {
 		err = ask(ctx, box, subscribersQuestion(&all, page.After, n, ListCountCap))

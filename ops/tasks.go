@@ -9,7 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 )
@@ -64,7 +63,7 @@ FROM {schema}.strunk_dead_letters($1::text, $2::text, $3::bigint, $4::boolean, $
 func DeadLetters(ctx context.Context, box *outbox.Box, f DeadFilter) (all []DeadLetter, err error) {
 	n, err := limit(f.Limit)
 	if err == nil {
-		err = errors.Join(core.CheckText(f.Queue), core.CheckText(f.Subscriber))
+		err = texts(f.Queue, f.Subscriber)
 	}
 	if err == nil && f.Queue != "" && f.Subscriber != "" {
 		err = fmt.Errorf("DeadFilter: Queue and Subscriber exclude each other: %w", ErrInvalid)

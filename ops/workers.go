@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
 )
 
@@ -49,7 +48,7 @@ FROM {schema}.strunk_worker_states($1::text, $2::bigint, $3::integer, $4::intege
 func Workers(ctx context.Context, box *outbox.Box, filter WorkerFilter) (all []Worker, err error) {
 	n, err := limit(filter.Limit)
 	if err == nil {
-		err = core.CheckText(filter.Queue)
+		err = texts(filter.Queue)
 	}
 	if err == nil {
 		err = ask(ctx, box, many(&all, sqlWorkers, []any{orNull(filter.Queue), filter.After, n, ListCountCap}, scanWorker))
@@ -96,7 +95,7 @@ FROM {schema}.strunk_schedules WHERE id > $1::text COLLATE "C" ORDER BY id LIMIT
 func Schedules(ctx context.Context, box *outbox.Box, page Page) (all []Schedule, err error) {
 	n, err := limit(page.Limit)
 	if err == nil {
-		err = core.CheckText(page.After)
+		err = texts(page.After)
 	}
 	if err == nil {
 		err = ask(ctx, box, many(&all, sqlSchedules, []any{page.After, n}, scanSchedule))

@@ -170,7 +170,7 @@ BEGIN
         dead_precision := CASE WHEN dead > p_cap THEN 'at_least' ELSE 'exact' END;
         dead := least(dead, p_cap);
         SELECT r.position, r.attempts, r.last_error INTO blocked_position, blocked_attempts, blocked_error FROM {schema}.strunk_retries r
-        WHERE r.subscriber = s.name AND r.last_error IS NOT NULL ORDER BY r.subscriber, r.position, r.entity_id LIMIT 1;
+        WHERE r.subscriber = s.name AND r.position > s.cursor AND r.last_error IS NOT NULL ORDER BY r.subscriber, r.position, r.entity_id LIMIT 1;
         RETURN NEXT;
     END LOOP;
 END $$;

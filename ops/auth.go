@@ -1,0 +1,73 @@
+package ops
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// Permission is what a request needs.
+type Permission string
+
+const (
+	// PermissionRead lets its holder see everything but payloads.
+	PermissionRead Permission = "read"
+	// PermissionPayloads lets its holder see payloads and metadata, through Config.Redact.
+	PermissionPayloads Permission = "payloads"
+	// PermissionChange lets its holder retry, purge, cancel, pause, replay and so on. It does not include reading.
+	PermissionChange Permission = "change"
+)
+
+// Authorize decides whether a request may do what needs a permission, and returns the name that audit records give to who asks. Its
+// error is [ErrUnauthenticated] (the answer is 401) or [ErrForbidden] (403), wrapped or not; any other is a 500. It is called
+// by several goroutines.
+type Authorize func(r *http.Request, need Permission) (actor string, err error)
+
+// Token is a secret that lets its bearer in.
+type Token struct {
+	// Name is who holds it, for audit records.
+	Name string
+	// Secret is what the request must bring: Authorization: Bearer, or as the password of Basic, which browsers ask for.
+	Secret string
+	// Permissions are what it permits.
+	Permissions []Permission
+}
+
+// Tokens authorises by fixed tokens. A token without a name or with a secret of less than 16 bytes is never accepted. Secrets are
+// compared in constant time.
+func Tokens(tokens ...Token) Authorize {
+	known := make([]Token, 0, len(tokens))
+	sums := make([][sha256.Size]byte, 0, len(tokens))
+	for _, t := range tokens {
+		if t.Name != "" && len(t.Secret) >= 16 {
+			known = append(known, t)
+			sums = append(sums, sha256.Sum256([]byte(t.Secret)))
+		}
+	}
+	return func(r *http.Request, need Permission) (string, error) {
+		sum := sha256.Sum256([]byte(bearer(r)))
+		found := -1
+		for i := range sums {
+			if subtle.ConstantTimeCompare(sum[:], sums[i][:]) == 1 {
+				found = i
+			}
+		}
+		switch {
+		case found < 0:
+			return "", ErrUnauthenticated
+		case !slices.Contains(known[found].Permissions, need):
+			return known[found].Name, ErrForbidden
+		}
+		return known[found].Name, nil
+	}
+}
+
+func bearer(r *http.Request) string {
+	if scheme, secret, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+		return secret
+	}
+	_, password, _ := r.BasicAuth()
+	return password
+}

@@ -1,0 +1,101 @@
+package ops
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/strunk-go/strunk/outbox"
+)
+
+// Live is what live updates and metrics show, read at one moment.
+type Live struct {
+	At      time.Time `json:"at"`
+	Overall Overall   `json:"overall"`
+	Health  Report    `json:"health"`
+	Queues  []Queue   `json:"queues"`
+	// Subscribers and Queues are the first Config.MetricSeries by name; Truncated says that there are more.
+	Subscribers []Subscriber `json:"subscribers"`
+	Truncated   bool         `json:"truncated"`
+
+	loops        map[string]outbox.LoopStatus
+	holders      []Horizon
+	notify       float64
+	relayWaiting time.Duration
+}
+
+func live(ctx context.Context, box *outbox.Box, t Thresholds, series int) (l Live, err error) {
+	err = ask(ctx, box, overallQuestion(&l.Overall), tablesQuestion(&l.Overall.Tables),
+		queuesQuestion(&l.Queues, "", series, ListCountCap), subscribersQuestion(&l.Subscribers, "", series, ListCountCap))
+	if err != nil {
+		return l, wrap("live", err)
+	}
+	f, err := gather(ctx, box)
+	if err != nil {
+		return l, wrap("live", err)
+	}
+	for _, table := range l.Overall.Tables {
+		l.Overall.TableBytes += table.TotalBytes
+	}
+	l.At, l.Health, l.loops, l.holders, l.notify = f.now, f.report(t), f.loops, f.holders, f.notify
+	if f.relaySince != nil {
+		l.relayWaiting = f.now.Sub(*f.relaySince)
+	}
+	l.Truncated = len(f.queues) > len(l.Queues) || len(f.subscribers) > len(l.Subscribers)
+	return l, nil
+}
+
+// stream sends Live as server-sent events until the client goes, Config.Done is closed or DefaultStreamFor is over.
+func (s *server) stream(w http.ResponseWriter, r *http.Request) {
+	select {
+	case s.streams <- struct{}{}:
+		defer func() { <-s.streams }()
+	default:
+		w.Header().Set("Retry-After", "10")
+		fail(w, http.StatusServiceUnavailable, "too_many_streams", "there are too many live streams already")
+		return
+	}
+	if !parameters(w, r) {
+		return
+	}
+	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+	w.Header().Set("X-Accel-Buffering", "no")
+	out := http.NewResponseController(w)
+	end := time.NewTimer(DefaultStreamFor)
+	defer end.Stop()
+	tick := time.NewTicker(s.cfg.Refresh)
+	defer tick.Stop()
+	for {
+		if !s.send(r.Context(), w, out) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-end.C:
+			return
+		case <-s.cfg.Done:
+			return
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// send writes one event; a client that does not read within the timeout is dropped.
+func (s *server) send(ctx context.Context, w http.ResponseWriter, out *http.ResponseController) bool {
+	event, doc := "live", []byte(nil)
+	now, err := s.shared.get(ctx)
+	if err == nil {
+		doc, err = json.Marshal(now)
+	}
+	if err != nil {
+		s.box.Host(seal).Logger().Warn("strunk: a live update failed", "error", err)
+		event, doc = "problem", []byte(`{"code":"internal","message":"the database could not be asked; trying again"}`)
+	}
+	_ = out.SetWriteDeadline(time.Now().Add(s.cfg.Timeout)) // not every writer can
+	if _, err := w.Write([]byte("event: " + event + "\ndata: " + string(doc) + "\n\n")); err != nil {
+		return false
+	}
+	return out.Flush() == nil
+}
