@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ func spawnSubscriber(b *bed, name, mode string) *faults.Child {
 func childBox() *outbox.Box {
 	pool, err := pgxpool.New(context.Background(), os.Getenv("CHILD_DSN"))
 	must(err)
-	box, err := outbox.Open(context.Background(), pool, outbox.Config{Logger: quiet, PollInterval: 50 * time.Millisecond})
+	box, err := outbox.Open(context.Background(), pool, outbox.Config{Logger: slog.Default(), PollInterval: 50 * time.Millisecond})
 	must(err)
 	return box
 }

@@ -45,8 +45,9 @@ func (s *session) handle(l *lane, items []*item, resumed error) verdict {
 		v = s.handleBatch(l, items, resumed)
 	}
 	if v == goOn {
-		s.handled.Add(int64(len(items)))
-		l.first.Store(items[len(items)-1].order + 1)
+		done := l.current // of a batch that failed, the first item alone
+		s.handled.Add(int64(len(done)))
+		l.first.Store(done[len(done)-1].order + 1)
 	}
 	return v
 }
@@ -91,54 +92,73 @@ func (s *session) handleOne(l *lane, it *item, resumed error) verdict {
 		}
 		s.held.remove(it.entityID)
 	}
-	suspect := it.order <= s.suspect
-	for {
-		err := resumed
+	for suspect := it.order <= s.suspect; ; suspect = false {
+		v, err := s.attempt(l, it, suspect, resumed)
 		resumed = nil
-		if err == nil && (suspect || s.retries.has(it.retryKey())) {
-			switch skip, spent, v := s.count(it, suspect); {
-			case v != goOn:
-				return v
-			case skip:
-				return s.bury(it, nil)
-			case spent:
-				return s.failed(it, errLost)
-			}
-		}
-		if err == nil {
-			var gone bool
-			if gone, err = s.callOne(l, it, suspect); gone {
-				return abandoned
-			}
-		}
-		if err == nil {
-			return goOn
-		}
-		if s.base.Err() != nil {
+		switch {
+		case v != goOn || err == nil:
+			return v
+		case errors.Is(err, errSkipped):
+			return s.bury(it, err)
+		case s.base.Err() != nil:
 			return stop
-		}
-		if s.opts.policy != Block {
+		case s.opts.policy != Block:
 			return s.failed(it, err)
 		}
 		if v, skipped := s.block(it, err); v != goOn || skipped {
 			return v
 		}
-		suspect = false
 	}
+}
+
+// attempt makes one attempt, counted before where the item has attempts behind it. Suspects are alone in the process from
+// the count to the end: if one of them ends the process, its attempt is the only one that was counted.
+func (s *session) attempt(l *lane, it *item, suspect bool, resumed error) (verdict, error) {
+	if resumed != nil {
+		return goOn, resumed
+	}
+	if suspect {
+		s.careful.Lock()
+		defer s.careful.Unlock()
+		if s.ending() {
+			return stop, nil
+		}
+	}
+	if suspect || s.retries.has(it.retryKey()) {
+		skip, spent, v := s.count(it, suspect)
+		switch {
+		case v != goOn:
+			return v, nil
+		case skip:
+			return goOn, errSkipped
+		case spent:
+			return goOn, errLost
+		}
+	}
+	gone, err := s.call(l, []*item{it}, s.passing([]*item{it}))
+	if gone {
+		return abandoned, nil
+	}
+	if suspect && err == nil {
+		return s.acquit(it), nil
+	}
+	return goOn, err
+}
+
+// acquit drops the attempts of a suspect that was handled.
+func (s *session) acquit(it *item) verdict {
+	key := it.retryKey()
+	err := s.persist("dropping an event's attempts", func(ctx context.Context) error {
+		return s.fence(ctx, sqlHandled, s.name, s.place.epoch, key.position, key.entityID)
+	})
+	if err != nil {
+		return stop
+	}
+	return goOn
 }
 
 // errLost is the failure of an event whose attempts were all cut off with their process.
 var errLost = errors.New("the process that handled it was lost")
-
-// callOne calls the handler with one item. Suspects are alone in the process: if it is ended by one of them, the attempt of
-// that one only has been counted.
-func (s *session) callOne(l *lane, it *item, suspect bool) (gone bool, err error) {
-	if suspect {
-		s.careful.Lock()
-		defer s.careful.Unlock()
-	}
-	return s.call(l, []*item{it}, s.passing([]*item{it}))
-}
 
 // count keeps an attempt before it is made.
 func (s *session) count(it *item, suspect bool) (skip, spent bool, v verdict) {
@@ -250,6 +270,8 @@ const (
 	sqlTry = `SELECT attempts, skip FROM {schema}.strunk_try_event($1::text, $2::bigint, $3::bigint, $4::text, $5::integer)`
 	// sqlFailed keeps why attempt $5 failed.
 	sqlFailed = `SELECT {schema}.strunk_event_failed($1::text, $2::bigint, $3::bigint, $4::text, $5::integer, $6::text, $7::text, $8::text)`
+	// sqlHandled drops the attempts of the event at position $3, entity $4.
+	sqlHandled = `SELECT {schema}.strunk_event_handled($1::text, $2::bigint, $3::bigint, $4::text)`
 	// sqlSkipped tells whether a person has asked to skip the event.
 	sqlSkipped = `SELECT skip FROM {schema}.strunk_retries WHERE subscriber = $1 AND position = $2 AND entity_id = $3`
 	// sqlRetries lists the events of subscriber $1 that have attempts behind them.

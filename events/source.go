@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -135,8 +136,10 @@ func (f *feedSource) mayGoOn(about item) bool {
 	switch {
 	case about.version == 0:
 		f.s.end(ErrLeaseLost) // there is no such subscriber any more
+	case about.entityID != strconv.FormatInt(f.s.owner.id, 10):
+		f.s.end(ErrLeaseLost)
 	case about.version != f.s.place.epoch:
-		f.s.end(ErrRewound) // or taken over; whoever owns it next finds out
+		f.s.end(ErrRewound)
 	case about.schemaVersion == "restart":
 		if !f.stopped {
 			f.s.rt.Logger().Error("strunk: a subscriber stands still: events that it has not had were dropped (EventLagCap); replay or reset it",

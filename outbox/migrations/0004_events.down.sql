@@ -5,7 +5,7 @@ DROP FUNCTION {schema}.strunk_publish, {schema}.strunk_publish_many, {schema}.st
     {schema}.strunk_register, {schema}.strunk_unregister, {schema}.strunk_own, {schema}.strunk_watch_subscriber,
     {schema}.strunk_beat_subscriber, {schema}.strunk_disown, {schema}.strunk_move_cursor, {schema}.strunk_start_events,
     {schema}.strunk_scan_snapshots, {schema}.strunk_move_scan, {schema}.strunk_end_scan, {schema}.strunk_had,
-    {schema}.strunk_try_event, {schema}.strunk_event_failed, {schema}.strunk_copy_event, {schema}.strunk_held,
+    {schema}.strunk_try_event, {schema}.strunk_event_handled, {schema}.strunk_event_failed, {schema}.strunk_copy_event, {schema}.strunk_held,
     {schema}.strunk_redeliveries, {schema}.strunk_redeliver, {schema}.strunk_redelivered, {schema}.strunk_redelivery_failed,
     {schema}.strunk_next_copy, {schema}.strunk_bury_copy, {schema}.strunk_retry_parked, {schema}.strunk_release_parked,
     {schema}.strunk_retry_dead_deliveries, {schema}.strunk_revive_delivery, {schema}.strunk_rewind,

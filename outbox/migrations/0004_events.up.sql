@@ -349,8 +349,8 @@ BEGIN
 END $$;
 
 -- Up to p_limit events of a type behind p_after, in order. The first row is none of them: its position is the head of the
--- feed, its version the subscriber's epoch, its id the floor, its schema_version 'paused', 'restart' or ''; it is missing
--- where there is no such subscriber. STABLE, so all of it is of one snapshot: no event at or before the head is missing.
+-- feed, its version the subscriber's epoch, its id the floor, its entity_id the owner, its schema_version 'paused', 'restart'
+-- or ''; it is missing where there is no such subscriber. STABLE, so all of it is of one snapshot: no event at or before the head is missing.
 CREATE FUNCTION {schema}.strunk_read_feed(p_name text, p_type text, p_after bigint, p_limit integer)
 RETURNS TABLE (pos bigint, version bigint, id bigint, published_at timestamptz, entity_id text, schema_version text,
     payload json, metadata json, diff json)
@@ -361,7 +361,7 @@ SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cach
 BEGIN
     RETURN QUERY
     SELECT (SELECT f.head FROM {schema}.strunk_feed f ORDER BY f.slot DESC LIMIT 1), s.epoch,
-           (SELECT l.floor FROM {schema}.strunk_feed_floor l), NULL::timestamptz, NULL::text,
+           (SELECT l.floor FROM {schema}.strunk_feed_floor l), NULL::timestamptz, s.owner::text,
            CASE WHEN s.needs_restart THEN 'restart' WHEN s.paused THEN 'paused' ELSE '' END, NULL::json, NULL::json, NULL::json
     FROM {schema}.strunk_subscribers s WHERE s.name = p_name;
     IF p_limit > 0 THEN
@@ -556,6 +556,19 @@ BEGIN
     ON CONFLICT (subscriber, position, entity_id) DO UPDATE
     SET attempts = greatest(r.attempts, p_least) + CASE WHEN r.skip THEN 0 ELSE 1 END, tried_at = clock_timestamp()
     RETURNING r.attempts, r.skip;
+END $$;
+
+-- Drops the attempts of an event that was handled while the cursor cannot pass it yet: the next crash is not its fault.
+-- Fenced; false where the epoch is another.
+CREATE FUNCTION {schema}.strunk_event_handled(p_name text, p_epoch bigint, p_position bigint, p_entity text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
+BEGIN
+    PERFORM 1 FROM {schema}.strunk_subscribers s WHERE s.name = p_name AND s.epoch = p_epoch FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    DELETE FROM {schema}.strunk_retries r WHERE r.subscriber = p_name AND r.position = p_position AND r.entity_id = p_entity;
+    RETURN true;
 END $$;
 
 -- Keeps why an attempt failed. Returns whether a person has asked to skip the event; null where the epoch is another.
