@@ -1,0 +1,82 @@
+package queue_test
+
+import (
+	"context"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/strunk-go/strunk/outbox/outboxtest"
+	"github.com/strunk-go/strunk/queue"
+)
+
+// psql runs a script as a person would, and returns what it printed.
+func psql(t *testing.T, b *bed, script string) string {
+	t.Helper()
+	program, err := exec.LookPath("psql")
+	if err != nil {
+		installed, _ := filepath.Glob("/usr/lib/postgresql/*/bin/psql")
+		if len(installed) == 0 {
+			t.Fatal("psql is not installed: apt-get install postgresql-client, or the same with another package manager")
+		}
+		program = installed[len(installed)-1]
+	}
+	out, err := exec.Command(program, "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-d", outboxtest.DSN(b.pool), "-c", script).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// What SQL enqueues is what Go enqueues.
+func TestEnqueueFromPsqlAndTriggers(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	q := queue.Define[note]("from-sql", queue.Config{})
+	got := make(chan queue.Task[note], 10)
+	b.run(q.Worker(func(_ context.Context, task queue.Task[note]) error { got <- task; return nil }, queue.PollInterval(soon)))
+
+	id := psql(t, b, `SELECT public.strunk_enqueue('from-sql', '{"text": "psql"}', priority => 7, dedup_key => 'k', max_attempts => 3, metadata => '{"a": "b"}')`)
+	if task := receive(t, "the task of psql wakes the worker", got); task.Payload.Text != "psql" || strconv.FormatInt(task.ID, 10) != id ||
+		task.Priority != 7 || task.DedupKey != "k" || task.MaxAttempts != 3 || task.Metadata["a"] != "b" {
+		t.Errorf("psql enqueued %+v", task)
+	}
+	psql(t, b, `
+		CREATE TABLE public.orders (id integer, status text);
+		CREATE FUNCTION public.shipped() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			PERFORM public.strunk_enqueue('from-sql', json_build_object('text', 'order ' || NEW.id));
+			RETURN NEW;
+		END $$;
+		CREATE TRIGGER shipped AFTER INSERT ON public.orders FOR EACH ROW EXECUTE FUNCTION public.shipped()`)
+	psql(t, b, `BEGIN; INSERT INTO public.orders VALUES (1, 'x'); ROLLBACK; INSERT INTO public.orders VALUES (2, 'x')`)
+	if task := receive(t, "the trigger's task", got); task.Payload.Text != "order 2" {
+		t.Errorf("the trigger enqueued %+v; want order 2 alone", task)
+	}
+	ids := psql(t, b, `SELECT public.strunk_enqueue('from-sql', delay => '1 hour', dedup_key => 'd') = public.strunk_enqueue('from-sql', dedup_key => 'd')`)
+	if ids != "t" {
+		t.Error("a duplicate did not get the first task's id")
+	}
+}
+
+// A person at psql can cancel, pause and bring back.
+func TestOperateFromPsql(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	q := queue.Define[note]("from-sql", queue.Config{})
+	id := put(b, q, note{"x"})
+	key := strconv.FormatInt(id, 10)
+	if state := psql(t, b, `SELECT public.strunk_cancel(`+key+`, 'by hand')`); state != "cancelled" {
+		t.Errorf("strunk_cancel: %s", state)
+	}
+	psql(t, b, `SELECT public.strunk_pause_queue('from-sql')`)
+	if got := psql(t, b, `SELECT last_error FROM public.strunk_outbox WHERE status = 'dead' AND key = 'from-sql'`); got != "cancelled: by hand" {
+		t.Errorf("the dead letter says %q", got)
+	}
+	psql(t, b, `UPDATE public.strunk_outbox SET status = 'pending', attempts = 0 WHERE id = `+key)
+	psql(t, b, `SELECT public.strunk_resume_queue('from-sql')`)
+	b.run(q.Worker(func(context.Context, queue.Task[note]) error { return nil }))
+	reach(b, q, id, queue.StatusDelivered)
+}
