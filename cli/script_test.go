@@ -6,12 +6,17 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/strunk-go/strunk/cli"
+	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
+	"github.com/strunk-go/strunk/queue"
+	"github.com/strunk-go/strunk/schedule"
 )
 
 func TestMain(m *testing.M) {
@@ -30,7 +35,8 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		UpdateScripts:       os.Getenv("UPDATE") != "",
 		Setup:               func(env *testscript.Env) error { return setup(t, env) },
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"sql": runSQL},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"sql": runSQL, "seed": seed, "schedules": seedSchedule},
 	})
 }
 
@@ -52,6 +58,53 @@ func runSQL(ts *testscript.TestScript, neg bool, args []string) {
 	if neg != (err != nil) {
 		ts.Fatalf("sql: %v", fmt.Sprint(err))
 	}
+}
+
+func boxOf(ts *testscript.TestScript) *outbox.Box {
+	box, err := outbox.Open(context.Background(), poolOf(ts), outbox.Config{})
+	ts.Check(err)
+	return box
+}
+
+type order struct{ ID string }
+
+var (
+	emails = queue.Define[string]("email-queue", queue.Config{})
+	orders = events.Define("order", func(o order) string { return o.ID }, events.Config{})
+)
+
+// seed makes what the specification's commands name: the dead letters 12345 and 12346, one pending task, and the subscriber
+// search-indexer, which has handled three events.
+func seed(ts *testscript.TestScript, _ bool, _ []string) {
+	box, pool := boxOf(ts), poolOf(ts)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_, err := pool.Exec(ctx, "SELECT setval('strunk_outbox_id_seq', 12344)")
+	ts.Check(err)
+	ts.Check(box.InTx(ctx, func(tx *outbox.OwnedTx) error {
+		if _, err := emails.EnqueueBatch(ctx, tx, []string{"a", "b", "c"}); err != nil {
+			return err
+		}
+		_, err := orders.PublishBatch(ctx, tx, []order{{"1"}, {"2"}, {"3"}})
+		return err
+	}))
+	for _, id := range []int64{12345, 12346} {
+		_, err := emails.Cancel(ctx, box, id, "for the test")
+		ts.Check(err)
+	}
+	handled := 0
+	ts.Check(box.Run(ctx, orders.Subscriber("search-indexer", func(context.Context, events.Event[order]) error {
+		if handled++; handled == 3 {
+			cancel()
+		}
+		return nil
+	}, events.From(events.FromBeginning), events.Concurrency(1))))
+}
+
+func seedSchedule(ts *testscript.TestScript, _ bool, _ []string) {
+	reports := queue.Define[string]("reports", queue.Config{})
+	_, err := schedule.Register(context.Background(), boxOf(ts), "daily-report", reports, "daily", "every 1d")
+	ts.Check(err)
 }
 
 func poolOf(ts *testscript.TestScript) *pgxpool.Pool { return ts.Value("pool").(*pgxpool.Pool) }

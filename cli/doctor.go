@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/strunk-go/strunk/ops"
+	"github.com/strunk-go/strunk/outbox"
+)
+
+// diagnosis is one thing that doctor has looked at.
+type diagnosis struct {
+	Check  string     `json:"check"`
+	Status ops.Status `json:"status"`
+	Found  string     `json:"found"`
+}
+
+// doctor looks below the surface: at the table's upkeep, its indexes and what holds PostgreSQL's vacuum back.
+func (p *program) doctor() *ucli.Command {
+	return &ucli.Command{
+		Name: "doctor", Usage: "look at the tables' upkeep, indexes, partitions and what holds vacuum back; exit code 3 when something is wrong",
+		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+			if err := noArgs(c); err != nil {
+				return err
+			}
+			found, err := diagnose(ctx, c, box)
+			if err != nil {
+				return err
+			}
+			t := &table{header: []string{"CHECK", "STATUS", "FOUND"}}
+			worst := ops.StatusOK
+			for _, d := range found {
+				t.add(d.Check, d.Status, d.Found)
+				if d.Status == ops.StatusFail {
+					worst = d.Status
+				}
+			}
+			if err := p.show(c, found, t); err != nil {
+				return err
+			}
+			if worst == ops.StatusFail {
+				return &exitError{ExitUnhealthy, ""}
+			}
+			return nil
+		}),
+	}
+}
+
+func diagnose(ctx context.Context, c *ucli.Context, box *outbox.Box) ([]diagnosis, error) {
+	version, err := serverVersion(ctx, box)
+	if err != nil {
+		return nil, err
+	}
+	found := []diagnosis{version}
+	report, err := ops.Health(ctx, box, ops.Thresholds{})
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{ops.CheckHorizon, ops.CheckPartitions, ops.CheckNotify} {
+		check := report.Check(name)
+		found = append(found, diagnosis{check.Name, check.Status, check.Message})
+	}
+	for _, look := range []func(context.Context, *outbox.Box) (diagnosis, error){deadRows, invalidIndexes} {
+		d, err := look(ctx, box)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, d)
+	}
+	return append(found, drift(ctx, c, box)), nil
+}
+
+func serverVersion(ctx context.Context, box *outbox.Box) (diagnosis, error) {
+	var number int
+	var text string
+	err := box.Pool().QueryRow(ctx, `SELECT pg_catalog.current_setting('server_version_num')::int, pg_catalog.current_setting('server_version')`).Scan(&number, &text)
+	d := diagnosis{"version", ops.StatusOK, fmt.Sprintf("PostgreSQL %s, strunk's tables at version %d", text, outbox.LatestVersion())}
+	if number/10000 < oldestServer {
+		d.Status, d.Found = ops.StatusFail, d.Found+fmt.Sprintf("; PostgreSQL %d is the oldest that is supported", oldestServer)
+	}
+	return d, err
+}
+
+// oldestServer is the oldest major version of PostgreSQL that strunk is for.
+const oldestServer = 14
+
+// Dead rows are counted by the statistics collector: many, compared with the living, say that vacuum does not keep up.
+const sqlDeadRows = `SELECT relname, n_live_tup, n_dead_tup FROM pg_catalog.pg_stat_user_tables
+WHERE schemaname = $1 AND relname LIKE 'strunk\_%' AND n_dead_tup > 100000 AND n_dead_tup > n_live_tup
+ORDER BY n_dead_tup DESC LIMIT 1`
+
+func deadRows(ctx context.Context, box *outbox.Box) (diagnosis, error) {
+	var name string
+	var live, dead int64
+	err := box.Pool().QueryRow(ctx, sqlDeadRows, box.Schema()).Scan(&name, &live, &dead)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return diagnosis{"dead rows", ops.StatusOK, "vacuum keeps up with every table"}, nil
+	case err != nil:
+		return diagnosis{}, err
+	}
+	return diagnosis{"dead rows", ops.StatusWarn, fmt.Sprintf("%s has %d dead rows and %d living ones: see what holds the horizon back, then VACUUM it", name, dead, live)}, nil
+}
+
+// An index that a cut-off CREATE INDEX CONCURRENTLY has left costs writes and serves nobody.
+const sqlInvalidIndexes = `SELECT coalesce(string_agg(c.relname, ', ' ORDER BY c.relname), '')
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname LIKE 'strunk\_%' AND NOT (i.indisvalid AND i.indisready)`
+
+func invalidIndexes(ctx context.Context, box *outbox.Box) (diagnosis, error) {
+	var names string
+	if err := box.Pool().QueryRow(ctx, sqlInvalidIndexes, box.Schema()).Scan(&names); err != nil {
+		return diagnosis{}, err
+	}
+	if names != "" {
+		return diagnosis{"invalid indexes", ops.StatusFail, names + ": `strunk migrate` builds what it has begun anew; DROP others"}, nil
+	}
+	return diagnosis{"invalid indexes", ops.StatusOK, "every index is valid"}, nil
+}
+
+// drift compares with the migrations; a role that may not make a schema cannot look.
+func drift(ctx context.Context, c *ucli.Context, box *outbox.Box) diagnosis {
+	found, err := outbox.Check(ctx, box.Pool(), migrateConfig(c))
+	switch {
+	case err != nil:
+		return diagnosis{"drift", ops.StatusWarn, "could not look (it takes a role that may create schemas): " + err.Error()}
+	case len(found) > 0:
+		return diagnosis{"drift", ops.StatusFail, fmt.Sprintf("%d objects are not as the migrations make them, the first: %s; see `strunk migrate --check`", len(found), found[0])}
+	}
+	return diagnosis{"drift", ops.StatusOK, "every table, index and function is as the migrations make it"}
+}

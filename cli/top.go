@@ -1,0 +1,136 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/strunk-go/strunk/ops"
+	"github.com/strunk-go/strunk/outbox"
+)
+
+const (
+	clearScreen = "\x1b[H\x1b[2J"
+	topRows     = 20
+)
+
+// top shows queues, rates, lag and workers again and again.
+func (p *program) top() *ucli.Command {
+	return &ucli.Command{
+		Name: "top", Usage: "a screen of queues, rates, lag and workers that refreshes; Ctrl-C ends it",
+		Flags: []ucli.Flag{
+			&ucli.DurationFlag{Name: "every", Value: 2 * time.Second, Usage: "how often it refreshes"},
+			&ucli.IntFlag{Name: "times", Usage: "how often at the most; 0 is until Ctrl-C"},
+		},
+		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+			if err := noArgs(c); err != nil {
+				return err
+			}
+			if c.Duration("every") < 100*time.Millisecond {
+				return usagef("top: --every: %v is less than 100ms", c.Duration("every"))
+			}
+			return p.runTop(ctx, c, box)
+		}),
+	}
+}
+
+func (p *program) runTop(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+	ticker := time.NewTicker(c.Duration("every"))
+	defer ticker.Stop()
+	var before sample
+	for n := 1; ; n++ {
+		now, err := takeSample(ctx, box)
+		if err != nil {
+			return quietEnd(ctx, err)
+		}
+		screen := now.render(before, p.colours(c))
+		if terminal(p.Out) {
+			screen = clearScreen + screen
+		}
+		if _, err := fmt.Fprintln(p.Out, screen); err != nil {
+			return err
+		}
+		before = now
+		if n == c.Int("times") {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// quietEnd makes an error nil that only says that the user has ended the command.
+func quietEnd(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// sample is what one screen shows.
+type sample struct {
+	at                  time.Time
+	enqueued, delivered int64 // counters since the database was made
+	overall             ops.Overall
+	queues              []ops.Queue
+	subscribers         []ops.Subscriber
+	workers             []ops.Worker
+}
+
+// sqlCounters reads how many rows have ever been enqueued and published (a sequence counts them) and inserted as delivered
+// (PostgreSQL's statistics do, of the leaves that are kept).
+const sqlCounters = `SELECT (SELECT last_value FROM {schema}.strunk_outbox_id_seq),
+	(SELECT coalesce(sum(n_tup_ins), 0)::bigint FROM pg_catalog.pg_stat_user_tables WHERE schemaname = $1 AND relname LIKE 'strunk\_outbox\_delivered\_tasks\_%')`
+
+func takeSample(ctx context.Context, box *outbox.Box) (s sample, err error) {
+	s.at = time.Now()
+	if err = box.Pool().QueryRow(ctx, expand(box, sqlCounters), box.Schema()).Scan(&s.enqueued, &s.delivered); err != nil {
+		return s, err
+	}
+	if s.overall, err = ops.OverallStats(ctx, box); err != nil {
+		return s, err
+	}
+	if s.queues, err = ops.Queues(ctx, box, ops.Page{Limit: topRows}); err != nil {
+		return s, err
+	}
+	if s.subscribers, err = ops.Subscribers(ctx, box, ops.Page{Limit: topRows}); err != nil {
+		return s, err
+	}
+	s.workers, err = ops.Workers(ctx, box, ops.WorkerFilter{Limit: topRows})
+	return s, err
+}
+
+func (s sample) render(before sample, colours bool) string {
+	var b strings.Builder
+	o := s.overall
+	fmt.Fprintf(&b, "strunk  %s  pending %s  claimed %s  scheduled %s  dead %s  feed at %d  size %s\n", s.at.UTC().Format("15:04:05"),
+		o.Pending, o.Claimed, o.Scheduled, o.Dead, o.Head, size(o.TableBytes))
+	if span := s.at.Sub(before.at).Seconds(); !before.at.IsZero() && span > 0 {
+		fmt.Fprintf(&b, "rows in %.0f/s  tasks done %.0f/s  events %.0f/s\n", float64(s.enqueued-before.enqueued)/span,
+			float64(s.delivered-before.delivered)/span, float64(o.Head-before.overall.Head)/span)
+	}
+	queues := &table{header: []string{"QUEUE", "PENDING#", "CLAIMED#", "SCHEDULED#", "DEAD#", "WAITING FOR#"}}
+	for _, q := range s.queues {
+		queues.add(q.Name, q.Pending, q.Claimed, q.Scheduled, q.Dead, ago(q.WaitingFor))
+	}
+	subs := &table{header: []string{"SUBSCRIBER", "CURSOR#", "WAITING#", "LAG#", "STATE"}}
+	for _, sub := range s.subscribers {
+		subs.add(sub.Name, sub.Cursor, sub.Waiting, ago(sub.Lag), subscriberState(sub))
+	}
+	workers := &table{header: []string{"WORKER", "PROCESS", "HOLDS#", "AT ONCE#", "SILENT FOR#"}}
+	for _, w := range s.workers {
+		workers.add(w.Queue, fmt.Sprintf("%s/%d", w.Host, w.PID), w.Claimed, w.Concurrency, ago(w.SilentFor))
+	}
+	for _, t := range []*table{queues, subs, workers} {
+		if len(t.rows) > 0 {
+			b.WriteString("\n" + t.render(colours))
+		}
+	}
+	return strings.TrimRight(b.String(), "\n")
+}
