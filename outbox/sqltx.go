@@ -22,12 +22,16 @@ type SQLConn interface {
 // SQLTx lends strunk a database/sql transaction, as Tx does for pgx. Any driver for PostgreSQL will do that takes $1
 // placeholders; it is tested with pgx's stdlib and with lib/pq.
 func (b *Box) SQLTx(tx SQLConn, opts ...TxOption) Tx {
-	v := reflect.ValueOf(tx)
-	valid := tx != nil && (v.Kind() != reflect.Pointer || !v.IsNil())
-	return &borrowed{box: b, valid: valid, notify: b.notifiesInside(opts),
+	return &borrowed{box: b, valid: !isNil(tx), notify: b.notifiesInside(opts),
 		query: func(ctx context.Context, query string, args []any, scan func(core.Rows) error) error {
 			return querySQL(ctx, tx, query, args, scan)
 		}}
+}
+
+// isNil reports whether an interface holds nothing, or a nil pointer.
+func isNil(tx any) bool {
+	v := reflect.ValueOf(tx)
+	return tx == nil || (v.Kind() == reflect.Pointer && v.IsNil())
 }
 
 func querySQL(ctx context.Context, tx SQLConn, query string, args []any, scan func(core.Rows) error) error {

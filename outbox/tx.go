@@ -159,6 +159,9 @@ func (t *ownedCore) Host() core.Host    { return host{t.box} }
 func (t *ownedCore) NotifyInside() bool { return false }
 
 func (t *ownedCore) Validate() error {
+	if t == nil {
+		return ErrInvalidTx
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.done {
@@ -197,7 +200,7 @@ func queryPgx(ctx context.Context, tx pgx.Tx, sql string, args []any, scan func(
 // Tx lends strunk a pgx transaction that the caller commits or rolls back. The wake-up is a NOTIFY inside the
 // transaction: at commit it takes a lock that all notifying commits of the server share, which InTx avoids.
 func (b *Box) Tx(tx pgx.Tx, opts ...TxOption) Tx {
-	return &borrowed{box: b, valid: tx != nil, notify: b.notifiesInside(opts),
+	return &borrowed{box: b, valid: !isNil(tx), notify: b.notifiesInside(opts),
 		query: func(ctx context.Context, sql string, args []any, scan func(core.Rows) error) error {
 			return queryPgx(ctx, tx, sql, args, scan)
 		}}

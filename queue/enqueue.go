@@ -135,8 +135,11 @@ func metadataJSON(m map[string]string) (*string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("Metadata: the document %w: %w", err, ErrInvalid)
 	}
+	if err := checkStrings(m, doc); err != nil {
+		return nil, fmt.Errorf("Metadata: %w: %w", err, ErrInvalid)
+	}
 	s := string(doc)
-	return &s, checkStrings(m, doc)
+	return &s, nil
 }
 
 func enqueue(ctx context.Context, tx outbox.Tx, what string, items []Item) ([]Enqueued, error) {
