@@ -69,7 +69,7 @@ func grants() []grant {
 			others:  []string{"INSERT ON strunk_workers"}},
 		{role: RoleSubscriber,
 			functions: append([]string{
-				"strunk_beat_subscriber", "strunk_copy_event", "strunk_disown", "strunk_end_scan", "strunk_event_failed", "strunk_had",
+				"strunk_beat_subscriber", "strunk_copy_event", "strunk_disown", "strunk_end_scan", "strunk_event_failed", "strunk_event_handled", "strunk_had",
 				"strunk_held", "strunk_inbox_mark", "strunk_inbox_marked", "strunk_move_cursor", "strunk_move_scan", "strunk_own",
 				"strunk_read_feed", "strunk_redeliver", "strunk_redelivered", "strunk_redeliveries", "strunk_redelivery_failed",
 				"strunk_register", "strunk_scan_snapshots", "strunk_start_events", "strunk_try_event", "strunk_watch_subscriber",
