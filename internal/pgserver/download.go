@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
@@ -64,8 +65,13 @@ func fetch(ctx context.Context, p places, dir string) error {
 	if err != nil {
 		return err
 	}
+	before := downloadLogs()
 	done := make(chan error, 1)
-	go func() { done <- embeddedpostgres.NewDatabase(cfg).Start() }()
+	go func() {
+		err := embeddedpostgres.NewDatabase(cfg).Start()
+		removeLogs(before)
+		done <- err
+	}()
 	select {
 	case err = <-done:
 	case <-ctx.Done():
@@ -75,6 +81,22 @@ func fetch(ctx context.Context, p places, dir string) error {
 		return fmt.Errorf("download PostgreSQL %s: %w", downloadVersion, errors.Join(err, missing))
 	}
 	return nil
+}
+
+// downloadLogs lists the files that embedded-postgres logs to, in a place that cannot be chosen, and leaves there when it
+// starts no server.
+func downloadLogs() []string {
+	logs, _ := filepath.Glob(filepath.Join(os.TempDir(), "embedded_postgres_log*")) // the pattern is well formed
+	return logs
+}
+
+// removeLogs removes those that have come since, if nothing was logged: one with content is another process's.
+func removeLogs(before []string) {
+	for _, log := range downloadLogs() {
+		if info, err := os.Stat(log); err == nil && info.Size() == 0 && !slices.Contains(before, log) {
+			_ = os.Remove(log)
+		}
+	}
 }
 
 func fetchConfig(p places, dir, scratch string) (embeddedpostgres.Config, error) {
