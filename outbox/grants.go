@@ -82,8 +82,9 @@ func grants() []grant {
 			},
 			selects: []string{
 				"strunk_bootstrap", "strunk_cancels", "strunk_dedups", "strunk_feed", "strunk_feed_floor", "strunk_feed_parts",
-				"strunk_horizon", "strunk_inbox", "strunk_loops", "strunk_migrations", "strunk_outbox", "strunk_outbox_dead",
-				"strunk_outbox_delivered_events", "strunk_outbox_deliveries", "strunk_queues", "strunk_queue_stats", "strunk_reaped",
+				"strunk_events_seq", "strunk_horizon", "strunk_inbox", "strunk_loops", "strunk_migrations", "strunk_outbox", "strunk_outbox_dead",
+				"strunk_outbox_delivered_events", "strunk_outbox_delivered_tasks", "strunk_outbox_deliveries", "strunk_outbox_events",
+				"strunk_outbox_id_seq", "strunk_outbox_tasks", "strunk_queues", "strunk_queue_stats", "strunk_reaped",
 				"strunk_results", "strunk_retries", "strunk_schedule_runs", "strunk_schedules", "strunk_snapshots", "strunk_subscriber_lag",
 				"strunk_subscribers", "strunk_table_sizes", "strunk_worker_stats", "strunk_workers",
 			}},

@@ -93,7 +93,7 @@ func TestDueWithinMilliseconds(t *testing.T) {
 	if late[0] < 0 {
 		t.Error("a task was enqueued before it was due")
 	}
-	if late[1] > 50 {
+	if late[1] > 250 { // generous: a loop that polled would be late by seconds
 		t.Errorf("the median is %.1f ms late; the loop does not wake on time", late[1])
 	}
 }
