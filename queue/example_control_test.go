@@ -7,6 +7,9 @@ import (
 	"log"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 )
@@ -219,4 +222,42 @@ func Example_sql() {
 	}
 	fmt.Println(task.Status, task.Payload.Template, task.Priority, task.DedupKey)
 	// Output: scheduled shipped 5 order-42
+}
+
+// Behind PgBouncer in transaction mode: no LISTEN, and no named statements.
+func Example_pgBouncer() {
+	ctx := context.Background()
+	databaseURL := exampleDSN(ctx)
+
+	cfg, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	box, err := outbox.Open(ctx, pool, outbox.Config{PollOnly: true, PollInterval: 250 * time.Millisecond})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(enqueue(ctx, box, Emails, SendEmail{To: "a@example.com"}))
+	// Output: 1
+}
+
+func exampleDSN(ctx context.Context) string {
+	server, err := exampleServer()
+	if err != nil {
+		log.Fatal(err)
+	}
+	pool, err := pgxpool.New(ctx, server.DSN())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{}); err != nil {
+		log.Fatal(err)
+	}
+	return server.DSN()
 }
