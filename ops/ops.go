@@ -16,9 +16,9 @@ import (
 
 const (
 	// CountCap is where the counts of one queue or subscriber, and of the whole, stop counting.
-	CountCap = 10_000
+	CountCap = 1_000
 	// ListCountCap is where counts stop in lists of queues, workers and subscribers.
-	ListCountCap = 1_000
+	ListCountCap = 100
 	// DefaultLimit is how many entries a list has where Page.Limit is zero.
 	DefaultLimit = 100
 	// MaxLimit is how many entries a list has at most.
@@ -57,7 +57,7 @@ type Count struct {
 	Precision Precision `json:"precision"`
 }
 
-// String renders 12, ~3100000 or 10000+.
+// String renders 12, ~3100000 or 1000+.
 func (c Count) String() string {
 	switch c.Precision {
 	case Estimate:

@@ -45,8 +45,9 @@ func many[T any](into *[]T, sql string, args []any, scan func(pgx.Rows) (T, erro
 	}}
 }
 
-// sqlLimitTime makes PostgreSQL cancel what takes longer than $1 (milliseconds), in this transaction.
-const sqlLimitTime = `SELECT pg_catalog.set_config('statement_timeout', $1, true)`
+// sqlLimitTime makes PostgreSQL cancel what takes longer than $1 (milliseconds), and keeps it off whole tables, in this
+// transaction.
+const sqlLimitTime = `SELECT pg_catalog.set_config('statement_timeout', $1, true), pg_catalog.set_config('enable_seqscan', 'off', true)`
 
 // ask asks in one message, in one read-only transaction whose statements PostgreSQL cancels after QueryTimeout. A context
 // that ends costs a connection; the time limit does not.

@@ -127,7 +127,7 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
 $$;
 
 CREATE VIEW {schema}.strunk_queue_stats AS
-    SELECT s.* FROM {schema}.strunk_queue_names() q CROSS JOIN LATERAL {schema}.strunk_queue_states(ARRAY[q.queue], 1000, false) s;
+    SELECT s.* FROM {schema}.strunk_queue_names() q CROSS JOIN LATERAL {schema}.strunk_queue_states(ARRAY[q.queue], 100, false) s;
 
 -- Subscribers behind p_after, in "C" order of their names; p_name chooses one. waiting are the events of its type behind the
 -- cursor, counted to p_cap and then at_least; waiting_since is when the first of them was published. positions is exact, but
@@ -176,7 +176,7 @@ BEGIN
 END $$;
 
 CREATE VIEW {schema}.strunk_subscriber_lag AS
-    SELECT s.* FROM {schema}.strunk_subscriber_states(NULL, '', 1000, 1000) s;
+    SELECT s.* FROM {schema}.strunk_subscriber_states(NULL, '', 1000, 100) s;
 
 -- Lease rows behind p_after, in id order, and how many tasks each holds (counted to p_cap). p_queue chooses a queue's.
 -- silent: the heartbeat is older than its lease; the rescue will give its tasks back.
@@ -200,7 +200,7 @@ BEGIN
 END $$;
 
 CREATE VIEW {schema}.strunk_worker_stats AS
-    SELECT s.* FROM {schema}.strunk_worker_states(NULL, 0, 1000, 1000) s;
+    SELECT s.* FROM {schema}.strunk_worker_states(NULL, 0, 1000, 100) s;
 
 -- Dead letters, without their payloads: of a queue, of a subscriber, or all; behind p_from in id order, or with p_newest
 -- before it, newest first. A null p_from is the beginning.
@@ -297,7 +297,7 @@ END $$;
 
 -- Everything of the whole installation. Counts end at p_cap; beyond it they are estimates. events_kept is exact: positions
 -- have no gaps.
-CREATE FUNCTION {schema}.strunk_overall(p_cap integer DEFAULT 10000)
+CREATE FUNCTION {schema}.strunk_overall(p_cap integer DEFAULT 1000)
 RETURNS TABLE (pending bigint, pending_precision text, scheduled bigint, scheduled_precision text, claimed bigint, claimed_precision text,
     dead bigint, dead_precision text, delivered bigint, events_waiting bigint, events_waiting_precision text, events_kept bigint,
     events_head bigint, held bigint, held_precision text, workers bigint, subscribers bigint, schedules bigint)

@@ -1,0 +1,181 @@
+package ops_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/strunk-go/strunk/ops"
+	"github.com/strunk-go/strunk/outbox"
+	"github.com/strunk-go/strunk/outbox/outboxtest"
+)
+
+// load fills a database with n rows: of 100, 20 are pending in 100 queues, 10 scheduled, 48 delivered tasks, 20 events in the
+// feed; beside them 200 workers with 2,000 claimed tasks, 50 subscribers and 100,000 dead letters (in proportion below ten
+// million). Nothing is vacuumed: every count has to look at the rows.
+func load(t testing.TB, pool *pgxpool.Pool, n int) {
+	t.Helper()
+	const columns = `(id, seq, created_at, due_at, finished_at, attempts, priority, status, kind, key, payload)`
+	dead := max(min(n/100, 100_000), 2000)
+	for _, sql := range []string{
+		`ALTER TABLE public.strunk_outbox_tasks SET (autovacuum_enabled = off)`,
+		`ALTER TABLE public.strunk_outbox_dead SET (autovacuum_enabled = off)`,
+		fmt.Sprintf(`INSERT INTO public.strunk_outbox_tasks %s SELECT i, i, now(), NULL, NULL, 0, i %% 3, 'pending', 'task', 'queue-' || lpad((i::bigint * 7919 %% 100)::text, 3, '0'), '{"n":1}'
+			FROM generate_series(1, %d) i`, columns, n/5),
+		fmt.Sprintf(`INSERT INTO public.strunk_outbox_tasks %s SELECT i, i, now(), now() + (i - 20000000) * interval '1 s', NULL, 0, 0, 'scheduled', 'task', 'queue-' || lpad((i::bigint * 7919 %% 100)::text, 3, '0'), '{"n":1}'
+			FROM generate_series(20000001, %d) i`, columns, 20000000+n/10),
+		`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) SELECT i, 30000, i, 10, 'queue-' || lpad((i % 100)::text, 3, '0'), 'h' FROM generate_series(1, 200) i`,
+		`INSERT INTO public.strunk_outbox_tasks (id, seq, created_at, claimed_at, worker_id, claim_no, status, kind, key, payload)
+			SELECT 30000000 + i, 30000000 + i, now(), now(), i % 200 + 1, i, 'claimed', 'task', 'queue-' || lpad(((i % 200 + 1) % 100)::text, 3, '0'), '{}' FROM generate_series(1, 2000) i`,
+		fmt.Sprintf(`INSERT INTO public.strunk_outbox_delivered_tasks %s SELECT i, i, now(), NULL, now(), 1, 0, 'delivered', 'task', 'queue-' || lpad((i %% 100)::text, 3, '0'), '{"n":1}'
+			FROM generate_series(40000001, %d) i`, columns, 40000000+n*48/100),
+		fmt.Sprintf(`INSERT INTO public.strunk_outbox_dead (id, seq, created_at, finished_at, attempts, status, kind, key, subscriber, last_error, payload)
+			SELECT i, i, now(), now(), 12, 'dead', CASE WHEN i %% 2 = 0 THEN 'task' ELSE 'delivery' END, CASE WHEN i %% 2 = 0 THEN 'queue-' || lpad((i / 2 %% 100)::text, 3, '0') ELSE 'type-1' END,
+			CASE WHEN i %% 2 = 1 THEN 'sub-' || lpad((i / 2 %% 50)::text, 2, '0') END, 'failed', '{}' FROM generate_series(60000001, %d) i`, 60000000+dead),
+		// Leaves of the feed, as they come of themselves while it grows.
+		fmt.Sprintf(`UPDATE public.strunk_feed SET head = %d, high = %d`, n/5, n/5),
+		`SELECT public.strunk_ensure_feed_partitions()`,
+		fmt.Sprintf(`INSERT INTO public.strunk_outbox_delivered_events (id, seq, position, version, created_at, finished_at, status, kind, key, entity_id, payload)
+			SELECT 70000000 + i, i, i, 1, now(), now(), 'delivered', 'event', 'type-' || i %% 10, (i %% 1000)::text, '{}' FROM generate_series(1, %d) i`, n/5),
+		`INSERT INTO public.strunk_subscribers (cursor, started, lease_ms, name, entity_type, start) SELECT i, i, 30000, 'sub-' || lpad(i::text, 2, '0'), 'type-' || i % 10, 'beginning' FROM generate_series(0, 49) i`,
+		`ANALYZE`,
+	} {
+		exec(t, pool, sql)
+	}
+}
+
+// bounds are the most buffers (8 KiB) that a question may touch, whatever the number of rows. Counts visit a row's page for each
+// that they count: nothing is vacuumed.
+var bounds = map[string]int64{
+	"QueueStats": 5_000, "Queues": 40_000, "Queues of health": 20_000, "SubscriberStats": 2_000, "Subscribers": 20_000, "Workers": 4_000,
+	"Schedules": 10, "OverallStats": 6_000, "Tables": 1_500, "Backlog of health": 200, "Horizon": 50, "Task": 150,
+	"DeadLetters": 250, "DeadLetters, newest": 250, "DeadLetters of a queue": 250, "DeadLetters of a subscriber": 250, "Ready": 50,
+}
+
+// checkBounds asks everything and holds it against the bounds and, where auto_explain is to be had, looks at the plans of
+// what the functions do: no scan of a whole table of the outbox, no sort of more than a page.
+func checkBounds(t *testing.T, pool *pgxpool.Pool) map[string]int64 {
+	t.Helper()
+	var plans []string
+	cfg := pool.Config().ConnConfig.Copy()
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { plans = append(plans, n.Message) }
+	conn, err := pgx.ConnectConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	watched := watchPlans(t, conn)
+	if _, err := conn.Exec(t.Context(), `SET enable_seqscan = off`); err != nil { // as ask does
+		t.Fatal(err)
+	}
+	used := map[string]int64{}
+	for _, q := range ops.Questions("queue-042", "sub-07", 5, 60000500) {
+		sql := strings.ReplaceAll(q.SQL, "{schema}", "public")
+		plans = nil
+		var doc []byte
+		for range 2 { // the first time, the catalogues are read
+			if err := conn.QueryRow(t.Context(), `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) `+sql, q.Args...).Scan(&doc); err != nil {
+				t.Fatalf("%s: %v", q.Name, err)
+			}
+		}
+		var explained []struct {
+			Plan struct {
+				Hit  int64 `json:"Shared Hit Blocks"`
+				Read int64 `json:"Shared Read Blocks"`
+				Temp int64 `json:"Temp Written Blocks"`
+			}
+		}
+		if err := json.Unmarshal(doc, &explained); err != nil {
+			t.Fatal(err)
+		}
+		p := explained[0].Plan
+		used[q.Name] = p.Hit + p.Read
+		bound, known := bounds[q.Name]
+		if !known || p.Hit+p.Read > bound || p.Temp > 0 {
+			t.Errorf("%s touches %d buffers, the bound is %d; writes %d temporary ones", q.Name, p.Hit+p.Read, bound, p.Temp)
+		}
+		t.Logf("%-28s %6d buffers of at most %d", q.Name, p.Hit+p.Read, bound)
+		if watched && len(plans) == 0 && strings.Contains(sql, "strunk_queue_states") {
+			t.Errorf("%s: no plan was seen", q.Name)
+		}
+		for _, plan := range append(plans, string(doc)) {
+			if strings.Contains(plan, "Query Text: EXPLAIN (FORMAT JSON)") {
+				continue // an estimate, which is planned and not run
+			}
+			if m := scanOfAll.FindString(plan); m != "" {
+				t.Errorf("%s: %s in\n%s", q.Name, m, plan)
+			}
+		}
+	}
+	return used
+}
+
+// scanOfAll is a plan that reads a whole leaf of the outbox.
+var scanOfAll = regexp.MustCompile(`(?s)Seq Scan on (public\.)?strunk_outbox\w*|"Seq Scan",[^{}]*"Relation Name": "strunk_outbox\w*"`)
+
+// watchPlans has the plans of statements within functions sent as notices; false where the role may not.
+func watchPlans(t *testing.T, conn *pgx.Conn) bool {
+	for _, sql := range []string{`LOAD 'auto_explain'`, `SET auto_explain.log_min_duration = 0`, `SET auto_explain.log_nested_statements = on`,
+		`SET auto_explain.log_level = notice`, `SET client_min_messages = notice`} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Logf("plans within functions are not looked at: %v", err)
+			return false
+		}
+	}
+	return true
+}
+
+// The bounds are absolute, so what holds for sixty thousand rows and for ten million holds in between.
+func TestStatsAreBounded(t *testing.T) {
+	t.Parallel()
+	_, pool := open(t)
+	load(t, pool, 60_000)
+	checkBounds(t, pool)
+}
+
+// slowRows is how many rows the slow test loads: STRUNK_SLOW_ROWS=10000000 go test ./ops -run TenMillion -timeout 60m -v.
+const slowRows = "STRUNK_SLOW_ROWS"
+
+func TestStatsOnTenMillionRows(t *testing.T) {
+	n, err := strconv.Atoi(os.Getenv(slowRows))
+	if err != nil {
+		t.Skipf("slow: set %s=10000000", slowRows)
+	}
+	pool := outboxtest.New(t)
+	load(t, pool, n)
+	checkBounds(t, pool)
+	box, err := outbox.Open(t.Context(), pool, outbox.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := ops.DeadFilter{Limit: ops.MaxLimit}
+	total, pages := 0, 0
+	for {
+		letters, err := ops.DeadLetters(t.Context(), box, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range letters {
+			if d.ID <= f.From {
+				t.Fatalf("%d after %d", d.ID, f.From)
+			}
+			f.From = d.ID
+			total++
+		}
+		if pages++; len(letters) < f.Limit {
+			break
+		}
+	}
+	if want := queryOne[int](t, pool, `SELECT count(*) FROM public.strunk_outbox_dead`); total != want {
+		t.Errorf("%d dead letters page by page, %d there", total, want)
+	}
+	t.Logf("%d dead letters in %d pages; of the last page: see DeadLetters, newest", total, pages)
+}
