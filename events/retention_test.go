@@ -186,3 +186,14 @@ func TestRegisterAndRewindAgainstRetention(t *testing.T) {
 		t.Errorf("replay of what is dropped: %v; want a RangeError from 21", err)
 	}
 }
+
+// A backlog that does not fit into the leaves that are there stops nothing: the relay has more made.
+func TestBacklogLargerThanTheLeavesAhead(t *testing.T) {
+	t.Parallel()
+	b := newReapedBed(t, 0)
+	b.publishMany(60)
+	var got record
+	b.run(orders.Subscriber("all", got.handle))
+	got.await(t, 60)
+	b.reachHead("all")
+}

@@ -213,14 +213,14 @@ BEGIN
     RETURN v_version;
 END $$;
 
--- Makes leaves of the feed until one that nothing has reached is ahead; returns how many. A leaf is four times as large as
--- the one before when that was made within the hour, and a quarter when it lasted two days. Safe beside itself: an advisory
--- lock. CREATE and ATTACH rather than PARTITION OF: ATTACH blocks no insert.
+-- Makes leaves of the feed until one that nothing has reached is ahead, and room for 10,000 events; returns how many. A leaf
+-- is four times as large as the one before when that was made within the hour, and a quarter when it lasted two days. Safe
+-- beside itself: an advisory lock. CREATE and ATTACH rather than PARTITION OF: ATTACH blocks no insert.
 CREATE FUNCTION {schema}.strunk_ensure_feed_partitions() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_head  bigint;
-    v_first bigint := 1;
+    v_first bigint;
     v_size  bigint := 100000;
     v_made  integer := 0;
     v_last  {schema}.strunk_feed_parts;
@@ -234,12 +234,13 @@ BEGIN
         IF v_last.made_at > clock_timestamp() - interval '1 hour' THEN
             v_size := least(v_size * 4, 50000000);
         ELSIF v_last.made_at < clock_timestamp() - interval '2 days' THEN
-            v_size := greatest(v_size / 4, 10000);
+            v_size := v_size / 4;
         END IF;
     END IF;
+    v_size := greatest(v_size, 10000);
     LOOP
-        EXIT WHEN v_last.first > v_head;
-        v_first := coalesce(v_last.past, 1);
+        EXIT WHEN v_last.first > v_head AND v_last.past > v_head + 10000;
+        v_first := greatest(v_last.past, v_head + 1);
         v_name := 'strunk_outbox_delivered_events_' || v_first;
         EXECUTE format('CREATE TABLE {schema}.%I (LIKE {schema}.strunk_outbox_delivered_events INCLUDING DEFAULTS)', v_name);
         -- The reader's index. Nothing else needs a position: ids are found by their block ranges, which rise with it.
