@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -48,9 +49,17 @@ func SchemaVersion(version string) PublishOption {
 	return publishOption(func(o *publishOptions) { o.schemaVersion = version })
 }
 
-// Metadata attaches text to an event that handlers see beside the state.
+// Metadata attaches text to an event that handlers see beside the state. Several add up.
 func Metadata(m map[string]string) PublishOption {
-	return publishOption(func(o *publishOptions) { o.metadata = m })
+	return publishOption(func(o *publishOptions) {
+		if o.metadata == nil {
+			o.metadata = m
+			return
+		}
+		all := maps.Clone(o.metadata)
+		maps.Copy(all, m)
+		o.metadata = all
+	})
 }
 
 // Diff attaches a JSON document that says what has changed, in whatever words publisher and subscribers agree on.
