@@ -90,6 +90,7 @@ func (l *lane) serve(resumed error) {
 		}
 	}()
 	if resumed != nil {
+		l.current = cloned(l.current)
 		v = l.s.handle(l, l.current, resumed)
 	}
 	for v == goOn {
@@ -106,6 +107,20 @@ func (l *lane) serve(resumed error) {
 		l.current, l.rest = l.rest[:n], l.rest[n:]
 		v = l.s.handle(l, l.current, nil)
 	}
+}
+
+// cloned returns copies of items that a handler which did not return may still read.
+func cloned(items []*item) []*item {
+	copies := make([]*item, len(items))
+	for i, it := range items {
+		c := *it
+		if it.copy != nil {
+			inner := *it.copy
+			c.copy = &inner
+		}
+		copies[i] = &c
+	}
+	return copies
 }
 
 // abandonGrace is how long a handler whose context has ended may take to return before its goroutine is left behind.
