@@ -184,7 +184,10 @@ func TestBlockWaitsAndSkips(t *testing.T) {
 		t.Errorf("stopped: %+v; want it blocked at position 2", s)
 	}
 	b.run(sub())
-	eventually(t, "attempts go on from where they were", func() (string, bool) { now := b.stats("blocks"); return fmt.Sprintf("%+v", now), now.Attempts > s.Attempts+1 })
+	eventually(t, "attempts go on from where they were", func() (string, bool) {
+		now := b.stats("blocks")
+		return fmt.Sprintf("%+v", now), now.Attempts > s.Attempts+1
+	})
 	wantError(t, events.Skip(ctx, b.box, "blocks", 3), events.ErrNotFound, "blocks")
 	f.mended.Store("bad3", true)
 	noError(t, events.Skip(ctx, b.box, "blocks", 2))

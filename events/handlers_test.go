@@ -113,7 +113,10 @@ func TestBatchHandler(t *testing.T) {
 	b.run(sub)
 	got.await(t, 150)
 	b.reachHead("batches")
-	eventually(t, "the failing event is dead", func() (string, bool) { d := b.dead("batches"); return fmt.Sprint(d), len(d) == 1 && d[0].EntityID == "bad" })
+	eventually(t, "the failing event is dead", func() (string, bool) {
+		d := b.dead("batches")
+		return fmt.Sprint(d), len(d) == 1 && d[0].EntityID == "bad"
+	})
 	got.inOrder(t)
 	mu.Lock()
 	defer mu.Unlock()

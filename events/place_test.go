@@ -176,7 +176,10 @@ func TestStartPositions(t *testing.T) {
 	b.run(orders.Subscriber("all", all.handle))
 	all.await(t, 2)
 	b.run(orders.Subscriber("now", now.handle, events.From(events.FromNow)))
-	eventually(t, "it is registered", func() (string, bool) { s, err := events.Subscribers(context.Background(), b.box); return fmt.Sprint(s), err == nil && len(s) == 2 })
+	eventually(t, "it is registered", func() (string, bool) {
+		s, err := events.Subscribers(context.Background(), b.box)
+		return fmt.Sprint(s), err == nil && len(s) == 2
+	})
 	b.publish(order{ID: "a", N: 3})
 	if e := now.await(t, 1)[0]; e.Version != 3 {
 		t.Errorf("from now on: %+v; want version 3", e)

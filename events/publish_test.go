@@ -228,7 +228,10 @@ func TestPublishFromSQLAndDatabaseSQL(t *testing.T) {
 	var got record
 	b.run(orders.Subscriber("all", got.handle, events.Concurrency(1)))
 	opts := []events.PublishOption{events.SchemaVersion("1.0"), events.Metadata(map[string]string{"k": "v"}), events.Diff(json.RawMessage(`{"d":1}`))}
-	b.in(func(tx *outbox.OwnedTx) error { _, err := orders.Publish(ctx, tx, order{ID: "go", N: 1}, opts...); return err })
+	b.in(func(tx *outbox.OwnedTx) error {
+		_, err := orders.Publish(ctx, tx, order{ID: "go", N: 1}, opts...)
+		return err
+	})
 	b.exec(`SELECT public.strunk_publish('order', 'sql', '{"id":"sql","n":1}', schema_version => '1.0', metadata => '{"k":"v"}', diff => '{"d":1}')`)
 	for _, driver := range []string{"pgx", "postgres"} {
 		db, err := sql.Open(driver, outboxtest.DSN(b.pool))
