@@ -96,7 +96,7 @@ func needServer(t *testing.T) *Server {
 	return server
 }
 
-func startServer(t *testing.T, cfg Config, p places) *Server {
+func startServer(t testing.TB, cfg Config, p places) *Server {
 	t.Helper()
 	if cfg.Only == "" && p.databaseURL == "" {
 		cfg.Only = "installed" // a failure is not to be hidden by another way
