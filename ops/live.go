@@ -19,10 +19,24 @@ type Live struct {
 	Subscribers []Subscriber `json:"subscribers"`
 	Truncated   bool         `json:"truncated"`
 
-	loops        map[string]outbox.LoopStatus
-	holders      []Horizon
-	notify       float64
-	relayWaiting time.Duration
+	// RelayWaiting is how long the first event that waits for the relay has done so; 0 where none does.
+	RelayWaiting Duration `json:"relay_waiting_seconds"`
+
+	loops   map[string]outbox.LoopStatus
+	holders []Horizon
+	notify  float64
+}
+
+// ReadLive reads the state of everything at one moment, with at most series queues and subscribers.
+func ReadLive(ctx context.Context, box *outbox.Box, t Thresholds, series int) (Live, error) {
+	if err := t.validate(); err != nil {
+		return Live{}, wrap("live", err)
+	}
+	n, err := limit(series)
+	if err != nil {
+		return Live{}, wrap("live", err)
+	}
+	return live(ctx, box, t.withDefaults(), n)
 }
 
 func live(ctx context.Context, box *outbox.Box, t Thresholds, series int) (l Live, err error) {
@@ -40,7 +54,7 @@ func live(ctx context.Context, box *outbox.Box, t Thresholds, series int) (l Liv
 	}
 	l.At, l.Health, l.loops, l.holders, l.notify = f.now, f.report(t), f.loops, f.holders, f.notify
 	if f.relaySince != nil {
-		l.relayWaiting = f.now.Sub(*f.relaySince)
+		l.RelayWaiting.Duration = f.now.Sub(*f.relaySince)
 	}
 	l.Truncated = len(f.queues) > len(l.Queues) || len(f.subscribers) > len(l.Subscribers)
 	return l, nil

@@ -121,7 +121,7 @@ func collectSubscribers(l Live, gauge gauges) {
 
 func collectWhole(l Live, gauge gauges) {
 	gauge(descTruncated, truth(l.Truncated))
-	gauge(descRelay, l.relayWaiting.Seconds())
+	gauge(descRelay, l.RelayWaiting.Seconds())
 	gauge(descRelayEvents, float64(l.Overall.EventsWaiting.N))
 	gauge(descFeedKept, float64(l.Overall.EventsKept.N))
 	gauge(descHead, float64(l.Overall.Head))

@@ -7,6 +7,7 @@ package otelqueue
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -14,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/propagation"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/strunk-go/strunk/queue"
@@ -83,8 +85,7 @@ func (in *instruments) make(meter metric.Meter) error {
 
 // enqueue is one span for a call, however many tasks it enqueues.
 func (in *instruments) enqueue(ctx context.Context, tasks []*queue.Outgoing, next func(context.Context) error) error {
-	ctx, span := in.tracer.Start(ctx, "enqueue", trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
-		attribute.String("messaging.system", "strunk"), attribute.Int("messaging.batch.message_count", len(tasks))))
+	ctx, span := in.tracer.Start(ctx, "enqueue", trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(enqueueing(tasks)...))
 	defer span.End()
 	for _, task := range tasks {
 		in.propagator.Inject(ctx, carrier{task})
@@ -110,8 +111,8 @@ func (in *instruments) work(ctx context.Context, task *queue.Incoming, next func
 	}
 	ctx = in.propagator.Extract(ctx, propagation.MapCarrier(meta))
 	ctx, span := in.tracer.Start(ctx, "work "+task.Queue(), trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
-		attribute.String("messaging.system", "strunk"), attribute.String("messaging.destination.name", task.Queue()),
-		attribute.Int64("messaging.message.id", task.ID()), attribute.Int("strunk.attempt", task.Attempt())))
+		system, semconv.MessagingDestinationName(task.Queue()), semconv.MessagingMessageID(strconv.FormatInt(task.ID(), 10)),
+		semconv.MessagingOperationName("work"), semconv.MessagingOperationTypeProcess, attribute.Int("strunk.attempt", task.Attempt())))
 	defer span.End()
 	began, outcome := time.Now(), "error"
 	defer func() { // also where the handler panics
@@ -135,10 +136,26 @@ func (in *instruments) died(ctx context.Context, letter queue.DeadLetter) {
 	in.dead.Add(ctx, 1, metric.WithAttributes(queueName(letter.Queue)))
 }
 
+// system names the messaging system; the attributes are those of OpenTelemetry's semantic conventions for messaging.
+var system = semconv.MessagingSystemKey.String("strunk")
+
+// enqueueing are the attributes of an enqueue: the queue is named where there is one.
+func enqueueing(tasks []*queue.Outgoing) []attribute.KeyValue {
+	all := []attribute.KeyValue{system, semconv.MessagingOperationName("enqueue"), semconv.MessagingOperationTypeSend,
+		semconv.MessagingBatchMessageCount(len(tasks))}
+	for _, task := range tasks {
+		if task.Queue() != tasks[0].Queue() {
+			return all
+		}
+	}
+	return append(all, semconv.MessagingDestinationName(tasks[0].Queue()))
+}
+
 func queueName(name string) attribute.KeyValue { return attribute.String("queue", name) }
 
 func fail(span trace.Span, err error) {
 	span.RecordError(err)
+	span.SetAttributes(semconv.ErrorType(err))
 	span.SetStatus(codes.Error, err.Error())
 }
 
