@@ -20,6 +20,7 @@ type Handlers struct {
 	shop  *Shop
 	bank  *bank
 	mail  *mailServer
+	index *searchIndex
 	print func(format string, args ...any)
 }
 
@@ -28,6 +29,7 @@ func (h *Handlers) Bindings() []outbox.Binding {
 	return []outbox.Binding{
 		Payments.Worker(h.charge, queue.Concurrency(2)),
 		Notifications.Worker(h.notify, queue.Concurrency(4), queue.Timeout(10*time.Second)),
+		Orders.Subscriber("search-indexer", h.indexOrder),
 	}
 }
 

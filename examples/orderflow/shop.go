@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 )
@@ -23,6 +25,18 @@ type Notify struct {
 	To      string `json:"to"`
 	Subject string `json:"subject"`
 }
+
+// Order is the state of an order, as its subscribers see it.
+type Order struct {
+	ID       int64  `json:"id"`
+	Customer string `json:"customer"`
+	Item     string `json:"item"`
+	Cents    int64  `json:"cents"`
+	Status   string `json:"status"`
+}
+
+// Orders is the stream of the orders' states, declared once: who publishes and who subscribes share it.
+var Orders = events.Define("order", func(o Order) string { return strconv.FormatInt(o.ID, 10) }, events.Config{SchemaVersion: "1.0"})
 
 // The queues, declared once: who enqueues and who works share them. The waits are short so that the example is.
 var (
@@ -42,12 +56,18 @@ type Receipt struct {
 	PaymentTask int64
 }
 
-// Place stores an order, enqueues the task of charging for it and takes the item from the stock; or does nothing.
+// Place stores an order, publishes its state, enqueues the task of charging for it and takes the item from the stock; or
+// does nothing.
 func (s *Shop) Place(ctx context.Context, customer, item string, cents int64) (r Receipt, err error) {
 	err = s.box.InTx(ctx, func(tx *outbox.OwnedTx) error {
-		if r.OrderID, err = insertOrder(ctx, tx.Pgx(), customer, item, cents); err != nil {
+		order, err := insertOrder(ctx, tx.Pgx(), customer, item, cents)
+		if err != nil {
 			return err
 		}
+		if _, err := Orders.Publish(ctx, tx, order); err != nil {
+			return err
+		}
+		r.OrderID = order.ID
 		task, err := Payments.Enqueue(ctx, tx, ChargeOrder{OrderID: r.OrderID, Cents: cents}, queue.Priority(5))
 		if err != nil {
 			return err
@@ -58,32 +78,39 @@ func (s *Shop) Place(ctx context.Context, customer, item string, cents int64) (r
 	return r, err
 }
 
-// Ship marks a paid order as shipped and enqueues the notification. It returns the notification's task.
+// Ship marks a paid order as shipped, publishes its state and enqueues the notification: business data, event and task in
+// one transaction. It returns the notification's task.
 func (s *Shop) Ship(ctx context.Context, orderID int64) (task queue.Enqueued, err error) {
 	err = s.box.InTx(ctx, func(tx *outbox.OwnedTx) error {
-		customer, changed, err := setStatus(ctx, tx.Pgx(), orderID, "paid", "shipped")
+		order, changed, err := setStatus(ctx, tx.Pgx(), orderID, "paid", "shipped")
 		if err != nil {
 			return err
 		}
 		if !changed {
 			return fmt.Errorf("order %d is not waiting to be shipped", orderID)
 		}
-		task, err = Notifications.Enqueue(ctx, tx, Notify{OrderID: orderID, To: customer, Subject: "Your order was shipped"},
+		if _, err := Orders.Publish(ctx, tx, order); err != nil {
+			return err
+		}
+		task, err = Notifications.Enqueue(ctx, tx, Notify{OrderID: orderID, To: order.Customer, Subject: "Your order was shipped"},
 			queue.DedupKey(fmt.Sprintf("shipped-%d", orderID)))
 		return err
 	})
 	return task, err
 }
 
-// paid marks an order as paid and enqueues the notification. Doing so twice does nothing the second time: it is called
+// paid marks an order as paid, publishes its state and enqueues the notification. Doing so twice does nothing the second time: it is called
 // by a task, which is delivered at least once.
 func (s *Shop) paid(ctx context.Context, orderID int64) error {
 	return s.box.InTx(ctx, func(tx *outbox.OwnedTx) error {
-		customer, changed, err := setStatus(ctx, tx.Pgx(), orderID, "placed", "paid")
+		order, changed, err := setStatus(ctx, tx.Pgx(), orderID, "placed", "paid")
 		if err != nil || !changed {
 			return err
 		}
-		_, err = Notifications.Enqueue(ctx, tx, Notify{OrderID: orderID, To: customer, Subject: "Thank you for your payment"})
+		if _, err := Orders.Publish(ctx, tx, order); err != nil {
+			return err
+		}
+		_, err = Notifications.Enqueue(ctx, tx, Notify{OrderID: orderID, To: order.Customer, Subject: "Thank you for your payment"})
 		return err
 	})
 }
@@ -99,10 +126,13 @@ CREATE TABLE orders (
 CREATE TABLE stock (item text PRIMARY KEY, amount integer NOT NULL);
 INSERT INTO stock VALUES ('teapot', 10), ('unicorn', 0);`
 
-func insertOrder(ctx context.Context, tx pgx.Tx, customer, item string, cents int64) (id int64, err error) {
-	err = tx.QueryRow(ctx, `INSERT INTO orders (customer, item, cents) VALUES ($1, $2, $3) RETURNING id`,
-		customer, item, cents).Scan(&id)
-	return id, err
+func insertOrder(ctx context.Context, tx pgx.Tx, customer, item string, cents int64) (Order, error) {
+	rows, err := tx.Query(ctx, `INSERT INTO orders (customer, item, cents) VALUES ($1, $2, $3)
+		RETURNING id, customer, item, cents, status`, customer, item, cents)
+	if err != nil {
+		return Order{}, err
+	}
+	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[Order])
 }
 
 func takeFromStock(ctx context.Context, tx pgx.Tx, item string) error {
@@ -117,11 +147,15 @@ func takeFromStock(ctx context.Context, tx pgx.Tx, item string) error {
 }
 
 // setStatus moves an order from one status to the next, and says whether it did.
-func setStatus(ctx context.Context, tx pgx.Tx, orderID int64, from, to string) (customer string, changed bool, err error) {
-	err = tx.QueryRow(ctx, `UPDATE orders SET status = $3 WHERE id = $1 AND status = $2 RETURNING customer`,
-		orderID, from, to).Scan(&customer)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return "", false, nil
+func setStatus(ctx context.Context, tx pgx.Tx, orderID int64, from, to string) (order Order, changed bool, err error) {
+	rows, err := tx.Query(ctx, `UPDATE orders SET status = $3 WHERE id = $1 AND status = $2
+		RETURNING id, customer, item, cents, status`, orderID, from, to)
+	if err != nil {
+		return order, false, err
 	}
-	return customer, err == nil, err
+	order, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[Order])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return order, false, nil
+	}
+	return order, err == nil, err
 }

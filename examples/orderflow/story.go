@@ -27,6 +27,8 @@ type story struct {
 	shop *Shop
 	bank *bank
 	mail *mailServer
+	// index is what the subscriber keeps.
+	index *searchIndex
 
 	order, refused Receipt // alice's order, and the one whose mail cannot be delivered
 }
@@ -37,6 +39,7 @@ func newStory(out io.Writer, pool *pgxpool.Pool) *story {
 		pool:    pool,
 		bank:    &bank{failures: 2, charged: map[string]int64{}},
 		mail:    &mailServer{},
+		index:   &searchIndex{entries: map[string]entry{}},
 	}
 }
 
@@ -46,7 +49,7 @@ func (s *story) play(ctx context.Context) error {
 		return err
 	}
 	working, stop := s.work(ctx)
-	err := s.steps(working, s.paidAfterTwoFailures, s.shipOrder, s.deadLetter)
+	err := s.steps(working, s.paidAfterTwoFailures, s.shipOrder, s.deadLetter, s.orderIsIndexed, s.readSnapshot, s.replay)
 	return errors.Join(err, stop())
 }
 
@@ -70,7 +73,7 @@ func (s *story) prepare(ctx context.Context) (err error) {
 }
 
 func (s *story) placeOrder(ctx context.Context) (err error) {
-	s.title("Place an order: its row and the task to charge for it, in one transaction")
+	s.title("Place an order: its row, its state and the task to charge for it, in one transaction")
 	if s.order, err = s.shop.Place(ctx, alice, "teapot", 5999); err != nil {
 		return err
 	}
@@ -101,26 +104,26 @@ func (s *story) rollBack(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.print("the answer: %v; orders %d, tasks %d, as before", failure, after.orders, after.tasks)
+	s.print("the answer: %v; orders %d, tasks and events %d, as before", failure, after.orders, after.rows)
 	return errors.Join(
 		expect(errors.Is(failure, ErrOutOfStock), "placing the order fails with %q, not %v", ErrOutOfStock, failure),
-		expect(after == before, "a transaction that rolled back leaves nothing, neither order nor task: %+v before, %+v after", before, after),
+		expect(after == before, "a transaction that rolled back leaves nothing, neither order nor task nor event: %+v before, %+v after", before, after),
 	)
 }
 
 // work starts the workers. It returns a context that ends when they do, so that no step waits for what cannot come, and
 // the func that stops them, gracefully.
 func (s *story) work(ctx context.Context) (working context.Context, stop func() error) {
-	s.title("Start the workers; the bank will fail twice")
+	s.title("Start the workers and the search indexer; the bank will fail twice")
 	working, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
-	handlers := &Handlers{shop: s.shop, bank: s.bank, mail: s.mail, print: s.print}
+	handlers := &Handlers{shop: s.shop, bank: s.bank, mail: s.mail, index: s.index, print: s.print}
 	go func() {
 		defer cancel()
 		ended <- s.box.Run(working, handlers.Bindings()...)
 	}()
 	return working, func() error {
-		s.title("Stop the workers")
+		s.title("Stop the workers and the indexer")
 		cancel()
 		return <-ended
 	}
@@ -146,7 +149,7 @@ func (s *story) paidAfterTwoFailures(ctx context.Context) error {
 }
 
 func (s *story) shipOrder(ctx context.Context) error {
-	s.title("Ship the order: the update and the notification, in one transaction")
+	s.title("Ship the order: the update, the event and the notification, in one transaction")
 	sent, err := s.shop.Ship(ctx, s.order.OrderID)
 	if err != nil {
 		return err
@@ -195,9 +198,9 @@ func (s *story) orderStatus(ctx context.Context, id int64) (status string, err e
 	return status, err
 }
 
-type counts struct{ orders, tasks int }
+type counts struct{ orders, rows int }
 
 func (s *story) counts(ctx context.Context) (c counts, err error) {
-	err = s.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM strunk_outbox)`).Scan(&c.orders, &c.tasks)
+	err = s.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM strunk_outbox)`).Scan(&c.orders, &c.rows)
 	return c, err
 }
