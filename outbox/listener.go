@@ -15,9 +15,24 @@ const (
 	reconnectMost  = 5 * time.Second
 )
 
-// connect opens a connection beside the pool, with the pool's configuration.
+// connect opens a connection beside the pool, with the pool's configuration and its hooks: they may bring a fresh password,
+// or set a role.
 func (b *Box) connect(ctx context.Context) (*pgx.Conn, error) {
-	return pgx.ConnectConfig(ctx, b.pool.Config().ConnConfig)
+	cfg := b.pool.Config()
+	if cfg.BeforeConnect != nil {
+		if err := cfg.BeforeConnect(ctx, cfg.ConnConfig); err != nil {
+			return nil, err
+		}
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg.ConnConfig)
+	if err != nil || cfg.AfterConnect == nil {
+		return conn, err
+	}
+	if err := cfg.AfterConnect(ctx, conn); err != nil {
+		closeConn(conn)
+		return nil, err
+	}
+	return conn, nil
 }
 
 // listen hands notifications to the hub until ctx ends. Each new connection is followed by a full poll, for what was

@@ -19,7 +19,8 @@ type notifier struct {
 	mu      sync.Mutex
 	pending map[string]struct{}
 	busy    bool
-	idle    sync.WaitGroup
+	// next is closed when what is pending has been sent, current when what was taken last has.
+	next, current chan struct{}
 }
 
 func newNotifier(b *Box) *notifier { return &notifier{box: b, pending: map[string]struct{}{}} }
@@ -30,40 +31,45 @@ func (n *notifier) send(topics []string) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if len(n.pending) == 0 {
+		n.next = make(chan struct{})
+	}
 	for _, topic := range topics {
 		n.pending[topic] = struct{}{}
 	}
 	if !n.busy {
 		n.busy = true
-		n.idle.Go(n.drain)
+		go n.drain()
 	}
 }
 
 func (n *notifier) drain() {
 	for {
-		topics := n.take()
+		topics, sent := n.take()
 		if topics == nil {
 			return
 		}
 		n.notify(topics)
+		close(sent)
 		time.Sleep(notifyPause)
 	}
 }
 
 // take empties the set, or ends the drain where it is empty.
-func (n *notifier) take() []string {
+func (n *notifier) take() (topics []string, sent chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.pending) == 0 {
 		n.busy = false
-		return nil
+		return nil, nil
 	}
-	topics := make([]string, 0, len(n.pending))
+	topics = make([]string, 0, len(n.pending))
 	for topic := range n.pending {
 		topics = append(topics, topic)
 	}
 	clear(n.pending)
-	return topics
+	n.current = n.next
+	return topics, n.current
 }
 
 // sqlNotify sends topics ($1) on the channel of this installation. It locks nothing but the server's queue of
@@ -78,5 +84,15 @@ func (n *notifier) notify(topics []string) {
 	}
 }
 
-// wait blocks until nothing is being sent.
-func (n *notifier) wait() { n.idle.Wait() }
+// flush blocks until what was announced before the call has been sent, however much is announced meanwhile.
+func (n *notifier) flush() {
+	n.mu.Lock()
+	sent := n.current
+	if len(n.pending) > 0 {
+		sent = n.next
+	}
+	n.mu.Unlock()
+	if sent != nil {
+		<-sent
+	}
+}

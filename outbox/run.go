@@ -94,7 +94,7 @@ func (r *run) close() {
 	r.leases.beats.close()
 	r.upkeep.close()
 	r.relay.conn.close()
-	r.b.notifier.wait()
+	r.b.notifier.flush()
 }
 
 // loops returns what runs beside the bindings: the heartbeats and the listener always, the rest unless it is disabled.
