@@ -22,7 +22,7 @@ type Config struct {
 	Validator Validator
 }
 
-// Validator checks states; package schema has one. It is called by several goroutines.
+// Validator checks states; package schema has one: schema.Validator. It is called by several goroutines.
 type Validator interface {
 	// Validate returns why state cannot be published under a version of the entity type's schema (empty: the newest), and
 	// otherwise the version that it was checked against, which is kept with the event.

@@ -190,3 +190,58 @@ func TestStartPositions(t *testing.T) {
 	noError(t, events.Unregister(context.Background(), b.box, "all"))
 	wantError(t, events.Unregister(context.Background(), b.box, "nobody"), events.ErrUnknownSubscriber)
 }
+
+// The start from snapshots goes together with transactions, with batches, and with the policies.
+func TestBootstrapWithEveryHandler(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	const entities = 250
+	b := newBed(t)
+	b.publishMany(entities)
+	b.publishMany(entities)
+	b.exec(`CREATE TABLE public.states (id text, version bigint)`)
+	var batches record
+	f := failing{bad: "e7"}
+	from := events.From(events.FromSnapshots)
+	b.run(
+		orders.TxSubscriber("tx", func(ctx context.Context, tx *outbox.OwnedTx, e events.Event[order]) error {
+			_, err := tx.Pgx().Exec(ctx, `INSERT INTO public.states VALUES ($1, $2)`, e.EntityID, e.Version)
+			return err
+		}, from, events.PollInterval(testPoll)),
+		orders.BatchSubscriber("batch", func(ctx context.Context, es []events.Event[order]) error {
+			for _, e := range es {
+				_ = batches.handle(ctx, e)
+			}
+			return nil
+		}, from, events.PollInterval(testPoll)),
+		orders.Subscriber("park", f.handle, from, events.OnFailure(events.Park), events.MaxAttempts(1), events.PollInterval(testPoll)))
+	b.publishMany(entities)
+	for _, name := range []string{"tx", "batch", "park"} {
+		eventually(t, name+" has caught up", func() (string, bool) { s := b.stats(name); return fmt.Sprintf("%+v", s), !s.Bootstrapping && s.Name != "" })
+		b.reachHead(name)
+	}
+	if n := value[int](b, `SELECT count(*) FROM (SELECT id FROM public.states GROUP BY id HAVING max(version) = 3 AND count(*) = count(DISTINCT version)) x`); n != entities {
+		t.Errorf("%d entities were written to their last version, each version once; want all %d", n, entities)
+	}
+	for id, versions := range batches.versions() {
+		if versions[len(versions)-1] != 3 || !slices.IsSorted(versions) {
+			t.Errorf("entity %s: arrived %v in batches", id, versions)
+		}
+	}
+	for _, p := range b.parked("park") {
+		if !strings.HasPrefix(p.EntityID, "e7") {
+			t.Errorf("parked: %+v", p)
+		}
+	}
+	for _, p := range b.parked("park") {
+		f.mended.Store(p.EntityID, true)
+	}
+	_, err := events.RetryAllParked(ctx, b.box, "park")
+	noError(t, err)
+	eventually(t, "nothing is parked", func() (string, bool) { p := b.parked("park"); return fmt.Sprint(p), len(p) == 0 })
+	for id, versions := range f.versions() {
+		if versions[len(versions)-1] != 3 || !slices.IsSorted(versions) {
+			t.Errorf("entity %s: arrived %v", id, versions)
+		}
+	}
+}

@@ -42,6 +42,16 @@ func TestTwoProcessesOneSubscriber(t *testing.T) {
 	awaitOwner(b, "shared", child.PID())
 	var got record
 	b.run(orders.Subscriber("shared", got.handle, events.Lease(childLease)))
+	// The other process watches for more than a lease.
+	const row = `SELECT jsonb_build_array(epoch, beat) FROM public.strunk_subscribers WHERE name = 'shared'`
+	before := value[[]int64](b, row)
+	eventually(t, "the owner's heartbeat goes on", func() (string, bool) {
+		now := value[[]int64](b, row)
+		return fmt.Sprint(now), now[0] != before[0] || now[1] >= before[1]+10
+	})
+	if now := value[[]int64](b, row); now[0] != before[0] {
+		t.Errorf("the epoch went from %d to %d: the subscriber was taken from an owner that lives", before[0], now[0])
+	}
 	b.publishMany(n)
 	theirs := awaitGot(t, child, n)
 	b.reachHead("shared")

@@ -159,8 +159,9 @@ func publish(ctx context.Context, tx outbox.Tx, what string, items []Item) ([]Pu
 	}
 	var p params
 	var problems []error
+	inBox := core.WithHost(ctx, t.Host())
 	for i := range items {
-		if err := addItem(ctx, &p, &items[i]); err != nil {
+		if err := addItem(inBox, &p, &items[i]); err != nil {
 			problems = append(problems, itemError(what, i, len(items), items[i], err))
 		}
 	}
@@ -196,7 +197,8 @@ func addItem(ctx context.Context, p *params, item *Item) error {
 	if err == nil {
 		err = p.add(*item, version)
 	}
-	if err != nil && !errors.Is(err, ErrInvalid) {
+	var unchecked *core.NotChecked
+	if err != nil && !errors.Is(err, ErrInvalid) && !errors.As(err, &unchecked) {
 		err = fmt.Errorf("%w: %w", err, ErrInvalid)
 	}
 	return err

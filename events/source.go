@@ -337,16 +337,26 @@ func (c *scanSource) finish() error {
 	return nil
 }
 
+// markAt returns the id of the state with order low.
 func (c *scanSource) markAt(low int64) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	mark := c.ids[low-c.base-1]
+	return c.ids[low-c.base-1]
+}
+
+// forget drops the ids up to low, which are saved.
+func (c *scanSource) forget(low int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.ids, c.base = c.ids[low-c.base:], low
-	return mark
 }
 
 func (c *scanSource) save(low int64) error {
-	return c.s.fence(context.Background(), sqlMoveScan, c.s.name, c.s.place.epoch, c.markAt(low))
+	err := c.s.fence(context.Background(), sqlMoveScan, c.s.name, c.s.place.epoch, c.markAt(low))
+	if err == nil {
+		c.forget(low)
+	}
+	return err
 }
 
 func (c *scanSource) saveIn(ctx context.Context, tx *outbox.OwnedTx, low int64) error {

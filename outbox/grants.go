@@ -56,7 +56,7 @@ func grants() []grant {
 	return []grant{
 		{role: RoleProducer,
 			functions: []string{"strunk_enqueue", "strunk_enqueue_dedup", "strunk_enqueue_many", "strunk_publish", "strunk_publish_many"},
-			selects:   []string{"strunk_migrations"}},
+			selects:   []string{"strunk_migrations", "strunk_schemas", "strunk_schema_subjects"}},
 		{role: RoleWorker,
 			functions: append([]string{
 				"strunk_advance_marks", "strunk_bury", "strunk_cancel", "strunk_claim", "strunk_complete", "strunk_complete_at",
@@ -65,7 +65,7 @@ func grants() []grant {
 				"strunk_schedule_failed", "strunk_schedule_fire", "strunk_schedule_put", "strunk_schedules_due",
 				"strunk_schedules_wait_us", "strunk_store_results",
 			}, upkeepFunctions...),
-			selects: append([]string{"strunk_outbox", "strunk_queues", "strunk_results", "strunk_schedules"}, upkeepTables...),
+			selects: append([]string{"strunk_outbox", "strunk_queues", "strunk_results", "strunk_schedules", "strunk_schemas", "strunk_schema_subjects"}, upkeepTables...),
 			others:  []string{"INSERT ON strunk_workers"}},
 		{role: RoleSubscriber,
 			functions: append([]string{
@@ -74,7 +74,7 @@ func grants() []grant {
 				"strunk_read_feed", "strunk_redeliver", "strunk_redelivered", "strunk_redeliveries", "strunk_redelivery_failed",
 				"strunk_register", "strunk_scan_snapshots", "strunk_start_events", "strunk_try_event", "strunk_watch_subscriber",
 			}, upkeepFunctions...),
-			selects: append([]string{"strunk_retries", "strunk_snapshots", "strunk_subscribers"}, upkeepTables...)},
+			selects: append([]string{"strunk_retries", "strunk_schemas", "strunk_schema_subjects", "strunk_snapshots", "strunk_subscribers"}, upkeepTables...)},
 		{role: RoleReader,
 			functions: []string{
 				"strunk_backlog", "strunk_dead_letters", "strunk_estimate", "strunk_inbox_marked", "strunk_overall", "strunk_over_cap",
@@ -85,14 +85,16 @@ func grants() []grant {
 				"strunk_events_seq", "strunk_horizon", "strunk_inbox", "strunk_loops", "strunk_migrations", "strunk_outbox", "strunk_outbox_dead",
 				"strunk_outbox_delivered_events", "strunk_outbox_delivered_tasks", "strunk_outbox_deliveries", "strunk_outbox_events",
 				"strunk_outbox_id_seq", "strunk_outbox_tasks", "strunk_queues", "strunk_queue_stats", "strunk_reaped",
-				"strunk_results", "strunk_retries", "strunk_schedule_runs", "strunk_schedules", "strunk_snapshots", "strunk_subscriber_lag",
+				"strunk_results", "strunk_retries", "strunk_schedule_runs", "strunk_schedules", "strunk_schemas",
+				"strunk_schema_subjects", "strunk_snapshots", "strunk_subscriber_lag",
 				"strunk_subscribers", "strunk_table_sizes", "strunk_worker_stats", "strunk_workers",
 			}},
 		{role: RoleOperator, also: RoleReader,
 			functions: []string{
 				"strunk_cancel", "strunk_pause_queue", "strunk_pause_subscriber", "strunk_purge_dead", "strunk_release_parked",
 				"strunk_resume_queue", "strunk_retry_dead", "strunk_retry_dead_deliveries", "strunk_retry_parked", "strunk_rewind",
-				"strunk_schedule_remove", "strunk_schedule_run_now", "strunk_schedule_switch", "strunk_skip_event", "strunk_unregister",
+				"strunk_schedule_remove", "strunk_schedule_run_now", "strunk_schedule_switch", "strunk_schema_lock", "strunk_schema_put",
+				"strunk_skip_event", "strunk_unregister",
 			},
 			others: []string{"UPDATE ON strunk_outbox"}},
 	}
