@@ -25,6 +25,7 @@ type marks struct {
 	candidateXID          int64 // 0 while a claim after the candidate is awaited
 	waiting               bool
 
+	sinceSafe int    // claims since one entered at the safe marks
 	full      costly // claims that enter at the safe marks
 	bottom    costly // claims that enter at the bottom
 	advancing costly
@@ -52,7 +53,8 @@ const taskCost = 30 * time.Microsecond
 const (
 	// cheap is what a scan may take without being counted as costly.
 	cheap = 5 * time.Millisecond
-	// safeInterval is how often a busy worker, whose claims come back full, enters at the safe marks.
+	// safeInterval is how often a busy worker, whose claims come back full, enters at the safe marks; of its claims, too, at
+	// most one in scanShare does.
 	safeInterval = time.Second
 	// bottomInterval is how often a claim enters at the bottom: for rows that were set to pending by hand, in place.
 	bottomInterval = 30 * time.Second
@@ -73,10 +75,12 @@ type entry struct {
 }
 
 func (m *marks) enter(now time.Time) entry {
+	m.sinceSafe++
 	switch {
 	case m.bottom.allowed(now, bottomInterval):
 		return entry{first: make([]int64, levels), scan: &m.bottom, began: now}
-	case m.full.allowed(now, safeInterval):
+	case m.sinceSafe >= scanShare && m.full.allowed(now, safeInterval):
+		m.sinceSafe = 0
 		return entry{first: m.safe, scan: &m.full, began: now}
 	case m.full.allowed(now, 0) || m.full.cost < cheap:
 		return entry{first: m.fast, second: m.safe, scan: &m.full, began: now}
