@@ -217,7 +217,10 @@ func TestBootstrapWithEveryHandler(t *testing.T) {
 		orders.Subscriber("park", f.handle, from, events.OnFailure(events.Park), events.MaxAttempts(1), events.PollInterval(testPoll)))
 	b.publishMany(entities)
 	for _, name := range []string{"tx", "batch", "park"} {
-		eventually(t, name+" has caught up", func() (string, bool) { s := b.stats(name); return fmt.Sprintf("%+v", s), !s.Bootstrapping && s.Name != "" })
+		eventually(t, name+" has caught up", func() (string, bool) {
+			s := b.stats(name)
+			return fmt.Sprintf("%+v", s), !s.Bootstrapping && s.Name != ""
+		})
 		b.reachHead(name)
 	}
 	if n := value[int](b, `SELECT count(*) FROM (SELECT id FROM public.states GROUP BY id HAVING max(version) = 3 AND count(*) = count(DISTINCT version)) x`); n != entities {
