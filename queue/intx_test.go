@@ -136,15 +136,24 @@ func TestInTxLostCommitAnswer(t *testing.T) {
 			id := put(direct, q, note{"x"})
 			trap := proxy.Set("strunk_complete_or_fail", faults.CutBeforeAnswer)
 			var runs atomic.Int64
+			seen := make(chan error, 10)
+			watch := queue.Middleware{Work: func(ctx context.Context, _ *queue.Incoming, next func(context.Context) error) error {
+				err := next(ctx)
+				seen <- err
+				return err
+			}}
 			b.run(q.WorkerInTx(func(ctx context.Context, tx *outbox.OwnedTx, task queue.Task[note]) error {
 				runs.Add(1)
 				return write(ctx, tx, task)
-			}))
+			}, watch))
 			receive(t, "the answer to the COMMIT is cut off", trap.Sprung())
 			eventually(t, "the task is gone from the active ones", func() (string, bool) {
 				n := value[int](direct, `SELECT count(*) FROM public.strunk_outbox_tasks WHERE id = $1`, id)
 				return fmt.Sprint(n), n == 0
 			})
+			if err := receive(t, "the attempt ends", seen); keep && err != nil {
+				t.Errorf("the attempt ended with %v, although its task is delivered", err)
+			}
 			if n := value[int](direct, `SELECT count(*) FROM public.ledger`); n != 1 || runs.Load() != 1 {
 				t.Errorf("%d effects of %d runs; want 1 of 1", n, runs.Load())
 			}
