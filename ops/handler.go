@@ -90,7 +90,9 @@ func (s *server) guard(next http.Handler) http.Handler {
 			w.Header().Set(name, value)
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.cfg.Timeout)) // not every writer can
+		if r.Method == http.MethodPost { // a stream must not be cut off for what its client does not send
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.cfg.Timeout)) // not every writer can
+		}
 		defer func() {
 			if p := recover(); p != nil {
 				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {

@@ -1,0 +1,85 @@
+package ops_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/http"
+	"net/http/httptest"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/strunk-go/strunk/ops"
+	"github.com/strunk-go/strunk/outbox"
+	"github.com/strunk-go/strunk/outbox/outboxtest"
+	"github.com/strunk-go/strunk/queue"
+)
+
+func Example() {
+	ctx := context.Background()
+	server, err := outboxtest.Start(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = server.Close() }()
+	pool, err := pgxpool.New(ctx, server.DSN())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{}); err != nil {
+		log.Fatal(err)
+	}
+	box, err := outbox.Open(ctx, pool, outbox.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	emails := queue.Define[string]("emails", queue.Config{})
+	err = box.InTx(ctx, func(tx *outbox.OwnedTx) error {
+		_, err := emails.EnqueueBatch(ctx, tx, []string{"a@example.com", "b@example.com"})
+		return err
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := show(ctx, box); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// emails: 2 pending, 0 dead, 0 workers
+	// relay: warn
+	// readyz: 200
+	// without a token: 401
+}
+
+func show(ctx context.Context, box *outbox.Box) error {
+	q, err := ops.QueueStats(ctx, box, "emails")
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s: %v pending, %v dead, %d workers\n", q.Name, q.Pending, q.Dead, q.Workers)
+
+	report, err := ops.Health(ctx, box, ops.Thresholds{})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("relay: %s\n", report.Check(ops.CheckRelay).Status) // no process runs it
+
+	handler, err := ops.Handler(box, ops.Config{
+		Authorize: ops.Tokens(
+			ops.Token{Name: "grafana", Secret: "of-at-least-16-bytes", Permissions: []ops.Permission{ops.PermissionRead}},
+			ops.Token{Name: "on-call", Secret: "another-of-16-bytes!", Permissions: []ops.Permission{ops.PermissionRead, ops.PermissionChange}},
+		),
+	})
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/ops/", http.StripPrefix("/ops", handler))
+	for _, c := range []struct{ name, path string }{{"readyz", "/ops/readyz"}, {"without a token", "/ops/v1/queues"}} {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, c.path, nil))
+		fmt.Printf("%s: %d\n", c.name, w.Code)
+	}
+	return nil
+}
