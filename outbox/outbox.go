@@ -125,6 +125,7 @@ type Box struct {
 	listener   sharedListener
 	extensions map[any][]any
 	queries    sync.Map // text with placeholders to text with names
+	shared     sync.Map // see Shared
 }
 
 // Open returns a Box on the pool, after checking that the database has been migrated to exactly the version that this

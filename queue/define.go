@@ -44,6 +44,10 @@ type Config struct {
 	// DiscardDelivered deletes tasks when they are done instead of keeping them as delivered rows: less to write, and no
 	// history.
 	DiscardDelivered bool
+	// SchemaVersion is the version of the schema that the Validator checks against; empty means the newest.
+	SchemaVersion string
+	// Validator checks each payload before the transaction is touched and before middleware sees it; nil means none.
+	Validator Validator
 	// Middleware is around the enqueues and the handlers of this queue.
 	Middleware []Middleware
 }
@@ -105,6 +109,11 @@ func (c Config) problems() (errs []error) {
 	}
 	if err := checkTimeout("Timeout", c.Timeout); err != nil {
 		errs = append(errs, err)
+	}
+	if c.SchemaVersion != "" {
+		if err := core.CheckName(c.SchemaVersion); err != nil {
+			errs = append(errs, fmt.Errorf("SchemaVersion %w", err))
+		}
 	}
 	if c.MaxPayload < 0 {
 		errs = append(errs, fmt.Errorf("MaxPayload: %d is negative", c.MaxPayload))

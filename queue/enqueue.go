@@ -143,6 +143,10 @@ func metadataJSON(m map[string]string) (*string, error) {
 }
 
 func enqueue(ctx context.Context, tx outbox.Tx, what string, items []Item) ([]Enqueued, error) {
+	items, err := validate(ctx, tx, what, items)
+	if err != nil {
+		return nil, err
+	}
 	var p params
 	var problems []error
 	for i, item := range items {
@@ -236,12 +240,16 @@ func enqueueBatch[T any](ctx context.Context, tx outbox.Tx, def *definition, pay
 	if err != nil {
 		return nil, itemError(what, 0, 1, Item{def: def}, fmt.Errorf("%w: %w", err, ErrInvalid))
 	}
-	var p params
-	p.payloads = make([]*string, 0, len(payloads))
 	items := make([]Item, len(payloads))
 	for i, payload := range payloads {
 		items[i] = Item{def: def, opts: o}
 		items[i].doc, items[i].err = encode(def, payload)
+	}
+	if items, err = validate(ctx, tx, what, items); err != nil {
+		return nil, err
+	}
+	p := params{payloads: make([]*string, 0, len(payloads))}
+	for i := range items {
 		if err := addItem(&p, items[i]); err != nil {
 			return nil, itemError(what, i, len(payloads), items[i], err)
 		}

@@ -52,17 +52,25 @@ type Revision struct {
 // CheckOption changes what [Check], [CheckHistory] and [CheckDir] ask for.
 type CheckOption interface{ applyCheck(*checker) }
 
-type checkOption func(*checker)
+// Strictness is an option of comparisons and of registrations.
+type Strictness interface {
+	CheckOption
+	RegisterOption
+}
 
-func (o checkOption) applyCheck(c *checker) { o(c) }
+type strictness bool
+
+func (s strictness) applyCheck(c *checker)  { c.lenient = !bool(s) }
+func (s strictness) applyRegister(r *rules) { r.strict = bool(s) }
 
 // Strict takes open objects at their word: where additional properties are allowed, anything may be there, so that a
 // new optional property with a type is incompatible. Without it a property that the writing version doesn't declare
 // is taken to be absent, so that adding an optional property passes, and a schema with properties or required and no
 // type is taken to mean objects, so that type may be added.
-func Strict() CheckOption {
-	return checkOption(func(c *checker) { c.lenient = false })
-}
+func Strict() Strictness { return strictness(true) }
+
+// Lenient is the opposite of [Strict], and the default: it undoes a Strict that the registry has kept with a subject.
+func Lenient() Strictness { return strictness(false) }
 
 // Check compares two versions of a contract. Whatever the mode, except None, two changes fail:
 //

@@ -1,17 +1,24 @@
 // Schemas shows how the contract of an order evolves: 1.0, which the struct gives, 1.1, which adds an optional
-// property and passes, and 2.0, which drops one and changes a type, and is refused with the reasons. A consumer
-// brings orders of all versions to the newest struct. It needs no database.
+// property and passes, and 2.0, which drops one and changes a type, and is refused with the reasons. Publishing is held to the
+// contract, and a consumer brings orders of all versions to the newest struct. It starts a throwaway PostgreSQL.
 //
 //	go run ./examples/schemas
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"os"
+	"strconv"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/outbox"
+	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/schema"
 )
 
@@ -34,6 +41,10 @@ type BrokenOrder struct {
 	Status string `json:"status" jsonschema:"enum=open,enum=shipped"`
 }
 
+// Orders checks each state against the version that it names, in the registry of the database that it is published to.
+var Orders = events.Define("order", func(o Order) string { return strconv.Itoa(o.ID) },
+	events.Config{Validator: schema.Validator{}, SchemaVersion: "1.1"})
+
 // orders brings orders of every version to the newest struct.
 var orders = schema.Upcast[Order]("1.1",
 	schema.From("1.0", func(old OrderV1) (Order, error) {
@@ -43,22 +54,49 @@ var orders = schema.Upcast[Order]("1.1",
 )
 
 func main() {
-	if err := run(os.Stdout); err != nil {
+	if err := run(context.Background(), os.Stdout); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(out io.Writer) error {
-	v10 := schema.Revision{Version: "1.0", Document: schema.MustFor[OrderV1]()}
-	v11 := schema.Revision{Version: "1.1", Document: schema.MustFor[Order]()}
-	v20 := schema.Revision{Version: "2.0", Document: schema.MustFor[BrokenOrder]()}
+func run(ctx context.Context, out io.Writer) error {
+	server, err := outboxtest.Start(ctx)
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	pool, err := pgxpool.New(ctx, server.DSN())
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{}); err != nil {
+		return err
+	}
+	box, err := outbox.Open(ctx, pool, outbox.Config{})
+	if err != nil {
+		return err
+	}
+	if err := evolve(ctx, out, schema.NewRegistry(box)); err != nil {
+		return err
+	}
+	if err := publish(ctx, out, box); err != nil {
+		return err
+	}
+	return consume(out)
+}
 
-	if err := schema.Check(v10, v11, schema.Full); err != nil {
+// evolve registers the versions, as a deployment does before its code runs.
+func evolve(ctx context.Context, out io.Writer, registry *schema.Registry) error {
+	if err := registry.Register(ctx, "order", "1.0", schema.MustFor[OrderV1](), schema.BackwardTransitive); err != nil {
+		return err
+	}
+	if err := registry.Register(ctx, "order", "1.1", schema.MustFor[Order]()); err != nil {
 		return err
 	}
 	fmt.Fprintln(out, "1.1 is compatible with 1.0")
 
-	err := schema.CheckHistory([]schema.Revision{v10, v11}, v20, schema.BackwardTransitive)
+	err := registry.Register(ctx, "order", "2.0", schema.MustFor[BrokenOrder]())
 	var incompatible *schema.CompatibilityError
 	if !errors.As(err, &incompatible) {
 		return fmt.Errorf("2.0 should be refused: %w", err)
@@ -67,16 +105,25 @@ func run(out io.Writer) error {
 	for _, problem := range incompatible.Problems {
 		fmt.Fprintf(out, "  against %s: %s\n", problem.Old, problem)
 	}
-	return consume(out, v11)
+	return nil
 }
 
-// consume checks payloads and reads them, whatever their version.
-func consume(out io.Writer, newest schema.Revision) error {
-	contract, err := schema.Compile(newest.Document)
-	if err != nil {
+// publish is refused what breaks the contract; its transaction goes on.
+func publish(ctx context.Context, out io.Writer, box *outbox.Box) error {
+	return box.InTx(ctx, func(tx *outbox.OwnedTx) error {
+		_, err := Orders.Publish(ctx, tx, Order{OrderV1: OrderV1{ID: 42, Status: "lost", Total: 59.99}})
+		var invalid *schema.ValidationError
+		if !errors.As(err, &invalid) {
+			return fmt.Errorf("a lost order should be refused: %w", err)
+		}
+		fmt.Fprintln(out, "not published:", invalid.Violations[0])
+		_, err = Orders.Publish(ctx, tx, Order{OrderV1: OrderV1{ID: 42, Status: "open", Total: 59.99}})
 		return err
-	}
-	fmt.Fprintln(out, contract.Validate([]byte(`{"id": 0, "status": "lost", "total": 59.99}`)))
+	})
+}
+
+// consume reads payloads whatever their version.
+func consume(out io.Writer) error {
 	order, err := orders.Decode("1.0", []byte(`{"id": 42, "status": "open", "total": 59.99}`))
 	if err != nil {
 		return err
