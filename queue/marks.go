@@ -25,9 +25,12 @@ type marks struct {
 	candidateXID          int64 // 0 while a claim after the candidate is awaited
 	waiting               bool
 
-	sinceSafe int    // claims since one entered at the safe marks
-	full      costly // claims that enter at the safe marks
-	bottom    costly // claims that enter at the bottom
+	sinceSafe int           // claims since one entered at the safe marks
+	usual     time.Duration // what a claim takes that walks nothing, tasks aside
+	every     time.Duration // from claim to claim, of late
+	entered   time.Time     // the last one
+	full      costly        // claims that enter at the safe marks
+	bottom    costly        // claims that enter at the bottom
 	advancing costly
 }
 
@@ -51,11 +54,10 @@ func (c *costly) done(began, now time.Time) { c.last, c.cost = now, max(0, now.S
 const taskCost = 30 * time.Microsecond
 
 const (
-	// cheap is what a scan may take without being counted as costly.
-	cheap = 5 * time.Millisecond
-	// safeInterval is how often a busy worker, whose claims come back full, enters at the safe marks; of its claims, too, at
-	// most one in scanShare does.
+	// safeInterval is how often at most a claim enters at the safe marks although that walks far; of a busy worker's claims,
+	// too, at most one in scanShare does. safeLongest is how long a quiet worker's may have to wait for it.
 	safeInterval = time.Second
+	safeLongest  = 5 * time.Second
 	// bottomInterval is how often a claim enters at the bottom: for rows that were set to pending by hand, in place.
 	bottomInterval = 30 * time.Second
 	// advanceInterval is how often the safe marks are moved at most.
@@ -75,6 +77,7 @@ type entry struct {
 }
 
 func (m *marks) enter(now time.Time) entry {
+	pause := m.pause(now)
 	m.sinceSafe++
 	switch {
 	case m.bottom.allowed(now, bottomInterval):
@@ -82,17 +85,33 @@ func (m *marks) enter(now time.Time) entry {
 	case m.sinceSafe >= scanShare && m.full.allowed(now, safeInterval):
 		m.sinceSafe = 0
 		return entry{first: m.safe, scan: &m.full, began: now}
-	case m.full.allowed(now, 0) || m.full.cost < cheap:
+	case m.full.cost == 0 || m.full.allowed(now, pause) || (m.sinceSafe >= scanShare && m.full.allowed(now, 0)):
+		m.sinceSafe = 0
 		return entry{first: m.fast, second: m.safe, scan: &m.full, began: now}
 	}
 	return entry{first: m.fast, began: now}
 }
 
+// pause is how long a walk from the safe marks that is costly must wait, so that at the pace of the claims of late it is one
+// in scanShare of them, within bounds.
+func (m *marks) pause(now time.Time) time.Duration {
+	if !m.entered.IsZero() {
+		m.every += (now.Sub(m.entered) - m.every) / 8
+	}
+	m.entered = now
+	return min(max(scanShare*m.every, safeInterval), safeLongest)
+}
+
 // answered takes in what a claim brought.
 func (m *marks) answered(e entry, jobs []*job, limit int, xid, xmin int64, now time.Time) {
+	took := max(0, now.Sub(e.began)-time.Duration(len(jobs))*taskCost)
 	if e.scan != nil && (e.second == nil || len(jobs) < limit) {
-		e.scan.done(e.began.Add(time.Duration(len(jobs))*taskCost), now)
+		e.scan.last, e.scan.cost = now, max(0, took-2*m.usual)
 	}
+	if m.usual == 0 {
+		m.usual = took
+	}
+	m.usual = min(took, m.usual+m.usual/16) // it may rise again with the load of the machine
 	if m.waiting && m.candidateXID == 0 {
 		m.candidateXID = xid
 	}
