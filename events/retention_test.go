@@ -21,6 +21,13 @@ func newReapedBed(t *testing.T, lagCap time.Duration) *bed {
 	t.Helper()
 	b := bedOn(t, outboxtest.New(t), outbox.Config{EventRetention: time.Millisecond, EventLagCap: lagCap,
 		Retention: outbox.Retention{Every: 20 * time.Millisecond}, PollInterval: testPoll})
+	b.smallLeaves()
+	return b
+}
+
+// smallLeaves makes the feed begin with leaves of ten events.
+func (b *bed) smallLeaves() {
+	b.t.Helper()
 	b.exec(`DROP TABLE public.strunk_outbox_delivered_events_1`)
 	b.exec(`DELETE FROM public.strunk_feed_parts`)
 	for first := 1; first < 40; first += 10 {
@@ -30,7 +37,6 @@ func newReapedBed(t *testing.T, lagCap time.Duration) *bed {
 		b.exec(fmt.Sprintf(`ALTER TABLE public.strunk_outbox_delivered_events ATTACH PARTITION public.%s FOR VALUES FROM (%d) TO (%d)`, leaf, first, first+10))
 		b.exec(`INSERT INTO public.strunk_feed_parts (first, past, name) VALUES ($1, $2, $3)`, first, first+10, leaf)
 	}
-	return b
 }
 
 // awaitFloor waits until the floor has risen to a position, and the leaves behind it have gone.
@@ -83,6 +89,25 @@ func TestRetentionWaitsForSlowSubscriber(t *testing.T) {
 	b.run(orders.Subscriber("late", late.handle))
 	if e := late.await(t, 1)[0]; e.Position <= 40 {
 		t.Errorf("a new subscriber starts at %d; want it behind the floor", e.Position)
+	}
+}
+
+// An installation that is younger than its retention keeps everything, also what every subscriber has passed.
+func TestRetentionKeepsWhatIsYoung(t *testing.T) {
+	t.Parallel()
+	b := bedOn(t, outboxtest.New(t), outbox.Config{PollInterval: testPoll, Disable: []outbox.Loop{outbox.LoopReaper}})
+	b.smallLeaves()
+	var got record
+	stop := b.run(orders.Subscriber("all", got.handle))
+	for i := range 60 {
+		b.publish(order{ID: "a", N: i})
+	}
+	b.reachHead("all")
+	stop()
+	for _, retention := range []time.Duration{time.Hour, outbox.KeepForever} {
+		if n := value[int](b, `SELECT count(*) FROM public.strunk_raise_floor($1, NULL) WHERE marked IS NULL`, retention.Milliseconds()); n != 0 {
+			t.Errorf("with a retention of %v %d leaves are given up; want none", retention, n)
+		}
 	}
 }
 

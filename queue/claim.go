@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/strunk-go/strunk/internal/core"
 )
@@ -211,7 +212,7 @@ func (s *session) scanJobs(rows pgx.Rows, number int64, want int) ([]*job, error
 }
 
 func scanJob(rows pgx.Row, j *job, timeout time.Duration) error {
-	var due *time.Time
+	var due finite
 	var timeoutMS *int32
 	var dedup *string
 	var attempts, most, priority int16
@@ -220,9 +221,21 @@ func scanJob(rows pgx.Row, j *job, timeout time.Duration) error {
 		return err
 	}
 	j.attempt, j.maxAttempts, j.priority = int(attempts), int(most), int(priority)
-	j.dueAt, j.dedupKey, j.timeout = orElse(due, j.createdAt), orElse(dedup, ""), timeout
+	j.dueAt, j.dedupKey, j.timeout = orElse(due.t, j.createdAt), orElse(dedup, ""), timeout
 	if timeoutMS != nil {
 		j.timeout = time.Duration(*timeoutMS) * time.Millisecond
+	}
+	return nil
+}
+
+// finite is a time that may be missing. What a person has set to infinity, which no time.Time can say, counts as missing: a
+// row that cannot be read would keep all of its claim from being worked.
+type finite struct{ t *time.Time }
+
+// ScanTimestamptz implements pgtype.TimestamptzScanner.
+func (f *finite) ScanTimestamptz(v pgtype.Timestamptz) error {
+	if f.t = nil; v.Valid && v.InfinityModifier == pgtype.Finite {
+		f.t = &v.Time
 	}
 	return nil
 }

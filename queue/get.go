@@ -87,7 +87,7 @@ func get[T any](ctx context.Context, box *outbox.Box, def *definition, id int64)
 
 // scanRecord reads a row of sqlGet, and whatever columns come after.
 func scanRecord[T any](row pgx.Row, rec *Record[T], more ...any) error {
-	var due, claimed, finished *time.Time
+	var due, claimed, finished finite
 	var payload, metadata, history []byte
 	into := []any{&rec.ID, &rec.Status, &rec.Attempt, &rec.MaxAttempts, &rec.Priority, &rec.CreatedAt, &due, &claimed, &finished,
 		&rec.DedupKey, &rec.LastError, &payload, &metadata, &history}
@@ -95,8 +95,8 @@ func scanRecord[T any](row pgx.Row, rec *Record[T], more ...any) error {
 		return err
 	}
 	rec.Raw = payload
-	rec.DueAt = orElse(due, rec.CreatedAt)
-	rec.ClaimedAt, rec.FinishedAt = orElse(claimed, time.Time{}), orElse(finished, time.Time{})
+	rec.DueAt = orElse(due.t, rec.CreatedAt)
+	rec.ClaimedAt, rec.FinishedAt = orElse(claimed.t, time.Time{}), orElse(finished.t, time.Time{})
 	rec.PayloadErr = errors.Join(decode(payload, &rec.Payload), decode(metadata, &rec.Metadata))
 	return decode(history, &rec.Attempts)
 }

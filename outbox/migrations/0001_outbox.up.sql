@@ -238,6 +238,8 @@ BEGIN
         RAISE EXCEPTION 'strunk_enqueue: max_attempts: % is not from 1 to 1000', max_attempts USING ERRCODE = '22023';
     ELSIF payload IS NULL THEN
         RAISE EXCEPTION 'strunk_enqueue: payload: must not be NULL (give ''null''::json for a JSON null)' USING ERRCODE = '22023';
+    ELSIF NOT isfinite(due_at) THEN
+        RAISE EXCEPTION 'strunk_enqueue: due_at: % is no time', due_at USING ERRCODE = '22023';
     ELSIF octet_length(dedup_key) NOT BETWEEN 1 AND 500 THEN
         RAISE EXCEPTION 'strunk_enqueue: dedup_key: must have 1 to 500 bytes' USING ERRCODE = '22023';
     ELSIF octet_length(payload::text) > 1048576 THEN
@@ -614,12 +616,13 @@ BEGIN
     SELECT up.key, count(*), max(up.due_at) FROM up GROUP BY up.key;
 END $$;
 
--- Milliseconds until the next scheduled task is due, at least 0; null where there is none from p_from on.
+-- Milliseconds until the next scheduled task is due, at least 0; null where there is none from p_from on. One that a person
+-- has put off for ever is none.
 CREATE FUNCTION {schema}.strunk_next_due_ms(p_from timestamptz) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
     SELECT greatest(0, ceil(extract(epoch FROM t.due_at - clock_timestamp()) * 1000))::bigint FROM {schema}.strunk_outbox_tasks t
-    WHERE t.status = 'scheduled' AND t.due_at >= p_from ORDER BY t.due_at LIMIT 1
+    WHERE t.status = 'scheduled' AND t.due_at >= p_from AND t.due_at < 'infinity' ORDER BY t.due_at LIMIT 1
 $$;
 
 -- On the dead leaf alone: a dead task that a person sets back to pending or scheduled is made whole again.

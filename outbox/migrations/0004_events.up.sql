@@ -487,14 +487,14 @@ BEGIN
     SELECT c.* FROM c ORDER BY c.entity_id;
 END $$;
 
--- Keeps how far a subscriber is in the snapshots. Fenced; false where the epoch is another.
+-- Keeps how far a subscriber is in the snapshots; an earlier mark changes nothing. Fenced; false where the epoch is another.
 CREATE FUNCTION {schema}.strunk_move_scan(p_name text, p_epoch bigint, p_mark text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 BEGIN
     UPDATE {schema}.strunk_subscribers s SET boot_mark = p_mark, moved_at = clock_timestamp()
-    WHERE s.name = p_name AND s.epoch = p_epoch AND s.boot = 1;
+    WHERE s.name = p_name AND s.epoch = p_epoch AND s.boot = 1 AND (s.boot_mark IS NULL OR s.boot_mark < p_mark COLLATE "C");
     IF NOT FOUND THEN
-        RETURN false;
+        RETURN EXISTS (SELECT 1 FROM {schema}.strunk_subscribers s WHERE s.name = p_name AND s.epoch = p_epoch AND s.boot = 1);
     END IF;
     DELETE FROM {schema}.strunk_retries r WHERE r.subscriber = p_name AND r.position = 0 AND r.entity_id <= p_mark COLLATE "C";
     RETURN true;
@@ -935,7 +935,8 @@ BEGIN
     AND p_cap_ms IS NOT NULL ORDER BY f.slot DESC LIMIT 1;
     SELECT min(s.cursor) INTO v_passed FROM {schema}.strunk_subscribers s WHERE NOT s.needs_restart;
     SELECT max(p.past) - 1 INTO v_new FROM {schema}.strunk_feed_parts p
-    WHERE p.past - 1 <= greatest(least(v_old, coalesce(v_passed, v_old)), coalesce(v_capped, 0));
+    -- least() leaves out nulls: without this an installation younger than the retention would drop whatever all have passed.
+    WHERE p.past - 1 <= greatest(CASE WHEN v_old IS NOT NULL THEN least(v_old, v_passed) END, v_capped);
     IF v_new > v_floor THEN
         UPDATE {schema}.strunk_feed_floor l SET floor = v_new;
         RETURN QUERY UPDATE {schema}.strunk_subscribers s SET needs_restart = true WHERE s.cursor < v_new AND NOT s.needs_restart RETURNING NULL::text, s.name;

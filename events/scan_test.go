@@ -1,0 +1,30 @@
+package events_test
+
+import "testing"
+
+// A mark that comes late, from the look that keeps a quiet subscriber's place, must not undo one that a handler's transaction has
+// committed: those states would be handled twice.
+func TestScanMarkNeverGoesBack(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.exec(`INSERT INTO public.strunk_subscribers (cursor, started, epoch, lease_ms, boot, name, entity_type, start)
+		VALUES (0, 0, 7, 30000, 1, 'boot', 'order', 'snapshots')`)
+	for _, move := range []struct {
+		name, reason string
+		epoch        int
+		mark, want   string
+		held         bool
+	}{
+		{"first", "a fresh scan has no mark", 7, "k05", "k05", true},
+		{"forward", "a handler's transaction moves it", 7, "k10", "k10", true},
+		{"late", "an older place must change nothing, and the epoch holds all the same", 7, "k07", "k10", true},
+		{"fenced", "an owner of another epoch must hear of it", 6, "k20", "k10", false},
+	} {
+		if held := value[bool](b, `SELECT public.strunk_move_scan('boot', $1, $2)`, move.epoch, move.mark); held != move.held {
+			t.Errorf("%s (%s): the epoch holds: %v; want %v", move.name, move.reason, held, move.held)
+		}
+		if mark := value[string](b, `SELECT boot_mark FROM public.strunk_subscribers`); mark != move.want {
+			t.Errorf("%s (%s): the mark is %q; want %q", move.name, move.reason, mark, move.want)
+		}
+	}
+}
