@@ -17,6 +17,9 @@ const (
 	beatsPerLease = 6
 	beatFastest   = 20 * time.Millisecond
 	beatSlowest   = 5 * time.Second
+	// beatPatience is how long one heartbeat may take at least before its connection is given up; a third of the shortest
+	// lease where that is longer.
+	beatPatience = time.Second
 )
 
 // leases renews all lease rows of this process with one statement.
@@ -151,7 +154,10 @@ func (ls *leases) beat(ctx context.Context) error {
 	for i, l := range before {
 		ids[i] = l.id
 	}
-	alive, err := ls.beats.queryInt64s(ctx, ls.box.sql(sqlBeat), ids)
+	// A connection that has gone silent must be given up while there is time for another.
+	sent, cancel := context.WithTimeout(ctx, max(2*ls.interval(), beatPatience))
+	defer cancel()
+	alive, err := ls.beats.queryInt64s(sent, ls.box.sql(sqlBeat), ids)
 	if err != nil {
 		return err
 	}
