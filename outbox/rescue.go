@@ -2,6 +2,8 @@ package outbox
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,6 +19,8 @@ const (
 	looksPerLease = 10
 	lookFastest   = 20 * time.Millisecond
 	lookSlowest   = 500 * time.Millisecond
+	// mostTakers bounds the workers that are rescued at once, each over a connection of its own.
+	mostTakers = 4
 )
 
 // sighting is what the rescue knows of one worker: the heartbeat it saw last, and since when it has stood still in the
@@ -32,6 +36,11 @@ type rescuer struct {
 	upkeep *control
 	seen   map[int64]sighting
 	last   time.Time // of the last successful look
+
+	takers   sync.WaitGroup
+	mu       sync.Mutex
+	taking   map[int64]struct{} // workers whose tasks are being given back
+	problems []error            // of takers, since the last look
 }
 
 type workerRow struct {
@@ -42,12 +51,13 @@ type workerRow struct {
 }
 
 func (r *rescuer) run(ctx context.Context) {
-	r.seen = map[int64]sighting{}
+	r.seen, r.taking = map[int64]sighting{}, map[int64]struct{}{}
+	defer r.takers.Wait()
 	report := loopReport{loop: LoopRescue}
 	for ctx.Err() == nil {
 		pause, err := r.look(ctx)
 		if err != nil && ctx.Err() == nil {
-			r.box.cfg.Logger.Warn("strunk: the rescue could not look at the workers; trying again", "error", err)
+			r.box.cfg.Logger.Warn("strunk: the rescue failed; trying again", "error", err)
 		}
 		report.ran(ctx, r.box, r.upkeep, lookSlowest, err)
 		core.Sleep(ctx, pause)
@@ -74,11 +84,41 @@ func (r *rescuer) look(ctx context.Context) (time.Duration, error) {
 	}
 	gone, pause := r.observe(workers, time.Now())
 	for _, w := range gone {
-		if err := r.take(ctx, w); err != nil {
-			return pause, err
-		}
+		r.begin(ctx, w)
 	}
-	return pause, nil
+	return pause, r.failed()
+}
+
+// begin has a taker give a worker's tasks back, unless one does, or as many as may are under way: the next look comes soon. A taker
+// may wait for somebody's lock on a task, and has a connection of its own, so that neither the looks nor the rescue of another
+// worker wait with it.
+func (r *rescuer) begin(ctx context.Context, w workerRow) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, there := r.taking[w.ID]; there || len(r.taking) >= mostTakers {
+		return
+	}
+	r.taking[w.ID] = struct{}{}
+	r.takers.Go(func() {
+		conn := newControl(r.box)
+		defer conn.close()
+		err := r.take(ctx, conn, w)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.taking, w.ID)
+		if err != nil {
+			r.problems = append(r.problems, err)
+		}
+	})
+}
+
+// failed returns what went wrong with takers since it was called last.
+func (r *rescuer) failed() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err := errors.Join(r.problems...)
+	r.problems = nil
+	return err
 }
 
 // observe compares heartbeats with those seen before, and returns the workers that are gone and when to look again.
@@ -111,13 +151,13 @@ func (r *rescuer) observe(workers []workerRow, now time.Time) (gone []workerRow,
 
 func (w workerRow) lease() time.Duration { return time.Duration(w.LeaseMS) * time.Millisecond }
 
-func (r *rescuer) take(ctx context.Context, w workerRow) error {
+func (r *rescuer) take(ctx context.Context, conn *control, w workerRow) error {
 	if !w.Condemned {
-		if err := condemn(ctx, r.box, r.upkeep, w.ID, &w.Beat); err != nil {
+		if err := condemn(ctx, r.box, conn, w.ID, &w.Beat); err != nil {
 			return err
 		}
 	}
-	return rescue(ctx, r.box, r.upkeep, w.ID)
+	return rescue(ctx, r.box, conn, w.ID)
 }
 
 const (
