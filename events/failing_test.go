@@ -145,8 +145,7 @@ func TestDeadDeliveryIsACopy(t *testing.T) {
 		t.Errorf("the feed has %d events; want the 3 that were published", n)
 	}
 	// The two statements of the specification, as they stand there.
-	var id int64
-	id = value[int64](b, `SELECT id FROM (SELECT * FROM public.strunk_outbox WHERE status = 'dead' AND key = 'order') x`)
+	id := value[int64](b, `SELECT id FROM (SELECT * FROM public.strunk_outbox WHERE status = 'dead' AND key = 'order') x`)
 	f.mended.Store("bad", true)
 	before := f.len()
 	b.exec(`UPDATE public.strunk_outbox SET status = 'pending', attempts = 0 WHERE id = ` + fmt.Sprint(id))

@@ -33,9 +33,6 @@ type plan struct {
 	Root  planNode `json:"Plan"`
 }
 
-// buffers are the pages that the statement touched.
-func (p *plan) buffers() int { return p.Root.Hit + p.Root.Read }
-
 func (n *planNode) walk(visit func(*planNode)) {
 	visit(n)
 	for i := range n.Plans {
