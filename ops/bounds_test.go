@@ -61,7 +61,7 @@ func load(t testing.TB, pool *pgxpool.Pool, n int) {
 var bounds = map[string]int64{
 	"QueueStats": 5_000, "Queues": 40_000, "Queues of health": 20_000, "SubscriberStats": 2_000, "Subscribers": 20_000, "Workers": 4_000,
 	"Schedules": 10, "OverallStats": 6_000, "Tables": 1_500, "Backlog of health": 200, "Horizon": 50, "Task": 150,
-	"DeadLetters": 250, "DeadLetters, newest": 250, "DeadLetters of a queue": 250, "DeadLetters of a subscriber": 250, "Ready": 50,
+	"DeadLetters": 250, "DeadLetters, newest": 250, "DeadLetters of a queue": 250, "DeadLetters of a queue, newest": 250, "DeadLetters of a subscriber": 250, "Ready": 50,
 }
 
 // checkBounds asks everything and holds it against the bounds and, where auto_explain is to be had, looks at the plans of
@@ -117,6 +117,12 @@ func checkBounds(t *testing.T, pool *pgxpool.Pool) map[string]int64 {
 			if m := scanOfAll.FindString(plan); m != "" {
 				t.Errorf("%s: %s in\n%s", q.Name, m, plan)
 			}
+			for _, m := range rowsPassed.FindAllStringSubmatch(plan, -1) {
+				loops, _ := strconv.Atoi(m[1])
+				if rows, _ := strconv.Atoi(m[2]); rows*loops > ops.CountCap+1 {
+					t.Errorf("%s: %d rows are read and thrown away in\n%s", q.Name, rows*loops, plan)
+				}
+			}
 			for _, m := range rowsOfNode.FindAllStringSubmatch(plan, -1) {
 				if rows, _ := strconv.Atoi(m[1]); rows > ops.CountCap+1 {
 					t.Errorf("%s: a node reads %d rows in\n%s", q.Name, rows, plan)
@@ -132,6 +138,9 @@ var scanOfAll = regexp.MustCompile(`(?s)Seq Scan on (public\.)?strunk_outbox\w*|
 
 // rowsOfNode is how many rows a scan of the outbox has returned each time it ran.
 var rowsOfNode = regexp.MustCompile(`Scan[^\n]* on (?:public\.)?strunk_outbox[^\n]*\(actual rows=(\d+)`)
+
+// rowsPassed is how often a node ran, and how many rows it has read each time and thrown away.
+var rowsPassed = regexp.MustCompile(`loops=(\d+)\)\n(?:[^\n]*(?:Cond|Filter|Fetches):[^\n]*\n)*?\s*Rows Removed by Filter: (\d+)`)
 
 // watchPlans has the plans of statements within functions sent as notices; false where the role may not.
 func watchPlans(t *testing.T, conn *pgx.Conn) bool {

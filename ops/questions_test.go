@@ -25,6 +25,7 @@ func Questions(queue, subscriber string, task, dead int64) []Question {
 		{"DeadLetters", sqlDeadLetters, []any{none, none, &dead, false, DefaultLimit}},
 		{"DeadLetters, newest", sqlDeadLetters, []any{none, none, &dead, true, DefaultLimit}},
 		{"DeadLetters of a queue", sqlDeadLetters, []any{text(queue), none, &dead, false, DefaultLimit}},
+		{"DeadLetters of a queue, newest", sqlDeadLetters, []any{text(queue), none, &dead, true, DefaultLimit}},
 		{"DeadLetters of a subscriber", sqlDeadLetters, []any{none, text(subscriber), &dead, false, DefaultLimit}},
 		{"Ready", sqlReady, nil},
 	}

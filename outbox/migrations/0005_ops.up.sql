@@ -57,12 +57,14 @@ END $$;
 -- The state of queues. Counts end at p_cap: their precision is exact, estimate (the planner's) or at_least (the cap, where
 -- the planner expects fewer). A p_cap of 0 only tells whether there are any, and asks no planner. p_delivered adds an estimate of what is kept of the delivered, null otherwise.
 -- waiting_since is when the task at the head of the queue became due: of each priority, the first by seq.
+-- A range of one key, rather than the key, leaves the order to the index that has the key: with the key alone, the index of id
+-- gives the order too, and would be walked past all other queues' dead letters.
 CREATE FUNCTION {schema}.strunk_queue_states(p_queues text[], p_cap integer, p_delivered boolean DEFAULT false)
 RETURNS TABLE (queue text, pending bigint, pending_precision text, scheduled bigint, scheduled_precision text, claimed bigint,
     claimed_precision text, dead bigint, dead_precision text, delivered bigint, waiting_since timestamptz, waiting_for interval,
     next_due_at timestamptz, workers bigint, concurrency bigint, paused_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
@@ -95,7 +97,7 @@ BEGIN
         END IF;
         next_due_at := (v_keys -> queue ->> 1)::timestamptz;
         SELECT count(*) INTO dead FROM (
-            SELECT 1 FROM {schema}.strunk_outbox_dead d WHERE d.kind = 'task' AND d.key = queue ORDER BY d.key, d.id LIMIT p_cap + 1) x;
+            SELECT 1 FROM {schema}.strunk_outbox_dead d WHERE d.kind = 'task' AND d.key >= queue AND d.key <= queue ORDER BY d.key, d.id LIMIT p_cap + 1) x;
         dead_precision := 'exact';
         IF dead > p_cap AND p_cap = 0 THEN
             dead_precision := 'at_least';
@@ -138,7 +140,7 @@ RETURNS TABLE (name text, entity_type text, cursor bigint, head bigint, position
     owner_silent boolean, paused boolean, needs_restart boolean, starting boolean, held bigint, held_precision text, dead bigint,
     dead_precision text, blocked_position bigint, blocked_attempts integer, blocked_error text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -166,7 +168,7 @@ BEGIN
         held_precision := CASE WHEN held > p_cap THEN 'at_least' ELSE 'exact' END;
         held := least(held, p_cap);
         SELECT count(*) INTO dead FROM (SELECT 1 FROM {schema}.strunk_outbox_dead d
-            WHERE d.subscriber = s.name ORDER BY d.subscriber, d.id LIMIT p_cap + 1) x;
+            WHERE d.subscriber >= s.name AND d.subscriber <= s.name ORDER BY d.subscriber, d.id LIMIT p_cap + 1) x;
         dead_precision := CASE WHEN dead > p_cap THEN 'at_least' ELSE 'exact' END;
         dead := least(dead, p_cap);
         SELECT r.position, r.attempts, r.last_error INTO blocked_position, blocked_attempts, blocked_error FROM {schema}.strunk_retries r
@@ -184,7 +186,7 @@ CREATE FUNCTION {schema}.strunk_worker_states(p_queue text, p_after bigint, p_li
 RETURNS TABLE (id bigint, queue text, host text, pid integer, concurrency integer, claimed bigint, claimed_precision text,
     started_at timestamptz, beat_at timestamptz, silent_for interval, lease_ms integer, silent boolean, condemned boolean)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz := clock_timestamp();
@@ -203,22 +205,29 @@ CREATE VIEW {schema}.strunk_worker_stats AS
     SELECT s.* FROM {schema}.strunk_worker_states(NULL, 0, 1000, 100) s;
 
 -- Dead letters, without their payloads: of a queue, of a subscriber, or all; behind p_from in id order, or with p_newest
--- before it, newest first. A null p_from is the beginning.
+-- before it, newest first. A null p_from is the beginning. A range of one key: see strunk_queue_states. The statement is put
+-- together from parts of this function alone; what is given are its parameters.
 CREATE FUNCTION {schema}.strunk_dead_letters(p_queue text, p_subscriber text, p_from bigint, p_newest boolean, p_limit integer)
 RETURNS TABLE (id bigint, kind text, key text, entity_id text, subscriber text, "position" bigint, attempts smallint, max_attempts smallint,
     created_at timestamptz, finished_at timestamptz, last_error text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
 SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    v_of     text := CASE WHEN p_queue IS NOT NULL THEN 'd.kind = ''task''' WHEN p_subscriber IS NOT NULL THEN 'd.subscriber IS NOT NULL' END;
+    v_column text := CASE WHEN p_queue IS NOT NULL THEN 'd.key' ELSE 'd.subscriber' END;
+    v_value  text := CASE WHEN p_queue IS NOT NULL THEN '$1' ELSE '$2' END;
 BEGIN
     RETURN QUERY EXECUTE
         'SELECT d.id, d.kind::text, d.key::text, d.entity_id::text, d.subscriber::text, d.position, d.attempts, d.max_attempts,
                 d.created_at, d.finished_at, left(d.last_error, 1000)
          FROM {schema}.strunk_outbox_dead d WHERE '
-        || CASE WHEN p_queue IS NOT NULL THEN 'd.kind = ''task'' AND d.key = $1'
-                WHEN p_subscriber IS NOT NULL THEN 'd.subscriber = $2' ELSE 'true' END
-        || CASE WHEN p_from IS NULL THEN '' WHEN p_newest THEN ' AND d.id < $3' ELSE ' AND d.id > $3' END
-        || CASE WHEN p_newest THEN ' ORDER BY d.id DESC LIMIT $4' ELSE ' ORDER BY d.id LIMIT $4' END
+        || CASE WHEN v_of IS NULL THEN CASE WHEN p_from IS NULL THEN 'true' WHEN p_newest THEN 'd.id < $3' ELSE 'd.id > $3' END
+                || CASE WHEN p_newest THEN ' ORDER BY d.id DESC LIMIT $4' ELSE ' ORDER BY d.id LIMIT $4' END
+            ELSE v_of || CASE WHEN p_from IS NULL THEN format(' AND %1$s >= %2$s AND %1$s <= %2$s', v_column, v_value)
+                    WHEN p_newest THEN format(' AND %1$s >= %2$s AND (%1$s, d.id) < (%2$s, $3)', v_column, v_value)
+                    ELSE format(' AND %1$s <= %2$s AND (%1$s, d.id) > (%2$s, $3)', v_column, v_value) END
+                || format(CASE WHEN p_newest THEN ' ORDER BY %s DESC, d.id DESC LIMIT $4' ELSE ' ORDER BY %s, d.id LIMIT $4' END, v_column) END
     USING p_queue, p_subscriber, p_from, p_limit;
 END $$;
 
