@@ -10,7 +10,7 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// ErrNotRegistered: the registry has no such subject, or no such version of it.
+// ErrNotRegistered says that the registry has no such subject, or no such version of it.
 var ErrNotRegistered = errors.New("strunk/schema: not registered")
 
 // LatestMaxAge is how long a [Registry] may take to notice that another process has registered a newer version. A process
