@@ -8,6 +8,7 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -140,7 +141,10 @@ func Open(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Box, error) {
 		return nil, err
 	}
 	b := &Box{pool: pool, cfg: cfg, names: newNames(cfg.Schema), hub: newHub(), extensions: map[any][]any{}}
-	for _, ext := range cfg.Extensions {
+	for i, ext := range cfg.Extensions {
+		if ext == nil {
+			return nil, fmt.Errorf("strunk/outbox: Open: extension %d of Config.Extensions is nil; leave it out", i+1)
+		}
 		key, value := ext.Extend(core.Seal{})
 		b.extensions[key] = append(b.extensions[key], value)
 	}
@@ -149,6 +153,14 @@ func Open(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Box, error) {
 		return nil, err
 	}
 	return b, nil
+}
+
+// usable returns why nothing can be done with the Box.
+func (b *Box) usable() error {
+	if b == nil || b.pool == nil {
+		return errors.New("strunk/outbox: the zero Box is unusable: make it with outbox.Open")
+	}
+	return nil
 }
 
 // Schema returns the PostgreSQL schema, unquoted.

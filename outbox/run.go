@@ -30,6 +30,9 @@ const loopRestart = time.Second
 // finish, then their contexts end, and what is not finished is given back without spending an attempt. Without bindings
 // Run does the upkeep alone. Several Runs, in one process or in many, share the work.
 func (b *Box) Run(ctx context.Context, bindings ...Binding) error {
+	if err := b.usable(); err != nil {
+		return err
+	}
 	bound, err := b.check(bindings)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -36,7 +37,9 @@ func WithoutNotify() TxOption { return func(o *txOptions) { o.noNotify = true } 
 
 func applyTxOptions(opts []TxOption) (o txOptions) {
 	for _, opt := range opts {
-		opt(&o)
+		if opt != nil {
+			opt(&o)
+		}
 	}
 	return o
 }
@@ -58,6 +61,9 @@ type OwnedTx struct {
 // fn is returned as it is, that of the commit wrapped. After the commit this process's consumers are woken directly, one
 // NOTIFY (coalesced with others of this process) wakes the others, and the AfterCommit hooks run.
 func (b *Box) InTx(ctx context.Context, fn func(tx *OwnedTx) error, opts ...TxOption) error {
+	if fn == nil {
+		return errors.New("strunk/outbox: InTx: the function is nil: there is nothing to run; use Begin for a transaction by hand")
+	}
 	tx, err := b.Begin(ctx, opts...)
 	if err != nil {
 		return err
@@ -71,6 +77,9 @@ func (b *Box) InTx(ctx context.Context, fn func(tx *OwnedTx) error, opts ...TxOp
 
 // Begin begins a transaction that the caller ends with Commit or Rollback.
 func (b *Box) Begin(ctx context.Context, opts ...TxOption) (*OwnedTx, error) {
+	if err := b.usable(); err != nil {
+		return nil, err
+	}
 	o := applyTxOptions(opts)
 	tx, err := b.pool.BeginTx(ctx, o.begin)
 	if err != nil {
@@ -132,6 +141,9 @@ func (t *OwnedTx) abandon(ctx context.Context) {
 }
 
 func (t *OwnedTx) end() error {
+	if t == nil || t.box == nil {
+		return fmt.Errorf("strunk/outbox: commit: %w", ErrInvalidTx)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.done {
@@ -159,7 +171,7 @@ func (t *ownedCore) Host() core.Host    { return host{t.box} }
 func (t *ownedCore) NotifyInside() bool { return false }
 
 func (t *ownedCore) Validate() error {
-	if t == nil {
+	if t == nil || t.box == nil {
 		return ErrInvalidTx
 	}
 	t.mu.Lock()

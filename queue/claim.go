@@ -107,7 +107,7 @@ func (s *session) ahead() int {
 
 func (s *session) want() int {
 	free := s.ahead() - int(s.waiting.Load()) - s.slots.running()
-	return min(free, mostClaimed, mostUnsettled-int(s.unsettled.Load()))
+	return min(free, mostClaimed, max(mostUnsettled, s.opts.concurrency)-int(s.unsettled.Load()))
 }
 
 // claimIfAny claims; without a reason to expect work it looks first, which costs the database no transaction id. While

@@ -145,7 +145,10 @@ func (q *ResultQueue[T, R]) Wait(ctx context.Context, box *outbox.Box, id int64)
 	defer box.Listen(seal)()
 	for {
 		result, done, err := q.look(ctx, host, id)
-		if done || err != nil {
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return result, q.waitEnded(ctx, id)
+		case done || err != nil:
 			return result, err
 		}
 		timer := time.NewTimer(host.Settings().PollInterval)
@@ -153,7 +156,7 @@ func (q *ResultQueue[T, R]) Wait(ctx context.Context, box *outbox.Box, id int64)
 		case <-woken:
 		case <-timer.C:
 		case <-ctx.Done():
-			err = fmt.Errorf("strunk/queue: wait: queue %q, task %d: %w", q.Name(), id, context.Cause(ctx))
+			err = q.waitEnded(ctx, id)
 		}
 		timer.Stop()
 		if err != nil {
@@ -261,4 +264,13 @@ func (q *Queue[T]) Progress(ctx context.Context, box *outbox.Box, id int64) (p P
 		return p, fmt.Errorf("strunk/queue: progress: queue %q, task %d: %w", q.Name(), id, err)
 	}
 	return p, nil
+}
+
+// waitEnded is the error of a Wait whose context has ended, with the cause that its owner gave.
+func (q *ResultQueue[T, R]) waitEnded(ctx context.Context, id int64) error {
+	err := ctx.Err()
+	if cause := context.Cause(ctx); !errors.Is(cause, err) {
+		err = fmt.Errorf("%w: %w", err, cause)
+	}
+	return fmt.Errorf("strunk/queue: wait: queue %q, task %d: %w", q.Name(), id, err)
 }

@@ -19,7 +19,7 @@ const (
 	mostAhead = 2000
 	// aheadTime is how much work a worker claims ahead, by the time its handlers take.
 	aheadTime = 20 * time.Millisecond
-	// mostUnsettled bounds the outcomes that wait to be written.
+	// mostUnsettled bounds the tasks that are claimed and not written, or the concurrency where that is higher.
 	mostUnsettled = 8000
 	// abandonGrace is how long a handler whose context has ended may take to return before its task is given back.
 	abandonGrace = 5 * time.Second
@@ -94,8 +94,31 @@ func (s *session) run() {
 	close(stopWatch)
 	s.finisher.close()
 	side.Wait()
-	s.hooks.Wait()
+	s.awaitHooks()
 	s.release()
+}
+
+// awaitHooks waits for Dead hooks, which are the user's code: at the end of the grace period, and when the lease is lost, no longer
+// than for a handler.
+func (s *session) awaitHooks() {
+	done := make(chan struct{})
+	go func() {
+		s.hooks.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return
+	case <-s.life.Hard.Done():
+	case <-s.lease.Lost():
+	}
+	timer := time.NewTimer(abandonGrace)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		s.rt.Logger().Error("strunk: a Dead hook did not return; its goroutine is left behind", "queue", s.def.name)
+	}
 }
 
 // release waits no longer than a heartbeat may: the rescue does what is left.
