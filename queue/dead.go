@@ -104,7 +104,8 @@ func RetryDead(ctx context.Context, box *outbox.Box, filter DeadFilter) (int, er
 // PurgeDead deletes the chosen dead letters for good, and returns how many; what was deleted before an error stays deleted.
 func PurgeDead(ctx context.Context, box *outbox.Box, filter DeadFilter) (int, error) {
 	return filter.each(ctx, box, "purge dead letters", func(host core.Host, ids []int64) (n int, err error) {
-		return n, host.Pool().QueryRow(ctx, host.SQL(sqlPurgeDead), ids).Scan(&n)
+		err = host.Pool().QueryRow(ctx, host.SQL(sqlPurgeDead), ids).Scan(&n)
+		return n, err
 	})
 }
 

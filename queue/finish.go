@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -138,7 +139,7 @@ func (f *finisher) take() (batch []outcome, closed bool) {
 
 // write writes a batch, sorted by id so that rows are locked in one order everywhere.
 func (f *finisher) write(batch []outcome) {
-	slices.SortFunc(batch, func(a, b outcome) int { return int(a.job.id - b.job.id) })
+	slices.SortFunc(batch, func(a, b outcome) int { return cmp.Compare(a.job.id, b.job.id) })
 	for _, kind := range []outcomeKind{outcomeComplete, outcomeRetry, outcomeBury} {
 		var part []outcome
 		for _, o := range batch {
