@@ -168,8 +168,8 @@ func TestHandMadeUpdatesInAHurry(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	q := queue.Define[note]("hurry", queue.Config{})
-	const tasks = 2000
-	ids := putMany(b, q, tasks)
+	const tasks = 800
+	putMany(b, q, tasks)
 	var handled atomic.Int64
 	b.run(q.Worker(func(context.Context, queue.Task[note]) error { handled.Add(1); return nil }, queue.Concurrency(8)))
 	moved := 0
@@ -189,9 +189,10 @@ func TestHandMadeUpdatesInAHurry(t *testing.T) {
 		t.Errorf("%v after %d rows were moved by hand; want as many dead letters", counts, moved)
 	}
 	b.exec(`UPDATE public.strunk_outbox SET status = 'pending', attempts = 0 WHERE status = 'dead'`)
-	for _, id := range ids {
-		reach(b, q, id, queue.StatusDelivered)
-	}
+	eventually(t, "what the person revived is delivered too", func() (string, bool) {
+		counts := b.counts(q.Name())
+		return fmt.Sprint(counts), counts[queue.StatusDelivered] == tasks
+	})
 }
 
 // Handlers that use up the pool, or a pool of one connection, delay completions but no heartbeat.

@@ -147,7 +147,7 @@ func TestClaimAgainstRescueLeavesNoOrphan(t *testing.T) {
 	claim := func(n int) string {
 		return fmt.Sprintf(`SELECT id FROM public.strunk_claim(1, %d, 'race', 1, array_fill(0::bigint, ARRAY[10]), NULL)`, n)
 	}
-	claims := []string{begin, claim(1), `COMMIT`, begin, claim(2), `COMMIT`}
+	claims := []string{begin, claim(1), `COMMIT`, claim(2)}
 	const rescue = `SELECT id FROM public.strunk_rescue(1, 1000)`
 	rescues := []string{begin, `SELECT public.strunk_condemn(1, NULL)`, `COMMIT`, rescue, rescue}
 	for _, order := range orders(len(claims), len(rescues)) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -22,6 +23,10 @@ import (
 
 func TestMain(m *testing.M) {
 	faults.Main(faults.Roles{"worker": childWorker, "mover": childMover})
+	flag.Parse()
+	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
+		_ = parallel.Value.Set("8") // they wait for leases and heartbeats more than they compute
+	}
 	os.Exit(m.Run())
 }
 
