@@ -178,7 +178,9 @@ func TestRetentionBehindAnOpenReport(t *testing.T) {
 func TestRegisterAndRewindAgainstRetention(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	b := newReapedBed(t, 0)
+	// Without a reaper: it would drop the leaves that retention is to find here.
+	b := bedOn(t, outboxtest.New(t), outbox.Config{PollInterval: testPoll, Disable: []outbox.Loop{outbox.LoopReaper}})
+	b.smallLeaves()
 	stop := b.run()
 	for i := range 35 {
 		b.publish(order{ID: "a", N: i})
