@@ -59,13 +59,14 @@ func grants() []grant {
 			selects:   []string{"strunk_migrations", "strunk_schemas", "strunk_schema_subjects"}},
 		{role: RoleWorker,
 			functions: append([]string{
-				"strunk_advance_marks", "strunk_bury", "strunk_cancel", "strunk_claim", "strunk_complete", "strunk_complete_at",
+				"strunk_advance_marks", "strunk_bury", "strunk_call_keys", "strunk_call_lines", "strunk_cancel", "strunk_claim",
+				"strunk_claim_line", "strunk_complete", "strunk_complete_at", "strunk_declare_limits",
 				"strunk_complete_or_fail", "strunk_complete_results", "strunk_control", "strunk_ended", "strunk_has_pending",
 				"strunk_inbox_mark", "strunk_inbox_marked", "strunk_progress", "strunk_release_claim", "strunk_retry",
 				"strunk_schedule_failed", "strunk_schedule_fire", "strunk_schedule_put", "strunk_schedules_due",
-				"strunk_schedules_wait_us", "strunk_store_results",
+				"strunk_schedules_wait_us", "strunk_store_results", "strunk_take_share",
 			}, upkeepFunctions...),
-			selects: append([]string{"strunk_outbox", "strunk_queues", "strunk_results", "strunk_schedules", "strunk_schemas", "strunk_schema_subjects"}, upkeepTables...),
+			selects: append([]string{"strunk_limits", "strunk_outbox", "strunk_queues", "strunk_results", "strunk_schedules", "strunk_schemas", "strunk_schema_subjects"}, upkeepTables...),
 			others:  []string{"INSERT ON strunk_workers"}},
 		{role: RoleSubscriber,
 			functions: append([]string{
@@ -82,9 +83,9 @@ func grants() []grant {
 			},
 			selects: []string{
 				"strunk_bootstrap", "strunk_cancels", "strunk_dedups", "strunk_feed", "strunk_feed_floor", "strunk_feed_parts",
-				"strunk_events_seq", "strunk_horizon", "strunk_inbox", "strunk_loops", "strunk_migrations", "strunk_outbox", "strunk_outbox_dead",
+				"strunk_events_seq", "strunk_horizon", "strunk_inbox", "strunk_limits", "strunk_loops", "strunk_migrations", "strunk_outbox", "strunk_outbox_dead",
 				"strunk_outbox_delivered_events", "strunk_outbox_delivered_tasks", "strunk_outbox_deliveries", "strunk_outbox_events",
-				"strunk_outbox_id_seq", "strunk_outbox_tasks", "strunk_queues", "strunk_queue_stats", "strunk_reaped",
+				"strunk_outbox_id_seq", "strunk_outbox_tasks", "strunk_queues", "strunk_queue_stats", "strunk_rates", "strunk_reaped",
 				"strunk_results", "strunk_retries", "strunk_schedule_runs", "strunk_schedules", "strunk_schemas",
 				"strunk_schema_subjects", "strunk_snapshots", "strunk_subscriber_lag",
 				"strunk_subscribers", "strunk_table_sizes", "strunk_worker_stats", "strunk_workers",
@@ -94,7 +95,7 @@ func grants() []grant {
 				"strunk_cancel", "strunk_pause_queue", "strunk_pause_subscriber", "strunk_purge_dead", "strunk_release_parked",
 				"strunk_resume_queue", "strunk_retry_dead", "strunk_retry_dead_deliveries", "strunk_retry_parked", "strunk_rewind",
 				"strunk_schedule_remove", "strunk_schedule_run_now", "strunk_schedule_switch", "strunk_schema_lock", "strunk_schema_put",
-				"strunk_skip_event", "strunk_unregister",
+				"strunk_set_limits", "strunk_skip_event", "strunk_unregister",
 			},
 			others: []string{"UPDATE ON strunk_outbox"}},
 	}

@@ -192,16 +192,19 @@ func (s *session) controlInterval() time.Duration {
 
 // readOrders asks the database, on the connection that handlers cannot exhaust.
 func (s *session) readOrders(ctx context.Context) error {
-	paused, doomed := false, map[int64]string{}
+	paused, doomed, limits := false, map[int64]string{}, &inForce{}
 	err := s.rt.Control(ctx, func(conn *pgx.Conn) error {
 		return core.RetryConflicts(ctx, func() error {
 			return core.OneMessage(ctx, conn, core.Statement{SQL: s.rt.SQL(sqlControl), Args: []any{s.def.name},
-				Scan: func(rows pgx.Rows) error { return scanOrders(rows, &paused, doomed) }})
+				Scan: func(rows pgx.Rows) error { return scanOrders(rows, &paused, doomed) }},
+				core.Statement{SQL: s.rt.SQL(sqlLimits), Args: []any{s.def.name},
+					Scan: func(rows pgx.Rows) error { return scanLimits(rows, limits) }})
 		})
 	})
 	if err != nil {
 		return fmt.Errorf("strunk/queue: reading the orders of queue %q: %w", s.def.name, err)
 	}
+	s.limits.Store(limits)
 	s.orders.mu.Lock()
 	s.orders.doomed = doomed
 	s.orders.some.Store(len(doomed) > 0)

@@ -43,7 +43,7 @@ const deadChunk = 500
 const (
 	// sqlDead lists dead letters after id $6, in id order, at most $7. Ages are in milliseconds, null for none.
 	sqlDead = `SELECT id, status, attempts, max_attempts, priority, created_at, due_at, claimed_at, finished_at,
-	coalesce(dedup_key, ''), coalesce(last_error, ''), payload, metadata, errors, key
+	coalesce(dedup_key, ''), coalesce(limit_key, ''), coalesce(last_error, ''), payload, metadata, errors, key
 FROM {schema}.strunk_outbox
 WHERE status = 'dead' AND kind = 'task' AND ($1::text = '' OR key = $1::text) AND ($2::bigint[] IS NULL OR id = ANY ($2::bigint[]))
 	AND ($3::text = '' OR pg_catalog.strpos(last_error, $3::text) > 0)

@@ -83,7 +83,7 @@ func (o *enqueueOptions) checkDedup() error {
 
 // sqlEnqueueDedup adds tasks of which some have a dedup mode; see strunk_enqueue_dedup.
 const sqlEnqueueDedup = `SELECT ord, id, duplicate, replaced FROM {schema}.strunk_enqueue_dedup($1::text[], $2::text[], $3::smallint[],
-$4::smallint[], $5::bigint[], $6::timestamptz[], $7::text[], $8::integer[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::boolean)`
+$4::smallint[], $5::bigint[], $6::timestamptz[], $7::text[], $8::integer[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::boolean, $14::text[])`
 
 func (p *params) addMode(i int, m dedupMode) {
 	if p.dedupModes == nil {
@@ -105,7 +105,7 @@ func (p *params) dedupArgs(notify bool) []any {
 		}
 	}
 	return []any{p.queues, p.payloads, p.priorities, p.attempts, p.delays, p.dues, p.dedups, p.timeouts, p.metadata,
-		modes, windows, most, notify}
+		modes, windows, most, notify, p.limitKeys}
 }
 
 func scanEnqueuedDedup(rows core.Rows, done []Enqueued) error {

@@ -44,6 +44,8 @@ type Config struct {
 	// DiscardDelivered deletes tasks when they are done instead of keeping them as delivered rows: less to write, and no
 	// history.
 	DiscardDelivered bool
+	// Limits hold over all processes; the zero value is none.
+	Limits Limits
 	// SchemaVersion is the version of the schema that the Validator checks against; empty means the newest.
 	SchemaVersion string
 	// Validator checks each payload before the transaction is touched and before middleware sees it; nil means none.
@@ -109,6 +111,11 @@ func (c Config) problems() (errs []error) {
 	}
 	if err := checkTimeout("Timeout", c.Timeout); err != nil {
 		errs = append(errs, err)
+	}
+	for _, err := range c.Limits.problems() {
+		if err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if c.SchemaVersion != "" {
 		if err := core.CheckName(c.SchemaVersion); err != nil {

@@ -153,6 +153,7 @@ func (f *finisher) write(batch []outcome) {
 	}
 	for _, o := range batch {
 		f.s.held.settled(o.job.claim)
+		f.s.lineEnded(o.job)
 	}
 	f.s.unsettled.Add(-int64(len(batch)))
 	signal(f.s.room)

@@ -60,7 +60,7 @@ type Attempt struct {
 
 // sqlGet reads one task ($1) of a queue ($2), in whichever part of the table it is. It locks nothing.
 const sqlGet = `SELECT id, status, attempts, max_attempts, priority, created_at, due_at, claimed_at, finished_at,
-	coalesce(dedup_key, ''), coalesce(last_error, ''), payload, metadata, errors
+	coalesce(dedup_key, ''), coalesce(limit_key, ''), coalesce(last_error, ''), payload, metadata, errors
 FROM {schema}.strunk_outbox WHERE id = $1 AND kind = 'task' AND key = $2 LIMIT 1`
 
 func get[T any](ctx context.Context, box *outbox.Box, def *definition, id int64) (rec Record[T], err error) {
@@ -90,7 +90,7 @@ func scanRecord[T any](row pgx.Row, rec *Record[T], more ...any) error {
 	var due, claimed, finished finite
 	var payload, metadata, history []byte
 	into := []any{&rec.ID, &rec.Status, &rec.Attempt, &rec.MaxAttempts, &rec.Priority, &rec.CreatedAt, &due, &claimed, &finished,
-		&rec.DedupKey, &rec.LastError, &payload, &metadata, &history}
+		&rec.DedupKey, &rec.Key, &rec.LastError, &payload, &metadata, &history}
 	if err := row.Scan(append(into, more...)...); err != nil {
 		return err
 	}

@@ -104,8 +104,21 @@ func (m *marks) pause(now time.Time) time.Duration {
 
 // answered takes in what a claim brought.
 func (m *marks) answered(e entry, jobs []*job, limit int, xid, xmin int64, now time.Time) {
-	took := max(0, now.Sub(e.began)-time.Duration(len(jobs))*taskCost)
-	if e.scan != nil && (e.second == nil || len(jobs) < limit) {
+	m.cost(e, len(jobs), limit, xid, now)
+	for _, j := range jobs {
+		i := MaxPriority - j.priority
+		m.fast[i] = max(m.fast[i], j.seq)
+	}
+	if !m.waiting && !m.settled() {
+		m.candidate = append(m.candidate[:0], m.fast...)
+		m.candidateXID, m.waiting = 0, true
+	}
+}
+
+// cost takes in what a claim took, and its transaction id.
+func (m *marks) cost(e entry, found, limit int, xid int64, now time.Time) {
+	took := max(0, now.Sub(e.began)-time.Duration(found)*taskCost)
+	if e.scan != nil && (e.second == nil || found < limit) {
 		e.scan.last, e.scan.cost = now, max(0, took-2*m.usual)
 	}
 	if m.usual == 0 {
@@ -114,14 +127,6 @@ func (m *marks) answered(e entry, jobs []*job, limit int, xid, xmin int64, now t
 	m.usual = min(took, m.usual+m.usual/16) // it may rise again with the load of the machine
 	if m.waiting && m.candidateXID == 0 {
 		m.candidateXID = xid
-	}
-	for _, j := range jobs {
-		i := MaxPriority - j.priority
-		m.fast[i] = max(m.fast[i], j.seq)
-	}
-	if !m.waiting && !m.settled() {
-		m.candidate = append(m.candidate[:0], m.fast...)
-		m.candidateXID, m.waiting = 0, true
 	}
 }
 
@@ -143,5 +148,8 @@ func (m *marks) ripe(xmin int64, now time.Time) bool {
 // advanced takes in what strunk_advance_marks returned.
 func (m *marks) advanced(safe []int64, began, now time.Time) {
 	m.safe, m.waiting = safe, false
+	for i, seq := range safe {
+		m.fast[i] = max(m.fast[i], seq) // an unused priority, of a queue with lines
+	}
 	m.advancing.done(began, now)
 }

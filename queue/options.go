@@ -29,6 +29,7 @@ type enqueueOptions struct {
 	due         *time.Time
 	timeout     *time.Duration
 	dedupKey    *string
+	limitKey    *string
 	dedupMode   dedupMode
 	metadata    map[string]string
 }
@@ -100,6 +101,11 @@ func (o *enqueueOptions) check() error {
 	if o.dedupKey != nil {
 		if err := core.CheckKey(*o.dedupKey); err != nil {
 			errs = append(errs, fmt.Errorf("DedupKey: %w", err))
+		}
+	}
+	if o.limitKey != nil {
+		if err := core.CheckKey(*o.limitKey); err != nil {
+			errs = append(errs, fmt.Errorf("Key: %w", err))
 		}
 	}
 	return errors.Join(errs...)

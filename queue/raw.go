@@ -37,6 +37,8 @@ type hand struct {
 	opts   workerOptions
 	by     string
 
+	limits inForce
+
 	mu   sync.Mutex
 	left map[int64]*job
 }
@@ -94,14 +96,7 @@ func (h *hand) claim(ctx context.Context, n int) (jobs []*job, err error) {
 			if err != nil {
 				return err
 			}
-			rows, err := tx.Query(ctx, h.host.SQL(sqlClaim), h.worker, handClaim, h.def.name, n, make([]int64, levels), nil)
-			if err != nil {
-				return err
-			}
-			jobs, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (*job, error) {
-				j := &job{claim: handClaim, queue: h.def.name, logger: h.host.Logger()}
-				return j, scanJob(row, j, h.opts.timeout)
-			})
+			jobs, err = h.claimWithin(ctx, tx, n)
 			if err == nil && len(jobs) == 0 {
 				return errNothing
 			}
@@ -112,6 +107,57 @@ func (h *hand) claim(ctx context.Context, n int) (jobs []*job, err error) {
 		return nil, nil
 	}
 	return jobs, err
+}
+
+// sqlIdle bounds how long a transaction may be idle, in ms: a frozen process must not keep the queue's line locked.
+const sqlIdle = `SELECT set_config('idle_in_transaction_session_timeout', $1, true)`
+
+// claimWithin claims as the limits of the queue let it.
+func (h *hand) claimWithin(ctx context.Context, tx pgx.Tx, n int) ([]*job, error) {
+	rows, err := tx.Query(ctx, h.host.SQL(sqlLimits), h.def.name)
+	if err != nil {
+		return nil, err
+	}
+	if err := scanLimits(rows, &h.limits); err != nil {
+		return nil, err
+	}
+	if _, err := tx.Exec(ctx, sqlIdle, fmt.Sprint(h.opts.lease.Milliseconds())); err != nil {
+		return nil, err
+	}
+	if h.limits.shared {
+		if err := tx.QueryRow(ctx, h.host.SQL(sqlTakeShare), h.worker, h.def.name, 0, n).Scan(&n); err != nil || n == 0 {
+			return nil, err
+		}
+	}
+	zero := make([]int64, levels)
+	sql, args := sqlClaim, []any{h.worker, handClaim, h.def.name, n, zero, nil, h.limits.version}
+	if h.limits.lined() {
+		sql, args = sqlClaimLine, append(args, 0, 0, 0, []string{}, []int64{})
+	}
+	if rows, err = tx.Query(ctx, h.host.SQL(sql), args...); err != nil {
+		return nil, err
+	}
+	return h.scan(rows)
+}
+
+func (h *hand) scan(rows pgx.Rows) (jobs []*job, err error) {
+	defer rows.Close()
+	for rows.Next() {
+		j := &job{claim: handClaim, queue: h.def.name, logger: h.host.Logger()}
+		var place *int64
+		var more []any
+		if h.limits.lined() {
+			more = []any{&place}
+		}
+		if err := scanJob(rows, j, h.opts.timeout, more...); err != nil {
+			return nil, err
+		}
+		if j.id > 0 {
+			j.place = orElse(place, 0)
+			jobs = append(jobs, j)
+		}
+	}
+	return jobs, rows.Err()
 }
 
 var errNothing = errors.New("nothing to claim")
@@ -207,12 +253,25 @@ func (h *hand) end(ctx context.Context, what string, id int64, o outcome) error 
 		return fmt.Errorf("strunk/queue: %s: queue %q, task %d: %w", what, h.def.name, id, err)
 	}
 	h.mu.Lock()
+	j := h.left[id]
 	delete(h.left, id)
 	h.mu.Unlock()
+	if j != nil && j.key != "" && h.limits.keyed() {
+		h.callLine(ctx, j)
+	}
 	if o.kind == outcomeRetry {
 		h.host.Wake(core.TopicQueue(h.def.name), core.TopicDue)
 	}
 	return nil
+}
+
+// callLine lets the next task of a key be claimed. Where it fails a worker's walk makes up for it: the outcome stands.
+func (h *hand) callLine(ctx context.Context, j *job) {
+	if _, err := h.host.Pool().Exec(ctx, h.host.SQL(sqlCallKeys), h.def.name, []string{j.key}, []int64{j.place}); err != nil {
+		h.host.Logger().Warn("strunk: calling the line of a key failed", "queue", h.def.name, "key", j.key, "error", err)
+		return
+	}
+	h.host.Wake(core.TopicQueue(h.def.name))
 }
 
 func (h *hand) statement(id int64, o outcome) (string, []any) {

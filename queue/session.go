@@ -53,6 +53,11 @@ type session struct {
 	unsettled atomic.Int64 // claimed here and not written yet
 	waiting   atomic.Int64 // claimed and not begun
 	pace      pace
+
+	limits atomic.Pointer[inForce] // see inForce
+	share  share
+	line   line
+	more   bool // the last claim has left something to look at; the feeder's
 }
 
 func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration) (*session, error) {
@@ -60,7 +65,11 @@ func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration) 
 		ready: make(chan *job, mostAhead+mostClaimed), room: make(chan struct{}, 1)}
 	s.held.init()
 	s.orders.changed = make(chan struct{}, 1)
+	s.line.done, s.line.call, s.line.walking = map[string]int64{}, make(chan struct{}, 1), true
 	s.work = w.attach(s)
+	if err := s.declareLimits(life.Soft); err != nil {
+		return nil, err
+	}
 	if err := s.readOrders(life.Soft); err != nil { // a paused queue must not be begun
 		return nil, err
 	}
@@ -86,6 +95,7 @@ func (s *session) run() {
 	s.slots.start(s)
 
 	s.feed() // until the soft end or the lease is lost
+	side.Go(func() { s.drainShare(stopWatch) })
 	close(s.ready)
 	for j := range s.ready {
 		s.giveBack(j)
@@ -94,6 +104,7 @@ func (s *session) run() {
 	close(stopWatch)
 	s.finisher.close()
 	side.Wait()
+	s.leaveLines()
 	s.awaitHooks()
 	s.release()
 }
@@ -206,6 +217,13 @@ func (c *claims) lost(number int64) {
 	defer c.mu.Unlock()
 	delete(c.open, number)
 	c.gone[number] = struct{}{}
+}
+
+// uncertain reports whether a claim may have taken tasks that are not known.
+func (c *claims) uncertain() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.gone) > 0
 }
 
 func (c *claims) settled(number int64) {

@@ -1,10 +1,17 @@
 package queue
 
-import "github.com/strunk-go/strunk/internal/core"
+import (
+	"fmt"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
 
 // Stored checks an item and returns it as Enqueue would store it: for strunk's own packages that enqueue it later.
 func (i Item) Stored(core.Seal) (core.StoredItem, error) {
 	var p params
+	if i.opts.limitKey != nil {
+		return core.StoredItem{}, fmt.Errorf("strunk/queue: Key: a schedule's task has none: enqueue the tasks of keys from its handler: %w", ErrInvalid)
+	}
 	if err := addItem(&p, i); err != nil {
 		return core.StoredItem{}, err
 	}

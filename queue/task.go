@@ -30,6 +30,8 @@ type Task[T any] struct {
 	DueAt time.Time
 	// DedupKey is the key it was enqueued with, or empty.
 	DedupKey string
+	// Key is what it belongs to for limits per key (see [Key]), or empty.
+	Key string
 	// Metadata is what it was enqueued with; nil where there was none. Do not change it.
 	Metadata map[string]string
 }
@@ -55,6 +57,8 @@ type job struct {
 	attempt, maxAttempts  int
 	priority              int
 	dedupKey              string
+	key                   string // for the limits per key
+	place                 int64  // in the line of its key
 	payload, metadataJSON []byte
 	at                    pgtype.TID // where the claim left the row
 	logger                *slog.Logger
@@ -87,7 +91,7 @@ func typedWork[T any](handler Handler[T]) work {
 // taskOf gives a job its type.
 func taskOf[T any](j *job) (Task[T], error) {
 	task := Task[T]{ID: j.id, Queue: j.queue, Attempt: j.attempt, MaxAttempts: j.maxAttempts, Priority: j.priority,
-		CreatedAt: j.createdAt, DueAt: j.dueAt, DedupKey: j.dedupKey}
+		CreatedAt: j.createdAt, DueAt: j.dueAt, DedupKey: j.dedupKey, Key: j.key}
 	if err := decode(j.payload, &task.Payload); err != nil {
 		return task, err
 	}

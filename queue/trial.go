@@ -28,8 +28,8 @@ type Trial struct {
 const (
 	sqlTrialRead = `SELECT payload::text, metadata::text, created_at, attempts::integer, max_attempts::integer FROM {schema}.strunk_outbox WHERE id = $1::bigint`
 	sqlTrialDrop = `DELETE FROM {schema}.strunk_outbox WHERE id = $1::bigint`
-	sqlWaiting   = `SELECT id, payload::text, metadata::text, created_at, coalesce(due_at, created_at), priority::integer, max_attempts::integer, coalesce(dedup_key, '')
-FROM {schema}.strunk_outbox WHERE kind = 'task' AND key = $1::text AND status IN ('scheduled', 'pending') ORDER BY id`
+	sqlWaiting   = `SELECT id, payload::text, metadata::text, created_at, coalesce(due_at, created_at), priority::integer, max_attempts::integer, coalesce(dedup_key, ''),
+	coalesce(limit_key, '') FROM {schema}.strunk_outbox WHERE kind = 'task' AND key = $1::text AND status IN ('scheduled', 'pending') ORDER BY id`
 	sqlTrialSave = `SAVEPOINT strunk_trial`
 	sqlTrialUndo = `ROLLBACK TO SAVEPOINT strunk_trial`
 )
@@ -138,7 +138,7 @@ func (q *Queue[T]) Waiting(ctx context.Context, _ core.Seal, tx outbox.Tx) (task
 		j := &job{queue: def.name}
 		var doc string
 		var meta *string
-		if err := rows.Scan(&j.id, &doc, &meta, &j.createdAt, &j.dueAt, &j.priority, &j.maxAttempts, &j.dedupKey); err != nil {
+		if err := rows.Scan(&j.id, &doc, &meta, &j.createdAt, &j.dueAt, &j.priority, &j.maxAttempts, &j.dedupKey, &j.key); err != nil {
 			return err
 		}
 		if j.payload = []byte(doc); meta != nil {

@@ -11,6 +11,9 @@ import (
 // CodeLeaseLost is what strunk_claim raises when the worker's row is condemned, gone, or past the claim's number.
 const CodeLeaseLost = "STR01"
 
+// CodeLimitsChanged is what strunk_claim and strunk_claim_line raise when the queue's limits are not those that the worker knows.
+const CodeLimitsChanged = "STR02"
+
 // SQLState returns the SQLSTATE that err carries, from pgx or from lib/pq, or "".
 func SQLState(err error) string {
 	var state interface{ SQLState() string }

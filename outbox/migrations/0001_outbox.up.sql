@@ -16,6 +16,8 @@ CREATE TABLE {schema}.strunk_outbox (
     version        bigint,
     worker_id      bigint,
     claim_no       bigint,
+    place          bigint,
+    turn           bigint,
     created_at     timestamptz NOT NULL,
     due_at         timestamptz,
     claimed_at     timestamptz,
@@ -24,12 +26,14 @@ CREATE TABLE {schema}.strunk_outbox (
     attempts       smallint    NOT NULL DEFAULT 0,
     max_attempts   smallint    NOT NULL DEFAULT 12,
     priority       smallint    NOT NULL DEFAULT 0,
+    standing       smallint,
     dedup_waiting  boolean,
     status         text COLLATE "C" NOT NULL,
     kind           text COLLATE "C" NOT NULL,
     key            text COLLATE "C" NOT NULL,
     entity_id      text COLLATE "C",
     dedup_key      text COLLATE "C",
+    limit_key      text COLLATE "C",
     subscriber     text COLLATE "C",
     schema_version text,
     last_error     text,
@@ -62,6 +66,21 @@ CREATE INDEX strunk_outbox_tasks_due ON {schema}.strunk_outbox_tasks (due_at) WH
 -- For the rescue and the heartbeat's comparison of claim numbers.
 CREATE INDEX strunk_outbox_tasks_claimed ON {schema}.strunk_outbox_tasks (worker_id, claim_no) WHERE status = 'claimed';
 
+-- How a task stands with the limits of its queue (0007), where it has a limit_key:
+--   null  not taken in yet, or no limit holds for its key
+--   0     in its key's line, at place: scheduled, and due when it is called
+--   1     has one of its key's shares, which another attempt must ask for again
+--   2     has its key's turn, and keeps it until it is delivered or dead
+--   3     has its key's turn, and keeps it as a dead letter
+-- turn and place are drawn under the queue's lock (strunk_lock_line), so that they rise with the order of commits. Two of these
+-- hold turn or place in an expression, so that each search finds one index that can serve it.
+CREATE INDEX strunk_outbox_tasks_arrived ON {schema}.strunk_outbox_tasks (key, limit_key, (seq + 0))
+    WHERE limit_key IS NOT NULL AND standing IS NULL AND status = 'pending';
+CREATE INDEX strunk_outbox_tasks_turn ON {schema}.strunk_outbox_tasks (key, limit_key, turn) WHERE standing > 0;
+CREATE INDEX strunk_outbox_tasks_turns ON {schema}.strunk_outbox_tasks (key, (turn + 0)) WHERE standing > 0;
+CREATE INDEX strunk_outbox_tasks_line ON {schema}.strunk_outbox_tasks (key, limit_key, place) WHERE standing = 0;
+CREATE INDEX strunk_outbox_tasks_lines ON {schema}.strunk_outbox_tasks (key, (place + 0)) WHERE standing = 0;
+
 -- Append-only; retention detaches and drops its leaves, so it has no index but the one for looking a row up.
 CREATE TABLE {schema}.strunk_outbox_delivered
     PARTITION OF {schema}.strunk_outbox FOR VALUES IN ('delivered')
@@ -78,6 +97,7 @@ CREATE TABLE {schema}.strunk_outbox_dead
 CREATE UNIQUE INDEX strunk_outbox_dead_id ON {schema}.strunk_outbox_dead (id);
 CREATE INDEX strunk_outbox_dead_key ON {schema}.strunk_outbox_dead (key, id);
 CREATE INDEX strunk_outbox_dead_finished ON {schema}.strunk_outbox_dead (finished_at);
+CREATE INDEX strunk_outbox_dead_turn ON {schema}.strunk_outbox_dead (key, limit_key) WHERE standing = 3;
 
 -- One lease row for each worker process and queue. condemned is set before any of its tasks is given back and is never
 -- unset; claim_floor voids claims whose answer was lost. Room in the page keeps heartbeats HOT.
@@ -90,10 +110,27 @@ CREATE TABLE {schema}.strunk_workers (
     lease_ms    integer     NOT NULL,
     pid         integer     NOT NULL,
     concurrency integer     NOT NULL,
+    share       integer     NOT NULL DEFAULT 0,
     condemned   boolean     NOT NULL DEFAULT false,
     queue       text COLLATE "C" NOT NULL,
     host        text        NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+
+-- The limits of queues (0007); a queue without a row has none. Rates are counts in so many microseconds.
+CREATE TABLE {schema}.strunk_limits (
+    version        bigint  NOT NULL,
+    rate_us        bigint,
+    key_rate_us    bigint,
+    running        integer,
+    key_running    integer,
+    rate           integer,
+    rate_burst     integer,
+    key_rate       integer,
+    key_rate_burst integer,
+    fifo           boolean NOT NULL DEFAULT false,
+    hold_dead      boolean NOT NULL DEFAULT false,
+    queue          text COLLATE "C" PRIMARY KEY
+);
 
 -- Makes the delivered tasks' partitions from today to p_ahead days on. Safe beside itself: an advisory lock.
 -- CREATE and ATTACH rather than PARTITION OF: ATTACH blocks no insert.
@@ -124,7 +161,7 @@ END $$;
 -- pg_current_xact_id() first: whoever draws a seq has an id already, which is what makes a worker's safe mark safe.
 CREATE FUNCTION {schema}.strunk_enqueue_many(
     p_queues text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[], p_delays_ms bigint[],
-    p_dues timestamptz[], p_dedups text[], p_timeouts_ms integer[], p_metadata text[], p_notify boolean)
+    p_dues timestamptz[], p_dedups text[], p_timeouts_ms integer[], p_metadata text[], p_notify boolean, p_limit_keys text[] DEFAULT NULL)
 RETURNS TABLE (ord integer, id bigint, duplicate boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
@@ -136,6 +173,7 @@ DECLARE
     v_delay    bigint := CASE WHEN cardinality(p_delays_ms) = 1 THEN p_delays_ms[1] END;
     v_timeout  integer := CASE WHEN cardinality(p_timeouts_ms) = 1 THEN p_timeouts_ms[1] END;
     v_metadata text := CASE WHEN cardinality(p_metadata) = 1 THEN p_metadata[1] END;
+    v_limit    text := CASE WHEN cardinality(p_limit_keys) = 1 THEN p_limit_keys[1] END;
     v_ids  bigint[];
     v_rest integer[];
     v_done bigint[];
@@ -145,18 +183,18 @@ BEGIN
         RETURN QUERY
         WITH ins AS (
             INSERT INTO {schema}.strunk_outbox_tasks
-                (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, status, kind, key, payload, metadata)
+                (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, status, kind, key, limit_key, payload, metadata)
             SELECT i.n, i.n, v_now, i.due, i.timeout_ms, i.max_attempts, i.priority,
-                   CASE WHEN i.due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue, i.payload, i.metadata
+                   CASE WHEN i.due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue, i.limit_key, i.payload, i.metadata
             FROM (SELECT nextval('{schema}.strunk_outbox_id_seq') AS n,
                          coalesce(u.due, v_due, v_now + coalesce(u.delay, v_delay) * interval '1 millisecond') AS due,
                          coalesce(u.timeout_ms, v_timeout) AS timeout_ms,
                          coalesce(u.max_attempts, p_max_attempts[1], 12::smallint) AS max_attempts,
                          coalesce(u.priority, p_priorities[1], 0::smallint) AS priority,
-                         coalesce(u.queue, p_queues[1]) AS queue,
+                         coalesce(u.queue, p_queues[1]) AS queue, coalesce(u.limit_key, v_limit) AS limit_key,
                          u.payload::json AS payload, coalesce(u.metadata, v_metadata)::json AS metadata
-                  FROM unnest(p_payloads, p_queues, p_priorities, p_max_attempts, p_delays_ms, p_dues, p_timeouts_ms, p_metadata)
-                       AS u(payload, queue, priority, max_attempts, delay, due, timeout_ms, metadata)
+                  FROM unnest(p_payloads, p_queues, p_priorities, p_max_attempts, p_delays_ms, p_dues, p_timeouts_ms, p_metadata, p_limit_keys)
+                       AS u(payload, queue, priority, max_attempts, delay, due, timeout_ms, metadata, limit_key)
                   OFFSET 0) i
             RETURNING strunk_outbox_tasks.id)
         SELECT (row_number() OVER ())::integer, ins.id, false FROM ins;
@@ -168,18 +206,18 @@ BEGIN
             FOR round IN 1 .. 100 LOOP
                 WITH ins AS (
                     INSERT INTO {schema}.strunk_outbox_tasks
-                        (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, status, kind, key, dedup_key, payload, metadata)
+                        (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, status, kind, key, dedup_key, limit_key, payload, metadata)
                     SELECT i.n, i.n, v_now, i.due, i.timeout_ms, i.max_attempts, i.priority,
-                           CASE WHEN i.due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue, i.dedup, i.payload, i.metadata
+                           CASE WHEN i.due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue, i.dedup, i.limit_key, i.payload, i.metadata
                     FROM (SELECT v_ids[u.o] AS n, u.o, u.dedup COLLATE "C" AS dedup,
                                  coalesce(u.due, v_due, v_now + coalesce(u.delay, v_delay) * interval '1 millisecond') AS due,
                                  coalesce(u.timeout_ms, v_timeout) AS timeout_ms,
                                  coalesce(u.max_attempts, p_max_attempts[1], 12::smallint) AS max_attempts,
                                  coalesce(u.priority, p_priorities[1], 0::smallint) AS priority,
-                                 coalesce(u.queue, p_queues[1]) COLLATE "C" AS queue,
+                                 coalesce(u.queue, p_queues[1]) COLLATE "C" AS queue, coalesce(u.limit_key, v_limit) AS limit_key,
                                  u.payload::json AS payload, coalesce(u.metadata, v_metadata)::json AS metadata
-                          FROM unnest(p_payloads, p_queues, p_priorities, p_max_attempts, p_delays_ms, p_dues, p_timeouts_ms, p_metadata, p_dedups)
-                               WITH ORDINALITY AS u(payload, queue, priority, max_attempts, delay, due, timeout_ms, metadata, dedup, o)) i
+                          FROM unnest(p_payloads, p_queues, p_priorities, p_max_attempts, p_delays_ms, p_dues, p_timeouts_ms, p_metadata, p_dedups, p_limit_keys)
+                               WITH ORDINALITY AS u(payload, queue, priority, max_attempts, delay, due, timeout_ms, metadata, dedup, limit_key, o)) i
                     WHERE i.o = ANY (v_rest)
                     ORDER BY i.queue, i.dedup, i.o
                     ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL) DO NOTHING
@@ -223,7 +261,7 @@ END $$;
 CREATE FUNCTION {schema}.strunk_enqueue(
     queue text, payload json DEFAULT '{}', priority integer DEFAULT 0, delay interval DEFAULT NULL,
     due_at timestamptz DEFAULT NULL, dedup_key text DEFAULT NULL, max_attempts integer DEFAULT 12,
-    timeout interval DEFAULT NULL, metadata json DEFAULT NULL)
+    timeout interval DEFAULT NULL, metadata json DEFAULT NULL, limit_key text DEFAULT NULL)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -251,7 +289,8 @@ BEGIN
         CASE WHEN due_at IS NOT NULL THEN ARRAY[due_at] END,
         CASE WHEN dedup_key IS NOT NULL THEN ARRAY[dedup_key] END,
         CASE WHEN timeout IS NOT NULL THEN ARRAY[ceil(extract(epoch FROM timeout) * 1000)]::integer[] END,
-        CASE WHEN metadata IS NOT NULL THEN ARRAY[metadata::text] END, true) e;
+        CASE WHEN metadata IS NOT NULL THEN ARRAY[metadata::text] END, true,
+        CASE WHEN limit_key IS NOT NULL THEN ARRAY[limit_key] END) e;
     IF v_ord = 0 THEN
         RAISE EXCEPTION 'strunk_enqueue: dedup_key: % is being enqueued by transactions that wait for each other; try again', dedup_key USING ERRCODE = '40P01';
     END IF;
@@ -262,13 +301,15 @@ END $$;
 -- p_fast and p_safe hold a mark for each priority from 9 down to 0: the index is entered behind the mark, past the
 -- entries of tasks already done that an open snapshot keeps alive. What the fast marks do not fill is sought once more
 -- from the safe marks; a null p_safe leaves that out.
+-- p_limits is the version of the queue's limits that the worker obeys, 0 for none: whoever does not know of a limit claims
+-- nothing (STR02). It obeys the limit of the queue by its share, and those of keys and rates by strunk_claim_line instead.
 -- Locks: its lease row FOR KEY SHARE (strunk_condemn and strunk_void_claims take it FOR UPDATE, so either they see this
 -- claim's rows or this claim sees them and does nothing), then rows with SKIP LOCKED: claims run beside each other.
 -- The planner is pinned: with stale statistics it would sort the whole backlog, with fresh ones walk another index.
 CREATE FUNCTION {schema}.strunk_claim(
-    p_worker bigint, p_claim bigint, p_queue text, p_limit integer, p_fast bigint[], p_safe bigint[])
+    p_worker bigint, p_claim bigint, p_queue text, p_limit integer, p_fast bigint[], p_safe bigint[], p_limits bigint DEFAULT 0)
 RETURNS TABLE (id bigint, seq bigint, created_at timestamptz, due_at timestamptz, timeout_ms integer, attempts smallint,
-    max_attempts smallint, priority smallint, dedup_key text, payload json, metadata json, at tid)
+    max_attempts smallint, priority smallint, dedup_key text, payload json, metadata json, at tid, limit_key text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
@@ -283,6 +324,9 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'strunk_claim: worker % has no lease for claim %', p_worker, p_claim USING ERRCODE = 'STR01';
     END IF;
+    IF coalesce((SELECT l.version FROM {schema}.strunk_limits l WHERE l.queue = p_queue), 0) <> p_limits THEN
+        RAISE EXCEPTION 'strunk_claim: queue %: its limits are not those of version %', p_queue, p_limits USING ERRCODE = 'STR02';
+    END IF;
     LOOP
         RETURN QUERY
         WITH c AS MATERIALIZED (
@@ -296,7 +340,7 @@ BEGIN
         SET status = 'claimed', worker_id = p_worker, claim_no = p_claim, claimed_at = v_now, attempts = t.attempts + 1
         FROM c WHERE t.ctid = c.tid
         RETURNING t.id, t.seq, t.created_at, t.due_at, t.timeout_ms, t.attempts, t.max_attempts, t.priority,
-                  t.dedup_key, t.payload, t.metadata, t.ctid;
+                  t.dedup_key, t.payload, t.metadata, t.ctid, t.limit_key;
         GET DIAGNOSTICS v_n = ROW_COUNT;
         EXIT WHEN v_n >= v_limit OR p_safe IS NULL OR v_marks = p_safe;
         v_limit := v_limit - v_n;
@@ -376,9 +420,9 @@ BEGIN
         RETURNING t.*)
     INSERT INTO {schema}.strunk_outbox_delivered_tasks AS r
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, status, kind, key, dedup_key, last_error, payload, metadata, errors)
+         priority, status, kind, key, dedup_key, limit_key, last_error, payload, metadata, errors)
     SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
-           d.priority, 'delivered', d.kind, d.key, d.dedup_key, d.last_error, d.payload, d.metadata, d.errors
+           d.priority, 'delivered', d.kind, d.key, d.dedup_key, d.limit_key, d.last_error, d.payload, d.metadata, d.errors
     FROM d
     RETURNING r.id;
 END $$;
@@ -406,9 +450,9 @@ BEGIN
         RETURNING t.*)
     INSERT INTO {schema}.strunk_outbox_delivered_tasks AS r
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, status, kind, key, dedup_key, last_error, payload, metadata, errors)
+         priority, status, kind, key, dedup_key, limit_key, last_error, payload, metadata, errors)
     SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
-           d.priority, 'delivered', d.kind, d.key, d.dedup_key, d.last_error, d.payload, d.metadata, d.errors
+           d.priority, 'delivered', d.kind, d.key, d.dedup_key, d.limit_key, d.last_error, d.payload, d.metadata, d.errors
     FROM d
     RETURNING r.id;
 END $$;
@@ -424,7 +468,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Gives claimed tasks back for another attempt: scheduled after their delay, or pending where it is 0. A null error is no
--- failure (a shutdown, a snooze), and p_refunds says that the attempt is not spent. Fenced and ordered as strunk_complete.
+-- failure (a shutdown, a snooze), and p_refunds says that the attempt is not spent. A share of its key's is given up, a turn
+-- is kept. Fenced and ordered as strunk_complete.
 CREATE FUNCTION {schema}.strunk_retry(
     p_worker bigint, p_ids bigint[], p_claims bigint[], p_delays_ms bigint[], p_refunds boolean[], p_errors text[], p_stacks text[], p_by text)
 RETURNS SETOF bigint
@@ -444,6 +489,9 @@ BEGIN
     SET status = CASE WHEN u.delay > 0 THEN 'scheduled' ELSE 'pending' END,
         due_at = v_now + u.delay * interval '1 millisecond',
         seq = nextval('{schema}.strunk_outbox_id_seq'),
+        standing = CASE WHEN t.standing > 1 THEN t.standing END,
+        turn = CASE WHEN t.standing > 1 THEN t.turn END,
+        place = CASE WHEN t.standing > 1 THEN t.place END,
         attempts = t.attempts - u.refund::integer,
         last_error = coalesce(u.error, t.last_error),
         errors = {schema}.strunk_add_error(t.errors, t.attempts, v_now, u.error, u.stack, p_by)
@@ -452,7 +500,8 @@ BEGIN
     RETURNING t.id;
 END $$;
 
--- Moves claimed tasks to the dead letters with their last error. Fenced and ordered as strunk_complete.
+-- Moves claimed tasks to the dead letters with their last error. Fenced and ordered as strunk_complete. One that keeps its key's
+-- turn as a dead letter gives it up where it was cancelled.
 CREATE FUNCTION {schema}.strunk_bury(
     p_worker bigint, p_ids bigint[], p_claims bigint[], p_errors text[], p_stacks text[], p_by text)
 RETURNS SETOF bigint
@@ -472,9 +521,11 @@ BEGIN
         RETURNING t.*, u.error, u.stack)
     INSERT INTO {schema}.strunk_outbox_dead AS r
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, status, kind, key, dedup_key, last_error, payload, metadata, errors)
+         priority, standing, status, kind, key, dedup_key, limit_key, last_error, payload, metadata, errors)
     SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
-           d.priority, 'dead', d.kind, d.key, d.dedup_key, coalesce(d.error, d.last_error), d.payload, d.metadata,
+           d.priority, CASE WHEN d.standing = 3 AND NOT EXISTS (
+               SELECT 1 FROM {schema}.strunk_cancels c WHERE c.queue = d.key AND c.task_id = d.id) THEN 3 END,
+           'dead', d.kind, d.key, d.dedup_key, d.limit_key, coalesce(d.error, d.last_error), d.payload, d.metadata,
            {schema}.strunk_add_error(d.errors, d.attempts, v_now, d.error, d.stack, p_by)
     FROM d
     RETURNING r.id;
@@ -575,9 +626,10 @@ BEGIN
         DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (v_ids) AND t.attempts >= t.max_attempts RETURNING t.*)
     INSERT INTO {schema}.strunk_outbox_dead AS r
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, status, kind, key, dedup_key, last_error, payload, metadata, errors)
+         priority, standing, status, kind, key, dedup_key, limit_key, last_error, payload, metadata, errors)
     SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
-           d.priority, 'dead', d.kind, d.key, d.dedup_key, 'the worker was lost', d.payload, d.metadata,
+           d.priority, CASE WHEN d.standing = 3 THEN 3 END,
+           'dead', d.kind, d.key, d.dedup_key, d.limit_key, 'the worker was lost', d.payload, d.metadata,
            {schema}.strunk_add_error(d.errors, d.attempts, v_now, 'the worker was lost', NULL, v_by)
     FROM d RETURNING r.id, r.key, r.status;
     RETURN QUERY
@@ -631,6 +683,10 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN
     PERFORM pg_current_xact_id();
     NEW.seq := nextval('{schema}.strunk_outbox_id_seq');
+    IF OLD.standing = 3 THEN -- it has kept its key's turn; the number must be a new one, drawn under the lock
+        PERFORM {schema}.strunk_lock_line(NEW.key);
+        NEW.turn := nextval('{schema}.strunk_outbox_id_seq');
+    END IF;
     NEW.worker_id := NULL;
     NEW.claim_no := NULL;
     NEW.claimed_at := NULL;

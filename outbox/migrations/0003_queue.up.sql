@@ -3,8 +3,9 @@
 
 -- A queue's settings; a queue without a row has the defaults.
 CREATE TABLE {schema}.strunk_queues (
-    paused_at timestamptz,
-    queue     text COLLATE "C" PRIMARY KEY
+    paused_at       timestamptz,
+    queue           text COLLATE "C" PRIMARY KEY,
+    declared_limits text
 );
 
 -- Running tasks that are to be cancelled: by task, not by token, so that the wish outlives the worker that had it then.
@@ -56,12 +57,13 @@ CREATE INDEX strunk_results_updated ON {schema}.strunk_results (updated_at);
 -- Locks and deadlocks: as strunk_enqueue_many. An insert waits for the transaction that has the key: if that commits, the
 -- holder is found or changed, else the insert goes on. A holder that is claimed meanwhile has left the index: DO UPDATE
 -- follows no newer version of a row but starts again, and then inserts.
+-- One that waits in its key's line, or has been called from it, is past its debounce: it is replaced and not put off.
 -- A replaced task keeps its seq, and so its place: it was visible as waiting all the time, so no worker's safe mark can
 -- have passed it.
 CREATE FUNCTION {schema}.strunk_enqueue_dedup(
     p_queues text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[], p_delays_ms bigint[],
     p_dues timestamptz[], p_dedups text[], p_timeouts_ms integer[], p_metadata text[],
-    p_modes text[], p_windows_ms bigint[], p_most_ms bigint[], p_notify boolean)
+    p_modes text[], p_windows_ms bigint[], p_most_ms bigint[], p_notify boolean, p_limit_keys text[] DEFAULT NULL)
 RETURNS TABLE (ord integer, id bigint, duplicate boolean, replaced boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
@@ -88,15 +90,15 @@ BEGIN
             EXIT WHEN id IS NOT NULL;
             IF v_mode IN ('replace', 'debounce') THEN
                 INSERT INTO {schema}.strunk_outbox_tasks AS t
-                    (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, dedup_waiting, status, kind, key, dedup_key, payload, metadata)
+                    (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, dedup_waiting, status, kind, key, dedup_key, limit_key, payload, metadata)
                 VALUES (v_ids[ord], v_ids[ord], v_now, v_due, p_timeouts_ms[ord], p_max_attempts[ord], p_priorities[ord], true,
-                    CASE WHEN v_due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', p_queues[ord], p_dedups[ord],
+                    CASE WHEN v_due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', p_queues[ord], p_dedups[ord], p_limit_keys[ord],
                     p_payloads[ord]::json, p_metadata[ord]::json)
                 ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL)
                 DO UPDATE SET payload = excluded.payload, metadata = excluded.metadata,
-                    due_at = CASE WHEN v_mode = 'debounce' AND least(excluded.due_at, t.created_at + p_most_ms[ord] * v_ms) > v_now
+                    due_at = CASE WHEN v_mode = 'debounce' AND t.standing IS NULL AND least(excluded.due_at, t.created_at + p_most_ms[ord] * v_ms) > v_now
                         THEN greatest(t.due_at, least(excluded.due_at, t.created_at + p_most_ms[ord] * v_ms)) ELSE t.due_at END,
-                    status = CASE WHEN v_mode = 'debounce' AND least(excluded.due_at, t.created_at + p_most_ms[ord] * v_ms) > v_now
+                    status = CASE WHEN v_mode = 'debounce' AND t.standing IS NULL AND least(excluded.due_at, t.created_at + p_most_ms[ord] * v_ms) > v_now
                         THEN 'scheduled' ELSE t.status END
                 WHERE t.status IN ('scheduled', 'pending')
                 RETURNING t.id INTO id;
@@ -104,10 +106,10 @@ BEGIN
                 replaced := duplicate;
             ELSE
                 INSERT INTO {schema}.strunk_outbox_tasks AS t
-                    (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, dedup_waiting, status, kind, key, dedup_key, payload, metadata)
+                    (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, dedup_waiting, status, kind, key, dedup_key, limit_key, payload, metadata)
                 VALUES (v_ids[ord], v_ids[ord], v_now, v_due, p_timeouts_ms[ord], p_max_attempts[ord], p_priorities[ord],
                     CASE WHEN v_mode = 'waiting' THEN true END,
-                    CASE WHEN v_due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', p_queues[ord], p_dedups[ord],
+                    CASE WHEN v_due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', p_queues[ord], p_dedups[ord], p_limit_keys[ord],
                     p_payloads[ord]::json, p_metadata[ord]::json)
                 ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL) DO NOTHING
                 RETURNING t.id INTO id;
@@ -203,9 +205,9 @@ BEGIN
         DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (p_ids) AND t.status IN ('scheduled', 'pending') RETURNING t.*)
     INSERT INTO {schema}.strunk_outbox_dead AS r
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, status, kind, key, dedup_key, last_error, payload, metadata, errors)
+         priority, status, kind, key, dedup_key, limit_key, last_error, payload, metadata, errors)
     SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
-           d.priority, 'dead', d.kind, d.key, d.dedup_key, p_error, d.payload, d.metadata,
+           d.priority, 'dead', d.kind, d.key, d.dedup_key, d.limit_key, p_error, d.payload, d.metadata,
            {schema}.strunk_add_error(d.errors, d.attempts, v_now, p_error, NULL, NULL)
     FROM d
     RETURNING r.id, r.key;
@@ -306,12 +308,18 @@ BEGIN
     PERFORM pg_current_xact_id();
     -- A cancellation is over, also for workers that have not looked since.
     DELETE FROM {schema}.strunk_cancels c WHERE c.task_id = ANY (p_ids);
+    -- In "C" order everywhere, before any row is locked: see strunk_revive.
+    PERFORM {schema}.strunk_lock_line(l.key)
+    FROM (SELECT DISTINCT d.key FROM {schema}.strunk_outbox_dead d WHERE d.id = ANY (p_ids) AND d.standing = 3 ORDER BY d.key OFFSET 0) l;
     FOR v_dead IN DELETE FROM {schema}.strunk_outbox_dead d WHERE d.id = ANY (p_ids) AND d.kind = 'task' RETURNING d.* LOOP
         FOR i IN 1 .. 2 LOOP
             INSERT INTO {schema}.strunk_outbox_tasks
-                (id, seq, created_at, timeout_ms, max_attempts, priority, status, kind, key, dedup_key, last_error, payload, metadata, errors)
-            VALUES (v_dead.id, nextval('{schema}.strunk_outbox_id_seq'), v_dead.created_at, v_dead.timeout_ms, v_dead.max_attempts,
-                v_dead.priority, 'pending', v_dead.kind, v_dead.key, v_dead.dedup_key, v_dead.last_error, v_dead.payload, v_dead.metadata, v_dead.errors)
+                (id, seq, turn, created_at, timeout_ms, max_attempts, priority, standing, status, kind, key, dedup_key, limit_key,
+                 last_error, payload, metadata, errors)
+            VALUES (v_dead.id, nextval('{schema}.strunk_outbox_id_seq'),
+                CASE WHEN v_dead.standing = 3 THEN nextval('{schema}.strunk_outbox_id_seq') END, v_dead.created_at, v_dead.timeout_ms,
+                v_dead.max_attempts, v_dead.priority, v_dead.standing, 'pending', v_dead.kind, v_dead.key, v_dead.dedup_key,
+                v_dead.limit_key, v_dead.last_error, v_dead.payload, v_dead.metadata, v_dead.errors)
             ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL) DO NOTHING;
             EXIT WHEN FOUND;
             v_dead.dedup_key := NULL;

@@ -1,0 +1,222 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+	"github.com/strunk-go/strunk/outbox"
+)
+
+// Limits hold over all processes that work a queue. The zero value is no limit. Those of keys concern tasks that were enqueued
+// with [Key]; a task without one runs beside them, under the limits of the queue alone.
+//
+// Declared in Config they take effect when a worker starts, and differ from what was declared before; a change at run
+// time, by Queue.SetLimits or strunk_set_limits, holds until then. See docs/limits.md for what each costs.
+type Limits struct {
+	// Running is how many tasks of the queue may run at once; zero means no limit.
+	Running int
+	// RunningPerKey is how many tasks of one key may run at once; zero means no limit.
+	RunningPerKey int
+	// Rate bounds how many tasks of the queue begin, attempts counted singly.
+	Rate Rate
+	// RatePerKey bounds how many tasks of one key begin.
+	RatePerKey Rate
+	// FIFO runs the tasks of a key one at a time, in the order in which they were enqueued. A task that is tried again keeps
+	// its key's turn meanwhile.
+	FIFO bool
+	// HoldDead makes a dead letter keep its key's turn too, until it is retried or purged; without it the next task of the
+	// key runs. Only with FIFO.
+	HoldDead bool
+}
+
+// Rate is Count in Per, by the database's clock: each begins Per/Count after the one before, but up to Burst at once when none
+// has for long enough. So in no span of Per more than Count + Burst - 1 begin. The zero value is no limit.
+type Rate struct {
+	Count int
+	Per   time.Duration
+	// Burst zero means 1.
+	Burst int
+}
+
+// Bounds of limits.
+const (
+	// MostRunningPerKey bounds Limits.RunningPerKey.
+	MostRunningPerKey = 10_000
+	// MostRunning bounds Limits.Running, Rate.Count and Rate.Burst.
+	MostRunning = 1_000_000
+)
+
+// longestRate bounds Rate.Per.
+const longestRate = 366 * 24 * time.Hour
+
+func (l Limits) problems() (errs []error) {
+	errs = append(errs, checkRange("Limits.Running", l.Running, 0, MostRunning),
+		checkRange("Limits.RunningPerKey", l.RunningPerKey, 0, MostRunningPerKey),
+		l.Rate.check("Limits.Rate"), l.RatePerKey.check("Limits.RatePerKey"))
+	if l.FIFO && l.RunningPerKey > 1 {
+		errs = append(errs, fmt.Errorf("Limits.RunningPerKey: %d, but with FIFO one task of a key runs at a time: leave it out", l.RunningPerKey))
+	}
+	if l.HoldDead && !l.FIFO {
+		errs = append(errs, errors.New("Limits.HoldDead: only with FIFO"))
+	}
+	return errs
+}
+
+func (r Rate) check(name string) error {
+	switch {
+	case r == Rate{}:
+		return nil
+	case r.Count < 1 || r.Count > MostRunning:
+		return fmt.Errorf("%s.Count: %d is not from 1 to %d", name, r.Count, MostRunning)
+	case r.Per > longestRate || r.Per.Microseconds() < int64(r.Count):
+		return fmt.Errorf("%s.Per: %v is not from a microsecond for each of Count to %v", name, r.Per, longestRate)
+	case r.Burst < 0 || r.Burst > MostRunning:
+		return fmt.Errorf("%s.Burst: %d is not from 1 to %d (0 means 1)", name, r.Burst, MostRunning)
+	}
+	return nil
+}
+
+// args are a rate's parameters: null for none.
+func (r Rate) args() (count *int, micros *int64, burst *int) {
+	if r == (Rate{}) {
+		return nil, nil, nil
+	}
+	us, b := r.Per.Microseconds(), max(r.Burst, 1)
+	return &r.Count, &us, &b
+}
+
+func positive(n int) *int {
+	if n == 0 {
+		return nil
+	}
+	return &n
+}
+
+func (l Limits) args(queue string) []any {
+	count, us, burst := l.Rate.args()
+	keyCount, keyUS, keyBurst := l.RatePerKey.args()
+	return []any{queue, positive(l.Running), positive(l.RunningPerKey), count, us, burst, keyCount, keyUS, keyBurst, l.FIFO, l.HoldDead}
+}
+
+// Key names what a task belongs to (a customer, an account), for the limits per key and for FIFO: see [Limits]. It is text of
+// 1 to 500 bytes. Without such limits it does nothing.
+func Key(key string) EnqueueOption {
+	return enqueueOption(func(o *enqueueOptions) { o.limitKey = &key })
+}
+
+const (
+	// sqlDeclareLimits declares limits ($2 to $11) of queue $1.
+	sqlDeclareLimits = `SELECT {schema}.strunk_declare_limits($1::text, $2::integer, $3::integer, $4::integer, $5::bigint, $6::integer,
+$7::integer, $8::bigint, $9::integer, $10::boolean, $11::boolean)`
+	// sqlSetLimits sets them.
+	sqlSetLimits = `SELECT {schema}.strunk_set_limits($1::text, $2::integer, $3::integer,
+$4::integer, $5::bigint * interval '1 microsecond', $6::integer, $7::integer, $8::bigint * interval '1 microsecond', $9::integer,
+$10::boolean, $11::boolean)`
+	// sqlLimits reads the limits of queue $1. It locks nothing.
+	sqlLimits = `SELECT version, coalesce(running, 0), running IS NOT NULL, coalesce(key_running, 0), coalesce(rate, 0), coalesce(rate_us, 0), coalesce(rate_burst, 0),
+coalesce(key_rate, 0), coalesce(key_rate_us, 0), coalesce(key_rate_burst, 0), fifo, hold_dead
+FROM {schema}.strunk_limits WHERE queue = $1::text`
+)
+
+// SetLimits changes the limits of the queue for all processes, at once: what runs already goes on, and counts. It holds until
+// another change, or until a worker starts whose program declares other limits than were declared last. Errors: [ErrInvalid].
+func (q *Queue[T]) SetLimits(ctx context.Context, box *outbox.Box, l Limits) error {
+	host, err := q.host(box, "set limits")
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(l.problems()...); err != nil {
+		return fmt.Errorf("strunk/queue: set limits: queue %q: %w: %w", q.Name(), err, ErrInvalid)
+	}
+	if _, err := host.Pool().Exec(ctx, host.SQL(sqlSetLimits), l.args(q.Name())...); err != nil {
+		return fmt.Errorf("strunk/queue: set limits: queue %q: %w", q.Name(), err)
+	}
+	host.WakeLocal(core.TopicControl(q.Name()), core.TopicQueue(q.Name()))
+	return nil
+}
+
+// Limits reads the limits that are in force.
+func (q *Queue[T]) Limits(ctx context.Context, box *outbox.Box) (Limits, error) {
+	host, err := q.host(box, "limits")
+	if err != nil {
+		return Limits{}, err
+	}
+	rows, err := host.Pool().Query(ctx, host.SQL(sqlLimits), q.Name())
+	if err != nil {
+		return Limits{}, fmt.Errorf("strunk/queue: limits: queue %q: %w", q.Name(), err)
+	}
+	var in inForce
+	if err := scanLimits(rows, &in); err != nil {
+		return Limits{}, fmt.Errorf("strunk/queue: limits: queue %q: %w", q.Name(), err)
+	}
+	return in.Limits, nil
+}
+
+// inForce are the limits that a session obeys; the zero value is none.
+type inForce struct {
+	Limits
+	version int64
+	shared  bool // Running is limited: also to 0
+}
+
+var noLimits inForce
+
+// inForce are the limits that the session knows of.
+func (s *session) inForce() *inForce {
+	if l := s.limits.Load(); l != nil {
+		return l
+	}
+	return &noLimits
+}
+
+// lined reports whether claims go through strunk_claim_line.
+func (l *inForce) lined() bool {
+	return l.FIFO || l.RunningPerKey > 0 || l.Rate.Count > 0 || l.RatePerKey.Count > 0
+}
+
+// keyed reports whether tasks may stand in lines.
+func (l *inForce) keyed() bool { return l.FIFO || l.RunningPerKey > 0 || l.RatePerKey.Count > 0 }
+
+// exact reports whether a task must begin as soon as it is claimed.
+func (l *inForce) exact() bool { return l.shared || l.Rate.Count > 0 || l.RatePerKey.Count > 0 }
+
+func scanLimits(rows pgx.Rows, in *inForce) error {
+	defer rows.Close()
+	*in = inForce{}
+	for rows.Next() {
+		var us, keyUS int64
+		err := rows.Scan(&in.version, &in.Running, &in.shared, &in.RunningPerKey, &in.Rate.Count, &us, &in.Rate.Burst,
+			&in.RatePerKey.Count, &keyUS, &in.RatePerKey.Burst, &in.FIFO, &in.HoldDead)
+		if err != nil {
+			return err
+		}
+		in.Rate.Per, in.RatePerKey.Per = time.Duration(us)*time.Microsecond, time.Duration(keyUS)*time.Microsecond
+	}
+	return rows.Err()
+}
+
+// declareLimits makes what the program declares take effect, where it is new.
+func (s *session) declareLimits(ctx context.Context) error {
+	err := s.rt.Control(ctx, func(conn *pgx.Conn) error {
+		return core.RetryConflicts(ctx, func() error {
+			return core.OneMessage(ctx, conn, core.Statement{SQL: s.rt.SQL(sqlDeclareLimits), Args: s.def.cfg.Limits.args(s.def.name)})
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("strunk/queue: declaring the limits of queue %q: %w", s.def.name, err)
+	}
+	return nil
+}
+
+// rereadLimits reads what is in force, after a claim was refused.
+func (s *session) rereadLimits(ctx context.Context) {
+	if err := s.readOrders(ctx); err != nil {
+		s.logError("reading the limits failed", err)
+		core.Sleep(ctx, firstPause)
+	}
+}
