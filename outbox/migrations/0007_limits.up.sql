@@ -106,18 +106,6 @@ BEGIN
     RETURN true;
 END $$;
 
--- How many tasks of a key may begin now by a rate, and until when what has begun uses it up.
-CREATE FUNCTION {schema}.strunk_key_tokens(
-    p_queue text, p_key text, p_now_us bigint, p_each_us bigint, p_burst integer, OUT tokens bigint, OUT until_us bigint)
-LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
-BEGIN
-    SELECT r.until_us INTO until_us FROM {schema}.strunk_rates r
-    WHERE r.queue = p_queue AND r.limit_key = p_key AND r.until_us > p_now_us ORDER BY r.until_us DESC LIMIT 1;
-    until_us := coalesce(until_us, p_now_us);
-    tokens := greatest(0, (p_now_us + p_burst * p_each_us - until_us) / p_each_us);
-END $$;
-
 -- Calls the first of each key's line that the limits let run: pending, at the end of the queue, with a share or the turn of its
 -- key. Returns the keys whose rate lets none begin, with the microseconds until it does. The caller holds strunk_lock_line.
 -- p_after are places that all of the line lie behind. A line whose first task somebody has locked is not called.
@@ -137,7 +125,8 @@ DECLARE
 BEGIN
     RETURN QUERY
     WITH g AS MATERIALIZED (
-        SELECT k.key, k.after, CASE WHEN v_each IS NULL THEN NULL ELSE tk.tokens END AS tokens, tk.until_us,
+        SELECT k.key, k.after, coalesce(p.until_us, v_now) AS until_us,
+            CASE WHEN v_each IS NOT NULL THEN greatest(0, (v_now + p_limits.key_rate_burst * v_each - coalesce(p.until_us, v_now)) / v_each) END AS tokens,
             CASE WHEN v_hold AND EXISTS (SELECT 1 FROM {schema}.strunk_outbox_dead d
                     WHERE d.key = p_queue AND d.limit_key = k.key AND d.standing = 3) THEN 0
                 ELSE v_most - CASE WHEN v_holders < 1000000 THEN h.n ELSE 0 END END AS free
@@ -146,7 +135,10 @@ BEGIN
             SELECT 1 FROM {schema}.strunk_outbox_tasks t
             WHERE v_holders < 1000000 AND t.key = p_queue AND t.limit_key = k.key AND t.standing > 0 AND t.turn > p_turns
             ORDER BY t.turn DESC LIMIT v_most) x) h
-        LEFT JOIN LATERAL {schema}.strunk_key_tokens(p_queue, k.key, v_now, v_each, p_limits.key_rate_burst) tk ON v_each IS NOT NULL),
+        LEFT JOIN LATERAL (
+            SELECT r.until_us FROM {schema}.strunk_rates r
+            WHERE v_each IS NOT NULL AND r.queue = p_queue AND r.limit_key = k.key AND r.until_us > v_now
+            ORDER BY r.until_us DESC LIMIT 1) p ON true),
     l AS MATERIALIZED (
         SELECT g.key, x.tid FROM g CROSS JOIN LATERAL (
             SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t
@@ -190,6 +182,7 @@ DECLARE
     v_marks    bigint[] := p_fast;
     v_left     integer := p_limit;
     v_chunk    integer := greatest(32, p_limit);
+    v_group    constant integer := 2000; -- of one key at once
     v_looked   integer := 0;
     v_seen     integer;
     v_second   boolean := false;
@@ -243,8 +236,10 @@ BEGIN
     END IF;
     limit_key := NULL; place := NULL;
     IF v_l.rate IS NOT NULL THEN
-        SELECT k.tokens, k.until_us INTO v_tokens, v_until
-        FROM {schema}.strunk_key_tokens(p_queue, '', v_us, v_l.rate_us / v_l.rate, v_l.rate_burst) k;
+        SELECT r.until_us INTO v_until FROM {schema}.strunk_rates r
+        WHERE r.queue = p_queue AND r.limit_key = '' AND r.until_us > v_us ORDER BY r.until_us DESC LIMIT 1;
+        v_until := coalesce(v_until, v_us);
+        v_tokens := greatest(0, (v_us + v_l.rate_burst * (v_l.rate_us / v_l.rate) - v_until) / (v_l.rate_us / v_l.rate));
         v_left := least(v_left, v_tokens);
         v_chunk := greatest(32, v_left);
     END IF;
@@ -260,47 +255,55 @@ BEGIN
                     WHERE t.status = 'pending' AND t.key = p_queue AND t.priority = (10 - m.lvl)::smallint AND t.seq > m.mark
                     ORDER BY t.seq LIMIT v_chunk) x
                 LIMIT v_chunk),
-            g AS MATERIALIZED ( -- its keys, and what they may begin
-                SELECT k.k, k.o, k.top, tk.tokens, tk.until_us,
-                    CASE WHEN EXISTS (SELECT 1 FROM {schema}.strunk_outbox_tasks t
-                            WHERE t.key = p_queue AND t.limit_key = k.k AND t.standing = 0 AND t.place > p_lines ORDER BY t.place DESC LIMIT 1)
+            g AS MATERIALIZED ( -- the keys of what has arrived, and how many of each may begin
+                SELECT k.k, k.o, k.top, coalesce(p.until_us, v_us) AS until_us,
+                    CASE WHEN (SELECT t.place FROM {schema}.strunk_outbox_tasks t
+                            WHERE t.key = p_queue AND t.limit_key = k.k AND t.standing = 0 AND t.place > p_lines
+                            ORDER BY t.place DESC LIMIT 1) IS NOT NULL
                         OR (v_l.hold_dead AND EXISTS (SELECT 1 FROM {schema}.strunk_outbox_dead d
                             WHERE d.key = p_queue AND d.limit_key = k.k AND d.standing = 3)) THEN 0
                         ELSE v_holders - h.n END AS free
-                FROM (SELECT s.k, min(s.o) AS o, max(s.seq) FILTER (WHERE s.standing IS NULL) AS top FROM s WHERE s.k IS NOT NULL GROUP BY s.k) k
+                FROM (SELECT s.k, min(s.o) AS o, max(s.seq) AS top FROM s WHERE s.k IS NOT NULL AND s.standing IS NULL GROUP BY s.k) k
                 CROSS JOIN LATERAL (SELECT count(*)::integer AS n FROM (
                     SELECT 1 FROM {schema}.strunk_outbox_tasks t
                     WHERE v_holders < 1000000 AND t.key = p_queue AND t.limit_key = k.k AND t.standing > 0 AND t.turn > p_turns
                     ORDER BY t.turn DESC LIMIT v_holders) x) h
-                LEFT JOIN LATERAL {schema}.strunk_key_tokens(p_queue, k.k, v_us, v_each, v_l.key_rate_burst) tk ON v_each IS NOT NULL),
-            a AS MATERIALIZED ( -- what is to be decided: of the keys, all that has arrived up to the newest in sight
-                SELECT g.o, x.seq, x.tid, g.k, g.free, g.tokens, g.until_us, NULL::smallint AS standing
+                LEFT JOIN LATERAL (
+                    SELECT r.until_us FROM {schema}.strunk_rates r
+                    WHERE v_each IS NOT NULL AND r.queue = p_queue AND r.limit_key = k.k AND r.until_us > v_us
+                    ORDER BY r.until_us DESC LIMIT 1) p ON true),
+            a AS MATERIALIZED ( -- what is to be decided: of these keys, all that has arrived up to the newest in sight; and the rest
+                SELECT g.o, x.seq, x.priority, x.tid, g.k, g.free, g.until_us, NULL::smallint AS standing,
+                    count(*) OVER (PARTITION BY g.k) AS all_of
                 FROM g CROSS JOIN LATERAL (
-                    SELECT t.ctid AS tid, t.seq FROM {schema}.strunk_outbox_tasks t
+                    SELECT t.ctid AS tid, t.seq, t.priority FROM {schema}.strunk_outbox_tasks t
                     WHERE t.key = p_queue AND t.limit_key = g.k AND t.status = 'pending' AND t.standing IS NULL
                         AND t.seq + 0 > p_arrived AND t.seq + 0 <= g.top
-                    ORDER BY t.seq + 0 LIMIT v_chunk + 1000) x
+                    ORDER BY t.seq + 0 LIMIT v_group) x
                 UNION ALL
-                SELECT coalesce(g.o, s.o), s.seq, s.tid, s.k, g.free, g.tokens, g.until_us, s.standing
-                FROM s LEFT JOIN g ON g.k = s.k WHERE s.k IS NULL OR s.standing IS NOT NULL),
+                SELECT s.o, s.seq, s.priority, s.tid, CASE WHEN v_each IS NOT NULL THEN s.k END, 0, coalesce(p.until_us, v_us), s.standing, 0
+                FROM s LEFT JOIN LATERAL (
+                    SELECT r.until_us FROM {schema}.strunk_rates r
+                    WHERE v_each IS NOT NULL AND r.queue = p_queue AND r.limit_key = s.k AND r.until_us > v_us
+                    ORDER BY r.until_us DESC LIMIT 1) p ON true
+                WHERE s.k IS NULL OR s.standing IS NOT NULL),
             l AS MATERIALIZED (
                 SELECT a.* FROM a JOIN {schema}.strunk_outbox_tasks t ON t.ctid = a.tid
                 WHERE t.status || '' = 'pending' FOR UPDATE OF t SKIP LOCKED),
-            n AS (SELECT a.k, count(*) AS n FROM a WHERE a.k IS NOT NULL GROUP BY a.k),
             r AS (
-                SELECT l.*, n.n AS all_of,
-                    count(*) OVER (PARTITION BY l.k) AS got,
+                SELECT l.*, (v_us + v_l.key_rate_burst * v_each - l.until_us) / v_each AS tokens,
+                    count(*) OVER (PARTITION BY l.k, l.standing IS NULL) AS got,
                     row_number() OVER (PARTITION BY l.k, l.standing IS NULL ORDER BY l.seq) AS nth,
                     row_number() OVER (PARTITION BY l.k ORDER BY l.standing IS NULL, l.seq) AS nth_to_pay
-                FROM l LEFT JOIN n ON n.k = l.k),
+                FROM l),
             c AS (
                 SELECT r.*, r.k IS NULL OR ((r.standing IS NOT NULL OR r.nth <= r.free) AND (v_each IS NULL OR r.nth_to_pay <= r.tokens)) AS go
-                FROM r WHERE r.k IS NULL OR r.got = r.all_of),
+                FROM r WHERE r.k IS NULL OR r.standing IS NOT NULL OR r.got = r.all_of),
             e AS MATERIALIZED (
-                SELECT c.*, sum(c.go::integer) OVER (ORDER BY c.o, c.standing IS NULL, c.seq, c.tid ROWS UNBOUNDED PRECEDING) AS upto FROM c),
+                SELECT c.*, sum(c.go::integer) OVER (ORDER BY c.o, c.seq, c.tid ROWS UNBOUNDED PRECEDING) AS upto FROM c),
             d AS MATERIALIZED (
                 SELECT x.*, CASE WHEN x.k IS NOT NULL THEN nextval('{schema}.strunk_outbox_id_seq') END AS number
-                FROM (SELECT e.* FROM e WHERE e.upto <= v_left ORDER BY e.o, e.standing IS NULL, e.seq OFFSET 0) x),
+                FROM (SELECT e.* FROM e WHERE e.upto <= v_left ORDER BY e.o, e.seq OFFSET 0) x),
             claimed AS (
                 UPDATE {schema}.strunk_outbox_tasks t
                 SET status = 'claimed', worker_id = p_worker, claim_no = p_claim, claimed_at = v_now, attempts = t.attempts + 1,
@@ -319,17 +322,19 @@ BEGIN
             paid AS (
                 INSERT INTO {schema}.strunk_rates (queue, limit_key, until_us)
                 SELECT p_queue, d.k, max(d.until_us) + count(*) * v_each FROM d WHERE v_each IS NOT NULL AND d.go AND d.k IS NOT NULL GROUP BY d.k),
-            over AS (
-                SELECT s.priority, CASE WHEN count(*) FILTER (WHERE p.tid IS NULL) = 0 THEN max(s.seq)
-                    ELSE min(s.seq) FILTER (WHERE p.tid IS NULL) - 1 END AS mark, count(*) AS n
-                FROM s LEFT JOIN (
-                    SELECT a.tid FROM a LEFT JOIN e ON e.tid = a.tid WHERE e.tid IS NULL OR e.upto <= v_left) p ON p.tid = s.tid
-                GROUP BY s.priority)
+            undecided AS ( -- of what is in sight: beyond the tasks wanted, or beyond v_group of a key
+                SELECT e.priority, min(e.seq) AS seq FROM e WHERE e.upto > v_left AND e.seq > v_marks[10 - e.priority] GROUP BY e.priority
+                UNION ALL
+                SELECT s.priority, min(s.seq)
+                FROM (SELECT a.k, max(a.seq) AS seq FROM a WHERE a.all_of >= v_group GROUP BY a.k) f
+                JOIN s ON s.k = f.k AND s.standing IS NULL AND s.seq > f.seq GROUP BY s.priority)
             SELECT u.id, u.seq, u.created_at, u.due_at, u.timeout_ms, u.attempts, u.max_attempts, u.priority, u.dedup_key,
                 u.payload, u.metadata, u.at, u.limit_key, u.place
             FROM claimed u
             UNION ALL
-            SELECT 0, o.mark, v_now, NULL, o.n::integer, 0::smallint, 0::smallint, o.priority, NULL, NULL, NULL, NULL, NULL, NULL FROM over o
+            SELECT 0, least(max(s.seq), (SELECT min(u.seq) - 1 FROM undecided u WHERE u.priority = s.priority)), v_now, NULL,
+                count(*)::integer, 0::smallint, 0::smallint, s.priority, NULL, NULL, NULL, NULL, NULL, NULL
+            FROM s GROUP BY s.priority
             UNION ALL -- the line of a key waits for its rate alone: it is called when the next may begin
             SELECT -3, max(d.until_us) + (count(*) FILTER (WHERE d.go) + 1 - v_l.key_rate_burst) * v_each - v_us, v_now, NULL, NULL,
                 0::smallint, 0::smallint, 0::smallint, NULL, NULL, NULL, NULL, d.k, NULL
