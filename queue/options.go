@@ -113,6 +113,7 @@ type workerOptions struct {
 	retry       RetryPolicy
 	inbox       *string
 	isolation   pgx.TxIsoLevel
+	batch       batchOptions
 	middleware  []Middleware
 }
 
