@@ -58,8 +58,9 @@ type member struct {
 
 // inBatch is what a job of a batch worker has besides.
 type inBatch struct {
-	timeout *time.Timer // ends the context of its attempt
-	batch   *batch      // that it has joined; the batcher's mutex guards it
+	cancel  context.CancelCauseFunc // of the context of its attempt
+	timeout *time.Timer             // ends that context
+	batch   *batch                  // that it has joined; the batcher's mutex guards it
 }
 
 // forever is a deadline that is never over.
@@ -85,6 +86,7 @@ func (s *session) attempt(base context.Context, j *job) (context.Context, contex
 		return context.WithTimeoutCause(ctx, j.timeout, ErrTimeout)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
+	j.inBatch.cancel = cancel
 	j.inBatch.timeout = time.AfterFunc(j.timeout, func() { cancel(ErrTimeout) })
 	return ctx, func() {
 		j.inBatch.timeout.Stop()
@@ -274,6 +276,7 @@ func (b *batcher) run(ctx context.Context, bt *batch) {
 	err := errors.New("the handler ended its goroutine (runtime.Goexit)")
 	defer func() {
 		bt.settle(err)
+		bt.endAsOne(context.Cause(ctx))
 		close(bt.done)
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -320,6 +323,15 @@ func outcomesOf(err error) (each Outcomes, ok bool) {
 	}()
 	ok = errors.As(err, &each)
 	return each, ok
+}
+
+// endAsOne has the tasks' contexts end with that of their batch, should they be late: why it ended decides about each.
+func (bt *batch) endAsOne(cause error) {
+	if cause != nil {
+		for _, m := range bt.members {
+			m.j.inBatch.cancel(cause)
+		}
+	}
 }
 
 // release lets another batch begin in the place of one that has been handled or abandoned.

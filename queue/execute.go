@@ -125,7 +125,9 @@ func (l *slots) serve(sl *slot) {
 			continue
 		}
 		l.active.Add(1)
-		l.s.waiting.Add(-1)
+		if l.s.waiting.Add(-1) == 0 { // the feeder may have looked just before, and no task may end for long
+			signal(l.s.room)
+		}
 		j.state.deadline.Store(time.Now().Add(j.timeout).UnixNano())
 		current = j
 		l.s.execute(sl.enter(l.s.base, j), j)
