@@ -61,6 +61,15 @@ type inBatch struct {
 	cancel  context.CancelCauseFunc // of the context of its attempt
 	timeout *time.Timer             // ends that context
 	batch   *batch                  // that it has joined; the batcher's mutex guards it
+	took    time.Duration           // the handler's time, once it has been called
+}
+
+// handled is how long a task was with its handler: of an attempt that took d, in a batch, not the time in which that gathered.
+func (i *inBatch) handled(d time.Duration) time.Duration {
+	if i.took > 0 {
+		return i.took
+	}
+	return d
 }
 
 // forever is a deadline that is never over.
@@ -273,9 +282,13 @@ func (b *batcher) begin(bt *batch) {
 
 // run calls the handler and lets its tasks go on, also when the handler ends its goroutine.
 func (b *batcher) run(ctx context.Context, bt *batch) {
+	began := time.Now()
 	err := errors.New("the handler ended its goroutine (runtime.Goexit)")
 	defer func() {
 		bt.settle(err)
+		for _, m := range bt.members {
+			m.j.inBatch.took = time.Since(began)
+		}
 		bt.endAsOne(context.Cause(ctx))
 		close(bt.done)
 		b.mu.Lock()

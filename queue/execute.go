@@ -225,7 +225,7 @@ func (s *session) execute(base context.Context, j *job) {
 	defer func() {
 		ended := context.Cause(ctx)
 		cancel()
-		s.pace.ran(time.Since(began))
+		s.pace.ran(j.inBatch.handled(time.Since(began)))
 		if j.state.take(byHandler) {
 			s.finisher.add(s.judge(j, err, ended))
 		}
