@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -134,6 +135,59 @@ func benchWork(b *testing.B, tasks int, snapshot bool) {
 	}
 	b.ReportMetric(float64(b.N*tasks)/b.Elapsed().Seconds(), "tasks/s")
 	b.ReportMetric(float64(wal)/float64(b.N*tasks), "WAL-B/task")
+}
+
+// BenchmarkBatchWork works 100,000 tasks by turns with handlers of one task and of a batch that do nothing, and reports the ratio. Each has
+// as many tasks at once.
+func BenchmarkBatchWork(b *testing.B) {
+	const tasks = 100_000
+	box := benchBox(b, benchPool(b))
+	var plain, batch, keys time.Duration
+	timed := func(worker func(box *outbox.Box)) time.Duration {
+		b.StopTimer()
+		fill(b, box, tasks)
+		b.StartTimer()
+		began := time.Now()
+		worker(box)
+		return time.Since(began)
+	}
+	for b.Loop() {
+		plain += timed(func(box *outbox.Box) { drain(b, box, tasks) })
+		batch += timed(func(box *outbox.Box) { drainBatches(b, box, tasks, "tasks/batch") })
+		keys += timed(func(box *outbox.Box) {
+			drainBatches(b, box, tasks, "tasks/batch-per-key", queue.BatchPerKey(), hundredKeys)
+		})
+	}
+	rate := func(d time.Duration) float64 { return float64(b.N*tasks) / d.Seconds() }
+	b.ReportMetric(rate(plain), "plain-tasks/s")
+	b.ReportMetric(rate(batch), "batch-tasks/s")
+	b.ReportMetric(rate(batch)/rate(plain), "batch/plain")
+	b.ReportMetric(rate(keys)/rate(plain), "per-key/plain")
+}
+
+// hundredKeys spreads tasks over as many keys.
+var hundredKeys = queue.Middleware{Work: func(ctx context.Context, in *queue.Incoming, next func(context.Context) error) error {
+	queue.SetKey(in, strconv.FormatInt(in.ID()%100, 10))
+	return next(ctx)
+}}
+
+// drainBatches is drain for batches of 100.
+func drainBatches(b *testing.B, box *outbox.Box, n int, unit string, opts ...queue.WorkerOption) {
+	b.Helper()
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	var done, batches atomic.Int64
+	err := box.Run(ctx, benchQueue.BatchWorker(func(_ context.Context, tasks []queue.Task[benchJob]) error {
+		batches.Add(1)
+		if done.Add(int64(len(tasks))) == int64(n) {
+			cancel()
+		}
+		return nil
+	}, append(opts, queue.Concurrency(2))...))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(n)/float64(batches.Load()), unit)
 }
 
 func openSnapshot(b *testing.B, pool *pgxpool.Pool) func() {

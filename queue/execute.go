@@ -64,15 +64,18 @@ func (sl *slot) leave() {
 	sl.job.Store(nil)
 }
 
-// doom ends the context of the slot's job, if it is the one meant. From then on the job is overdue.
-func (sl *slot) doom(id int64, text string) {
+// doom ends the context of the slot's job, if it is the one meant. From then on the job is overdue, unless it is in a batch, which
+// may go on without it.
+func (sl *slot) doom(id int64, text string, inBatch bool) {
 	sl.mu.Lock()
 	defer sl.mu.Unlock()
 	j := sl.job.Load()
 	if j == nil || j.id != id || !j.state.cancelled.CompareAndSwap(nil, &cancelled{text}) {
 		return
 	}
-	j.state.deadline.Store(time.Now().UnixNano())
+	if !inBatch {
+		j.state.deadline.Store(time.Now().UnixNano())
+	}
 	sl.cancel(j.state.cancelled.Load())
 }
 
@@ -81,7 +84,7 @@ func (l *slots) doom(id int64, text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for sl := range l.current {
-		sl.doom(id, text)
+		sl.doom(id, text, l.s.batches != nil)
 	}
 }
 
@@ -122,7 +125,9 @@ func (l *slots) serve(sl *slot) {
 			continue
 		}
 		l.active.Add(1)
-		l.s.waiting.Add(-1)
+		if l.s.waiting.Add(-1) == 0 { // the feeder may have looked just before, and no task may end for long
+			signal(l.s.room)
+		}
 		j.state.deadline.Store(time.Now().Add(j.timeout).UnixNano())
 		current = j
 		l.s.execute(sl.enter(l.s.base, j), j)
@@ -188,6 +193,7 @@ func (l *slots) abandon(sl *slot, j *job, ended time.Time) {
 	}
 	l.remove(sl)
 	l.active.Add(-1)
+	l.s.batches.abandoned(j)
 	l.s.rt.Logger().Error("strunk: a handler did not return after its context had ended; its task is given back and its goroutine left behind",
 		"queue", j.queue, "task", j.id, "attempt", j.attempt)
 	if ended.IsZero() {
@@ -214,12 +220,12 @@ func signal(ch chan struct{}) {
 // execute runs the handler and passes on what came of it, also when the handler ends its goroutine.
 func (s *session) execute(base context.Context, j *job) {
 	began := time.Now()
-	ctx, cancel := context.WithTimeoutCause(context.WithValue(base, contextKey{}, j), j.timeout, ErrTimeout)
+	ctx, cancel := s.attempt(base, j)
 	err := errors.New("the handler ended its goroutine (runtime.Goexit)")
 	defer func() {
 		ended := context.Cause(ctx)
 		cancel()
-		s.pace.ran(time.Since(began))
+		s.pace.ran(j.inBatch.handled(time.Since(began)))
 		if j.state.take(byHandler) {
 			s.finisher.add(s.judge(j, err, ended))
 		}

@@ -57,11 +57,15 @@ func newWorkerInTx(def *definition, inTx workInTx, opts []WorkerOption) *worker 
 // attach returns a worker's handler as a session calls it: in its transaction or its inbox, and in its middleware.
 func (w *worker) attach(s *session) work {
 	inner := w.work
-	switch {
+	if w.batch != nil {
+		s.batches = newBatcher(s, w.batch)
+		inner = s.batches.join
+	}
+	switch handle := inner; {
 	case w.inTx != nil:
 		inner = func(ctx context.Context, j *job) error { return s.runInTx(ctx, j, w.inTx) }
 	case w.opts.inbox != nil:
-		inner = func(ctx context.Context, j *job) error { return s.runOnce(ctx, j, w.work) }
+		inner = func(ctx context.Context, j *job) error { return s.runOnce(ctx, j, handle) }
 	}
 	chain := middlewares(s.rt, w.def.cfg.Middleware, w.opts.middleware)
 	for _, m := range chain {

@@ -119,6 +119,7 @@ type workerOptions struct {
 	retry       RetryPolicy
 	inbox       *string
 	isolation   pgx.TxIsoLevel
+	batch       batchOptions
 	middleware  []Middleware
 }
 

@@ -217,8 +217,12 @@ type Progress struct {
 }
 
 // Report records, from within a handler, how far its task has come: percent is 0 to 100. It is written at once, outside the
-// transaction of a handler in a transaction. Errors: [ErrNotInHandler], [ErrLeaseLost], [ErrInvalid].
+// transaction of a handler in a transaction. A [BatchHandler] says by [TaskContext] which task is meant; its own context is of none.
+// Errors: [ErrNotInHandler], [ErrLeaseLost], [ErrInvalid].
 func Report(ctx context.Context, percent int, message string) error {
+	if bt, ok := ctx.Value(contextKey{}).(*batch); ok {
+		return fmt.Errorf("strunk/queue: report: the context is that of %d tasks, report with TaskContext(ctx, task.ID): %w", len(bt.members), ErrNotInHandler)
+	}
 	j, ok := ctx.Value(contextKey{}).(*job)
 	if !ok {
 		return fmt.Errorf("strunk/queue: report: %w", ErrNotInHandler)

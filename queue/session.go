@@ -38,9 +38,11 @@ type session struct {
 	base   context.Context // of handlers
 	cancel context.CancelCauseFunc
 
-	work   work // in its middleware
-	orders orders
-	hooks  sync.WaitGroup // Dead hooks that are running
+	work work // in its middleware
+	// batches are those of a batch worker; nil for others.
+	batches *batcher
+	orders  orders
+	hooks   sync.WaitGroup // Dead hooks that are running
 	// undertakers are the middlewares with a Dead hook.
 	undertakers []Middleware
 	marks       *marks
@@ -87,6 +89,7 @@ func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration) 
 // run returns when the lease was lost or the soft end was reached, and everything has been settled.
 func (s *session) run() {
 	defer s.cancel(context.Canceled)
+	defer s.batches.start()()
 	stopWatch := make(chan struct{})
 	var side sync.WaitGroup
 	side.Go(s.finisher.run)

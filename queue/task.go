@@ -28,24 +28,27 @@ type Task[T any] struct {
 	CreatedAt time.Time
 	// DueAt is when it was to be handled at the earliest: CreatedAt where no delay was asked for.
 	DueAt time.Time
+	// Key is the key that it belongs to, or empty.
+	Key string
 	// DedupKey is the key it was enqueued with, or empty.
 	DedupKey string
-	// Key is what it belongs to for limits per key (see [Key]), or empty.
-	Key string
 	// Metadata is what it was enqueued with; nil where there was none. Do not change it.
 	Metadata map[string]string
 }
 
 type contextKey struct{}
 
-// Logger returns a logger that names the task whose handler the context belongs to; outside a handler it is
-// slog.Default().
+// Logger returns a logger that names the task whose handler the context belongs to; in a [BatchHandler] it names the queue and the number of
+// tasks (see [TaskContext]), and outside a handler it is slog.Default().
 func Logger(ctx context.Context) *slog.Logger {
-	j, ok := ctx.Value(contextKey{}).(*job)
-	if !ok {
-		return slog.Default()
+	switch of := ctx.Value(contextKey{}).(type) {
+	case *job:
+		return of.logger.With("queue", of.queue, "task", of.id, "attempt", of.attempt)
+	case *batch:
+		first := of.members[0].j
+		return first.logger.With("queue", first.queue, "tasks", len(of.members))
 	}
-	return j.logger.With("queue", j.queue, "task", j.id, "attempt", j.attempt)
+	return slog.Default()
 }
 
 // job is a claimed task without its type.
@@ -69,7 +72,8 @@ type job struct {
 	// settled says that the handler's own transaction has completed the task.
 	settled bool
 
-	state jobState
+	state   jobState
+	inBatch inBatch
 }
 
 // work handles a job: the one place where a queue's type is erased.

@@ -69,8 +69,11 @@ func (w *Worker[T]) Trial(ctx context.Context, _ core.Seal, tx *outbox.OwnedTx, 
 func (w *worker) try(ctx context.Context, tx *outbox.OwnedTx, j *job) Trial {
 	host := tx.Core(seal).Host()
 	inner := w.work
-	if w.inTx != nil {
+	switch {
+	case w.inTx != nil:
 		inner = func(ctx context.Context, j *job) error { return tryInTx(ctx, tx, j, w.inTx) }
+	case w.batch != nil:
+		inner = w.batch.try
 	}
 	chained := through(inner, middlewares(host, w.def.cfg.Middleware, w.opts.middleware))
 	ctx, cancel := context.WithTimeoutCause(context.WithValue(ctx, contextKey{}, j), j.timeout, ErrTimeout)

@@ -28,7 +28,9 @@ type worker struct {
 	def  *definition
 	work work
 	inTx workInTx // instead of work, for handlers in a transaction
-	opts workerOptions
+	// batch is there instead of work for batch handlers.
+	batch *batching
+	opts  workerOptions
 }
 
 func newWorker(def *definition, work work, opts []WorkerOption) *worker {
@@ -44,10 +46,10 @@ func (w *worker) Prepare(core.Host) []error {
 		return []error{w.def.err}
 	}
 	var errs []error
-	if w.work == nil && w.inTx == nil {
+	if w.work == nil && w.inTx == nil && (w.batch == nil || w.batch.handle == nil) {
 		errs = append(errs, fmt.Errorf("strunk/queue: worker %q: the handler is nil: %w", w.def.name, ErrInvalid))
 	}
-	for _, err := range w.opts.problems() {
+	for _, err := range append(w.opts.problems(), w.batchProblems()...) {
 		errs = append(errs, fmt.Errorf("strunk/queue: worker %q: %w: %w", w.def.name, err, ErrInvalid))
 	}
 	return errs

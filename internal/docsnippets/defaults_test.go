@@ -26,6 +26,8 @@ var defaults = map[string]any{
 	"outbox.DefaultSchema":              outbox.DefaultSchema,
 	"queue.DefaultBackoff.First":        queue.DefaultBackoff.First,
 	"queue.DefaultBackoff.Max":          queue.DefaultBackoff.Max,
+	"queue.DefaultBatchSize":            queue.DefaultBatchSize,
+	"queue.DefaultBatchWait":            queue.DefaultBatchWait,
 	"queue.DefaultConcurrency":          queue.DefaultConcurrency,
 	"queue.DefaultMaxAttempts":          queue.DefaultMaxAttempts,
 	"queue.DefaultMaxPayload":           queue.DefaultMaxPayload,
