@@ -130,7 +130,10 @@ BEGIN
             CASE WHEN v_hold AND EXISTS (SELECT 1 FROM {schema}.strunk_outbox_dead d
                     WHERE d.key = p_queue AND d.limit_key = k.key AND d.standing = 3) THEN 0
                 ELSE v_most - CASE WHEN v_holders < 1000000 THEN h.n ELSE 0 END END AS free
-        FROM (SELECT u.key, min(u.after) AS after FROM unnest(p_keys, p_after) AS u(key, after) GROUP BY u.key) k
+        FROM (SELECT u.key, greatest(min(u.after), p_lines) AS after FROM unnest(p_keys, p_after) AS u(key, after) GROUP BY u.key) k
+        CROSS JOIN LATERAL ( -- most keys have no line
+            SELECT 1 FROM {schema}.strunk_outbox_tasks t
+            WHERE t.key = p_queue AND t.limit_key = k.key AND t.standing = 0 AND t.place > k.after ORDER BY t.place LIMIT 1) f
         CROSS JOIN LATERAL (SELECT count(*)::integer AS n FROM (
             SELECT 1 FROM {schema}.strunk_outbox_tasks t
             WHERE v_holders < 1000000 AND t.key = p_queue AND t.limit_key = k.key AND t.standing > 0 AND t.turn > p_turns
@@ -142,7 +145,7 @@ BEGIN
     l AS MATERIALIZED (
         SELECT g.key, x.tid FROM g CROSS JOIN LATERAL (
             SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t
-            WHERE t.key = p_queue AND t.limit_key = g.key AND t.standing = 0 AND t.place > greatest(g.after, p_lines)
+            WHERE t.key = p_queue AND t.limit_key = g.key AND t.standing = 0 AND t.place > g.after
             ORDER BY t.place LIMIT greatest(0, least(g.free, coalesce(g.tokens, g.free)))) x),
     m AS MATERIALIZED (
         SELECT t.ctid AS tid FROM l JOIN {schema}.strunk_outbox_tasks t ON t.ctid = l.tid
@@ -189,8 +192,8 @@ DECLARE
     v_each     bigint;
     v_tokens   bigint;
     v_until    bigint;
-    v_kept     boolean;
     v_keyed    boolean;
+    v_lines    boolean;
     v_standing smallint;
     v_holders  integer;
     v_row      record;
@@ -223,9 +226,10 @@ BEGIN
         -- Where there is none, all to come will have higher numbers than this.
         p_turns := coalesce(seq, nextval('{schema}.strunk_outbox_id_seq'));
         p_lines := coalesce(place, nextval('{schema}.strunk_outbox_id_seq'));
+        v_lines := place IS NOT NULL;
         id := -1; seq := p_turns; place := p_lines;
         RETURN NEXT;
-        IF cardinality(p_done) > 0 THEN
+        IF cardinality(p_done) > 0 AND v_lines THEN
             FOR v_row IN SELECT c.limit_key, c.wait_us FROM {schema}.strunk_call(v_l, p_queue, p_done, p_done_places, p_turns, p_lines) c LOOP
                 IF v_row.wait_us IS NOT NULL THEN
                     id := -3; seq := v_row.wait_us; limit_key := v_row.limit_key; place := NULL;
@@ -257,9 +261,9 @@ BEGIN
                 LIMIT v_chunk),
             g AS MATERIALIZED ( -- the keys of what has arrived, and how many of each may begin
                 SELECT k.k, k.o, k.top, coalesce(p.until_us, v_us) AS until_us,
-                    CASE WHEN (SELECT t.place FROM {schema}.strunk_outbox_tasks t
+                    CASE WHEN (v_lines AND (SELECT t.place FROM {schema}.strunk_outbox_tasks t
                             WHERE t.key = p_queue AND t.limit_key = k.k AND t.standing = 0 AND t.place > p_lines
-                            ORDER BY t.place DESC LIMIT 1) IS NOT NULL
+                            ORDER BY t.place DESC LIMIT 1) IS NOT NULL)
                         OR (v_l.hold_dead AND EXISTS (SELECT 1 FROM {schema}.strunk_outbox_dead d
                             WHERE d.key = p_queue AND d.limit_key = k.k AND d.standing = 3)) THEN 0
                         ELSE v_holders - h.n END AS free
@@ -352,6 +356,7 @@ BEGIN
             RETURN NEXT;
         END LOOP;
         v_looked := v_looked + v_seen;
+        v_lines := true; -- there may be some now
         EXIT WHEN p_limit <= v_used OR (v_tokens IS NOT NULL AND v_used >= v_tokens);
         v_left := least(p_limit, coalesce(v_tokens, p_limit)) - v_used;
         IF v_seen < v_chunk THEN
