@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/outbox"
@@ -264,4 +265,32 @@ func TestUndecodableEvents(t *testing.T) {
 			}
 		})
 	}
+}
+
+// However many copies are to be redelivered, none waits for a poll.
+func TestManyRedeliveriesWaitForNoPoll(t *testing.T) {
+	t.Parallel()
+	const n = 350
+	b := newBed(t)
+	var got record
+	var mended atomic.Bool
+	b.run(orders.Subscriber("many", func(ctx context.Context, e events.Event[order]) error {
+		if !mended.Load() {
+			return errNo
+		}
+		return got.handle(ctx, e)
+	}, events.OnFailure(events.Park), events.MaxAttempts(1), events.PollInterval(time.Hour)))
+	b.registered("many")
+	b.publishMany(n)
+	eventually(t, "all are parked", func() (string, bool) {
+		waiting := value[int](b, `SELECT count(*) FROM public.strunk_outbox_deliveries WHERE status = 'scheduled'`)
+		return fmt.Sprint(waiting), waiting == n
+	})
+	mended.Store(true)
+	retried, err := events.RetryAllParked(context.Background(), b.box, "many")
+	if err != nil || retried != n {
+		t.Errorf("%d are retried, %v; want %d", retried, err, n)
+	}
+	got.await(t, n)
+	b.awaitNothingParked("many")
 }
