@@ -270,7 +270,7 @@ func TestUndecodableEvents(t *testing.T) {
 // However many copies are to be redelivered, none waits for a poll.
 func TestManyRedeliveriesWaitForNoPoll(t *testing.T) {
 	t.Parallel()
-	const n = 350
+	const n = 220
 	b := newBed(t)
 	var got record
 	var mended atomic.Bool
