@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -17,15 +16,25 @@ import (
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
 
-// childLease is the lease of subscribers whose process a test ends or freezes.
-const childLease = time.Second
+const (
+	// childLease is the lease of subscribers whose process a test ends or freezes.
+	childLease = time.Second
+	// steadyLease is the lease of one that must not be lost to a machine that is busy.
+	steadyLease = 3 * time.Second
+)
 
-// spawnSubscriber starts a process that runs a subscriber of orders. What it does with an event, mode says: "print" handles
-// it at once, "hang" waits for the end of its context first, "die" ends the process. It prints "got <id> <version> <attempt>"
-// when a handler begins.
+// spawnSubscriber starts a process that runs a subscriber of orders with childLease. What it does with an event, mode says:
+// "print" handles it at once, "hang" waits for the end of its context first, "die" ends the process. It prints
+// "got <id> <version> <attempt>" when a handler begins.
 func spawnSubscriber(b *bed, name, mode string) *faults.Child {
 	b.t.Helper()
-	c := faults.Spawn(b.t, "subscriber", "CHILD_DSN="+outboxtest.DSN(b.pool), "CHILD_NAME="+name, "CHILD_MODE="+mode)
+	return spawnLeased(b, name, mode, childLease)
+}
+
+func spawnLeased(b *bed, name, mode string, lease time.Duration) *faults.Child {
+	b.t.Helper()
+	c := faults.Spawn(b.t, "subscriber", "CHILD_DSN="+outboxtest.DSN(b.pool), "CHILD_NAME="+name, "CHILD_MODE="+mode,
+		"CHILD_LEASE="+lease.String())
 	c.Await(b.t, "up", soon)
 	return c
 }
@@ -51,7 +60,9 @@ func childSubscriber() {
 		}
 		return nil
 	}
-	opts := []events.SubscribeOption{events.Lease(childLease), events.Retry(atOnce), events.Concurrency(4)}
+	lease, err := time.ParseDuration(os.Getenv("CHILD_LEASE"))
+	must(err)
+	opts := []events.SubscribeOption{events.Lease(lease), events.Retry(atOnce), events.Concurrency(4)}
 	if mode == "die" {
 		opts = append(opts, events.OnFailure(events.DeadLetter), events.MaxAttempts(3))
 	}
@@ -79,5 +90,3 @@ func must(err error) {
 		os.Exit(1)
 	}
 }
-
-var _ testing.TB

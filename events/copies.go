@@ -40,6 +40,8 @@ type heldSet struct {
 	ids map[string]struct{}
 	// queued are those whose redelivery is in a lane.
 	queued map[string]struct{}
+	// more says that the last look was cut off by its limit.
+	more bool
 }
 
 func (h *heldSet) init() { h.ids, h.queued = map[string]struct{}{}, map[string]struct{}{} }
@@ -79,10 +81,18 @@ func (h *heldSet) enqueue(id string) bool {
 	return true
 }
 
-func (h *heldSet) dequeue(id string) {
+// dequeue reports whether it is time for another look: all that the last one found is handled, and it was cut off.
+func (h *heldSet) dequeue(id string) (look bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.queued, id)
+	return h.more && len(h.queued) == 0
+}
+
+func (h *heldSet) setMore(more bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.more = more
 }
 
 // retrySet is the set of events that have attempts behind them.
@@ -259,6 +269,7 @@ func (s *session) lookForCopies() (time.Duration, error) {
 		})
 		return err
 	})
+	s.held.setMore(len(due) == mostRedeliveries)
 	for _, id := range due {
 		if s.held.enqueue(id) {
 			s.held.add(id)
@@ -296,7 +307,9 @@ func (s *session) redeliver(l *lane, order *item, resumed error) verdict {
 		it, v = s.nextCopy(order)
 	}
 	order.copy = nil
-	s.held.dequeue(order.entityID)
+	if s.held.dequeue(order.entityID) {
+		signal(s.nudge)
+	}
 	return v
 }
 

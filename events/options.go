@@ -108,8 +108,9 @@ const (
 type FailurePolicy string
 
 const (
-	// Block tries the event again until it succeeds, with backoff: nothing is passed over, and the cursor waits. It is the
-	// default. A person may skip the event (Skip).
+	// Block tries the event again until it succeeds, with backoff: nothing is passed over, and the cursor waits. Of the other
+	// entities one in Concurrency, by chance, waits too, and the rest go on as far as is read ahead. It is the default. A person
+	// may skip the event (Skip).
 	Block FailurePolicy = "block"
 	// Park holds back the event's entity alone: copies of its events are kept for this subscriber while the others go on.
 	// After MaxAttempts the entity stays parked until a person retries or releases it.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -119,9 +120,10 @@ func TestBootstrapFromSnapshotsMissesNothing(t *testing.T) {
 	}
 	// The first run is stopped in the middle of the snapshots: the second goes on.
 	first := make(chan struct{})
+	enough := sync.OnceFunc(func() { close(first) })
 	end := b.run(sub("boot", func(ctx context.Context, e events.Event[order]) error {
-		if got.len() == 40 {
-			close(first)
+		if got.len() >= 40 {
+			enough()
 		}
 		return got.handle(ctx, e)
 	}))
@@ -241,7 +243,7 @@ func TestBootstrapWithEveryHandler(t *testing.T) {
 	}
 	_, err := events.RetryAllParked(ctx, b.box, "park")
 	noError(t, err)
-	eventually(t, "nothing is parked", func() (string, bool) { p := b.parked("park"); return fmt.Sprint(p), len(p) == 0 })
+	b.awaitNothingParked("park")
 	for id, versions := range f.versions() {
 		if versions[len(versions)-1] != 3 || !slices.IsSorted(versions) {
 			t.Errorf("entity %s: arrived %v", id, versions)

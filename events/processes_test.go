@@ -38,10 +38,10 @@ func TestTwoProcessesOneSubscriber(t *testing.T) {
 	t.Parallel()
 	const n = 60
 	b := newBed(t)
-	child := spawnSubscriber(b, "shared", "print")
+	child := spawnLeased(b, "shared", "print", steadyLease)
 	awaitOwner(b, "shared", child.PID())
 	var got record
-	b.run(orders.Subscriber("shared", got.handle, events.Lease(childLease)))
+	b.run(orders.Subscriber("shared", got.handle))
 	// The other process watches for more than a lease.
 	const row = `SELECT jsonb_build_array(epoch, beat) FROM public.strunk_subscribers WHERE name = 'shared'`
 	before := value[[]int64](b, row)
@@ -83,12 +83,16 @@ func TestOwnerKilledAnotherTakesOver(t *testing.T) {
 	b.publishMany(n)
 	begun := awaitGot(t, child, 1)
 	var got record
-	b.run(orders.Subscriber("killed", got.handle, events.Lease(childLease)))
+	began := time.Now()
+	b.run(orders.Subscriber("killed", got.handle))
 	child.Kill()
-	killed := time.Now()
+	beat := value[time.Time](b, `SELECT beat_at FROM public.strunk_subscribers WHERE name = 'killed'`)
 	got.await(t, n)
-	if waited := time.Since(killed); waited < childLease/2 {
-		t.Errorf("taken over after %v, with a lease of %v", waited, childLease)
+	if watched := time.Since(began); watched < childLease {
+		t.Errorf("taken over when the owner had been watched for %v; want its lease of %v", watched, childLease)
+	}
+	if silent := time.Duration(value[float64](b, `SELECT extract(epoch FROM clock_timestamp() - $1::timestamptz)::float8`, beat) * float64(time.Second)); silent < childLease {
+		t.Errorf("taken over %v after the owner's last heartbeat; want its lease of %v", silent, childLease)
 	}
 	b.reachHead("killed")
 	last := got.inOrder(t)
@@ -131,7 +135,7 @@ func TestStaleOwnerCannotMoveCursor(t *testing.T) {
 		begun <- e.EntityID
 		<-finish
 		return nil
-	}, events.Lease(childLease)))
+	}))
 	receive(t, "the events are taken over", begun)
 	const row = `SELECT to_jsonb(s) - 'beat' - 'beat_at' FROM public.strunk_subscribers s WHERE name = 'stale'`
 	before := value[string](b, `SELECT (`+row+`)::text`)
@@ -198,30 +202,33 @@ func TestRelayKilledAnotherGoesOn(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	var got record
-	done := make(chan struct{})
+	stop, done := make(chan struct{}), make(chan int)
 	go func() {
-		defer close(done)
-		for i := range 200 {
-			b.publish(order{ID: fmt.Sprintf("e%d", i%7), N: i})
+		n := 0
+		for ; !isClosed(stop); n++ {
+			b.publish(order{ID: fmt.Sprintf("e%d", n%7), N: n})
 		}
+		done <- n
 	}()
 	for range 3 {
-		child := spawnRelay(b)
+		before, child := b.head(), spawnRelay(b)
 		eventually(t, "the relay has moved something", func() (string, bool) {
-			return "", value[bool](b, `SELECT max(head) > $1 FROM public.strunk_feed`, b.head()) || isClosed(done)
+			head := b.head()
+			return fmt.Sprint(head), head > before
 		})
 		child.Kill()
 	}
-	<-done
+	close(stop)
+	n := <-done
 	b.run(orders.Subscriber("kept", got.handle))
-	got.await(t, 200)
+	got.await(t, n)
 	b.reachHead("kept")
 	got.inOrder(t)
-	if n := got.len(); n != 200 {
-		t.Errorf("%d events arrived; want 200", n)
+	if arrived := got.len(); arrived != n {
+		t.Errorf("%d events arrived; want %d", arrived, n)
 	}
-	if head := b.head(); head != 200 {
-		t.Errorf("the head is at %d; want 200: positions have neither gaps nor doubles", head)
+	if head := b.head(); head != int64(n) {
+		t.Errorf("the head is at %d; want %d: positions have neither gaps nor doubles", head, n)
 	}
 }
 

@@ -67,6 +67,7 @@ func TestRetentionWaitsForSlowSubscriber(t *testing.T) {
 			}
 			return slow.handle(ctx, e)
 		}, events.Concurrency(1)))
+	b.registered("fast", "slow")
 	for i := range 60 {
 		b.publish(order{ID: "a", N: i})
 	}
@@ -142,7 +143,7 @@ func TestLagCapMarksSubscriber(t *testing.T) {
 	b.reachHead("behind")
 }
 
-// An open report on the feed keeps its leaves, and holds up nothing else.
+// An open report on the feed keeps its leaves, and holds up nothing else, nor the rise of the floor.
 func TestRetentionBehindAnOpenReport(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -152,23 +153,25 @@ func TestRetentionBehindAnOpenReport(t *testing.T) {
 	noError(t, err)
 	var got record
 	b.run(orders.Subscriber("flows", got.handle))
-	for i := range 30 {
-		b.publish(order{ID: "a", N: i})
+	b.registered("flows")
+	publish := func(n, all int) {
+		for i := range n {
+			b.publish(order{ID: "a", N: i})
+		}
+		got.await(t, all)
+		b.reachHead("flows")
 	}
-	got.await(t, 30)
-	b.reachHead("flows")
-	eventually(t, "the floor is raised", func() (string, bool) {
-		floor := value[int64](b, `SELECT floor FROM public.strunk_feed_floor`)
-		return fmt.Sprint(floor), floor == 30
-	})
+	publish(10, 10)
 	eventually(t, "a detaching waits for the report", func() (string, bool) {
 		n := value[int](b, `SELECT count(*) FROM pg_catalog.pg_inherits WHERE inhdetachpending`)
 		return fmt.Sprint(n), n > 0
 	})
-	for i := range 20 {
-		b.publish(order{ID: "a", N: i})
-	}
-	got.await(t, 50)
+	publish(20, 30)
+	eventually(t, "the floor is raised", func() (string, bool) {
+		floor := value[int64](b, `SELECT floor FROM public.strunk_feed_floor`)
+		return fmt.Sprint(floor), floor == 30
+	})
+	publish(20, 50)
 	noError(t, report.Rollback(ctx))
 	awaitFloor(b, 40)
 	got.inOrder(t)
@@ -218,9 +221,13 @@ func TestRegisterAndRewindAgainstRetention(t *testing.T) {
 func TestBacklogLargerThanTheLeavesAhead(t *testing.T) {
 	t.Parallel()
 	b := newReapedBed(t, 0)
-	b.publishMany(60)
 	var got record
-	b.run(orders.Subscriber("all", got.handle))
+	sub := func() outbox.Binding { return orders.Subscriber("all", got.handle) }
+	stop := b.run(sub())
+	b.registered("all")
+	stop()
+	b.publishMany(60)
+	b.run(sub())
 	got.await(t, 60)
 	b.reachHead("all")
 }

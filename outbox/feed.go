@@ -32,16 +32,17 @@ type feedKeeper struct {
 	upkeep *control
 }
 
-// keep does one round: leaves ahead, then retention. A leaf is dropped in two steps, so that one open report does not stop
-// every insert into the feed: it is detached concurrently, in a statement of its own, and then dropped.
+// keep does one round: leaves ahead, then retention. The floor is raised first, whatever keeps the leaves behind it. A leaf is
+// dropped in two steps, so that one open report does not stop every insert into the feed: it is detached concurrently, in a
+// statement of its own, and then dropped.
 func (k *feedKeeper) keep(ctx context.Context) error {
 	if err := k.upkeep.autocommit(ctx, core.Statement{SQL: k.box.sql(sqlEnsureFeed)}); err != nil {
 		return fmt.Errorf("strunk/outbox: leaves of the feed: %w", err)
 	}
-	if err := k.finalize(ctx); err != nil {
-		return err
-	}
 	leaves, err := k.raiseFloor(ctx)
+	if err == nil {
+		err = k.finalize(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("strunk/outbox: retention of events: %w", err)
 	}

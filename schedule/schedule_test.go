@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/strunk-go/strunk/outbox"
@@ -312,11 +313,18 @@ func TestRunnerSurvivesAnOutage(t *testing.T) {
 	}
 	mustRegister(t, box, "o", "every 100ms")
 	start(t, box, schedule.Runner())
+	cutter, err := pgx.Connect(t.Context(), outboxtest.DSN(pool)) // the pool has connections that were cut
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cutter.Close(context.Background()) })
 	for range 3 {
 		before := runs(t, pool)
 		eventually(t, "it ticks", func() bool { return runs(t, pool) > before+1 })
-		mustExec(t, pool, `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
-			WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() AND query LIKE '%strunk_schedule%'`)
+		if _, err := cutter.Exec(t.Context(), `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+			WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() AND query LIKE '%strunk_schedule%'`); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -81,21 +81,49 @@ func (c *Child) read(out io.Reader) {
 // Lines are the lines that the child prints.
 func (c *Child) Lines() <-chan string { return c.lines }
 
-// Await returns what follows prefix on the next line that begins with it; other lines are passed over.
+// Await returns what follows prefix on the next line that begins with it; other lines are passed over. What a child printed
+// before it ended counts.
 func (c *Child) Await(t testing.TB, prefix string, within time.Duration) string {
 	t.Helper()
 	deadline := time.After(within)
 	for {
-		select {
-		case line := <-c.lines:
-			if rest, ok := strings.CutPrefix(line, prefix); ok {
-				return strings.TrimSpace(rest)
-			}
-		case <-c.gone:
+		line, ok := c.next(deadline)
+		if rest, found := strings.CutPrefix(line, prefix); ok && found {
+			return strings.TrimSpace(rest)
+		}
+		switch {
+		case ok:
+		case c.ended():
 			t.Fatalf("the child ended before it printed %q", prefix)
-		case <-deadline:
+		default:
 			t.Fatalf("the child did not print %q within %v", prefix, within)
 		}
+	}
+}
+
+// next waits for a line; there is none where the child has ended and all its lines are read, or at the deadline.
+func (c *Child) next(deadline <-chan time.Time) (line string, ok bool) {
+	select {
+	case line = <-c.lines:
+		return line, true
+	case <-c.gone: // and everything is in lines
+		select {
+		case line = <-c.lines:
+			return line, true
+		default:
+			return "", false
+		}
+	case <-deadline:
+		return "", false
+	}
+}
+
+func (c *Child) ended() bool {
+	select {
+	case <-c.gone:
+		return true
+	default:
+		return false
 	}
 }
 

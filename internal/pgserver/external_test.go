@@ -132,6 +132,7 @@ func TestLostOwnerLockIsTakenAgain(t *testing.T) {
 func TestUnusableDatabaseURL(t *testing.T) {
 	t.Parallel()
 	host := needServer(t)
+	exec1(t, host.DSN(), "DROP ROLE IF EXISTS clerk") // of a run before, with -count
 	exec1(t, host.DSN(), "CREATE ROLE clerk LOGIN")
 	clerk := strings.Replace(host.DSN(), "postgres@", "clerk@", 1)
 	for _, row := range []struct{ name, url, want string }{

@@ -156,7 +156,7 @@ func openDir(t *testing.T) string {
 // eventually waits until check has nothing to say against it.
 func eventually(t *testing.T, check func() string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		complaint := check()
 		if complaint == "" {
