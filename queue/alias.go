@@ -27,7 +27,7 @@ func (d *definition) aliasProblems() (errs []error) {
 		default:
 			continue
 		}
-		errs = append(errs, fmt.Errorf("Aliases: %q: %w", clip(alias), err))
+		errs = append(errs, fmt.Errorf("%s: %q: %w", "Aliases", clip(alias), err))
 	}
 	return errs
 }
