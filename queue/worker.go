@@ -29,6 +29,7 @@ type worker struct {
 	work work
 	inTx workInTx // instead of work, for handlers in a transaction
 	opts workerOptions
+	turns
 }
 
 func newWorker(def *definition, work work, opts []WorkerOption) *worker {
@@ -55,6 +56,9 @@ func (w *worker) Prepare(core.Host) []error {
 
 // Run implements core.Binding: one session for each lease, until the soft end.
 func (w *worker) Run(life core.Life, rt core.Runtime) error {
+	if len(w.def.cfg.Aliases) > 0 {
+		return w.runNames(life, rt)
+	}
 	poll := w.opts.poll
 	if poll == 0 {
 		poll = rt.Settings().PollInterval
