@@ -1,7 +1,7 @@
 # `make` alone lists the targets: the words after ## are their help.
 
 .DEFAULT_GOAL := help
-.PHONY: help ci build test race lint format bench bench-peers example
+.PHONY: help ci build test race fuzz lint format bench bench-peers example
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ race: ## Run the tests under the race detector, as CI does
 
 lint: ## Check the formatting, vet for Linux, Windows and macOS, and run staticcheck
 	bash .ci/run format vet lint
+
+fuzz: ## Look for schemas and payloads that break the promises of package schema, a minute for each target
+	for f in FuzzValidate FuzzReference FuzzGenerate FuzzCompatible; do go test ./schema -run '^$$' -fuzz "^$$f$$" -fuzztime 60s || exit 1; done
 
 format: ## Rewrite the sources with gofmt
 	gofmt -w .

@@ -24,8 +24,9 @@ const (
 	// sqlSubscribers describes the subscribers, or ($1 not null) one of them. It locks nothing.
 	sqlSubscribers = `SELECT s.name, s.entity_type, s.cursor, h.head, l.floor + 1, h.head - s.cursor, s.start, s.boot <> 0, s.paused, s.needs_restart,
 	coalesce(s.host || '/' || s.pid, ''), s.registered_at, s.moved_at,
-	coalesce((SELECT (extract(epoch FROM pg_catalog.clock_timestamp() - e.created_at) * 1000)::bigint FROM {schema}.strunk_outbox_delivered_events e
-		WHERE e.key = s.entity_type AND e.position > s.cursor ORDER BY e.position LIMIT 1), 0),
+	coalesce((SELECT (extract(epoch FROM pg_catalog.clock_timestamp() - min(e.created_at)) * 1000)::bigint
+		FROM unnest(s.entity_type || s.former) AS t(type) CROSS JOIN LATERAL (SELECT e.created_at FROM {schema}.strunk_outbox_delivered_events e
+			WHERE e.key = t.type AND e.position > s.cursor ORDER BY e.position LIMIT 1) e), 0),
 	(SELECT pg_catalog.count(DISTINCT (d.key, d.entity_id)) FROM {schema}.strunk_outbox_deliveries d WHERE d.subscriber = s.name),
 	(SELECT pg_catalog.count(*) FROM {schema}.strunk_outbox_dead d WHERE d.subscriber = s.name),
 	coalesce(r.position, 0), coalesce(r.attempts, 0), coalesce(r.last_error, '')

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/strunk-go/strunk/internal/core"
 )
@@ -20,6 +21,11 @@ type Config struct {
 	MaxState int
 	// Validator checks each state before the transaction is touched; nil means none.
 	Validator Validator
+	// Aliases are former names of a renamed entity type, under which older processes may still publish. Subscribers receive the
+	// events under all of its names, in order per entity; an entity has one line of versions under all of them; and the
+	// newest version is its snapshot. Publishes use the name, and lock and count the entity under the former ones as well.
+	// Declare them with the rename and not later, the oldest first; AdoptSnapshots ends it.
+	Aliases []string
 }
 
 // Validator checks states; package schema has one: schema.Validator. It is called by several goroutines.
@@ -48,6 +54,7 @@ func newDefinition(entityType string, noID bool, cfg Config) *definition {
 	if cfg.MaxState == 0 {
 		cfg.MaxState = DefaultMaxState
 	}
+	cfg.Aliases = slices.Clone(cfg.Aliases)
 	d := &definition{entityType: entityType, cfg: cfg}
 	var problems []error
 	report := func(err error) {
@@ -64,6 +71,9 @@ func newDefinition(entityType string, noID bool, cfg Config) *definition {
 	}
 	if err := checkVersion(cfg.SchemaVersion); err != nil {
 		report(fmt.Errorf("Config.SchemaVersion %w", err))
+	}
+	for _, err := range d.aliasProblems() {
+		report(err)
 	}
 	d.err = errors.Join(problems...)
 	return d

@@ -3,6 +3,8 @@ package events
 import (
 	"errors"
 	"fmt"
+
+	"github.com/strunk-go/strunk/internal/core"
 )
 
 // Errors that a caller may act on. They are wrapped: test them with errors.Is.
@@ -13,9 +15,9 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrUnknownSubscriber says that no subscriber of that name has ever run.
 	ErrUnknownSubscriber = errors.New("unknown subscriber")
-	// ErrPoison says that an event cannot be decoded into the stream's type. More attempts do not help it: with Park and
+	// ErrPoison says that an event cannot be decoded into the stream's type, or (schema.UndecodableError) brought to it. More attempts do not help it: with Park and
 	// DeadLetter it is parked or dead at once.
-	ErrPoison = errors.New("the event cannot be decoded")
+	ErrPoison = core.NewPoison("the event cannot be decoded")
 	// ErrTimeout is the cause of a handler's context that ended at the timeout.
 	ErrTimeout = errors.New("the handler's timeout is over")
 	// ErrLeaseLost is the cause of a handler's context that ended because another process has the subscriber.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 
 	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
@@ -62,12 +63,16 @@ func encode(def *definition, state any) ([]byte, error) {
 // params are the arrays of one statement: of full length, of length one where all items agree, or nil.
 type params struct {
 	types, ids, states, versions, metadata, diffs []*string
+	renamed                                       []*definition // of the items, those with former names
 }
 
 func (p *params) add(item Item, version string) error {
 	meta, err := metadataJSON(item.opts.metadata)
 	if err != nil {
 		return err
+	}
+	if len(item.def.cfg.Aliases) > 0 && !slices.Contains(p.renamed, item.def) {
+		p.renamed = append(p.renamed, item.def)
 	}
 	p.types = append(p.types, &item.def.entityType)
 	p.ids = append(p.ids, &item.entityID)
@@ -218,7 +223,12 @@ func itemError(what string, i, n int, item Item, err error) error {
 func send(ctx context.Context, t core.Tx, what string, p params) ([]Published, error) {
 	done := make([]Published, len(p.ids))
 	args := []any{shrink(p.types), p.ids, p.states, shrink(p.versions), shrink(p.metadata), allNil(p.diffs), t.NotifyInside()}
-	err := t.Query(ctx, t.Host().SQL(sqlPublish), args, func(rows core.Rows) error {
+	sql := sqlPublish
+	if len(p.renamed) > 0 {
+		formers, names := formerNames(p.renamed)
+		sql, args = sqlPublishRenamed, append(args, formers, names)
+	}
+	err := t.Query(ctx, t.Host().SQL(sql), args, func(rows core.Rows) error {
 		for rows.Next() {
 			var ord int
 			var one Published

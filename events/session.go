@@ -152,7 +152,7 @@ func (s *session) sleep(d time.Duration) {
 
 // feed reads events and puts them into the lanes.
 func (s *session) feed() {
-	woken, stop := s.rt.Subscribe(core.TopicFeed(s.def.entityType), topicSubscriber(s.name))
+	woken, stop := s.rt.Subscribe(append(s.def.topics(), topicSubscriber(s.name))...)
 	defer stop()
 	pause := firstPause
 	for !s.ending() {

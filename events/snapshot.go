@@ -15,12 +15,14 @@ import (
 )
 
 const (
-	// sqlSnapshot reads the state of entity $2 of type $1. It locks nothing.
-	sqlSnapshot = `SELECT entity_id, version, updated_at, coalesce(schema_version, ''), state FROM {schema}.strunk_snapshots
-WHERE entity_type = $1 AND entity_id = $2 AND NOT deleted`
-	// sqlSnapshots reads the next $3 states of type $1 behind id $2. It locks nothing.
-	sqlSnapshots = `SELECT entity_id, version, updated_at, coalesce(schema_version, ''), state FROM {schema}.strunk_snapshots
-WHERE entity_type = $1 AND entity_id > $2 COLLATE "C" AND NOT deleted ORDER BY entity_id LIMIT $3`
+	// sqlSnapshot reads the state of entity $2 of a type, under whichever of its names ($1) has the newest version: where a
+	// former one has the same, it is a stub. It locks nothing.
+	sqlSnapshot = `SELECT entity_id, version, updated_at, coalesce(schema_version, ''), state
+FROM (SELECT s.* FROM {schema}.strunk_snapshots s WHERE s.entity_type = ANY ($1::text[]) AND s.entity_id = $2 ORDER BY s.version DESC, s.deleted LIMIT 1) s
+WHERE NOT deleted`
+	// sqlSnapshots reads the next $3 states of a type, under its names $1, behind id $2. It locks nothing.
+	sqlSnapshots = `SELECT entity_id, version, updated_at, coalesce(schema_version, ''), state
+FROM {schema}.strunk_live_snapshots($1::text[], $2::text, $3::integer)`
 
 	snapshotPage = 1000
 )
@@ -48,7 +50,7 @@ func snapshot[T any](ctx context.Context, box *outbox.Box, def *definition, enti
 		return none, err
 	}
 	host := box.Host(seal)
-	rows, err := host.Pool().Query(ctx, host.SQL(sqlSnapshot), def.entityType, entityID)
+	rows, err := host.Pool().Query(ctx, host.SQL(sqlSnapshot), def.names(), entityID)
 	if err != nil {
 		return none, fmt.Errorf("strunk/events: snapshot: %w", err)
 	}
@@ -89,7 +91,7 @@ func snapshots[T any](ctx context.Context, box *outbox.Box, def *definition) ite
 }
 
 func snapshotsAfter(ctx context.Context, host core.Host, def *definition, after string) ([]snapshotRow, error) {
-	rows, err := host.Pool().Query(ctx, host.SQL(sqlSnapshots), def.entityType, after, snapshotPage)
+	rows, err := host.Pool().Query(ctx, host.SQL(sqlSnapshots), def.names(), after, snapshotPage)
 	if err != nil {
 		return nil, err
 	}

@@ -27,19 +27,20 @@ type source interface {
 }
 
 const (
-	// sqlRead reads up to $4 events of type $2 behind position $3 for subscriber $1; the first row is about the feed and the
+	// sqlRead reads up to $4 events of type $2, or its former names $5, behind position $3 for subscriber $1; the first row is about the feed and the
 	// subscriber.
 	sqlRead = `SELECT pos, version, id, published_at, entity_id, schema_version, payload, metadata, diff
-FROM {schema}.strunk_read_feed($1::text, $2::text, $3::bigint, $4::integer)`
+FROM {schema}.strunk_read_feed($1::text, $2::text, $3::bigint, $4::integer, $5::text[])`
 	// sqlHad tells which versions of entities $2 subscriber $1 had from the snapshots.
 	sqlHad = `SELECT entity_id, version FROM {schema}.strunk_had($1::text, $2::text[])`
 	// sqlMove moves the cursor of subscriber $1 in epoch $2 to $3, and drops the attempts behind it ($4).
 	sqlMove = `SELECT {schema}.strunk_move_cursor($1::text, $2::bigint, $3::bigint, $4::boolean)`
 	// sqlBegin says that subscriber $1 in epoch $2 may begin events up to $3.
 	sqlBegin = `SELECT {schema}.strunk_start_events($1::text, $2::bigint, $3::bigint)`
-	// sqlScan reads the next $5 states of type $3 behind id $4 for subscriber $1 in epoch $2, and keeps their versions.
+	// sqlScan reads the next $5 states of type $3, or its former names $6, behind id $4 for subscriber $1 in epoch $2, and keeps
+	// their versions.
 	sqlScan = `SELECT version, updated_at, entity_id, schema_version, state
-FROM {schema}.strunk_scan_snapshots($1::text, $2::bigint, $3::text, $4::text, $5::integer)`
+FROM {schema}.strunk_scan_snapshots($1::text, $2::bigint, $3::text, $4::text, $5::integer, $6::text[])`
 	// sqlMoveScan keeps that subscriber $1 in epoch $2 has the states up to id $3.
 	sqlMoveScan = `SELECT {schema}.strunk_move_scan($1::text, $2::bigint, $3::text)`
 	// sqlEndScan goes on to the feed, and later drops the kept versions; see strunk_end_scan.
@@ -104,7 +105,7 @@ func (f *feedSource) read(limit int) (items []*item, end int64, err error) {
 	s, after := f.s, f.s.readTo.Load()
 	ctx, cancel := context.WithTimeout(s.base, statementTimeout)
 	defer cancel()
-	rows, err := s.rt.Pool().Query(ctx, s.rt.SQL(sqlRead), s.name, s.def.entityType, after, limit)
+	rows, err := s.rt.Pool().Query(ctx, s.rt.SQL(sqlRead), s.name, s.def.entityType, after, limit, s.def.former())
 	if err != nil {
 		return nil, 0, err
 	}
@@ -269,7 +270,7 @@ func (c *scanSource) read(limit int) ([]*item, int64, error) {
 		return nil, c.last, c.finish()
 	}
 	var items []*item
-	err := s.query(s.base, false, sqlScan, []any{s.name, s.place.epoch, s.def.entityType, c.mark, limit}, func(rows pgx.Rows) (err error) {
+	err := s.query(s.base, false, sqlScan, []any{s.name, s.place.epoch, s.def.entityType, c.mark, limit, s.def.former()}, func(rows pgx.Rows) (err error) {
 		items, err = scanStates(rows, limit)
 		return err
 	})
@@ -309,7 +310,7 @@ func (s *session) look() (bool, error) {
 	f := &feedSource{s: s}
 	ctx, cancel := context.WithTimeout(s.base, statementTimeout)
 	defer cancel()
-	rows, err := s.rt.Pool().Query(ctx, s.rt.SQL(sqlRead), s.name, s.def.entityType, 0, 0)
+	rows, err := s.rt.Pool().Query(ctx, s.rt.SQL(sqlRead), s.name, s.def.entityType, 0, 0, s.def.former())
 	if err != nil {
 		return false, err
 	}

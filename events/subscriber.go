@@ -93,6 +93,12 @@ func (s *subscriber) Run(life core.Life, rt core.Runtime) error {
 		if errors.Is(err, ErrInvalid) {
 			return err
 		}
+		if errors.Is(err, errOutdated) {
+			rt.Logger().Warn("strunk: a subscriber's entity type was renamed; this process leaves it to those that know the new name", "subscriber", s.name,
+				"entity_type", s.def.entityType, "error", err)
+			<-life.Soft.Done()
+			break
+		}
 		if err == nil {
 			if err = o.own(life); err == nil {
 				break
@@ -134,13 +140,13 @@ func newOwner(s *subscriber, rt core.Runtime) *owner {
 }
 
 const (
-	// sqlRegister registers subscriber $1 of type $2, starting at $3 with lease $4.
-	sqlRegister = `SELECT entity_type, registered FROM {schema}.strunk_register($1::text, $2::text, $3::text, $4::integer)`
-	// sqlWatch reads who owns subscriber $1 and the heartbeat.
-	sqlWatch = `SELECT owner, epoch, beat, lease_ms FROM {schema}.strunk_watch_subscriber($1::text)`
-	// sqlOwn makes $2 the owner of subscriber $1 if epoch $3 and beat $4 still stand, or it has no other owner.
+	// sqlRegister registers subscriber $1 of type $2, which had names $5, starting at $3 with lease $4.
+	sqlRegister = `SELECT entity_type, registered, outdated FROM {schema}.strunk_register($1::text, $2::text, $3::text, $4::integer, $5::text[])`
+	// sqlWatch reads who owns subscriber $1, the heartbeat, and what it follows.
+	sqlWatch = `SELECT owner, epoch, beat, lease_ms, entity_type FROM {schema}.strunk_watch_subscriber($1::text)`
+	// sqlOwn makes $2 the owner of subscriber $1 of type $8 if epoch $3 and beat $4 still stand, or it has no other owner.
 	sqlOwn = `SELECT cursor, started, epoch, crashed, boot, coalesce(boot_mark, '')
-FROM {schema}.strunk_own($1::text, $2::bigint, $3::bigint, $4::bigint, $5::integer, $6::text, $7::integer)`
+FROM {schema}.strunk_own($1::text, $2::bigint, $3::bigint, $4::bigint, $5::integer, $6::text, $7::integer, $8::text)`
 	// sqlDisown gives subscriber $1 up.
 	sqlDisown = `SELECT {schema}.strunk_disown($1::text, $2::bigint)`
 	// sqlBeat renews the lease of owner $2 of subscriber $1.
@@ -166,10 +172,14 @@ func (o *owner) controlled(ctx context.Context, sql string, args []any, dest ...
 // register makes the subscriber's row where there is none.
 func (o *owner) register(ctx context.Context) error {
 	var entityType string
-	var registered bool
-	_, err := o.controlled(ctx, sqlRegister, []any{o.name, o.def.entityType, string(o.opts.start), o.opts.lease.Milliseconds()}, &entityType, &registered)
+	var registered, outdated bool
+	args := []any{o.name, o.def.entityType, string(o.opts.start), o.opts.lease.Milliseconds(), o.def.former()}
+	_, err := o.controlled(ctx, sqlRegister, args, &entityType, &registered, &outdated)
 	if err != nil {
 		return fmt.Errorf("strunk/events: registering subscriber %q: %w", o.name, err)
+	}
+	if outdated {
+		return fmt.Errorf("strunk/events: subscriber %q follows %q: %w", o.name, entityType, errOutdated)
 	}
 	if entityType != o.def.entityType {
 		return fmt.Errorf("strunk/events: subscriber %q follows %q and not %q: %w: give each subscriber a name of its own", o.name, entityType, o.def.entityType, ErrInvalid)
@@ -225,13 +235,17 @@ func (o *owner) own(life core.Life) error {
 func (o *owner) try(ctx context.Context, seen *sighting) (*place, time.Duration, error) {
 	var holder *int64
 	var epoch, beat, leaseMS int64
-	found, err := o.controlled(ctx, sqlWatch, []any{o.name}, &holder, &epoch, &beat, &leaseMS)
+	var entityType string
+	found, err := o.controlled(ctx, sqlWatch, []any{o.name}, &holder, &epoch, &beat, &leaseMS, &entityType)
 	if err != nil {
 		*seen = sighting{} // an outage condemns nobody
 		return nil, 0, fmt.Errorf("strunk/events: looking at subscriber %q: %w", o.name, err)
 	}
 	if !found {
 		return nil, 0, fmt.Errorf("strunk/events: subscriber %q was removed: %w", o.name, ErrUnknownSubscriber)
+	}
+	if entityType != o.def.entityType {
+		return nil, 0, fmt.Errorf("strunk/events: subscriber %q follows %q: %w", o.name, entityType, errOutdated)
 	}
 	lease, now := time.Duration(leaseMS)*time.Millisecond, time.Now()
 	pause := min(max(lease/looksPerLease, lookFastest), lookSlowest)
@@ -253,7 +267,7 @@ func (s *sighting) gone(epoch, beat int64, lease, pause time.Duration, now time.
 
 func (o *owner) take(ctx context.Context, epoch, beat int64) (*place, error) {
 	var p place
-	args := []any{o.name, o.id, epoch, beat, os.Getpid(), o.host, o.opts.lease.Milliseconds()}
+	args := []any{o.name, o.id, epoch, beat, os.Getpid(), o.host, o.opts.lease.Milliseconds(), o.def.entityType}
 	found, err := o.controlled(ctx, sqlOwn, args, &p.cursor, &p.started, &p.epoch, &p.crashed, &p.boot, &p.mark)
 	if err != nil || !found {
 		return nil, err

@@ -55,7 +55,7 @@ var upkeepTables = []string{"strunk_loops", "strunk_migrations", "strunk_reaped"
 func grants() []grant {
 	return []grant{
 		{role: RoleProducer,
-			functions: []string{"strunk_enqueue", "strunk_enqueue_dedup", "strunk_enqueue_many", "strunk_publish", "strunk_publish_many"},
+			functions: []string{"strunk_enqueue", "strunk_enqueue_dedup", "strunk_enqueue_many", "strunk_publish", "strunk_publish_many", "strunk_publish_renamed"},
 			selects:   []string{"strunk_migrations", "strunk_schemas", "strunk_schema_subjects"}},
 		{role: RoleWorker,
 			functions: append([]string{
@@ -71,14 +71,14 @@ func grants() []grant {
 		{role: RoleSubscriber,
 			functions: append([]string{
 				"strunk_beat_subscriber", "strunk_copy_event", "strunk_disown", "strunk_end_scan", "strunk_event_failed", "strunk_event_handled", "strunk_had",
-				"strunk_held", "strunk_inbox_mark", "strunk_inbox_marked", "strunk_move_cursor", "strunk_move_scan", "strunk_own",
+				"strunk_held", "strunk_inbox_mark", "strunk_inbox_marked", "strunk_live_snapshots", "strunk_move_cursor", "strunk_move_scan", "strunk_own",
 				"strunk_read_feed", "strunk_redeliver", "strunk_redelivered", "strunk_redeliveries", "strunk_redelivery_failed",
 				"strunk_register", "strunk_scan_snapshots", "strunk_start_events", "strunk_try_event", "strunk_watch_subscriber",
 			}, upkeepFunctions...),
 			selects: append([]string{"strunk_retries", "strunk_schemas", "strunk_schema_subjects", "strunk_snapshots", "strunk_subscribers"}, upkeepTables...)},
 		{role: RoleReader,
 			functions: []string{
-				"strunk_backlog", "strunk_dead_letters", "strunk_estimate", "strunk_inbox_marked", "strunk_overall", "strunk_over_cap",
+				"strunk_backlog", "strunk_dead_letters", "strunk_estimate", "strunk_inbox_marked", "strunk_live_snapshots", "strunk_overall", "strunk_over_cap",
 				"strunk_queue_names", "strunk_queue_states", "strunk_subscriber_states", "strunk_worker_states",
 			},
 			selects: []string{
@@ -92,7 +92,7 @@ func grants() []grant {
 			}},
 		{role: RoleOperator, also: RoleReader,
 			functions: []string{
-				"strunk_cancel", "strunk_pause_queue", "strunk_pause_subscriber", "strunk_purge_dead", "strunk_release_parked",
+				"strunk_adopt_snapshots", "strunk_cancel", "strunk_pause_queue", "strunk_pause_subscriber", "strunk_purge_dead", "strunk_release_parked",
 				"strunk_resume_queue", "strunk_retry_dead", "strunk_retry_dead_deliveries", "strunk_retry_parked", "strunk_rewind",
 				"strunk_schedule_remove", "strunk_schedule_run_now", "strunk_schedule_switch", "strunk_schema_lock", "strunk_schema_put",
 				"strunk_set_limits", "strunk_skip_event", "strunk_unregister",

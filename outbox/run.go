@@ -63,7 +63,7 @@ func (b *Box) check(bindings []Binding) ([]core.Binding, error) {
 		problems = append(problems, c.Prepare(host{b})...)
 		bound = append(bound, c)
 	}
-	return bound, errors.Join(problems...)
+	return bound, errors.Join(append(problems, checkFormer(bound)...)...)
 }
 
 // run is one call of Run: what bindings build on while it lasts.

@@ -49,12 +49,13 @@ const (
 // after a colon. Errors: [ErrNotFound].
 func (q *Queue[T]) Cancel(ctx context.Context, box *outbox.Box, id int64, reason string) (CancelState, error) {
 	def := q.definition()
-	if _, err := q.Get(ctx, box, id); err != nil {
+	rec, err := q.Get(ctx, box, id)
+	if err != nil {
 		return "", err
 	}
 	host := box.Host(seal)
 	var state *string
-	err := core.RetryConflicts(ctx, func() error {
+	err = core.RetryConflicts(ctx, func() error {
 		return host.Pool().QueryRow(ctx, host.SQL(sqlCancel), id, core.CleanText(reason, mostErrorBytes)).Scan(&state)
 	})
 	switch {
@@ -63,7 +64,7 @@ func (q *Queue[T]) Cancel(ctx context.Context, box *outbox.Box, id int64, reason
 	case state == nil:
 		return "", fmt.Errorf("strunk/queue: cancel: queue %q, task %d: %w", def.name, id, ErrNotFound)
 	}
-	host.WakeLocal(core.TopicControl(def.name), core.TopicResult(def.name))
+	host.WakeLocal(core.TopicControl(rec.Queue), core.TopicResult(rec.Queue))
 	switch s := CancelState(*state); s {
 	case CancelDone, CancelRequested:
 		return s, nil
@@ -87,10 +88,12 @@ func (q *Queue[T]) control(ctx context.Context, box *outbox.Box, what, sql strin
 	if err != nil {
 		return err
 	}
-	if _, err := host.Pool().Exec(ctx, host.SQL(sql), q.Name()); err != nil {
-		return fmt.Errorf("strunk/queue: %s: queue %q: %w", what, q.Name(), err)
+	for _, name := range q.def.names() {
+		if _, err := host.Pool().Exec(ctx, host.SQL(sql), name); err != nil {
+			return fmt.Errorf("strunk/queue: %s: queue %q: %w", what, name, err)
+		}
+		host.WakeLocal(core.TopicControl(name))
 	}
-	host.WakeLocal(core.TopicControl(q.Name()))
 	return nil
 }
 

@@ -3,6 +3,7 @@ package queue
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/strunk-go/strunk/internal/core"
@@ -52,6 +53,11 @@ type Config struct {
 	Validator Validator
 	// Middleware is around the enqueues and the handlers of this queue.
 	Middleware []Middleware
+	// Aliases are former names of a renamed queue: its workers also work the tasks that are enqueued under them, with the
+	// worker's concurrency for all names together, and Get, Cancel, Wait, Result, Progress, Pause and Resume know those tasks.
+	// Enqueues use the name. What the database keeps by name it keeps apart: Task.Queue is the one that a task was enqueued
+	// under, and equal dedup keys under two names are no duplicates.
+	Aliases []string
 }
 
 // definition is a queue without its type.
@@ -79,7 +85,7 @@ func newDefinition(name string, cfg Config) *definition {
 	if err := core.CheckName(name); err != nil {
 		problems = append(problems, fmt.Errorf("strunk/queue: define %q: the name %w: %w", clip(name), err, ErrInvalid))
 	}
-	for _, err := range d.cfg.problems() {
+	for _, err := range append(d.cfg.problems(), d.aliasProblems()...) {
 		problems = append(problems, fmt.Errorf("strunk/queue: define %q: Config.%w: %w", clip(name), err, ErrInvalid))
 	}
 	d.err = errors.Join(problems...)
@@ -87,6 +93,7 @@ func newDefinition(name string, cfg Config) *definition {
 }
 
 func (c Config) withDefaults() Config {
+	c.Aliases = slices.Clone(c.Aliases)
 	if c.MaxAttempts == 0 {
 		c.MaxAttempts = DefaultMaxAttempts
 	}

@@ -3,6 +3,8 @@ package queue
 import (
 	"errors"
 	"fmt"
+
+	"github.com/strunk-go/strunk/internal/core"
 )
 
 // Errors that a caller may act on. They are wrapped: test them with errors.Is.
@@ -29,9 +31,9 @@ var (
 	ErrNotInHandler = errors.New("the context is not that of a handler")
 	// ErrNotFound says that there is no such task in the queue.
 	ErrNotFound = errors.New("no such task")
-	// ErrPoison says that a payload cannot be decoded into the queue's type. Such a task becomes a dead letter at once, its
+	// ErrPoison says that a payload cannot be decoded into the queue's type, or (schema.UndecodableError) brought to it. Such a task becomes a dead letter at once, its
 	// payload as it was.
-	ErrPoison = errors.New("the payload cannot be decoded")
+	ErrPoison = core.NewPoison("the payload cannot be decoded")
 	// ErrTimeout is the cause of a handler's context that ended at the task's timeout.
 	ErrTimeout = errors.New("the task's timeout is over")
 	// ErrShutdown is the cause of a handler's context that ended because the grace period of a shutdown was over.

@@ -112,21 +112,8 @@ func (l *slots) serve(sl *slot) {
 	var current *job
 	defer func() { l.end(sl, current) }()
 	for j := range l.s.ready {
-		if l.s.life.Soft.Err() != nil || l.s.base.Err() != nil {
-			l.s.giveBack(j)
+		if !l.begin(j) {
 			continue
-		}
-		if l.s.orders.paused.Load() {
-			l.s.giveBack(j)
-			continue
-		}
-		if text, ok := l.s.orders.doom(j); ok {
-			l.s.bury(j, text)
-			continue
-		}
-		l.active.Add(1)
-		if l.s.waiting.Add(-1) == 0 { // the feeder may have looked just before, and no task may end for long
-			signal(l.s.room)
 		}
 		j.state.deadline.Store(time.Now().Add(j.timeout).UnixNano())
 		current = j
@@ -136,9 +123,36 @@ func (l *slots) serve(sl *slot) {
 			return
 		}
 		current = nil
-		l.active.Add(-1)
+		l.ended()
 		signal(l.s.room)
 	}
+}
+
+// begin counts j as running, or does with it what is to be done instead.
+func (l *slots) begin(j *job) bool {
+	turn := l.s.turns.take(l.s.life.Soft, l.s.base)
+	switch text, doomed := l.s.orders.doom(j); {
+	case !turn || l.s.life.Soft.Err() != nil || l.s.base.Err() != nil || l.s.orders.paused.Load():
+		l.s.giveBack(j)
+	case doomed:
+		l.s.bury(j, text)
+	default:
+		l.active.Add(1)
+		if l.s.waiting.Add(-1) == 0 { // the feeder may have looked just before, and no task may end for long
+			signal(l.s.room)
+		}
+		return true
+	}
+	if turn {
+		l.s.turns.give()
+	}
+	return false
+}
+
+// ended counts a handler as running no more.
+func (l *slots) ended() {
+	l.active.Add(-1)
+	l.s.turns.give()
 }
 
 // end is the end of a slot's goroutine: there are no more jobs, or its handler was abandoned and the slot is gone already, or
@@ -149,7 +163,7 @@ func (l *slots) end(sl *slot, current *job) {
 	}
 	l.remove(sl)
 	if current != nil {
-		l.active.Add(-1)
+		l.ended()
 		l.add()
 		signal(l.s.room)
 	}
@@ -192,7 +206,7 @@ func (l *slots) abandon(sl *slot, j *job, ended time.Time) {
 		return
 	}
 	l.remove(sl)
-	l.active.Add(-1)
+	l.ended()
 	l.s.batches.abandoned(j)
 	l.s.rt.Logger().Error("strunk: a handler did not return after its context had ended; its task is given back and its goroutine left behind",
 		"queue", j.queue, "task", j.id, "attempt", j.attempt)

@@ -58,10 +58,10 @@ type Attempt struct {
 	Worker string `json:"worker"`
 }
 
-// sqlGet reads one task ($1) of a queue ($2), in whichever part of the table it is. It locks nothing.
+// sqlGet reads one task ($1) of a queue, under whichever of its names ($2), in whichever part of the table it is. It locks nothing.
 const sqlGet = `SELECT id, status, attempts, max_attempts, priority, created_at, due_at, claimed_at, finished_at,
-	coalesce(dedup_key, ''), coalesce(limit_key, ''), coalesce(last_error, ''), payload, metadata, errors
-FROM {schema}.strunk_outbox WHERE id = $1 AND kind = 'task' AND key = $2 LIMIT 1`
+	coalesce(dedup_key, ''), coalesce(limit_key, ''), coalesce(last_error, ''), payload, metadata, errors, key
+FROM {schema}.strunk_outbox WHERE id = $1 AND kind = 'task' AND key = ANY ($2::text[]) LIMIT 1`
 
 func get[T any](ctx context.Context, box *outbox.Box, def *definition, id int64) (rec Record[T], err error) {
 	if def.err != nil {
@@ -72,7 +72,7 @@ func get[T any](ctx context.Context, box *outbox.Box, def *definition, id int64)
 	}
 	host := box.Host(seal)
 	rec.Queue = def.name
-	err = scanRecord(host.Pool().QueryRow(ctx, host.SQL(sqlGet), id, def.name), &rec)
+	err = scanRecord(host.Pool().QueryRow(ctx, host.SQL(sqlGet), id, def.names()), &rec, &rec.Queue)
 	if err == nil {
 		err = openRecord(ctx, &rec, middlewares(host, def.cfg.Middleware))
 	}

@@ -82,15 +82,15 @@ const (
 	sqlCompleteResults = `SELECT * FROM {schema}.strunk_complete_results($1::text, $2::bigint, $3::bigint[], $4::bigint[], $5::text[], $6::boolean)`
 	// sqlStoreResults stores the results ($3) of tasks ($2) of queue $1 in the caller's transaction.
 	sqlStoreResults = `SELECT {schema}.strunk_store_results($1::text, $2::bigint[], $3::text[])`
-	// sqlResult reads what is known of task $1 of queue $2. It locks nothing.
+	// sqlResult reads what is known of task $1 of a queue, under whichever of its names ($2). It locks nothing.
 	sqlResult = `SELECT r.result, o.status, coalesce(o.last_error, '')
 FROM (VALUES ($1::bigint)) AS p(id)
-LEFT JOIN {schema}.strunk_results r ON r.task_id = p.id AND r.queue = $2
-LEFT JOIN {schema}.strunk_outbox o ON o.id = p.id AND o.kind = 'task' AND o.key = $2`
+LEFT JOIN {schema}.strunk_results r ON r.task_id = p.id AND r.queue = ANY ($2::text[])
+LEFT JOIN {schema}.strunk_outbox o ON o.id = p.id AND o.kind = 'task' AND o.key = ANY ($2::text[])`
 	// sqlReport records the progress of task $3 of queue $1, claimed by worker $2 under $4: $5 percent, message $6.
 	sqlReport = `SELECT {schema}.strunk_progress($1::text, $2::bigint, $3::bigint, $4::bigint, $5::integer, $6::text)`
-	// sqlProgress reads the progress of task $1 of queue $2.
-	sqlProgress = `SELECT percent, message, updated_at FROM {schema}.strunk_results WHERE task_id = $1 AND queue = $2`
+	// sqlProgress reads the progress of task $1 of a queue, under whichever of its names ($2).
+	sqlProgress = `SELECT percent, message, updated_at FROM {schema}.strunk_results WHERE task_id = $1 AND queue = ANY ($2::text[])`
 )
 
 func (f *finisher) completeResults(part []outcome, ids, claims []int64) (string, []any) {
@@ -140,7 +140,11 @@ func (q *ResultQueue[T, R]) Wait(ctx context.Context, box *outbox.Box, id int64)
 	if err != nil {
 		return result, err
 	}
-	woken, stop := host.Subscribe(core.TopicResult(q.Name()))
+	topics := q.def.names()
+	for i, name := range topics {
+		topics[i] = core.TopicResult(name)
+	}
+	woken, stop := host.Subscribe(topics...)
 	defer stop()
 	defer box.Listen(seal)()
 	for {
@@ -183,7 +187,7 @@ func (q *ResultQueue[T, R]) look(ctx context.Context, host core.Host, id int64) 
 	var doc []byte
 	var status *Status
 	var reason string
-	err = host.Pool().QueryRow(ctx, host.SQL(sqlResult), id, q.Name()).Scan(&doc, &status, &reason)
+	err = host.Pool().QueryRow(ctx, host.SQL(sqlResult), id, q.def.names()).Scan(&doc, &status, &reason)
 	switch {
 	case err != nil:
 		err = fmt.Errorf("strunk/queue: result: queue %q, task %d: %w", q.Name(), id, err)
@@ -263,7 +267,7 @@ func (q *Queue[T]) Progress(ctx context.Context, box *outbox.Box, id int64) (p P
 	if err != nil {
 		return p, err
 	}
-	err = host.Pool().QueryRow(ctx, host.SQL(sqlProgress), id, q.Name()).Scan(&p.Percent, &p.Message, &p.UpdatedAt)
+	err = host.Pool().QueryRow(ctx, host.SQL(sqlProgress), id, q.def.names()).Scan(&p.Percent, &p.Message, &p.UpdatedAt)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return p, fmt.Errorf("strunk/queue: progress: queue %q, task %d: %w", q.Name(), id, err)
 	}

@@ -31,6 +31,7 @@ type worker struct {
 	// batch is there instead of work for batch handlers.
 	batch *batching
 	opts  workerOptions
+	turns
 }
 
 func newWorker(def *definition, work work, opts []WorkerOption) *worker {
@@ -57,6 +58,9 @@ func (w *worker) Prepare(core.Host) []error {
 
 // Run implements core.Binding: one session for each lease, until the soft end.
 func (w *worker) Run(life core.Life, rt core.Runtime) error {
+	if len(w.def.cfg.Aliases) > 0 {
+		return w.runNames(life, rt)
+	}
 	poll := w.opts.poll
 	if poll == 0 {
 		poll = rt.Settings().PollInterval

@@ -61,8 +61,8 @@ type rules struct {
 
 func (m Mode) applyRegister(r *rules) { r.mode = m }
 
-// Register adds a version of a subject: any JSON document, text included ([]byte, [Document], json.RawMessage, or what
-// encoding/json makes of a value). It must compile, come after all versions that are there, and be compatible with them as
+// Register adds a version of a subject: any JSON document, as text (string, []byte, [Document], json.RawMessage) or as what
+// encoding/json makes of a value. It must compile, come after all versions that are there, and be compatible with them as
 // the subject's mode asks. The same document again changes nothing, another one under an existing version is refused.
 // Processes that register at once take turns. It runs in a transaction of its own, so it must not be called where the caller
 // holds the last connection of the pool.

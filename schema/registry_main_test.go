@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -32,6 +33,10 @@ func TestMain(m *testing.M) {
 	if dsn := os.Getenv(envDSN); dsn != "" {
 		fmt.Println(childRegisters(context.Background(), dsn))
 		os.Exit(0)
+	}
+	// Go's default of a minute for each interesting input leaves no time to look for others.
+	if err := flag.Set("test.fuzzminimizetime", "10x"); err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }

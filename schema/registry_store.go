@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -62,15 +63,28 @@ func (r *Registry) begin(subject, version string, document any) ([]byte, error) 
 	if _, err := FileName(subject, version); err != nil {
 		return nil, err
 	}
-	text, ok := document.([]byte)
-	if !ok {
-		var err error
-		if text, err = json.Marshal(document); err != nil {
-			return nil, fmt.Errorf("%w: the document cannot be written as JSON: %w", ErrInvalidSchema, err)
-		}
+	text, err := documentText(document)
+	if err != nil {
+		return nil, err
 	}
-	_, err := Compile(text)
+	if _, err = Compile(text); err != nil && reflect.Indirect(reflect.ValueOf(document)).Kind() == reflect.Struct {
+		err = fmt.Errorf("%w; where this %[2]T is a payload and no schema, register that of its type: schema.MustFor[%[2]T]()", err, document)
+	}
 	return text, err
+}
+
+func documentText(document any) ([]byte, error) {
+	switch text := document.(type) {
+	case []byte:
+		return text, nil
+	case string:
+		return []byte(text), nil
+	}
+	text, err := json.Marshal(document)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the document cannot be written as JSON: %w", ErrInvalidSchema, err)
+	}
+	return text, nil
 }
 
 func (r *Registry) register(ctx context.Context, subject string, next Revision, options []RegisterOption) error {

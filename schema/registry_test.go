@@ -58,6 +58,7 @@ func TestRegistryNeverChangesAVersion(t *testing.T) {
 		{"between", "a new version comes after all others", "1.0.5", []byte(order10), schema.ErrInvalidVersion},
 		{"no version", "versions are numbers", "v2", []byte(order11), schema.ErrInvalidVersion},
 		{"no schema", "what would not be enforced is refused", "1.2", map[string]any{"prefixItems": []any{}}, schema.ErrInvalidSchema},
+		{"a string", "that is text as well", "1.1", order11, nil},
 		{"no JSON", "a channel has none", "1.2", make(chan int), schema.ErrInvalidSchema},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

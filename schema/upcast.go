@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+
+	"github.com/strunk-go/strunk/internal/core"
 )
 
 // Upcaster brings payloads of older versions of a contract to T, the newest. Make one with [Upcast]. It is safe for
@@ -146,7 +148,9 @@ func (u *Upcaster[T]) run(steps []Step, raw []byte) (any, error) {
 	return value, nil
 }
 
-// UndecodableError is a payload that could not be brought to the newest struct. It is an [ErrUndecodable].
+// UndecodableError is a payload that could not be brought to the newest struct. It is an [ErrUndecodable], and a queue.ErrPoison
+// and an events.ErrPoison as well: where a handler returns it, the task is a dead letter at once, and the event is set
+// aside as its subscriber has it with those, the payload as it was.
 type UndecodableError struct {
 	Version string // as the payload carried it
 	Raw     []byte // the payload, untouched
@@ -158,3 +162,9 @@ func (e *UndecodableError) Error() string {
 }
 
 func (e *UndecodableError) Unwrap() []error { return []error{ErrUndecodable, e.Err} }
+
+// Is reports whether target is the ErrPoison of one of strunk's packages.
+func (e *UndecodableError) Is(target error) bool {
+	_, poison := target.(*core.Poison)
+	return poison
+}

@@ -116,6 +116,12 @@ type Binding interface {
 	Run(life Life, rt Runtime) error
 }
 
+// Renamed is implemented by bindings of what may have had other names: the kind ("queue", "entity type"), the name now, and
+// the former ones that it answers to.
+type Renamed interface {
+	Former() (kind, name string, former []string)
+}
+
 // Undertaker is implemented by extensions that want to hear of tasks which became dead letters when their worker was lost.
 type Undertaker interface {
 	TasksDied(ctx context.Context, host Host, ids []int64)

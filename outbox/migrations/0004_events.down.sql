@@ -1,8 +1,8 @@
 DROP TRIGGER strunk_revive_delivery ON {schema}.strunk_outbox_dead;
 DELETE FROM {schema}.strunk_outbox_dead WHERE kind = 'delivery';
-DROP FUNCTION {schema}.strunk_publish, {schema}.strunk_publish_many, {schema}.strunk_relay, {schema}.strunk_read_feed,
+DROP FUNCTION {schema}.strunk_publish, {schema}.strunk_publish_many, {schema}.strunk_publish_renamed, {schema}.strunk_adopt_snapshots, {schema}.strunk_relay, {schema}.strunk_read_feed,
     {schema}.strunk_ensure_feed_partitions, {schema}.strunk_raise_floor, {schema}.strunk_forget_feed_part,
-    {schema}.strunk_register, {schema}.strunk_unregister, {schema}.strunk_own, {schema}.strunk_watch_subscriber,
+    {schema}.strunk_register, {schema}.strunk_rename_subscriber, {schema}.strunk_live_snapshots, {schema}.strunk_unregister, {schema}.strunk_own, {schema}.strunk_watch_subscriber,
     {schema}.strunk_beat_subscriber, {schema}.strunk_disown, {schema}.strunk_move_cursor, {schema}.strunk_start_events,
     {schema}.strunk_scan_snapshots, {schema}.strunk_move_scan, {schema}.strunk_end_scan, {schema}.strunk_had,
     {schema}.strunk_try_event, {schema}.strunk_event_handled, {schema}.strunk_event_failed, {schema}.strunk_copy_event, {schema}.strunk_held,

@@ -80,7 +80,7 @@ CREATE TABLE {schema}.strunk_snapshots (
 -- Subscribers: everything up to cursor is handled; what is beyond started has not been begun. epoch rises with every new
 -- owner and every rewind, and fences all that an owner writes. boot is 0 (follows the feed), 1 (delivers the snapshots) or
 -- 2 (follows the feed without the versions that the snapshots had). No clock is compared: beat is watched as that of
--- strunk_workers is.
+-- strunk_workers is. former are entity types that were renamed to entity_type: a process that still follows one must not own it.
 CREATE TABLE {schema}.strunk_subscribers (
     cursor        bigint      NOT NULL,
     started       bigint      NOT NULL,
@@ -101,7 +101,8 @@ CREATE TABLE {schema}.strunk_subscribers (
     entity_type   text COLLATE "C" NOT NULL,
     start         text COLLATE "C" NOT NULL,
     host          text,
-    boot_mark     text COLLATE "C"
+    boot_mark     text COLLATE "C",
+    former        text[]      NOT NULL DEFAULT '{}'
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
 -- The versions that a subscriber had from the snapshots, until the feed is past them.
@@ -187,6 +188,68 @@ BEGIN
     IF p_notify THEN
         PERFORM pg_notify({channel}, 'relay');
     END IF;
+END $$;
+
+-- Publishes states of renamed entity types: p_formers[n] is a former name of type p_names[n], under which processes may still
+-- publish. An entity has one line of versions under all its names, counted in the rows of both: the row under each former
+-- name is made where it is missing, locked first, and left as a stub with the new version. So whoever publishes next, under
+-- either name, goes on from there, and seq follows the order of the commits.
+-- Locks: the rows under former names, in the order of p_formers, oldest first, and in "C" order of the ids, then as
+-- strunk_publish_many.
+CREATE FUNCTION {schema}.strunk_publish_renamed(
+    p_formers text[], p_names text[],
+    p_types text[], p_ids text[], p_states text[], p_schema_versions text[], p_metadata text[], p_diffs text[], p_notify boolean)
+RETURNS TABLE (ord integer, id bigint, version bigint)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_types    text[];
+    v_entities text[];
+    v_formers  text[];
+BEGIN
+    PERFORM pg_current_xact_id();
+    SELECT array_agg(t.type), array_agg(t.entity), array_agg(t.former) INTO v_types, v_entities, v_formers FROM (
+        SELECT DISTINCT f.o, u.entity COLLATE "C" AS entity, f.former, f.name AS type
+        FROM unnest(p_ids, p_types) AS u(entity, type)
+        JOIN unnest(p_formers, p_names) WITH ORDINALITY AS f(former, name, o) ON f.name = coalesce(u.type, p_types[1])
+        ORDER BY 1, 2) t;
+    INSERT INTO {schema}.strunk_snapshots AS s (version, updated_at, deleted, entity_type, entity_id)
+    SELECT 0, clock_timestamp(), true, t.former, t.entity FROM unnest(v_formers, v_entities) WITH ORDINALITY AS t(former, entity, o) ORDER BY t.o
+    ON CONFLICT (entity_type, entity_id) DO UPDATE SET version = s.version;
+    INSERT INTO {schema}.strunk_snapshots AS s (version, updated_at, deleted, entity_type, entity_id)
+    SELECT max(o.version), clock_timestamp(), true, t.type, t.entity
+    FROM unnest(v_formers, v_types, v_entities) AS t(former, type, entity)
+    JOIN {schema}.strunk_snapshots o ON o.entity_type = t.former COLLATE "C" AND o.entity_id = t.entity COLLATE "C"
+    GROUP BY t.type, t.entity ORDER BY t.type COLLATE "C", t.entity COLLATE "C"
+    ON CONFLICT (entity_type, entity_id) DO UPDATE SET version = greatest(s.version, excluded.version);
+    RETURN QUERY SELECT * FROM {schema}.strunk_publish_many(p_types, p_ids, p_states, p_schema_versions, p_metadata, p_diffs, p_notify);
+    UPDATE {schema}.strunk_snapshots o
+    SET version = n.version, updated_at = n.updated_at, deleted = true, schema_version = NULL, state = NULL
+    FROM unnest(v_formers, v_types, v_entities) AS t(former, type, entity)
+    JOIN {schema}.strunk_snapshots n ON n.entity_type = t.type COLLATE "C" AND n.entity_id = t.entity COLLATE "C"
+    WHERE o.entity_type = t.former COLLATE "C" AND o.entity_id = t.entity COLLATE "C";
+END $$;
+
+-- Moves up to p_limit snapshots from a former name of an entity type to its name, where theirs are the newer version, and
+-- removes them. Returns how many it removed; 0 is the end. For when nobody publishes under the former name any more. Locks
+-- in the order of strunk_publish_renamed.
+CREATE FUNCTION {schema}.strunk_adopt_snapshots(p_former text, p_type text, p_limit integer) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' SET enable_seqscan = off SET jit = off AS $$
+DECLARE
+    v_entities text[];
+    v_n        integer;
+BEGIN
+    SELECT array_agg(l.entity_id) INTO v_entities FROM (
+        SELECT s.entity_id FROM {schema}.strunk_snapshots s WHERE s.entity_type = p_former COLLATE "C" ORDER BY s.entity_id LIMIT p_limit FOR UPDATE) l;
+    INSERT INTO {schema}.strunk_snapshots AS s (version, updated_at, deleted, entity_type, entity_id, schema_version, state)
+    SELECT o.version, o.updated_at, o.deleted, p_type, o.entity_id, o.schema_version, o.state FROM {schema}.strunk_snapshots o
+    WHERE o.entity_type = p_former COLLATE "C" AND o.entity_id = ANY (v_entities) ORDER BY o.entity_id
+    ON CONFLICT (entity_type, entity_id) DO UPDATE
+    SET version = excluded.version, updated_at = excluded.updated_at, deleted = excluded.deleted, schema_version = excluded.schema_version, state = excluded.state
+    WHERE excluded.version > s.version;
+    DELETE FROM {schema}.strunk_snapshots o WHERE o.entity_type = p_former COLLATE "C" AND o.entity_id = ANY (v_entities);
+    GET DIAGNOSTICS v_n = ROW_COUNT;
+    RETURN v_n;
 END $$;
 
 -- Publishes one state, for SQL, triggers and other languages; returns its version. With deleted it publishes a tombstone,
@@ -352,7 +415,8 @@ END $$;
 -- Up to p_limit events of a type behind p_after, in order. The first row is none of them: its position is the head of the
 -- feed, its version the subscriber's epoch, its id the floor, its entity_id the owner, its schema_version 'paused', 'restart'
 -- or ''; it is missing where there is no such subscriber. STABLE, so all of it is of one snapshot: no event at or before the head is missing.
-CREATE FUNCTION {schema}.strunk_read_feed(p_name text, p_type text, p_after bigint, p_limit integer)
+-- p_former are former names of the type, whose events come in between.
+CREATE FUNCTION {schema}.strunk_read_feed(p_name text, p_type text, p_after bigint, p_limit integer, p_former text[] DEFAULT '{}')
 RETURNS TABLE (pos bigint, version bigint, id bigint, published_at timestamptz, entity_id text, schema_version text,
     payload json, metadata json, diff json)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -365,19 +429,28 @@ BEGIN
            (SELECT l.floor FROM {schema}.strunk_feed_floor l), NULL::timestamptz, s.owner::text,
            CASE WHEN s.needs_restart THEN 'restart' WHEN s.paused THEN 'paused' ELSE '' END, NULL::json, NULL::json, NULL::json
     FROM {schema}.strunk_subscribers s WHERE s.name = p_name;
-    IF p_limit > 0 THEN
+    IF p_limit > 0 AND p_former = '{}' THEN
         RETURN QUERY
         SELECT e.position, e.version, e.id, e.created_at, e.entity_id, e.schema_version, e.payload, e.metadata, e.diff
         FROM {schema}.strunk_outbox_delivered_events e
         WHERE e.key = p_type AND e.position > p_after ORDER BY e.position LIMIT p_limit;
+    ELSIF p_limit > 0 THEN
+        RETURN QUERY
+        SELECT e.* FROM unnest(p_type || p_former) AS t(type) CROSS JOIN LATERAL (
+            SELECT e.position, e.version, e.id, e.created_at, e.entity_id, e.schema_version, e.payload, e.metadata, e.diff
+            FROM {schema}.strunk_outbox_delivered_events e
+            WHERE e.key = t.type AND e.position > p_after ORDER BY e.position LIMIT p_limit) e
+        ORDER BY e.position LIMIT p_limit;
     END IF;
 END $$;
 
 -- Registers a subscriber and gives it its place, or leaves the one of that name as it is. Returns its entity type and
 -- whether it is new. p_start is 'beginning', 'now' or 'snapshots'. Holds the floor FOR SHARE: retention cannot pass the
 -- place before it is committed.
-CREATE FUNCTION {schema}.strunk_register(p_name text, p_type text, p_start text, p_lease_ms integer)
-RETURNS TABLE (entity_type text, registered boolean)
+-- One that follows a former name of p_type (p_former) follows p_type from now on: see strunk_rename_subscriber. outdated says
+-- that p_type is such a former name itself.
+CREATE FUNCTION {schema}.strunk_register(p_name text, p_type text, p_start text, p_lease_ms integer, p_former text[] DEFAULT '{}')
+RETURNS TABLE (entity_type text, registered boolean, outdated boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -395,13 +468,47 @@ BEGIN
         registered := FOUND;
         SELECT s.entity_type INTO entity_type FROM {schema}.strunk_subscribers s WHERE s.name = p_name;
     END IF;
+    IF entity_type = ANY (p_former) THEN
+        PERFORM {schema}.strunk_rename_subscriber(p_name, p_type, p_former);
+    END IF;
+    SELECT s.entity_type, s.former @> ARRAY[p_type] INTO entity_type, outdated FROM {schema}.strunk_subscribers s WHERE s.name = p_name;
     RETURN NEXT;
 END $$;
 
+-- Has a subscriber of an entity type that was renamed follow the new name. An owner that knows the former one alone would
+-- pass the events under the new one, so it ends here: the epoch is over and the subscriber free; strunk_own gives it to those
+-- that know the name. Events under the new name that the cursor has passed so come again, with whatever lies between.
+-- Locks as strunk_rewind.
+CREATE FUNCTION {schema}.strunk_rename_subscriber(p_name text, p_type text, p_former text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' SET enable_seqscan = off AS $$
+DECLARE
+    s       {schema}.strunk_subscribers;
+    v_floor bigint;
+    v_first bigint;
+BEGIN
+    SELECT l.floor INTO v_floor FROM {schema}.strunk_feed_floor l FOR SHARE;
+    SELECT t.* INTO s FROM {schema}.strunk_subscribers t WHERE t.name = p_name FOR UPDATE;
+    IF NOT FOUND OR s.entity_type <> ALL (p_former) THEN
+        RETURN;
+    END IF;
+    SELECT e.position INTO v_first FROM {schema}.strunk_outbox_delivered_events e WHERE e.key = p_type AND e.position > v_floor ORDER BY e.position LIMIT 1;
+    -- One that is still given the snapshots begins with them again: those under the new name may lie behind its mark.
+    IF s.boot <> 1 AND v_first <= s.cursor THEN
+        s.cursor := v_first - 1;
+    END IF;
+    UPDATE {schema}.strunk_subscribers t
+    SET entity_type = p_type, former = array_append(array_remove(s.former, p_type), s.entity_type), epoch = s.epoch + 1, owner = NULL, pid = NULL,
+        host = NULL, cursor = s.cursor, started = s.cursor, boot_mark = NULL
+    WHERE t.name = p_name;
+    UPDATE {schema}.strunk_outbox_deliveries d SET key = p_type WHERE d.subscriber = p_name AND d.key = s.entity_type;
+    UPDATE {schema}.strunk_outbox_dead d SET key = p_type WHERE d.subscriber = p_name AND d.kind = 'delivery' AND d.key = s.entity_type;
+    PERFORM pg_notify({channel}, 's:' || p_name);
+END $$;
+
 -- Makes p_owner the owner of a subscriber that has none, or whose epoch and beat still stand where the caller has watched
--- them for a whole lease, or that it owns already (after a rewind). Returns nothing where it is another's. An owner that
--- was lost may have begun what is up to started: crashed says so.
-CREATE FUNCTION {schema}.strunk_own(p_name text, p_owner bigint, p_epoch bigint, p_beat bigint, p_pid integer, p_host text, p_lease_ms integer)
+-- them for a whole lease, or that it owns already (after a rewind). Returns nothing where it is another's, or does not follow
+-- p_type (any more). An owner that was lost may have begun what is up to started: crashed says so.
+CREATE FUNCTION {schema}.strunk_own(p_name text, p_owner bigint, p_epoch bigint, p_beat bigint, p_pid integer, p_host text, p_lease_ms integer, p_type text)
 RETURNS TABLE (cursor bigint, started bigint, epoch bigint, crashed boolean, boot smallint, boot_mark text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 #variable_conflict use_column
@@ -409,7 +516,7 @@ DECLARE
     s {schema}.strunk_subscribers;
 BEGIN
     SELECT t.* INTO s FROM {schema}.strunk_subscribers t WHERE t.name = p_name FOR NO KEY UPDATE;
-    IF NOT FOUND OR NOT (s.owner IS NULL OR s.owner = p_owner OR (s.epoch = p_epoch AND s.beat = p_beat)) THEN
+    IF NOT FOUND OR s.entity_type <> p_type OR NOT (s.owner IS NULL OR s.owner = p_owner OR (s.epoch = p_epoch AND s.beat = p_beat)) THEN
         RETURN;
     END IF;
     UPDATE {schema}.strunk_subscribers t
@@ -418,11 +525,11 @@ BEGIN
     RETURN QUERY SELECT s.cursor, greatest(s.started, s.cursor), s.epoch + 1, s.owner IS NOT NULL AND s.owner <> p_owner, s.boot, s.boot_mark;
 END $$;
 
--- Who owns a subscriber and how far its heartbeat is, for one that would like to.
+-- Who owns a subscriber, how far its heartbeat is and what it follows, for one that would like to own it.
 CREATE FUNCTION {schema}.strunk_watch_subscriber(p_name text)
-RETURNS TABLE (owner bigint, epoch bigint, beat bigint, lease_ms integer)
+RETURNS TABLE (owner bigint, epoch bigint, beat bigint, lease_ms integer, entity_type text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT s.owner, s.epoch, s.beat, s.lease_ms FROM {schema}.strunk_subscribers s WHERE s.name = p_name
+    SELECT s.owner, s.epoch, s.beat, s.lease_ms, s.entity_type FROM {schema}.strunk_subscribers s WHERE s.name = p_name
 $$;
 
 -- Renews an owner's lease; returns the epoch, which a rewind has raised, or null where it is the owner no more.
@@ -465,9 +572,28 @@ BEGIN
     RETURN FOUND;
 END $$;
 
+-- The next p_limit entities of a type behind id p_after that are not deleted, in order of the ids, under any of the type's names: the
+-- newest version counts. A name's rows are read in the order of the primary key, at most p_limit of them and the stubs between.
+CREATE FUNCTION {schema}.strunk_live_snapshots(p_types text[], p_after text, p_limit integer)
+RETURNS TABLE (version bigint, updated_at timestamptz, entity_id text, schema_version text, state json)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT l.* FROM unnest(p_types) AS t(type) CROSS JOIN LATERAL (
+        SELECT s.version, s.updated_at, s.entity_id, s.schema_version, s.state FROM {schema}.strunk_snapshots s
+        WHERE s.entity_type = t.type COLLATE "C" AND s.entity_id > p_after COLLATE "C" AND NOT s.deleted
+          AND NOT EXISTS (SELECT 1 FROM unnest(p_types) AS r(type) JOIN {schema}.strunk_snapshots o ON o.entity_type = r.type COLLATE "C"
+                          WHERE r.type <> t.type AND o.entity_id = s.entity_id AND o.version > s.version)
+        ORDER BY s.entity_id LIMIT p_limit) l
+    ORDER BY l.entity_id LIMIT p_limit;
+END $$;
+
 -- The next entities of a type behind boot_mark p_after, as they are now, without deleted ones; their versions are kept, so
--- that the feed can be followed without what the subscriber has had. Fenced: nothing where the epoch is another.
-CREATE FUNCTION {schema}.strunk_scan_snapshots(p_name text, p_epoch bigint, p_type text, p_after text, p_limit integer)
+-- that the feed can be followed without what the subscriber has had. Fenced: nothing where the epoch is another. p_former are
+-- former names of the type: of an entity that is there under several names, the newest version counts.
+CREATE FUNCTION {schema}.strunk_scan_snapshots(p_name text, p_epoch bigint, p_type text, p_after text, p_limit integer, p_former text[] DEFAULT '{}')
 RETURNS TABLE (version bigint, updated_at timestamptz, entity_id text, schema_version text, state json)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
@@ -479,8 +605,7 @@ BEGIN
     END IF;
     RETURN QUERY
     WITH c AS MATERIALIZED (
-        SELECT s.version, s.updated_at, s.entity_id, s.schema_version, s.state FROM {schema}.strunk_snapshots s
-        WHERE s.entity_type = p_type AND s.entity_id > p_after COLLATE "C" AND NOT s.deleted ORDER BY s.entity_id LIMIT p_limit),
+        SELECT s.version, s.updated_at, s.entity_id, s.schema_version, s.state FROM {schema}.strunk_live_snapshots(p_type || p_former, p_after, p_limit) s),
     kept AS (
         INSERT INTO {schema}.strunk_bootstrap AS b (version, subscriber, entity_id) SELECT c.version, p_name, c.entity_id FROM c
         ON CONFLICT (subscriber, entity_id) DO UPDATE SET version = excluded.version)

@@ -158,8 +158,9 @@ BEGIN
         owner_silent := s.owner IS NOT NULL AND s.beat_at < v_now - s.lease_ms * interval '1 millisecond';
         paused := s.paused; needs_restart := s.needs_restart; starting := s.boot > 0;
         SELECT count(*), min(x.created_at) INTO waiting, waiting_since FROM (
-            SELECT e.created_at FROM {schema}.strunk_outbox_delivered_events e
-            WHERE e.key = s.entity_type AND e.position > s.cursor ORDER BY e.position LIMIT p_cap + 1) x;
+            SELECT e.created_at FROM unnest(s.entity_type || s.former) AS t(type) CROSS JOIN LATERAL (
+                SELECT e.created_at FROM {schema}.strunk_outbox_delivered_events e
+                WHERE e.key = t.type AND e.position > s.cursor ORDER BY e.position LIMIT p_cap + 1) e) x;
         waiting_precision := CASE WHEN waiting > p_cap THEN 'at_least' ELSE 'exact' END;
         waiting := least(waiting, p_cap);
         waiting_for := v_now - waiting_since;

@@ -1,0 +1,37 @@
+package outbox
+
+import (
+	"fmt"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+// checkFormer returns why bindings contradict each other about names: one's former name is another's, now or formerly. What
+// comes under such a name would be handled by either.
+func checkFormer(bound []core.Binding) (problems []error) {
+	now, formerly := map[[2]string]bool{}, map[[2]string]string{}
+	for _, c := range bound {
+		if r, ok := c.(core.Renamed); ok {
+			kind, name, _ := r.Former()
+			now[[2]string{kind, name}] = true
+		}
+	}
+	for _, c := range bound {
+		r, ok := c.(core.Renamed)
+		if !ok {
+			continue
+		}
+		kind, name, former := r.Former()
+		for _, alias := range former {
+			key := [2]string{kind, alias}
+			if alias != name && now[key] {
+				problems = append(problems, fmt.Errorf("strunk/outbox: run: the %s %q has the alias %q, which another binding has as its name; bind it under one of the two", kind, name, alias))
+			}
+			if other, there := formerly[key]; there && other != name {
+				problems = append(problems, fmt.Errorf("strunk/outbox: run: the %s %q and %q both have the alias %q; give it to one", kind, other, name, alias))
+			}
+			formerly[key] = name
+		}
+	}
+	return problems
+}

@@ -1,0 +1,90 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+// names are the queue's name and its former ones.
+func (d *definition) names() []string { return append([]string{d.name}, d.cfg.Aliases...) }
+
+// aliasProblems returns what is wrong with Config.Aliases.
+func (d *definition) aliasProblems() (errs []error) {
+	for i, alias := range d.cfg.Aliases {
+		err := core.CheckName(alias)
+		switch {
+		case err != nil:
+			err = fmt.Errorf("the name %w", err)
+		case alias == d.name:
+			err = errors.New("it is the queue's own name")
+		case slices.Contains(d.cfg.Aliases[:i], alias):
+			err = errors.New("it is there twice")
+		default:
+			continue
+		}
+		errs = append(errs, fmt.Errorf("%s: %q: %w", "Aliases", clip(alias), err))
+	}
+	return errs
+}
+
+// Former implements core.Renamed.
+func (w *worker) Former() (kind, name string, former []string) {
+	return "queue", w.def.name, w.def.cfg.Aliases
+}
+
+// turns bounds the handlers that run under all of a worker's names; nil where it has but one.
+type turns chan struct{}
+
+// take waits for a turn; false at the end of either context.
+func (t turns) take(soft, base context.Context) bool {
+	if t == nil {
+		return true
+	}
+	select {
+	case t <- struct{}{}:
+		return true
+	case <-soft.Done():
+	case <-base.Done():
+	}
+	return false
+}
+
+func (t turns) give() {
+	if t != nil {
+		<-t
+	}
+}
+
+// runNames works the queue under each of its names, each with a lease, marks and a pause of its own, and as many handlers
+// in all as the worker's concurrency.
+func (w *worker) runNames(life core.Life, rt core.Runtime) error {
+	names, shared := w.def.names(), make(turns, w.opts.concurrency)
+	ended := make(chan error, len(names))
+	for _, name := range names {
+		def := *w.def
+		def.name, def.cfg.Aliases = name, nil
+		under := *w
+		under.def, under.turns = &def, shared
+		go func() { ended <- under.runGuarded(life, rt) }()
+	}
+	var errs []error
+	for range names {
+		errs = append(errs, <-ended)
+	}
+	return errors.Join(errs...)
+}
+
+// runGuarded is Run for a goroutine of its own, which Box.Run does not watch over.
+func (w *worker) runGuarded(life core.Life, rt core.Runtime) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("strunk/queue: worker %q panicked: %v\n%s", w.def.name, p, debug.Stack())
+		}
+	}()
+	return w.Run(life, rt)
+}
