@@ -1,0 +1,110 @@
+package queue_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/strunk-go/strunk/outbox"
+	"github.com/strunk-go/strunk/queue"
+)
+
+// isLineClaim tells the statements within strunk_claim_line and strunk_call that search the table.
+func (p *plan) isLineClaim() bool {
+	return strings.Contains(p.Query, "WITH s AS MATERIALIZED") || strings.Contains(p.Query, "WITH g AS MATERIALIZED") ||
+		strings.Contains(p.Query, "ORDER BY t.turn + 0") || strings.Contains(p.Query, "ORDER BY t.place + 0")
+}
+
+// lineIndexes are the indexes that each search must use, by how its plan names it: a plan with another walks what is done.
+var lineIndexes = []string{claimIndex, "strunk_outbox_tasks_arrived", "strunk_outbox_tasks_turn", "strunk_outbox_tasks_turns",
+	"strunk_outbox_tasks_line", "strunk_outbox_tasks_lines"}
+
+func TestOpenSnapshotDoesNotSlowLimitedClaims(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		limits queue.Limits
+	}{
+		{"in order", queue.Limits{FIFO: true}},
+		{"with shares", queue.Limits{RunningPerKey: 2}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := newSnapshotBed(t)
+			s.q = queue.Define[note]("snapshot", queue.Config{Limits: c.limits})
+			s.far.run(s.q.Worker(s.handle, queue.Concurrency(8)))
+			const rounds, each = 40, 60
+			var touched [][]int // by round, what each claim touched of the indexes
+			for range rounds {
+				s.addKeys(each)
+				s.awaitDone(0)
+				var pages []int
+				for _, p := range s.plans.take() {
+					if n, ok := touchedByLine(t, p); ok {
+						pages = append(pages, n)
+					}
+				}
+				touched = append(touched, pages)
+			}
+			typical := func(rounds [][]int) int {
+				pages := slices.Concat(rounds...)
+				if len(pages) < 30 {
+					t.Fatalf("%d claims; too few to compare", len(pages))
+				}
+				slices.Sort(pages)
+				return pages[len(pages)*9/10]
+			}
+			first, last := typical(touched[2:rounds/4]), typical(touched[3*rounds/4:])
+			t.Logf("%d tasks; 9 in 10 searches touch at most %d pages of indexes at first, %d at the end", s.done(), first, last)
+			if last > 2*first+30 {
+				t.Errorf("searches touch up to %d pages at the end, %d at first: they grow with the tasks done", last, first)
+			}
+			for _, id := range s.all {
+				if s.handled[id] != 1 {
+					t.Errorf("task %d was handled %d times; want once", id, s.handled[id])
+				}
+			}
+		})
+	}
+}
+
+// touchedByLine sums what a search touched of the tasks' indexes, less the rows it found.
+func touchedByLine(t *testing.T, p plan) (n int, ok bool) {
+	if !p.isLineClaim() {
+		return 0, false
+	}
+	p.Root.walk(func(node *planNode) {
+		if node.Relation != "strunk_outbox_tasks" || node.Loops == 0 {
+			return
+		}
+		switch {
+		case slices.Contains(lineIndexes, node.Index):
+			n += node.Hit + node.Read - int(node.Rows*node.Loops)
+		case node.Type != "Tid Scan" && node.Type != "ModifyTable":
+			t.Errorf("a search of lines reads the tasks by %s %s:\n%s", node.Type, node.Index, p.Query)
+		}
+	})
+	return n, true
+}
+
+// addKeys enqueues n tasks, two in five of one busy key and the others of twenty.
+func (s *snapshotBed) addKeys(n int) {
+	s.t.Helper()
+	s.in(func(tx *outbox.OwnedTx) error {
+		items := make([]queue.Item, n)
+		for i := range items {
+			key := fmt.Sprint("key-", i%20)
+			if i%5 < 2 {
+				key = "busy"
+			}
+			items[i] = s.q.Item(note{}, queue.Key(key), queue.Priority([]int{0, 4, 9}[i%3]))
+		}
+		done, err := queue.EnqueueAll(context.Background(), tx, items...)
+		for _, d := range done {
+			s.all = append(s.all, d.ID)
+		}
+		return err
+	})
+}
