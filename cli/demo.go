@@ -38,10 +38,8 @@ func (p *program) demo() *ucli.Command {
 			&ucli.DurationFlag{Name: "for", Usage: "how long; 0 is until Ctrl-C"},
 			&ucli.IntFlag{Name: "rate", Value: 20, Usage: "orders a second"},
 		},
+		Before: noArgs,
 		Action: func(c *ucli.Context) error {
-			if err := noArgs(c); err != nil {
-				return err
-			}
 			if c.Int("rate") < 1 || c.Int("rate") > 1000 {
 				return usagef("demo: --rate: %d is not from 1 to 1000", c.Int("rate"))
 			}

@@ -15,11 +15,9 @@ import (
 func (p *program) stats() *ucli.Command {
 	return &ucli.Command{
 		Name: "stats", Usage: "show the state of the installation, or of one queue",
-		Flags: []ucli.Flag{&ucli.StringFlag{Name: "queue", Usage: "of this queue only"}},
+		Flags:  []ucli.Flag{&ucli.StringFlag{Name: "queue", Usage: "of this queue only"}},
+		Before: noArgs,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			if err := noArgs(c); err != nil {
-				return err
-			}
 			if name := c.String("queue"); name != "" {
 				q, err := ops.QueueStats(ctx, box, name)
 				if err != nil {
@@ -60,11 +58,9 @@ func overallTable(o ops.Overall) *table {
 func (p *program) queues() *ucli.Command {
 	return &ucli.Command{
 		Name: "queues", Usage: "list the queues",
-		Flags: pageFlags(),
+		Flags:  pageFlags(),
+		Before: noArgs,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			if err := noArgs(c); err != nil {
-				return err
-			}
 			queues, err := ops.Queues(ctx, box, page(c))
 			if err != nil {
 				return err
@@ -85,10 +81,8 @@ func (p *program) health() *ucli.Command {
 			&ucli.DurationFlag{Name: "oldest-pending", Value: ops.DefaultOldestPending, Usage: "how long a task may wait"},
 			&ucli.DurationFlag{Name: "subscriber-lag", Value: ops.DefaultSubscriberLag, Usage: "how far a subscriber may be behind"},
 		},
+		Before: noArgs,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			if err := noArgs(c); err != nil {
-				return err
-			}
 			report, err := ops.Health(ctx, box, ops.Thresholds{OldestPending: c.Duration("oldest-pending"), SubscriberLag: c.Duration("subscriber-lag")})
 			if err != nil {
 				return err

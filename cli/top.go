@@ -25,10 +25,8 @@ func (p *program) top() *ucli.Command {
 			&ucli.DurationFlag{Name: "every", Value: 2 * time.Second, Usage: "how often it refreshes"},
 			&ucli.IntFlag{Name: "times", Usage: "how often at the most; 0 is until Ctrl-C"},
 		},
+		Before: noArgs,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			if err := noArgs(c); err != nil {
-				return err
-			}
 			if c.Duration("every") < 100*time.Millisecond {
 				return usagef("top: --every: %v is less than 100ms", c.Duration("every"))
 			}
