@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	ucli "github.com/urfave/cli/v2"
@@ -168,13 +169,27 @@ func usageError(c *ucli.Context, err error, _ bool) error {
 }
 
 func noCommand(c *ucli.Context) error {
-	if c.Args().Present() {
-		return usagef("there is no command %q; see `strunk --help`", c.Args().First())
+	commands, help := c.App.Commands, "strunk --help"
+	if len(c.Command.Subcommands) > 0 && c.Command.Name != c.App.Name {
+		commands, help = c.Command.Subcommands, "strunk "+c.Command.Name+" --help"
 	}
-	if err := ucli.ShowAppHelp(c); err != nil {
+	if c.Args().Present() {
+		return usagef("there is no command %q%s; see `%s`", c.Args().First(), meant(commands, c.Args().First()), help)
+	}
+	if err := ucli.ShowSubcommandHelp(c); err != nil {
 		return err
 	}
 	return &exitError{ExitUsage, ""}
+}
+
+// meant asks whether another command was meant, one that begins as the word does or the other way round.
+func meant(commands []*ucli.Command, word string) string {
+	for _, c := range commands {
+		if strings.HasPrefix(c.Name, word) || strings.HasPrefix(word, c.Name) {
+			return fmt.Sprintf(" (did you mean %q?)", c.Name)
+		}
+	}
+	return ""
 }
 
 // version is the module's version as `go install` recorded it.

@@ -69,7 +69,10 @@ func (p *program) deadLetters() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			return p.showDead(c, letters)
+			if len(letters) == 0 {
+				err = p.noteUnused(ctx, box, filter.Queue)
+			}
+			return errors.Join(err, p.showDead(c, letters))
 		}),
 	}
 }
@@ -110,6 +113,9 @@ func (p *program) retry() *ucli.Command {
 			if err != nil {
 				return err
 			}
+			if n == 0 && len(ids) == 1 {
+				return fmt.Errorf("%d is no dead letter; `strunk show %d` says what it is", ids[0], ids[0])
+			}
 			if n < len(ids) {
 				return fmt.Errorf("%d of %d were retried: the others are no dead letters (see `strunk show ID`)", n, len(ids))
 			}
@@ -149,6 +155,9 @@ func (p *program) retryAll() *ucli.Command {
 				return err
 			}
 			n, err := p.eachDead(ctx, c, box, "retrying", filter, queue.RetryDead)
+			if err == nil && n == 0 {
+				err = p.noteUnused(ctx, box, filter.Queue)
+			}
 			return p.sayCount(c, "retried", n, err)
 		}),
 	}
@@ -168,6 +177,9 @@ func (p *program) purge() *ucli.Command {
 				n, err := countDead(ctx, box, filter)
 				if err != nil {
 					return err
+				}
+				if n == 0 {
+					return errors.Join(p.noteUnused(ctx, box, filter.Queue), p.say(c, map[string]any{"purged": 0}, "no dead letters to purge"))
 				}
 				return usagef("purge would delete %s of %q for good: %v", plural(n, "dead letter"), filter.Queue, errNeedYes)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -67,7 +68,7 @@ func (p *program) runDemo(ctx context.Context, c *ucli.Context) (err error) {
 	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{}); err != nil {
 		return err
 	}
-	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: p.logger(), Grace: time.Second})
+	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: slog.New(slog.DiscardHandler), Grace: time.Second})
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ func (p *program) stats() *ucli.Command {
 				if err != nil {
 					return err
 				}
+				p.noteEmpty(q)
 				return p.show(c, q, queueTable(q))
 			}
 			o, err := ops.OverallStats(ctx, box)
@@ -32,6 +33,22 @@ func (p *program) stats() *ucli.Command {
 			return p.show(c, o, overallTable(o))
 		}),
 	}
+}
+
+// noteEmpty says on the error stream that a queue is unused: its name may be misspelt, and no number would tell.
+func (p *program) noteEmpty(q ops.Queue) {
+	if q.Pending.N+q.Scheduled.N+q.Claimed.N+q.Dead.N == 0 && q.Workers == 0 && q.PausedAt == nil {
+		fmt.Fprintf(p.Err, "strunk: note: queue %q has no waiting task, dead letter or worker; `strunk queues` lists those that have\n", q.Name)
+	}
+}
+
+// noteUnused is noteEmpty for a command that found nothing to do.
+func (p *program) noteUnused(ctx context.Context, box *outbox.Box, queue string) error {
+	q, err := ops.QueueStats(ctx, box, queue)
+	if err == nil {
+		p.noteEmpty(q)
+	}
+	return err
 }
 
 func queueTable(q ops.Queue) *table {

@@ -89,6 +89,9 @@ func (p *program) runEnqueue(ctx context.Context, c *ucli.Context, box *outbox.B
 	if c.NArg() != 2 {
 		return usagef("enqueue: give a queue and its payload as one JSON word, not %d arguments", c.NArg())
 	}
+	if c.Args().First() == "" {
+		return usagef("enqueue: the QUEUE is empty")
+	}
 	name, doc := c.Args().Get(0), []byte(c.Args().Get(1))
 	if string(doc) == "-" {
 		var err error

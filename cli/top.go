@@ -121,7 +121,7 @@ func (s sample) render(before sample, colours bool) string {
 	for _, sub := range s.subscribers {
 		subs.add(sub.Name, sub.Cursor, sub.Waiting, ago(sub.Lag), subscriberState(sub))
 	}
-	workers := &table{header: []string{"WORKER", "PROCESS", "HOLDS#", "AT ONCE#", "SILENT FOR#"}}
+	workers := &table{header: []string{"WORKS ON", "PROCESS", "HOLDS#", "AT ONCE#", "SILENT FOR#"}}
 	for _, w := range s.workers {
 		workers.add(w.Queue, fmt.Sprintf("%s/%d", w.Host, w.PID), w.Claimed, w.Concurrency, ago(w.SilentFor))
 	}
