@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -12,10 +13,26 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
+const topRows = 20
+
+// Sequences of a terminal: whether a long line goes on below or is cut, the beginning of a row, and what erases all behind the cursor,
+// which stands on the last column where a line was cut: what the terminal heaps up there goes too.
 const (
-	clearScreen = "\x1b[H\x1b[2J"
-	topRows     = 20
+	wrapOff, wrapOn = "\x1b[?7l", "\x1b[?7h"
+	startOfRow      = "\x1b[%d;1H"
+	eraseBelow      = "\x1b[J"
 )
+
+// onScreen draws a text over what a terminal shows. A terminal that is too small cuts lines at its edge, and those below it
+// fall on its last row, so that the first ones stay in sight.
+func onScreen(text string) string {
+	var b strings.Builder
+	b.WriteString(wrapOff)
+	for i, line := range strings.Split(text, "\n") {
+		fmt.Fprintf(&b, startOfRow+"%s"+eraseBelow, i+1, line)
+	}
+	return b.String() + wrapOn
+}
 
 // top shows queues, rates, lag and workers again and again.
 func (p *program) top() *ucli.Command {
@@ -38,6 +55,9 @@ func (p *program) top() *ucli.Command {
 func (p *program) runTop(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 	ticker := time.NewTicker(c.Duration("every"))
 	defer ticker.Stop()
+	if terminal(p.Out) {
+		defer fmt.Fprintln(p.Out) // the shell's next line stands below the screen
+	}
 	var before sample
 	for n := 1; ; n++ {
 		now, err := takeSample(ctx, box)
@@ -46,9 +66,11 @@ func (p *program) runTop(ctx context.Context, c *ucli.Context, box *outbox.Box) 
 		}
 		screen := now.render(before, p.colours(c))
 		if terminal(p.Out) {
-			screen = clearScreen + screen
+			screen = onScreen(screen)
+		} else {
+			screen += "\n"
 		}
-		if _, err := fmt.Fprintln(p.Out, screen); err != nil {
+		if _, err := io.WriteString(p.Out, screen); err != nil {
 			return err
 		}
 		before = now
