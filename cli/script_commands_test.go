@@ -31,6 +31,8 @@ var changing = []struct {
 	{regexp.MustCompile(`("id": )\d{5,}`), "${1}N"},
 	{regexp.MustCompile(`("n": )\d+(,\s+"precision": "estimate")`), "${1}N${2}"},
 	{regexp.MustCompile(`~\d+`), "~N"},
+	{regexp.MustCompile(`\d+\.\d [KM]iB`), "SIZE"},
+	{regexp.MustCompile(`("steps": )\d+(,\s+"version": )\d+`), "${1}N${2}N"}, // of the tables
 	{regexp.MustCompile(` +(\d+m)?\d+(\.\d+)?(ms|s)\b`), " AGE"},
 }
 

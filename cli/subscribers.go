@@ -120,8 +120,8 @@ func (p *program) skip() *ucli.Command {
 				return fmt.Errorf("subscriber %q is not blocked by any event", name)
 			}
 			position := s.Blocked.Position
-			if c.IsSet("position") {
-				position = c.Int64("position")
+			if asked := c.Int64("position"); c.IsSet("position") && asked != position {
+				return fmt.Errorf("the event at position %d does not block subscriber %q; that at %d does", asked, name, position)
 			}
 			if !c.Bool("yes") {
 				return usagef("skip would pass the event at position %d (%s): %v", position, clip(s.Blocked.Error, 100), errNeedYes)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -55,7 +56,7 @@ func (p *program) top() *ucli.Command {
 func (p *program) runTop(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 	ticker := time.NewTicker(c.Duration("every"))
 	defer ticker.Stop()
-	if terminal(p.Out) {
+	if terminal(p.Out) && !c.Bool("json") {
 		defer fmt.Fprintln(p.Out) // the shell's next line stands below the screen
 	}
 	var before sample
@@ -64,13 +65,7 @@ func (p *program) runTop(ctx context.Context, c *ucli.Context, box *outbox.Box) 
 		if err != nil {
 			return quietEnd(ctx, err)
 		}
-		screen := now.render(before, p.colours(c))
-		if terminal(p.Out) {
-			screen = onScreen(screen)
-		} else {
-			screen += "\n"
-		}
-		if _, err := io.WriteString(p.Out, screen); err != nil {
+		if err := p.showSample(c, now, before); err != nil {
 			return err
 		}
 		before = now
@@ -83,6 +78,30 @@ func (p *program) runTop(ctx context.Context, c *ucli.Context, box *outbox.Box) 
 			return nil
 		}
 	}
+}
+
+// showSample prints a screen, or a line of JSON.
+func (p *program) showSample(c *ucli.Context, now, before sample) error {
+	if c.Bool("json") {
+		return json.NewEncoder(p.Out).Encode(sampleDoc{now.at.UTC(), now.overall, now.queues, now.subscribers, now.workers})
+	}
+	screen := now.render(before, p.colours(c))
+	if terminal(p.Out) {
+		screen = onScreen(screen)
+	} else {
+		screen += "\n"
+	}
+	_, err := io.WriteString(p.Out, screen)
+	return err
+}
+
+// sampleDoc is a sample as --json prints it. Rates are the reader's to compute.
+type sampleDoc struct {
+	At          time.Time        `json:"at"`
+	Overall     ops.Overall      `json:"overall"`
+	Queues      []ops.Queue      `json:"queues"`
+	Subscribers []ops.Subscriber `json:"subscribers"`
+	Workers     []ops.Worker     `json:"workers"`
 }
 
 // quietEnd makes an error nil that only says that the user has ended the command.
