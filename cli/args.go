@@ -8,18 +8,18 @@ import (
 )
 
 // reorder puts the global flags first and each command's flags before its arguments: urfave/cli reads a flag that follows
-// an argument as an argument, so that `replay NAME --from 0` would ignore --from. What follows `--` stays as it is.
+// an argument as an argument, so that `replay NAME --from 0` would ignore --from. What follows `--` are arguments.
 func reorder(app *ucli.App, args []string) ([]string, error) {
 	if len(args) == 0 {
 		return []string{app.Name}, nil
 	}
-	var global, path, flags, rest []string
+	var global, path, flags, rest, end []string
 	commands, known := app.Commands, []ucli.Flag(nil)
 	for i := 1; i < len(args); i++ {
 		arg := args[i]
 		switch {
 		case arg == "--":
-			rest = append(rest, args[i:]...)
+			end, rest = args[i:i+1], append(rest, args[i+1:]...)
 			i = len(args)
 		case !isFlag(arg):
 			if c := commandNamed(commands, arg); c != nil && len(rest) == 0 {
@@ -40,7 +40,7 @@ func reorder(app *ucli.App, args []string) ([]string, error) {
 			i += len(words) - 1
 		}
 	}
-	return slices.Concat(args[:1], global, path, flags, rest), nil
+	return slices.Concat(args[:1], global, path, flags, end, rest), nil
 }
 
 func isFlag(arg string) bool { return len(arg) > 1 && arg[0] == '-' }

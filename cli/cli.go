@@ -10,20 +10,27 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	ucli "github.com/urfave/cli/v2"
+
+	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/ops"
+	"github.com/strunk-go/strunk/outbox"
+	"github.com/strunk-go/strunk/queue"
+	"github.com/strunk-go/strunk/schedule"
 )
 
 // Exit codes of the program.
 const (
 	// ExitDone says that the command did what it was asked to.
 	ExitDone = 0
-	// ExitFailed says that it could not.
+	// ExitFailed says that it could not, or not all of it.
 	ExitFailed = 1
 	// ExitUsage says that it was called wrongly; nothing was done.
 	ExitUsage = 2
-	// ExitUnhealthy says that health or doctor found something.
+	// ExitUnhealthy says that health, doctor or migrate --check found something.
 	ExitUnhealthy = 3
 )
 
@@ -53,6 +60,9 @@ func Run(ctx context.Context, args []string, streams Streams) (code int) {
 		}
 	}()
 	app := p.app()
+	if words, ok := toComplete(args); ok {
+		return p.fail(p.complete(app, words))
+	}
 	args, err := reorder(app, args)
 	if err == nil {
 		err = app.RunContext(ctx, args)
@@ -83,15 +93,30 @@ func (p *program) fail(err error) int {
 	if err == nil {
 		return ExitDone
 	}
-	code := ExitFailed
-	var exit *exitError
-	if errors.As(err, &exit) {
-		code = exit.code
-	}
 	if text := p.redact(err.Error()); text != "" {
-		fmt.Fprintln(p.Err, "strunk:", trimPrefix(text))
+		fmt.Fprintln(p.Err, "strunk:", printableLines(trimPrefix(text)))
 	}
-	return code
+	return exitCode(err)
+}
+
+// calledWrongly are the errors of the library that blame an argument.
+var calledWrongly = []error{queue.ErrInvalid, events.ErrInvalid, ops.ErrInvalid, schedule.ErrInvalid}
+
+func exitCode(err error) int {
+	var exit *exitError
+	var bounds *events.RangeError
+	switch {
+	case errors.As(err, &exit):
+		return exit.code
+	case errors.As(err, &bounds):
+		return ExitUsage
+	}
+	for _, wrong := range calledWrongly {
+		if errors.Is(err, wrong) {
+			return ExitUsage
+		}
+	}
+	return ExitFailed
 }
 
 func (p *program) app() *ucli.App {
@@ -105,12 +130,11 @@ func (p *program) app() *ucli.App {
 		Reader:                 p.In,
 		Writer:                 p.Out,
 		ErrWriter:              p.Err,
-		EnableBashCompletion:   true,
 		Suggest:                true,
 		UseShortOptionHandling: false,
 		ExitErrHandler:         func(*ucli.Context, error) {},
 		OnUsageError:           usageError,
-		CommandNotFound:        nil,
+		Before:                 checkSchemaName,
 		Action:                 noCommand,
 		Description: "Exit codes: 0 done, 1 failed, 2 called wrongly, 3 unhealthy.\n" +
 			"--json prints one JSON document for programs instead of a table for people.",
@@ -132,18 +156,40 @@ func finish(c *ucli.Command) {
 	}
 }
 
+// checkSchemaName refuses a --schema that PostgreSQL or strunk would.
+func checkSchemaName(c *ucli.Context) error {
+	if _, err := outbox.Grants(outbox.GrantsConfig{Schema: c.String("schema")}); err != nil {
+		return usagef("--schema: %v", err)
+	}
+	return nil
+}
+
 func usageError(c *ucli.Context, err error, _ bool) error {
-	return usagef("%s: %v; see `strunk %s --help`", c.Command.FullName(), err, c.Command.FullName())
+	return usagef("%v; see `%s --help`", err, c.Command.HelpName)
 }
 
 func noCommand(c *ucli.Context) error {
-	if c.Args().Present() {
-		return usagef("there is no command %q; see `strunk --help`", c.Args().First())
+	commands, help := c.App.Commands, "strunk --help"
+	if len(c.Command.Subcommands) > 0 && c.Command.Name != c.App.Name {
+		commands, help = c.Command.Subcommands, "strunk "+c.Command.Name+" --help"
 	}
-	if err := ucli.ShowAppHelp(c); err != nil {
+	if c.Args().Present() {
+		return usagef("there is no command %q%s; see `%s`", c.Args().First(), meant(commands, c.Args().First()), help)
+	}
+	if err := ucli.ShowSubcommandHelp(c); err != nil {
 		return err
 	}
 	return &exitError{ExitUsage, ""}
+}
+
+// meant asks whether another command was meant, one that begins as the word does or the other way round.
+func meant(commands []*ucli.Command, word string) string {
+	for _, c := range commands {
+		if strings.HasPrefix(c.Name, word) || strings.HasPrefix(word, c.Name) {
+			return fmt.Sprintf(" (did you mean %q?)", c.Name)
+		}
+	}
+	return ""
 }
 
 // version is the module's version as `go install` recorded it.

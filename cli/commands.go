@@ -12,7 +12,8 @@ func (p *program) commands() []*ucli.Command {
 		{"Tasks", []*ucli.Command{p.deadLetters(), p.showTask(), p.retry(), p.retryAll(), p.purge(), p.enqueue(), p.cancel(), p.pause(), p.resume()}},
 		{"Events", []*ucli.Command{p.subscribers(), p.lag(), p.replay(), p.resetSubscriber(), p.skip(), p.parked(), p.unpark()}},
 		{"Schedules", []*ucli.Command{p.schedules()}},
-		{"Installation", []*ucli.Command{p.migrate(), p.grants(), p.demo()}},
+		{"Schemas", []*ucli.Command{p.schemas()}},
+		{"Installation", []*ucli.Command{p.migrate(), p.grants(), p.demo(), p.completion()}},
 	}
 	var all []*ucli.Command
 	for _, g := range groups {

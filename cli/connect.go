@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -30,13 +29,14 @@ func (p *program) connect(ctx context.Context, c *ucli.Context) (*pgxpool.Pool, 
 		return nil, usagef("no database: give --database-url, or set DATABASE_URL")
 	}
 	p.keepSecret(dsn)
+	if err := checkURL(dsn); err != nil {
+		return nil, err
+	}
 	cfg, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
 		return nil, usagef("--database-url: %v", err)
 	}
-	if cfg.ConnConfig.Password != "" {
-		p.secrets = append(p.secrets, cfg.ConnConfig.Password)
-	}
+	p.keep(cfg.ConnConfig.Password) // also where PGPASSWORD or a password file gave it
 	cfg.ConnConfig.RuntimeParams["application_name"] = "strunk"
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
@@ -63,42 +63,6 @@ func (p *program) withBox(fn func(ctx context.Context, c *ucli.Context, box *out
 		}
 		return fn(c.Context, c, box)
 	}
-}
-
-// keepSecret remembers what of a connection string must not be printed, also where the string cannot be parsed.
-func (p *program) keepSecret(dsn string) {
-	if u, err := url.Parse(dsn); err == nil && u.User != nil {
-		if password, ok := u.User.Password(); ok {
-			p.secrets = append(p.secrets, password, url.QueryEscape(password), url.PathEscape(password))
-		}
-	}
-	if _, after, ok := strings.Cut(dsn, "://"); ok { // a URL that does not parse
-		if userinfo, _, ok := strings.Cut(after, "@"); ok {
-			if _, password, ok := strings.Cut(userinfo, ":"); ok {
-				p.secrets = append(p.secrets, password)
-			}
-		}
-	}
-	if _, after, ok := strings.Cut(dsn, "password="); ok {
-		p.secrets = append(p.secrets, strings.Trim(firstWord(after), `'"`))
-	}
-}
-
-func firstWord(s string) string {
-	if i := strings.IndexAny(s, " \t\n&"); i >= 0 {
-		return s[:i]
-	}
-	return s
-}
-
-// redact takes the secrets out of a text.
-func (p *program) redact(text string) string {
-	for _, secret := range p.secrets {
-		if secret != "" {
-			text = strings.ReplaceAll(text, secret, "xxxxx")
-		}
-	}
-	return text
 }
 
 // trimPrefix drops the package's name from an error: the program's name stands before it already.

@@ -3,11 +3,14 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/strunk-go/strunk/events"
@@ -17,7 +20,7 @@ import (
 )
 
 // deadChunk bounds the dead letters of one step of long work, between two looks at the signals and the progress bar.
-const deadChunk = 1000
+const deadChunk = 500
 
 func deadFlags() []ucli.Flag {
 	return []ucli.Flag{
@@ -27,9 +30,13 @@ func deadFlags() []ucli.Flag {
 	}
 }
 
-func deadFilter(c *ucli.Context, queueName string) queue.DeadFilter {
-	return queue.DeadFilter{Queue: queueName, Error: c.String("error"),
-		OlderThan: c.Duration("older-than"), YoungerThan: c.Duration("younger-than")}
+func deadFilter(c *ucli.Context) (queue.DeadFilter, error) {
+	name, err := oneArg(c, "QUEUE")
+	filter := queue.DeadFilter{Queue: name, Error: c.String("error"), OlderThan: c.Duration("older-than"), YoungerThan: c.Duration("younger-than")}
+	if err == nil && (filter.OlderThan < 0 || filter.YoungerThan < 0) {
+		err = usagef("%s: --older-than and --younger-than must not be negative", c.Command.Name)
+	}
+	return filter, err
 }
 
 // deadLetter is a dead letter as --json prints it.
@@ -51,18 +58,21 @@ func (p *program) deadLetters() *ucli.Command {
 			&ucli.IntFlag{Name: "limit", Value: queue.DefaultDeadLimit, Usage: "how many at the most"},
 			&ucli.Int64Flag{Name: "after", Usage: "only ids above this one: to page on"},
 			payloadFlag()),
+		Before: needs("QUEUE"),
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			name, err := oneArg(c, "QUEUE")
+			filter, err := deadFilter(c)
 			if err != nil {
 				return err
 			}
-			filter := deadFilter(c, name)
 			filter.Limit, filter.After = c.Int("limit"), c.Int64("after")
 			letters, err := queue.DeadLetters(ctx, box, filter)
 			if err != nil {
 				return err
 			}
-			return p.showDead(c, letters)
+			if len(letters) == 0 {
+				err = p.noteUnused(ctx, box, filter.Queue)
+			}
+			return errors.Join(err, p.showDead(c, letters))
 		}),
 	}
 }
@@ -93,6 +103,7 @@ func (p *program) showDead(c *ucli.Context, letters []queue.DeadLetter) error {
 func (p *program) retry() *ucli.Command {
 	return &ucli.Command{
 		Name: "retry", Usage: "give dead letters all their attempts again", ArgsUsage: "ID…",
+		Before: needIDs,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			ids, err := idArgs(c)
 			if err != nil {
@@ -101,6 +112,9 @@ func (p *program) retry() *ucli.Command {
 			n, err := retryDead(ctx, box, ids)
 			if err != nil {
 				return err
+			}
+			if n == 0 && len(ids) == 1 {
+				return fmt.Errorf("%d is no dead letter; `strunk show %d` says what it is", ids[0], ids[0])
 			}
 			if n < len(ids) {
 				return fmt.Errorf("%d of %d were retried: the others are no dead letters (see `strunk show ID`)", n, len(ids))
@@ -131,15 +145,19 @@ func retryDead(ctx context.Context, box *outbox.Box, ids []int64) (int, error) {
 func (p *program) retryAll() *ucli.Command {
 	return &ucli.Command{
 		Name: "retry-all", Usage: "give all dead letters of a queue all their attempts again", ArgsUsage: "QUEUE",
-		Description: "Works in transactions of at most 1,000. Interrupted, it keeps what it did, and the next call does the rest.\n" +
-			"Dead letters that die again meanwhile are not retried twice.",
-		Flags: deadFlags(),
+		Description: "Works in transactions of at most " + strconv.Itoa(deadChunk) + ". Interrupted, it keeps what it did, and the next call does the rest.\n" +
+			"One that dies again meanwhile is not retried twice.",
+		Flags:  deadFlags(),
+		Before: needs("QUEUE"),
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			name, err := oneArg(c, "QUEUE")
+			filter, err := deadFilter(c)
 			if err != nil {
 				return err
 			}
-			n, err := p.eachDead(ctx, c, box, "retrying", deadFilter(c, name), queue.RetryDead)
+			n, err := p.eachDead(ctx, c, box, "retrying", filter, queue.RetryDead)
+			if err == nil && n == 0 {
+				err = p.noteUnused(ctx, box, filter.Queue)
+			}
 			return p.sayCount(c, "retried", n, err)
 		}),
 	}
@@ -148,25 +166,31 @@ func (p *program) retryAll() *ucli.Command {
 func (p *program) purge() *ucli.Command {
 	return &ucli.Command{
 		Name: "purge", Usage: "delete a queue's dead letters for good", ArgsUsage: "QUEUE",
-		Flags: append(deadFlags(), yesFlag()),
+		Flags:  append(deadFlags(), yesFlag()),
+		Before: needs("QUEUE"),
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			name, err := oneArg(c, "QUEUE")
+			filter, err := deadFilter(c)
 			if err != nil {
 				return err
 			}
-			filter := deadFilter(c, name)
 			if !c.Bool("yes") {
 				n, err := countDead(ctx, box, filter)
 				if err != nil {
 					return err
 				}
-				return usagef("purge would delete %s of %q for good: %v", plural(n, "dead letter"), name, errNeedYes)
+				if n == 0 {
+					return errors.Join(p.noteUnused(ctx, box, filter.Queue), p.say(c, map[string]any{"purged": 0}, "no dead letters to purge"))
+				}
+				return usagef("purge would delete %s of %q for good: %v", plural(n, "dead letter"), filter.Queue, errNeedYes)
 			}
 			n, err := p.eachDead(ctx, c, box, "purging", filter, queue.PurgeDead)
 			return p.sayCount(c, "purged", n, err)
 		}),
 	}
 }
+
+// errInterrupted ends long work between two transactions.
+var errInterrupted = errors.New("interrupted")
 
 // sayCount says how far long work has come, also where an error ended it.
 func (p *program) sayCount(c *ucli.Context, what string, n int, err error) error {
@@ -176,7 +200,8 @@ func (p *program) sayCount(c *ucli.Context, what string, n int, err error) error
 	return p.say(c, map[string]any{what: n}, "%s %s", what, plural(n, "dead letter"))
 }
 
-// eachDead works on the dead letters that were there at the beginning, a chunk at a time.
+// eachDead works on the dead letters that were there at the beginning, a chunk at a time. The first signal lets the chunk
+// that runs end, so that what was done is known; a second one ends the process.
 func (p *program) eachDead(ctx context.Context, c *ucli.Context, box *outbox.Box, what string, filter queue.DeadFilter,
 	step func(context.Context, *outbox.Box, queue.DeadFilter) (int, error)) (done int, err error) {
 	ids, err := deadIDs(ctx, box, filter)
@@ -185,10 +210,12 @@ func (p *program) eachDead(ctx context.Context, c *ucli.Context, box *outbox.Box
 	}
 	bar := p.bar(c, what, len(ids))
 	defer bar.end()
-	for len(ids) > 0 {
-		chunk := ids[:min(len(ids), deadChunk)]
-		ids = ids[len(chunk):]
-		n, err := step(ctx, box, queue.DeadFilter{IDs: chunk})
+	for chunk := range slices.Chunk(ids, deadChunk) {
+		if ctx.Err() != nil {
+			return done, errInterrupted
+		}
+		// After and Limit let the chunk be found without a walk through all that are dead.
+		n, err := step(context.WithoutCancel(ctx), box, queue.DeadFilter{IDs: chunk, After: chunk[0] - 1, Limit: len(chunk)})
 		done += n
 		bar.add(len(chunk))
 		if err != nil {
@@ -198,30 +225,29 @@ func (p *program) eachDead(ctx context.Context, c *ucli.Context, box *outbox.Box
 	return done, nil
 }
 
-// deadIDs lists the ids that a filter chooses, a page at a time. Eight bytes a dead letter are all that is kept.
-func deadIDs(ctx context.Context, box *outbox.Box, filter queue.DeadFilter) (ids []int64, err error) {
-	rows, err := box.Pool().Query(ctx, expand(box, `SELECT id FROM {schema}.strunk_outbox_dead
-WHERE kind = 'task' AND key = $1 AND ($2 = '' OR strpos(last_error, $2) > 0)
-	AND ($3 = 0 OR finished_at < clock_timestamp() - $3 * interval '1 microsecond')
-	AND ($4 = 0 OR finished_at > clock_timestamp() - $4 * interval '1 microsecond')
-ORDER BY id`), filter.Queue, filter.Error, filter.OlderThan.Microseconds(), filter.YoungerThan.Microseconds())
+// sqlDeadOf chooses dead letters of queue $1: with text $2 in their error, dead for longer than $3 microseconds, and for less
+// than $4; empty and zero mean any. It locks nothing.
+const sqlDeadOf = ` FROM {schema}.strunk_outbox_dead
+WHERE kind = 'task' AND key = $1::text AND ($2::text = '' OR pg_catalog.strpos(last_error, $2::text) > 0)
+	AND ($3::bigint = 0 OR finished_at < pg_catalog.now() - $3::bigint * interval '1 microsecond')
+	AND ($4::bigint = 0 OR finished_at > pg_catalog.now() - $4::bigint * interval '1 microsecond')`
+
+func deadArgs(f queue.DeadFilter) []any {
+	return []any{f.Queue, f.Error, f.OlderThan.Microseconds(), f.YoungerThan.Microseconds()}
+}
+
+// deadIDs lists the ids that a filter chooses. Eight bytes a dead letter are all that is kept.
+func deadIDs(ctx context.Context, box *outbox.Box, filter queue.DeadFilter) ([]int64, error) {
+	rows, err := box.Pool().Query(ctx, expand(box, "SELECT id"+sqlDeadOf+" ORDER BY id"), deadArgs(filter)...)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var id int64
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, rows.Err()
+	return pgx.CollectRows(rows, pgx.RowTo[int64])
 }
 
-func countDead(ctx context.Context, box *outbox.Box, filter queue.DeadFilter) (int, error) {
-	ids, err := deadIDs(ctx, box, filter)
-	return len(ids), err
+func countDead(ctx context.Context, box *outbox.Box, filter queue.DeadFilter) (n int, err error) {
+	err = box.Pool().QueryRow(ctx, expand(box, "SELECT count(*)"+sqlDeadOf), deadArgs(filter)...).Scan(&n)
+	return n, err
 }
 
 func idArgs(c *ucli.Context) ([]int64, error) {
@@ -234,7 +260,9 @@ func idArgs(c *ucli.Context) ([]int64, error) {
 		if err != nil || id < 1 {
 			return nil, usagef("%s: %q is not an id", c.Command.Name, arg)
 		}
-		ids = append(ids, id)
+		if !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
 	}
 	return ids, nil
 }
@@ -250,10 +278,31 @@ func idArg(c *ucli.Context) (int64, error) {
 	return ids[0], nil
 }
 
+// needs refuses all but one argument, before the database is asked.
+func needs(what string) ucli.BeforeFunc {
+	return func(c *ucli.Context) error {
+		_, err := oneArg(c, what)
+		return err
+	}
+}
+
+func needIDs(c *ucli.Context) error {
+	_, err := idArgs(c)
+	return err
+}
+
+func needID(c *ucli.Context) error {
+	_, err := idArg(c)
+	return err
+}
+
 // oneArg returns the command's one argument.
 func oneArg(c *ucli.Context, what string) (string, error) {
 	if c.NArg() != 1 {
 		return "", usagef("%s: give one %s, not %d arguments", c.Command.Name, what, c.NArg())
+	}
+	if c.Args().First() == "" {
+		return "", usagef("%s: the %s is empty", c.Command.Name, what)
 	}
 	return c.Args().First(), nil
 }
@@ -281,7 +330,7 @@ func stamp(t time.Time) string {
 }
 
 func payloadFlag() ucli.Flag {
-	return &ucli.BoolFlag{Name: "payload", Usage: "show payloads, which are hidden otherwise"}
+	return &ucli.BoolFlag{Name: "payload", Usage: "show payloads (and metadata), which are hidden otherwise"}
 }
 
 func yesFlag() ucli.Flag {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -38,10 +39,8 @@ func (p *program) demo() *ucli.Command {
 			&ucli.DurationFlag{Name: "for", Usage: "how long; 0 is until Ctrl-C"},
 			&ucli.IntFlag{Name: "rate", Value: 20, Usage: "orders a second"},
 		},
+		Before: noArgs,
 		Action: func(c *ucli.Context) error {
-			if err := noArgs(c); err != nil {
-				return err
-			}
 			if c.Int("rate") < 1 || c.Int("rate") > 1000 {
 				return usagef("demo: --rate: %d is not from 1 to 1000", c.Int("rate"))
 			}
@@ -69,7 +68,7 @@ func (p *program) runDemo(ctx context.Context, c *ucli.Context) (err error) {
 	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{}); err != nil {
 		return err
 	}
-	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: p.logger(), Grace: time.Second})
+	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: slog.New(slog.DiscardHandler), Grace: time.Second})
 	if err != nil {
 		return err
 	}

@@ -23,10 +23,8 @@ type diagnosis struct {
 func (p *program) doctor() *ucli.Command {
 	return &ucli.Command{
 		Name: "doctor", Usage: "look at the tables' upkeep, indexes, partitions and what holds vacuum back; exit code 3 when something is wrong",
+		Before: noArgs,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			if err := noArgs(c); err != nil {
-				return err
-			}
 			found, err := diagnose(ctx, c, box)
 			if err != nil {
 				return err

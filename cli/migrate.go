@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	ucli "github.com/urfave/cli/v2"
@@ -23,10 +24,8 @@ func (p *program) migrate() *ucli.Command {
 			&ucli.BoolFlag{Name: "check", Usage: "say what differs from what the migrations make; exit code 3 when something does"},
 			yesFlag(),
 		},
+		Before: noArgs,
 		Action: func(c *ucli.Context) error {
-			if err := noArgs(c); err != nil {
-				return err
-			}
 			if format := c.String("print"); format != "" {
 				return p.printMigrations(c, outbox.SQLFormat(format))
 			}
@@ -51,6 +50,9 @@ func (p *program) runMigrations(ctx context.Context, c *ucli.Context, pool *pgxp
 	target, down := outbox.LatestVersion(), c.Int("down") >= 0
 	if down {
 		target = c.Int("down")
+	}
+	if target > outbox.LatestVersion() {
+		return usagef("migrate: --down: there is no version %d, the latest is %d", target, outbox.LatestVersion())
 	}
 	steps, err := outbox.PlanMigrations(ctx, pool, migrateConfig(c), target)
 	if err != nil {
@@ -77,11 +79,26 @@ func (p *program) runMigrations(ctx context.Context, c *ucli.Context, pool *pgxp
 func (p *program) migrateUp(ctx context.Context, c *ucli.Context, pool *pgxpool.Pool, steps int) error {
 	bar := p.bar(c, "migrating", steps)
 	defer bar.end()
-	err := outbox.Migrate(ctx, pool, migrateConfig(c))
-	if err == nil {
-		bar.add(steps)
+	done := make(chan error, 1)
+	go func() { done <- outbox.Migrate(ctx, pool, migrateConfig(c)) }()
+	ticker := time.NewTicker(barPause)
+	defer ticker.Stop()
+	for {
+		select {
+		case err := <-done:
+			if err == nil {
+				bar.add(steps - bar.done)
+			}
+			return err
+		case <-ticker.C:
+			if !bar.shown {
+				continue
+			}
+			if left, err := outbox.PlanMigrations(ctx, pool, migrateConfig(c), outbox.LatestVersion()); err == nil {
+				bar.add(max(0, steps-len(left)-bar.done))
+			}
+		}
 	}
-	return err
 }
 
 // stepDoc is a step as --json prints it.
@@ -149,11 +166,9 @@ func (p *program) checkSchema(c *ucli.Context, pool *pgxpool.Pool) error {
 func (p *program) grants() *ucli.Command {
 	return &ucli.Command{
 		Name: "grants", Usage: "print SQL for roles with no more privileges than their work takes; needs no database",
-		Flags: []ucli.Flag{&ucli.StringFlag{Name: "prefix", Value: outbox.DefaultRolePrefix, Usage: "begins the names of the roles"}},
+		Flags:  []ucli.Flag{&ucli.StringFlag{Name: "prefix", Value: outbox.DefaultRolePrefix, Usage: "begins the names of the roles"}},
+		Before: noArgs,
 		Action: func(c *ucli.Context) error {
-			if err := noArgs(c); err != nil {
-				return err
-			}
 			script, err := outbox.Grants(outbox.GrantsConfig{Schema: c.String("schema"), RolePrefix: c.String("prefix")})
 			if err != nil {
 				return &exitError{ExitUsage, err.Error()}

@@ -59,6 +59,7 @@ func (p *program) listSchedules(ctx context.Context, c *ucli.Context, box *outbo
 func (p *program) switchSchedule(name, usage, did string, act func(context.Context, *outbox.Box, string, ...schedule.Option) error) *ucli.Command {
 	return &ucli.Command{
 		Name: name, Usage: usage, ArgsUsage: "ID",
+		Before: needs("ID"),
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			id, err := oneArg(c, "ID")
 			if err != nil {
@@ -75,6 +76,7 @@ func (p *program) switchSchedule(name, usage, did string, act func(context.Conte
 func (p *program) runSchedule() *ucli.Command {
 	return &ucli.Command{
 		Name: "run", Usage: "enqueue a schedule's task now, beside its due times", ArgsUsage: "ID",
+		Before: needs("ID"),
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			id, err := oneArg(c, "ID")
 			if err != nil {

@@ -2,7 +2,7 @@ package cli_test
 
 import (
 	"context"
-	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -19,8 +19,14 @@ import (
 	"github.com/strunk-go/strunk/schedule"
 )
 
+// asProgram makes a process of the test binary the program strunk.
+const asProgram = "STRUNK_TEST_PROGRAM"
+
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"strunk": func() { os.Exit(cli.Main()) }})
+	if os.Getenv(asProgram) != "" {
+		os.Exit(cli.Main())
+	}
+	testscript.Main(m, map[string]func(){"strunk": func() { os.Exit(cli.Main()) }, "steady": steady})
 }
 
 // TestScripts runs testdata/script: each in a database of its own, which DATABASE_URL names.
@@ -36,7 +42,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       os.Getenv("UPDATE") != "",
 		Setup:               func(env *testscript.Env) error { return setup(t, env) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"sql": runSQL, "seed": seed, "schedules": seedSchedule},
+			"sql": runSQL, "psql": runPsql, "code": exitCode, "work": work, "seed": seed, "schedules": seedSchedule, "fail": failEvents},
 	})
 }
 
@@ -48,20 +54,8 @@ func setup(t *testing.T, env *testscript.Env) error {
 	return nil
 }
 
-// runSQL runs one statement as psql would: `sql 'UPDATE …'`.
-func runSQL(ts *testscript.TestScript, neg bool, args []string) {
-	if len(args) != 1 {
-		ts.Fatalf("usage: sql STATEMENT")
-	}
-	pool := poolOf(ts)
-	_, err := pool.Exec(context.Background(), args[0])
-	if neg != (err != nil) {
-		ts.Fatalf("sql: %v", fmt.Sprint(err))
-	}
-}
-
 func boxOf(ts *testscript.TestScript) *outbox.Box {
-	box, err := outbox.Open(context.Background(), poolOf(ts), outbox.Config{})
+	box, err := outbox.Open(context.Background(), poolOf(ts), outbox.Config{Logger: slog.New(slog.DiscardHandler)})
 	ts.Check(err)
 	return box
 }

@@ -15,16 +15,15 @@ import (
 func (p *program) stats() *ucli.Command {
 	return &ucli.Command{
 		Name: "stats", Usage: "show the state of the installation, or of one queue",
-		Flags: []ucli.Flag{&ucli.StringFlag{Name: "queue", Usage: "of this queue only"}},
+		Flags:  []ucli.Flag{&ucli.StringFlag{Name: "queue", Usage: "of this queue only"}},
+		Before: noArgs,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			if err := noArgs(c); err != nil {
-				return err
-			}
 			if name := c.String("queue"); name != "" {
 				q, err := ops.QueueStats(ctx, box, name)
 				if err != nil {
 					return err
 				}
+				p.noteEmpty(q)
 				return p.show(c, q, queueTable(q))
 			}
 			o, err := ops.OverallStats(ctx, box)
@@ -34,6 +33,22 @@ func (p *program) stats() *ucli.Command {
 			return p.show(c, o, overallTable(o))
 		}),
 	}
+}
+
+// noteEmpty says on the error stream that a queue is unused: its name may be misspelt, and no number would tell.
+func (p *program) noteEmpty(q ops.Queue) {
+	if q.Pending.N+q.Scheduled.N+q.Claimed.N+q.Dead.N == 0 && q.Workers == 0 && q.PausedAt == nil {
+		fmt.Fprintf(p.Err, "strunk: note: queue %q has no waiting task, dead letter or worker; `strunk queues` lists those that have\n", q.Name)
+	}
+}
+
+// noteUnused is noteEmpty for a command that found nothing to do.
+func (p *program) noteUnused(ctx context.Context, box *outbox.Box, queue string) error {
+	q, err := ops.QueueStats(ctx, box, queue)
+	if err == nil {
+		p.noteEmpty(q)
+	}
+	return err
 }
 
 func queueTable(q ops.Queue) *table {
@@ -60,11 +75,9 @@ func overallTable(o ops.Overall) *table {
 func (p *program) queues() *ucli.Command {
 	return &ucli.Command{
 		Name: "queues", Usage: "list the queues",
-		Flags: pageFlags(),
+		Flags:  pageFlags(),
+		Before: noArgs,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			if err := noArgs(c); err != nil {
-				return err
-			}
 			queues, err := ops.Queues(ctx, box, page(c))
 			if err != nil {
 				return err
@@ -85,10 +98,8 @@ func (p *program) health() *ucli.Command {
 			&ucli.DurationFlag{Name: "oldest-pending", Value: ops.DefaultOldestPending, Usage: "how long a task may wait"},
 			&ucli.DurationFlag{Name: "subscriber-lag", Value: ops.DefaultSubscriberLag, Usage: "how far a subscriber may be behind"},
 		},
+		Before: noArgs,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			if err := noArgs(c); err != nil {
-				return err
-			}
 			report, err := ops.Health(ctx, box, ops.Thresholds{OldestPending: c.Duration("oldest-pending"), SubscriberLag: c.Duration("subscriber-lag")})
 			if err != nil {
 				return err

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	ucli "github.com/urfave/cli/v2"
@@ -15,11 +14,9 @@ import (
 func (p *program) subscribers() *ucli.Command {
 	return &ucli.Command{
 		Name: "subscribers", Usage: "list the subscribers of state events",
-		Flags: pageFlags(),
+		Flags:  pageFlags(),
+		Before: noArgs,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			if err := noArgs(c); err != nil {
-				return err
-			}
 			subs, err := ops.Subscribers(ctx, box, page(c))
 			if err != nil {
 				return err
@@ -55,6 +52,7 @@ func subscriberState(s ops.Subscriber) string {
 func (p *program) lag() *ucli.Command {
 	return &ucli.Command{
 		Name: "lag", Usage: "show how far a subscriber is behind", ArgsUsage: "NAME",
+		Before: needs("NAME"),
 		Action: p.withName(func(ctx context.Context, c *ucli.Context, box *outbox.Box, name string) error {
 			s, err := ops.SubscriberStats(ctx, box, name)
 			if err != nil {
@@ -77,8 +75,12 @@ func (p *program) lag() *ucli.Command {
 func (p *program) replay() *ucli.Command {
 	return &ucli.Command{
 		Name: "replay", Usage: "have a subscriber handle events again", ArgsUsage: "NAME --from POSITION",
-		Flags: []ucli.Flag{&ucli.Int64Flag{Name: "from", Required: true, Usage: "the first position to handle again; 0 is the earliest that is kept"}},
+		Flags:  []ucli.Flag{&ucli.Int64Flag{Name: "from", Usage: "the first position to handle again; 0 is the earliest that is kept"}},
+		Before: needs("NAME"),
 		Action: p.withName(func(ctx context.Context, c *ucli.Context, box *outbox.Box, name string) error {
+			if !c.IsSet("from") {
+				return usagef("replay: from where? give --from POSITION; 0 is the earliest that is kept")
+			}
 			from := c.Int64("from")
 			if err := events.Replay(ctx, box, name, from); err != nil {
 				return err
@@ -94,6 +96,7 @@ func (p *program) replay() *ucli.Command {
 func (p *program) resetSubscriber() *ucli.Command {
 	return &ucli.Command{
 		Name: "reset-subscriber", Usage: "have a subscriber start over as when its name was new", ArgsUsage: "NAME",
+		Before: needs("NAME"),
 		Action: p.withName(func(ctx context.Context, c *ucli.Context, box *outbox.Box, name string) error {
 			if err := events.Reset(ctx, box, name); err != nil {
 				return err
@@ -106,7 +109,8 @@ func (p *program) resetSubscriber() *ucli.Command {
 func (p *program) skip() *ucli.Command {
 	return &ucli.Command{
 		Name: "skip", Usage: "have a subscriber pass the event that blocks it; a copy becomes a dead letter", ArgsUsage: "NAME",
-		Flags: []ucli.Flag{&ucli.Int64Flag{Name: "position", Usage: "of the event; without it the one that blocks now"}, yesFlag()},
+		Flags:  []ucli.Flag{&ucli.Int64Flag{Name: "position", Usage: "of the event; without it the one that blocks now"}, yesFlag()},
+		Before: needs("NAME"),
 		Action: p.withName(func(ctx context.Context, c *ucli.Context, box *outbox.Box, name string) error {
 			s, err := ops.SubscriberStats(ctx, box, name)
 			if err != nil {
@@ -116,8 +120,8 @@ func (p *program) skip() *ucli.Command {
 				return fmt.Errorf("subscriber %q is not blocked by any event", name)
 			}
 			position := s.Blocked.Position
-			if c.IsSet("position") {
-				position = c.Int64("position")
+			if asked := c.Int64("position"); c.IsSet("position") && asked != position {
+				return fmt.Errorf("the event at position %d does not block subscriber %q; that at %d does", asked, name, position)
 			}
 			if !c.Bool("yes") {
 				return usagef("skip would pass the event at position %d (%s): %v", position, clip(s.Blocked.Error, 100), errNeedYes)
@@ -133,7 +137,8 @@ func (p *program) skip() *ucli.Command {
 func (p *program) parked() *ucli.Command {
 	return &ucli.Command{
 		Name: "parked", Usage: "list the entities that are parked for a subscriber", ArgsUsage: "NAME",
-		Flags: []ucli.Flag{&ucli.IntFlag{Name: "limit", Value: ops.DefaultLimit, Usage: "how many at the most"}},
+		Flags:  []ucli.Flag{&ucli.IntFlag{Name: "limit", Value: ops.DefaultLimit, Usage: "how many at the most"}},
+		Before: needs("NAME"),
 		Action: p.withName(func(ctx context.Context, c *ucli.Context, box *outbox.Box, name string) error {
 			return p.listParked(ctx, c, box, name)
 		}),
@@ -154,6 +159,9 @@ type parkedDoc struct {
 }
 
 func (p *program) listParked(ctx context.Context, c *ucli.Context, box *outbox.Box, name string) error {
+	if _, err := ops.SubscriberStats(ctx, box, name); err != nil {
+		return err
+	}
 	all, err := events.Parked(ctx, box, name, c.Int("limit"))
 	if err != nil {
 		return err
@@ -180,6 +188,9 @@ func (p *program) unpark() *ucli.Command {
 				return usagef("unpark: give a subscriber and, if not all are meant, one entity")
 			}
 			name, entity := c.Args().Get(0), c.Args().Get(1)
+			if _, err := ops.SubscriberStats(ctx, box, name); err != nil {
+				return err
+			}
 			switch {
 			case c.Bool("give-up") && entity == "":
 				return usagef("unpark: --give-up needs an entity")
@@ -210,19 +221,14 @@ func entities(n int) string {
 	return fmt.Sprintf("%d entities", n)
 }
 
-// withName is withBox for commands whose one argument is a subscriber; one that is unknown is no usage error.
+// withName is withBox for commands whose one argument is a subscriber.
 func (p *program) withName(fn func(ctx context.Context, c *ucli.Context, box *outbox.Box, name string) error) ucli.ActionFunc {
 	return p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 		name, err := oneArg(c, "NAME")
 		if err != nil {
 			return err
 		}
-		err = fn(ctx, c, box, name)
-		var bounds *events.RangeError
-		if errors.As(err, &bounds) {
-			return &exitError{ExitUsage, err.Error()}
-		}
-		return err
+		return fn(ctx, c, box, name)
 	})
 }
 

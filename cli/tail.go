@@ -24,9 +24,10 @@ func (p *program) tail() *ucli.Command {
 			&ucli.DurationFlag{Name: "for", Usage: "how long; 0 is until Ctrl-C"},
 			payloadFlag(),
 		},
+		Before: noArgs,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			if err := noArgs(c); err != nil {
-				return err
+			if c.String("queue") != "" && c.String("entity") != "" {
+				return usagef("tail: give --queue or --entity, not both")
 			}
 			if c.Duration("every") < 100*time.Millisecond {
 				return usagef("tail: --every: %v is less than 100ms", c.Duration("every"))
@@ -66,7 +67,7 @@ UNION ALL
 	WHERE finished_at > $1 AND ($3 = '' OR key = $3) AND $4 = '' AND id > $6 ORDER BY finished_at DESC LIMIT $5)
 UNION ALL
 (SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), coalesce(last_error, ''), payload FROM {schema}.strunk_outbox_dead
-	WHERE finished_at > $1 AND ($3 = '' OR key = $3) AND ($4 = '' OR key = $4) ORDER BY finished_at DESC LIMIT $5)
+	WHERE finished_at > $1 AND ($3 = '' OR (kind = 'task' AND key = $3)) AND ($4 = '' OR (kind = 'delivery' AND key = $4)) ORDER BY finished_at DESC LIMIT $5)
 UNION ALL
 (SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), '', payload FROM {schema}.strunk_outbox_delivered_events
 	WHERE position > $7 AND $3 = '' AND ($4 = '' OR key = $4) ORDER BY position LIMIT $5)`

@@ -3,9 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	ucli "github.com/urfave/cli/v2"
@@ -23,7 +21,8 @@ func rawQueue(name string) *queue.Queue[json.RawMessage] {
 func (p *program) showTask() *ucli.Command {
 	return &ucli.Command{
 		Name: "show", Usage: "show one task, or a subscriber's copy of an event, with its failed attempts", ArgsUsage: "ID",
-		Flags: []ucli.Flag{payloadFlag()},
+		Flags:  []ucli.Flag{payloadFlag()},
+		Before: needID,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			id, err := idArg(c)
 			if err != nil {
@@ -34,7 +33,7 @@ func (p *program) showTask() *ucli.Command {
 				return err
 			}
 			if !c.Bool("payload") {
-				t.Payload = nil
+				t.Payload, t.Metadata = nil, nil
 			}
 			return p.show(c, t, taskTable(t))
 		}),
@@ -90,11 +89,14 @@ func (p *program) runEnqueue(ctx context.Context, c *ucli.Context, box *outbox.B
 	if c.NArg() != 2 {
 		return usagef("enqueue: give a queue and its payload as one JSON word, not %d arguments", c.NArg())
 	}
+	if c.Args().First() == "" {
+		return usagef("enqueue: the QUEUE is empty")
+	}
 	name, doc := c.Args().Get(0), []byte(c.Args().Get(1))
 	if string(doc) == "-" {
 		var err error
-		if doc, err = io.ReadAll(io.LimitReader(p.In, queue.DefaultMaxPayload+1)); err != nil {
-			return fmt.Errorf("reading standard input: %w", err)
+		if doc, err = p.readFile("-", queue.DefaultMaxPayload); err != nil {
+			return err
 		}
 	}
 	if !json.Valid(doc) {
@@ -112,9 +114,6 @@ func (p *program) runEnqueue(ctx context.Context, c *ucli.Context, box *outbox.B
 		done, err = rawQueue(name).Enqueue(ctx, tx, doc, opts...)
 		return err
 	})
-	if errors.Is(err, queue.ErrInvalid) {
-		return &exitError{ExitUsage, err.Error()}
-	}
 	if err != nil {
 		return err
 	}
@@ -135,6 +134,7 @@ func (p *program) resume() *ucli.Command {
 func (p *program) switchQueue(name, usage, did string, act func(*queue.Queue[json.RawMessage], context.Context, *outbox.Box) error) *ucli.Command {
 	return &ucli.Command{
 		Name: name, Usage: usage, ArgsUsage: "QUEUE",
+		Before: needs("QUEUE"),
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			q, err := oneArg(c, "QUEUE")
 			if err != nil {
@@ -153,6 +153,7 @@ func (p *program) cancel() *ucli.Command {
 		Name: "cancel", Usage: "cancel a waiting or a running task", ArgsUsage: "ID",
 		Description: "A waiting task becomes a dead letter at once, which `strunk retry` undoes; the context of a running one's handler ends.",
 		Flags:       []ucli.Flag{&ucli.StringFlag{Name: "reason", Usage: "is kept as the dead letter's error"}},
+		Before:      needID,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			id, err := idArg(c)
 			if err != nil {

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -12,10 +14,26 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
+const topRows = 20
+
+// Sequences of a terminal: whether a long line goes on below or is cut, the beginning of a row, and what erases all behind the cursor,
+// which stands on the last column where a line was cut: what the terminal heaps up there goes too.
 const (
-	clearScreen = "\x1b[H\x1b[2J"
-	topRows     = 20
+	wrapOff, wrapOn = "\x1b[?7l", "\x1b[?7h"
+	startOfRow      = "\x1b[%d;1H"
+	eraseBelow      = "\x1b[J"
 )
+
+// onScreen draws a text over what a terminal shows. A terminal that is too small cuts lines at its edge, and those below it
+// fall on its last row, so that the first ones stay in sight.
+func onScreen(text string) string {
+	var b strings.Builder
+	b.WriteString(wrapOff)
+	for i, line := range strings.Split(text, "\n") {
+		fmt.Fprintf(&b, startOfRow+"%s"+eraseBelow, i+1, line)
+	}
+	return b.String() + wrapOn
+}
 
 // top shows queues, rates, lag and workers again and again.
 func (p *program) top() *ucli.Command {
@@ -25,10 +43,8 @@ func (p *program) top() *ucli.Command {
 			&ucli.DurationFlag{Name: "every", Value: 2 * time.Second, Usage: "how often it refreshes"},
 			&ucli.IntFlag{Name: "times", Usage: "how often at the most; 0 is until Ctrl-C"},
 		},
+		Before: noArgs,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			if err := noArgs(c); err != nil {
-				return err
-			}
 			if c.Duration("every") < 100*time.Millisecond {
 				return usagef("top: --every: %v is less than 100ms", c.Duration("every"))
 			}
@@ -40,17 +56,16 @@ func (p *program) top() *ucli.Command {
 func (p *program) runTop(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 	ticker := time.NewTicker(c.Duration("every"))
 	defer ticker.Stop()
+	if terminal(p.Out) && !c.Bool("json") {
+		defer fmt.Fprintln(p.Out) // the shell's next line stands below the screen
+	}
 	var before sample
 	for n := 1; ; n++ {
 		now, err := takeSample(ctx, box)
 		if err != nil {
 			return quietEnd(ctx, err)
 		}
-		screen := now.render(before, p.colours(c))
-		if terminal(p.Out) {
-			screen = clearScreen + screen
-		}
-		if _, err := fmt.Fprintln(p.Out, screen); err != nil {
+		if err := p.showSample(c, now, before); err != nil {
 			return err
 		}
 		before = now
@@ -63,6 +78,30 @@ func (p *program) runTop(ctx context.Context, c *ucli.Context, box *outbox.Box) 
 			return nil
 		}
 	}
+}
+
+// showSample prints a screen, or a line of JSON.
+func (p *program) showSample(c *ucli.Context, now, before sample) error {
+	if c.Bool("json") {
+		return json.NewEncoder(p.Out).Encode(sampleDoc{now.at.UTC(), now.overall, now.queues, now.subscribers, now.workers})
+	}
+	screen := now.render(before, p.colours(c))
+	if terminal(p.Out) {
+		screen = onScreen(screen)
+	} else {
+		screen += "\n"
+	}
+	_, err := io.WriteString(p.Out, screen)
+	return err
+}
+
+// sampleDoc is a sample as --json prints it. Rates are the reader's to compute.
+type sampleDoc struct {
+	At          time.Time        `json:"at"`
+	Overall     ops.Overall      `json:"overall"`
+	Queues      []ops.Queue      `json:"queues"`
+	Subscribers []ops.Subscriber `json:"subscribers"`
+	Workers     []ops.Worker     `json:"workers"`
 }
 
 // quietEnd makes an error nil that only says that the user has ended the command.
@@ -123,7 +162,7 @@ func (s sample) render(before sample, colours bool) string {
 	for _, sub := range s.subscribers {
 		subs.add(sub.Name, sub.Cursor, sub.Waiting, ago(sub.Lag), subscriberState(sub))
 	}
-	workers := &table{header: []string{"WORKER", "PROCESS", "HOLDS#", "AT ONCE#", "SILENT FOR#"}}
+	workers := &table{header: []string{"WORKS ON", "PROCESS", "HOLDS#", "AT ONCE#", "SILENT FOR#"}}
 	for _, w := range s.workers {
 		workers.add(w.Queue, fmt.Sprintf("%s/%d", w.Host, w.PID), w.Claimed, w.Concurrency, ago(w.SilentFor))
 	}
