@@ -280,6 +280,8 @@ BEGIN
         RAISE EXCEPTION 'strunk_enqueue: due_at: % is no time', due_at USING ERRCODE = '22023';
     ELSIF octet_length(dedup_key) NOT BETWEEN 1 AND 500 THEN
         RAISE EXCEPTION 'strunk_enqueue: dedup_key: must have 1 to 500 bytes' USING ERRCODE = '22023';
+    ELSIF octet_length(limit_key) NOT BETWEEN 1 AND 500 THEN
+        RAISE EXCEPTION 'strunk_enqueue: limit_key: must have 1 to 500 bytes' USING ERRCODE = '22023';
     ELSIF octet_length(payload::text) > 1048576 THEN
         RAISE EXCEPTION 'strunk_enqueue: payload: more than 1 MiB; keep large data in a table of its own and enqueue its key' USING ERRCODE = '22023';
     END IF;
