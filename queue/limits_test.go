@@ -544,6 +544,12 @@ func TestLimitsBadInput(t *testing.T) {
 			t.Errorf("strunk_set_limits(%s): %v; want an error of its own", sql, err)
 		}
 	}
+	for _, key := range []string{"", strings.Repeat("k", 501)} {
+		_, err := b.pool.Exec(t.Context(), `SELECT public.strunk_enqueue('bad', limit_key => $1)`, key)
+		if err == nil || !strings.Contains(err.Error(), "limit_key: must have 1 to 500 bytes") {
+			t.Errorf("strunk_enqueue with a limit_key of %d bytes: %v", len(key), err)
+		}
+	}
 	for _, key := range []string{"", "nul\x00", "\xff", strings.Repeat("k", 501)} {
 		b.in(func(tx *outbox.OwnedTx) error {
 			q := queue.Define[note]("bad", queue.Config{})
