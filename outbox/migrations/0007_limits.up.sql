@@ -312,7 +312,9 @@ BEGIN
                 FROM (SELECT e.* FROM e WHERE e.upto <= v_left ORDER BY e.o, e.seq OFFSET 0) x),
             claimed AS (
                 UPDATE {schema}.strunk_outbox_tasks t
-                SET status = 'claimed', worker_id = p_worker, claim_no = p_claim, claimed_at = v_now, attempts = t.attempts + 1,
+                SET status = 'claimed', worker_id = p_worker, claim_no = p_claim, attempts = t.attempts + 1,
+                    -- The moment that rates count from, but never before a task was due: a promotion may have come in between.
+                    claimed_at = CASE WHEN t.due_at > v_now AND t.due_at < clock_timestamp() THEN t.due_at ELSE v_now END,
                     standing = CASE WHEN d.k IS NULL THEN t.standing ELSE coalesce(t.standing, v_standing) END,
                     turn = CASE WHEN d.standing IS NULL THEN coalesce(d.number, t.turn) ELSE t.turn END,
                     place = CASE WHEN d.standing IS NULL THEN coalesce(d.number, t.place) ELSE t.place END
