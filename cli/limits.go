@@ -63,8 +63,8 @@ func (p *program) runLimits(ctx context.Context, c *ucli.Context, box *outbox.Bo
 		if err := q.SetLimits(ctx, box, l); err != nil {
 			return err
 		}
-		p.noteMisspelt(ctx, box, name)
 	}
+	p.noteMisspelt(ctx, box, name)
 	l, err := q.Limits(ctx, box)
 	if err != nil {
 		return err
