@@ -109,7 +109,7 @@ func checkRate(t *testing.T, what string, began []time.Time, r queue.Rate) {
 	t.Helper()
 	most := r.Count + max(r.Burst, 1) - 1
 	for i, at := range began {
-		if i >= most && at.Sub(began[i-most]) < r.Per-time.Microsecond*time.Duration(r.Count) {
+		if i >= most && at.Sub(began[i-most]) < r.Per {
 			t.Errorf("%s: %d began within %v; want at most %d in %v", what, most+1, at.Sub(began[i-most]), most, r.Per)
 		}
 	}

@@ -120,7 +120,7 @@ DECLARE
     v_holders  integer := coalesce(p_limits.key_running, 1000000);
     v_hold     boolean := coalesce(p_limits.hold_dead, false);
     v_standing smallint := CASE WHEN p_limits.hold_dead THEN 3 WHEN p_limits.fifo THEN 2 ELSE 1 END;
-    v_each     bigint := p_limits.key_rate_us / p_limits.key_rate;
+    v_each     bigint := (p_limits.key_rate_us + p_limits.key_rate - 1) / p_limits.key_rate;
     v_now      bigint := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
 BEGIN
     RETURN QUERY
@@ -189,7 +189,8 @@ DECLARE
     v_looked   integer := 0;
     v_seen     integer;
     v_second   boolean := false;
-    v_each     bigint;
+    v_each     bigint; -- microseconds for one of a key, rounded up: no span holds more than the rate says
+    v_step     bigint; -- for one of the queue
     v_tokens   bigint;
     v_until    bigint;
     v_keyed    boolean;
@@ -215,7 +216,7 @@ BEGIN
     v_keyed := v_l.key_running IS NOT NULL OR v_l.key_rate IS NOT NULL;
     v_holders := coalesce(v_l.key_running, 1000000);
     v_standing := CASE WHEN v_l.hold_dead THEN 3 WHEN v_l.fifo THEN 2 ELSE 1 END;
-    v_each := v_l.key_rate_us / v_l.key_rate;
+    v_each := (v_l.key_rate_us + v_l.key_rate - 1) / v_l.key_rate;
     created_at := v_now; attempts := 0; max_attempts := 0; priority := 0;
 
     IF v_keyed THEN
@@ -240,10 +241,11 @@ BEGIN
     END IF;
     limit_key := NULL; place := NULL;
     IF v_l.rate IS NOT NULL THEN
+        v_step := (v_l.rate_us + v_l.rate - 1) / v_l.rate;
         SELECT r.until_us INTO v_until FROM {schema}.strunk_rates r
         WHERE r.queue = p_queue AND r.limit_key = '' AND r.until_us > v_us ORDER BY r.until_us DESC LIMIT 1;
         v_until := coalesce(v_until, v_us);
-        v_tokens := greatest(0, (v_us + v_l.rate_burst * (v_l.rate_us / v_l.rate) - v_until) / (v_l.rate_us / v_l.rate));
+        v_tokens := greatest(0, (v_us + v_l.rate_burst * v_step - v_until) / v_step);
         v_left := least(v_left, v_tokens);
         v_chunk := greatest(32, v_left);
     END IF;
@@ -310,7 +312,9 @@ BEGIN
                 FROM (SELECT e.* FROM e WHERE e.upto <= v_left ORDER BY e.o, e.seq OFFSET 0) x),
             claimed AS (
                 UPDATE {schema}.strunk_outbox_tasks t
-                SET status = 'claimed', worker_id = p_worker, claim_no = p_claim, claimed_at = v_now, attempts = t.attempts + 1,
+                SET status = 'claimed', worker_id = p_worker, claim_no = p_claim, attempts = t.attempts + 1,
+                    -- The moment that rates count from, but never before a task was due: a promotion may have come in between.
+                    claimed_at = CASE WHEN t.due_at > v_now AND t.due_at < clock_timestamp() THEN t.due_at ELSE v_now END,
                     standing = CASE WHEN d.k IS NULL THEN t.standing ELSE coalesce(t.standing, v_standing) END,
                     turn = CASE WHEN d.standing IS NULL THEN coalesce(d.number, t.turn) ELSE t.turn END,
                     place = CASE WHEN d.standing IS NULL THEN coalesce(d.number, t.place) ELSE t.place END
@@ -372,13 +376,12 @@ BEGIN
     END LOOP;
 
     IF v_l.rate IS NOT NULL THEN
-        v_each := v_l.rate_us / v_l.rate;
         IF v_used > 0 THEN
-            v_until := v_until + v_used * v_each;
+            v_until := v_until + v_used * v_step;
             INSERT INTO {schema}.strunk_rates (queue, limit_key, until_us) VALUES (p_queue, '', v_until);
         END IF;
         IF v_used >= v_tokens THEN
-            id := -2; seq := greatest(0, v_until + v_each - v_l.rate_burst * v_each - v_us); limit_key := NULL; place := NULL;
+            id := -2; seq := greatest(0, v_until + (1 - v_l.rate_burst) * v_step - v_us); limit_key := NULL; place := NULL;
             payload := NULL; metadata := NULL; at := NULL; timeout_ms := NULL; due_at := NULL; dedup_key := NULL;
             RETURN NEXT;
         END IF;
