@@ -165,7 +165,17 @@ func checkSchemaName(c *ucli.Context) error {
 }
 
 func usageError(c *ucli.Context, err error, _ bool) error {
-	return usagef("%v; see `%s --help`", err, c.Command.HelpName)
+	return usagef("%v%s; see `%s --help`", err, spanHint(c.Command.Flags, err.Error()), c.Command.HelpName)
+}
+
+// spanHint says how a span of time is written, where a flag for one could not be read: Go's own error does not.
+func spanHint(flags []ucli.Flag, text string) string {
+	_, rest, _ := strings.Cut(text, "for flag ")
+	name, _, bad := strings.Cut(rest, ": parse error")
+	if _, span := flagNamed(flags, name).(*ucli.DurationFlag); bad && span {
+		return " (write a span of time as 90s, 15m or 24h)"
+	}
+	return ""
 }
 
 func noCommand(c *ucli.Context) error {
@@ -182,14 +192,27 @@ func noCommand(c *ucli.Context) error {
 	return &exitError{ExitUsage, ""}
 }
 
-// meant asks whether another command was meant, one that begins as the word does or the other way round.
+// meant asks whether another command was meant: one that begins as the word does or the other way round, or differs from it
+// by one slip of the finger.
 func meant(commands []*ucli.Command, word string) string {
 	for _, c := range commands {
-		if strings.HasPrefix(c.Name, word) || strings.HasPrefix(word, c.Name) {
+		if strings.HasPrefix(c.Name, word) || strings.HasPrefix(word, c.Name) || oneSlip(c.Name, word) {
 			return fmt.Sprintf(" (did you mean %q?)", c.Name)
 		}
 	}
 	return ""
+}
+
+// oneSlip reports whether a and b differ by one letter more, one less, another one, or two neighbours that are swapped.
+func oneSlip(a, b string) bool {
+	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	swapped := len(a) == 2 && len(b) == 2 && a[0] == b[1] && a[1] == b[0]
+	return swapped || len(a) <= 1 && len(b) <= 1
 }
 
 // version is the module's version as `go install` recorded it.

@@ -64,6 +64,7 @@ func (p *program) runLimits(ctx context.Context, c *ucli.Context, box *outbox.Bo
 			return err
 		}
 	}
+	p.noteMisspelt(ctx, box, name)
 	l, err := q.Limits(ctx, box)
 	if err != nil {
 		return err

@@ -226,6 +226,9 @@ func (p *program) checkDir(c *ucli.Context, dir string) error {
 	for _, s := range strict {
 		options = append(options, s)
 	}
+	if _, err := os.ReadDir(dir); err != nil {
+		return err // os.DirFS would not name the directory
+	}
 	files := os.DirFS(dir)
 	if err := schema.CheckDir(files, mode, options...); err != nil {
 		return err

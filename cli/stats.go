@@ -51,6 +51,14 @@ func (p *program) noteUnused(ctx context.Context, box *outbox.Box, queue string)
 	return err
 }
 
+// noteMisspelt is noteEmpty for a command that has set something for a queue, and keeps nothing from being done.
+func (p *program) noteMisspelt(ctx context.Context, box *outbox.Box, queue string) {
+	if q, err := ops.QueueStats(ctx, box, queue); err == nil {
+		q.PausedAt = nil
+		p.noteEmpty(q)
+	}
+}
+
 func queueTable(q ops.Queue) *table {
 	t := &table{header: []string{"QUEUE", q.Name}}
 	for _, row := range [][2]any{{"pending", q.Pending}, {"scheduled", q.Scheduled}, {"claimed", q.Claimed}, {"dead", q.Dead}, {"delivered", countOrDash(q.Delivered)},

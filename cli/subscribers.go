@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	ucli "github.com/urfave/cli/v2"
@@ -189,7 +190,7 @@ func (p *program) unpark() *ucli.Command {
 			}
 			name, entity := c.Args().Get(0), c.Args().Get(1)
 			if _, err := ops.SubscriberStats(ctx, box, name); err != nil {
-				return err
+				return unknownSubscriber(err)
 			}
 			switch {
 			case c.Bool("give-up") && entity == "":
@@ -228,8 +229,16 @@ func (p *program) withName(fn func(ctx context.Context, c *ucli.Context, box *ou
 		if err != nil {
 			return err
 		}
-		return fn(ctx, c, box, name)
+		return unknownSubscriber(fn(ctx, c, box, name))
 	})
+}
+
+// unknownSubscriber adds to an error that a subscriber is unknown where the known ones are found.
+func unknownSubscriber(err error) error {
+	if errors.Is(err, ops.ErrNotFound) || errors.Is(err, events.ErrUnknownSubscriber) {
+		return fmt.Errorf("%w; `strunk subscribers` lists those that have run", err)
+	}
+	return err
 }
 
 func dash(s string) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	ucli "github.com/urfave/cli/v2"
@@ -35,9 +36,23 @@ func (p *program) showTask() *ucli.Command {
 			if !c.Bool("payload") {
 				t.Payload, t.Metadata = nil, nil
 			}
-			return p.show(c, t, taskTable(t))
+			if err := p.show(c, t, taskTable(t)); err != nil || c.Bool("json") {
+				return err
+			}
+			return p.showStack(t)
 		}),
 	}
+}
+
+// showStack prints the stack of the last attempt that panicked; JSON has those of all.
+func (p *program) showStack(d ops.TaskDetails) error {
+	for _, a := range slices.Backward(d.History) {
+		if a.Stack != "" {
+			_, err := fmt.Fprintf(p.Out, "\nThe stack of attempt %d:\n%s\n", a.Number, strings.TrimSpace(printableLines(a.Stack)))
+			return err
+		}
+	}
+	return nil
 }
 
 func taskTable(d ops.TaskDetails) *table {
@@ -143,6 +158,7 @@ func (p *program) switchQueue(name, usage, did string, act func(*queue.Queue[jso
 			if err := act(rawQueue(q), ctx, box); err != nil {
 				return err
 			}
+			p.noteMisspelt(ctx, box, q)
 			return p.say(c, map[string]any{"queue": q, did: true}, "%s queue %q", did, q)
 		}),
 	}

@@ -190,7 +190,7 @@ func (s *session) bury(it *item, failure error) verdict {
 	_, v := s.copyEvent(copyOf{it: it, failure: failure, dead: true})
 	if v == goOn {
 		s.rt.Logger().Error("strunk: an event became a dead letter of its subscriber", "subscriber", s.name, "position", it.position,
-			"entity", it.entityID, "version", it.version, "attempt", it.attempt, "error", errorText(failure))
+			"entity", it.entityID, "version", it.version, "attempt", it.attempt, why(failure))
 	}
 	return v
 }
@@ -218,7 +218,7 @@ func (s *session) failed(it *item, failure error) verdict {
 }
 
 func (s *session) logFailure(it *item, failure error, delay *time.Duration) {
-	attrs := []any{"subscriber", s.name, "position", it.position, "entity", it.entityID, "version", it.version, "attempt", it.attempt, "error", errorText(failure)}
+	attrs := []any{"subscriber", s.name, "position", it.position, "entity", it.entityID, "version", it.version, "attempt", it.attempt, why(failure)}
 	if delay == nil {
 		s.rt.Logger().Error("strunk: an event failed and its entity is parked until a person retries or releases it", attrs...)
 		return

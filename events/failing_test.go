@@ -218,16 +218,18 @@ func TestBlockWaitsAndSkips(t *testing.T) {
 func TestPanicIsAFailedAttempt(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	var errs atomic.Value
 	b.run(orders.Subscriber("panics", func(context.Context, events.Event[order]) error { panic("oh no") },
 		events.OnFailure(events.DeadLetter), events.MaxAttempts(1)))
-	_ = errs
 	b.publish(order{ID: "a"})
 	eventually(t, "the event is dead", func() (string, bool) { d := b.dead("panics"); return fmt.Sprint(len(d)), len(d) == 1 })
 	d := b.dead("panics")[0]
 	if !strings.Contains(d.LastError, "oh no") || !strings.Contains(string(d.Errors), "failing_test.go") {
 		t.Errorf("dead letter: %s, %s; want the panic and its stack", d.LastError, d.Errors)
 	}
+	eventually(t, "the log has the stack", func() (string, bool) {
+		log := b.logs.String()
+		return log, strings.Contains(log, "stack=") && strings.Contains(log, "failing_test.go")
+	})
 }
 
 // What cannot be decoded follows the policies, and never spins.

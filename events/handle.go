@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"time"
 
@@ -305,7 +306,7 @@ func (s *session) block(it *item, failure error) (v verdict, skipped bool) {
 	s.retries.add(key)
 	delay := s.retryDelay(it.attempt, failure)
 	s.rt.Logger().Warn("strunk: an event failed and blocks its subscriber until it succeeds", "subscriber", s.name, "position", it.position,
-		"entity", it.entityID, "attempt", it.attempt, "retry_in", delay, "error", *text)
+		"entity", it.entityID, "attempt", it.attempt, "retry_in", delay, why(failure))
 	if *skip || s.awaitRetry(it, delay) {
 		return s.bury(it, failure), true
 	}
@@ -368,6 +369,18 @@ func errorTexts(err error) (text, stack *string) {
 		stack = &st
 	}
 	return &s, stack
+}
+
+// why is an error in a log, with the stack of a panic.
+func why(err error) slog.Attr {
+	text, stack := errorTexts(err)
+	switch {
+	case text == nil:
+		return slog.Attr{} // handlers leave it out
+	case stack == nil:
+		return slog.String("error", *text)
+	}
+	return slog.Group("", "error", *text, "stack", *stack)
 }
 
 // errorText calls the error's method, which is the user's code.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -113,7 +114,7 @@ func decode(doc []byte, into any) error {
 		return nil
 	}
 	if err := json.Unmarshal(doc, into); err != nil {
-		return fmt.Errorf("into %T: %w: %w", into, ErrPoison, err)
+		return fmt.Errorf("%w into %s: %w", ErrPoison, strings.TrimPrefix(fmt.Sprintf("%T", into), "*"), err)
 	}
 	return nil
 }

@@ -2,7 +2,7 @@
 // again and carries an id.
 //
 // The mark that a message was handled is written in the same transaction as the handler's writes: both are committed or
-// neither. Marks are kept for [outbox.DefaultInboxRetention]; a message that can be delivered again later than
+// neither. Marks are kept for the box's Retention.Inbox ([outbox.DefaultInboxRetention] without it); a message that can be delivered again later than
 // that needs a mark of the caller's own. For the tasks of a queue there is the worker option queue.Inbox.
 package inbox
 

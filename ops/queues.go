@@ -22,7 +22,7 @@ type Queue struct {
 	Dead      Count `json:"dead"`
 	// Delivered is what is kept of the done tasks, always an estimate; nil in lists.
 	Delivered *Count `json:"delivered,omitempty"`
-	// WaitingSince is when the task at the head of the queue became due (of each priority, the first in line), and
+	// WaitingSince is when the task at the head of the queue became due, its enqueue at the earliest (of each priority, the first in line), and
 	// WaitingFor how long ago that is; nil and 0 where none is pending.
 	WaitingSince *time.Time `json:"waiting_since,omitempty"`
 	WaitingFor   Duration   `json:"waiting_seconds"`

@@ -73,6 +73,20 @@ func TestStatsAgreeWithTheTable(t *testing.T) {
 	}
 }
 
+// A due time in the past, such as a time.Time that was never set, is no age: a task waits from when it was enqueued.
+func TestATaskWaitsFromItsEnqueueAtMost(t *testing.T) {
+	t.Parallel()
+	box, pool := open(t)
+	exec(t, pool, `SELECT public.strunk_enqueue('emails', '{}', due_at => '0001-01-01')`)
+	q, err := ops.QueueStats(t.Context(), box, "emails")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if since := queryOne[time.Time](t, pool, `SELECT created_at FROM public.strunk_outbox_tasks`); q.WaitingSince == nil || !q.WaitingSince.Equal(since) {
+		t.Errorf("waits since %v, and was enqueued at %v", q.WaitingSince, since)
+	}
+}
+
 func TestSubscriberStats(t *testing.T) {
 	t.Parallel()
 	box, pool := open(t)

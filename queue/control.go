@@ -49,7 +49,7 @@ const (
 // after a colon. Errors: [ErrNotFound].
 func (q *Queue[T]) Cancel(ctx context.Context, box *outbox.Box, id int64, reason string) (CancelState, error) {
 	def := q.definition()
-	rec, err := q.Get(ctx, box, id)
+	rec, err := get[T](ctx, box, def, id, "cancel")
 	if err != nil {
 		return "", err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"sync"
@@ -291,6 +292,18 @@ func errorTexts(err error) (text, stack *string) {
 	return &s, stack
 }
 
+// why is an error in a log, with the stack of a panic.
+func why(err error) slog.Attr {
+	text, stack := errorTexts(err)
+	switch {
+	case text == nil:
+		return slog.Attr{} // handlers leave it out
+	case stack == nil:
+		return slog.String("error", *text)
+	}
+	return slog.Group("", "error", *text, "stack", *stack)
+}
+
 // errorText calls the error's method, which is the user's code.
 func errorText(err error) (text string) {
 	defer func() {
@@ -359,9 +372,9 @@ func (f *finisher) reportMissing(part []outcome, done []int64, lostAnswer bool) 
 func (f *finisher) log(o outcome) {
 	switch {
 	case o.kind == outcomeBury:
-		f.s.rt.Logger().Error("strunk: a task became a dead letter", "queue", f.s.def.name, "task", o.job.id, "attempt", o.job.attempt, "error", errorText(o.err))
+		f.s.rt.Logger().Error("strunk: a task became a dead letter", "queue", f.s.def.name, "task", o.job.id, "attempt", o.job.attempt, why(o.err))
 	case o.err != nil:
 		f.s.rt.Logger().Info("strunk: a task's attempt failed", "queue", f.s.def.name, "task", o.job.id, "attempt", o.job.attempt,
-			"retry_in", o.delay, "error", errorText(o.err))
+			"retry_in", o.delay, why(o.err))
 	}
 }

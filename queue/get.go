@@ -63,12 +63,12 @@ const sqlGet = `SELECT id, status, attempts, max_attempts, priority, created_at,
 	coalesce(dedup_key, ''), coalesce(limit_key, ''), coalesce(last_error, ''), payload, metadata, errors, key
 FROM {schema}.strunk_outbox WHERE id = $1 AND kind = 'task' AND key = ANY ($2::text[]) LIMIT 1`
 
-func get[T any](ctx context.Context, box *outbox.Box, def *definition, id int64) (rec Record[T], err error) {
+func get[T any](ctx context.Context, box *outbox.Box, def *definition, id int64, what string) (rec Record[T], err error) {
 	if def.err != nil {
 		return rec, def.err
 	}
 	if box == nil {
-		return rec, fmt.Errorf("strunk/queue: get: the box is nil: %w", ErrInvalid)
+		return rec, fmt.Errorf("strunk/queue: %s: the box is nil: %w", what, ErrInvalid)
 	}
 	host := box.Host(seal)
 	rec.Queue = def.name
@@ -77,10 +77,10 @@ func get[T any](ctx context.Context, box *outbox.Box, def *definition, id int64)
 		err = openRecord(ctx, &rec, middlewares(host, def.cfg.Middleware))
 	}
 	if errors.Is(err, pgx.ErrNoRows) {
-		return rec, fmt.Errorf("strunk/queue: get: queue %q, task %d: %w", def.name, id, ErrNotFound)
+		return rec, fmt.Errorf("strunk/queue: %s: queue %q, task %d: %w", what, def.name, id, ErrNotFound)
 	}
 	if err != nil {
-		return rec, fmt.Errorf("strunk/queue: get: queue %q, task %d: %w", def.name, id, err)
+		return rec, fmt.Errorf("strunk/queue: %s: queue %q, task %d: %w", what, def.name, id, err)
 	}
 	return rec, nil
 }

@@ -94,5 +94,5 @@ func (q *Queue[T]) Worker(handler Handler[T], opts ...WorkerOption) *Worker[T] {
 
 // Get reads one task of this queue, whatever its status. Errors: [ErrNotFound].
 func (q *Queue[T]) Get(ctx context.Context, box *outbox.Box, id int64) (Record[T], error) {
-	return get[T](ctx, box, q.definition(), id)
+	return get[T](ctx, box, q.definition(), id, "get")
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -205,7 +206,7 @@ func (q *ResultQueue[T, R]) look(ctx context.Context, host core.Host, id int64) 
 
 func decodeResult(doc []byte, into any) error {
 	if err := json.Unmarshal(doc, into); err != nil {
-		return fmt.Errorf("strunk/queue: result: into %T: %w", into, err)
+		return fmt.Errorf("strunk/queue: result: it cannot be decoded into %s: %w", strings.TrimPrefix(fmt.Sprintf("%T", into), "*"), err)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -107,7 +108,7 @@ func decode(doc []byte, into any) error {
 		return nil
 	}
 	if err := json.Unmarshal(doc, into); err != nil {
-		return fmt.Errorf("strunk/queue: into %T: %w: %w", into, ErrPoison, err)
+		return fmt.Errorf("strunk/queue: %w into %s: %w", ErrPoison, strings.TrimPrefix(fmt.Sprintf("%T", into), "*"), err)
 	}
 	return nil
 }

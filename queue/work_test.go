@@ -134,6 +134,10 @@ func TestHandlersThatMisbehave(t *testing.T) {
 			t.Errorf("%s (%s): history %+v; want one attempt with a stack through %q", row.name, row.reason, rec.Attempts, row.stack)
 		}
 	}
+	eventually(t, "the log has the stack of a panic", func() (string, bool) {
+		log := b.logs.String()
+		return log, strings.Contains(log, "stack=") && strings.Contains(log, "work_test.go")
+	})
 }
 
 func TestPoisonGoesToTheDeadLettersAtOnce(t *testing.T) {

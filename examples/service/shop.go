@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -59,6 +60,9 @@ func newShop(ctx context.Context, pool *pgxpool.Pool, logger *slog.Logger, t *te
 
 // routes are what the service answers. The context ends the live streams of operators at a shutdown.
 func (s *shop) routes(ctx context.Context, token string) (http.Handler, error) {
+	if len(token) < 16 {
+		return nil, errors.New("OPS_TOKEN has less than 16 bytes: nobody could get in with it")
+	}
 	operators, err := ops.Handler(s.box, ops.Config{
 		Authorize: ops.Tokens(ops.Token{Name: "operator", Secret: token, Permissions: []ops.Permission{ops.PermissionRead, ops.PermissionChange}}),
 		Done:      ctx.Done(),

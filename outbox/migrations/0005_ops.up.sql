@@ -56,7 +56,7 @@ END $$;
 
 -- The state of queues. Counts end at p_cap: their precision is exact, estimate (the planner's) or at_least (the cap, where
 -- the planner expects fewer). A p_cap of 0 only tells whether there are any, and asks no planner. p_delivered adds an estimate of what is kept of the delivered, null otherwise.
--- waiting_since is when the task at the head of the queue became due: of each priority, the first by seq.
+-- waiting_since is when the task at the head of the queue became due, its enqueue at the earliest: of each priority, the first by seq.
 -- A range of one key, rather than the key, leaves the order to the index that has the key: with the key alone, the index of id
 -- gives the order too, and would be walked past all other queues' dead letters.
 CREATE FUNCTION {schema}.strunk_queue_states(p_queues text[], p_cap integer, p_delivered boolean DEFAULT false)
@@ -111,7 +111,7 @@ BEGIN
                 WHERE t.status = 'claimed' AND t.worker_id = w.id ORDER BY t.worker_id, t.claim_no LIMIT p_cap + 1) y) x
         WHERE w.queue = strunk_queue_states.queue;
         SELECT min(x.since) INTO waiting_since FROM generate_series(0, 9) p CROSS JOIN LATERAL (
-            SELECT coalesce(t.due_at, t.created_at) AS since FROM {schema}.strunk_outbox_tasks t
+            SELECT greatest(t.due_at, t.created_at) AS since FROM {schema}.strunk_outbox_tasks t
             WHERE t.status = 'pending' AND t.key = queue AND t.priority = p::smallint ORDER BY t.seq LIMIT 1) x;
         waiting_for := v_now - waiting_since;
         SELECT max(q.paused_at) INTO paused_at FROM {schema}.strunk_queues q WHERE q.queue = strunk_queue_states.queue;
