@@ -181,6 +181,9 @@ func (s *session) claim(ctx context.Context, want int) (int, error) {
 	for _, j := range jobs {
 		s.ready <- j
 	}
+	if answer.putOff {
+		s.rt.WakeLocal(core.TopicDue)
+	}
 	if lined {
 		s.marks.answeredLine(e, answer.reached, len(jobs), want, xid, xmin, time.Now())
 	} else {

@@ -203,3 +203,21 @@ func TestShares(t *testing.T) {
 		t.Errorf("a share of %d where there is no limit", *n)
 	}
 }
+
+// A task that a person sets to pending in place lies below all marks: a claim that enters at the bottom takes it, whatever the
+// worker says of what has arrived.
+func TestFIFOTaskPutBackByHand(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	q := queue.Define[note]("by-hand", queue.Config{})
+	b.exec(`SELECT public.strunk_set_limits('by-hand', fifo => true)`)
+	id := put(b, q, note{"a"}, queue.Key("a"), queue.Delay(time.Hour))
+	putKeys(b, q, "a")
+	b.exec(`UPDATE public.strunk_outbox SET status = 'pending' WHERE id = $1`, id)
+	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 30000, 1, 10, 'by-hand', 'h')`)
+	got := value[[]int64](b, `SELECT array_agg(id) FROM public.strunk_claim_line(1, 1, 'by-hand', 10, array_fill(0::bigint, ARRAY[10]), NULL,
+		(SELECT version FROM public.strunk_limits WHERE queue = 'by-hand'), 0, 0, 1000000000, '{}', '{}') WHERE id > 0`)
+	if !slices.Equal(got, []int64{id}) {
+		t.Errorf("the claim took %v; want %d, the first of its key", got, id)
+	}
+}

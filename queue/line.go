@@ -37,6 +37,7 @@ const (
 	lineRate     = -2
 	lineKeyRate  = -3
 	lineHasMore  = -4
+	linePutOff   = -5
 	walkedAtOnce = 500
 	// calledAtOnce bounds the keys of one claim; the others wait for the next.
 	calledAtOnce = 2000
@@ -56,13 +57,17 @@ $11::text[], $12::bigint[])`
 
 // ended says that a task has left its share or turn to its key.
 func (l *line) ended(key string, place int64) {
+	l.keep(key, place)
+	signal(l.call)
+}
+
+func (l *line) keep(key string, place int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if had, ok := l.done[key]; ok {
 		place = min(place, had)
 	}
 	l.done[key] = place
-	signal(l.call)
 }
 
 // takeDone returns keys to be called.
@@ -81,10 +86,10 @@ func (l *line) takeDone() (keys []string, places []int64) {
 	return keys, places
 }
 
-// restore takes back keys of a claim that failed.
+// restore takes back keys of a claim that failed; the next claim, after its pause, calls them.
 func (l *line) restore(keys []string, places []int64) {
 	for i, key := range keys {
-		l.ended(key, places[i])
+		l.keep(key, places[i])
 	}
 }
 
@@ -129,6 +134,7 @@ func (w *waits) Pop() any {
 type lineAnswer struct {
 	reached []int64
 	more    bool
+	putOff  bool
 }
 
 // lineStatement is the claim of a queue with limits of keys or rates.
@@ -146,7 +152,7 @@ func (s *session) lineStatement(number int64, want int, e entry, keys []string, 
 func (s *session) scanLine(rows pgx.Rows, number int64, want int, a *lineAnswer) ([]*job, error) {
 	slab := make([]job, 0, want+1)
 	now := time.Now()
-	a.reached, a.more = make([]int64, levels), false
+	*a = lineAnswer{reached: make([]int64, levels)}
 	s.line.rate = time.Time{}
 	for rows.Next() {
 		slab = append(slab, job{claim: number, queue: s.def.name, logger: s.rt.Logger(), s: s})
@@ -168,6 +174,8 @@ func (s *session) scanLine(rows pgx.Rows, number int64, want int, a *lineAnswer)
 			heap.Push(&s.line.waits, wait{j.key, at})
 		case lineHasMore:
 			a.more = true
+		case linePutOff:
+			a.putOff = true
 		default:
 			j.place = orElse(place, 0)
 			continue
@@ -226,6 +234,7 @@ func (s *session) walkLines(ctx context.Context, idle bool) {
 	switch {
 	case err != nil:
 		s.logError("calling the lines of keys failed", err)
+		l.walk.cost = s.poll // the next try
 		return
 	case last == nil:
 		l.walking, l.round = false, time.Now()

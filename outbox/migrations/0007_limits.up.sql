@@ -168,6 +168,7 @@ END $$;
 --   -2  the queue's rate lets the next task begin in seq microseconds
 --   -3  the rate of limit_key lets the next task begin in seq microseconds
 --   -4  there is more to look at than this claim has
+--   -5  a task that has its key's turn was put off until its rate lets it begin
 -- Order within a key: all that has arrived of a key up to the newest of it in sight is taken in together, in the order of seq, also
 -- what the marks have passed (a late commit) or a lower priority hides, and none of it where somebody has locked one.
 CREATE FUNCTION {schema}.strunk_claim_line(
@@ -262,14 +263,14 @@ BEGIN
                     ORDER BY t.seq LIMIT v_chunk) x
                 LIMIT v_chunk),
             g AS MATERIALIZED ( -- the keys of what has arrived, and how many of each may begin
-                SELECT k.k, k.o, k.top, coalesce(p.until_us, v_us) AS until_us,
+                SELECT k.k, k.o, k.low, k.top, coalesce(p.until_us, v_us) AS until_us,
                     CASE WHEN (v_lines AND (SELECT t.place FROM {schema}.strunk_outbox_tasks t
                             WHERE t.key = p_queue AND t.limit_key = k.k AND t.standing = 0 AND t.place > p_lines
                             ORDER BY t.place DESC LIMIT 1) IS NOT NULL)
                         OR (v_l.hold_dead AND EXISTS (SELECT 1 FROM {schema}.strunk_outbox_dead d
                             WHERE d.key = p_queue AND d.limit_key = k.k AND d.standing = 3)) THEN 0
                         ELSE v_holders - h.n END AS free
-                FROM (SELECT s.k, min(s.o) AS o, max(s.seq) AS top FROM s WHERE s.k IS NOT NULL AND s.standing IS NULL GROUP BY s.k) k
+                FROM (SELECT s.k, min(s.o) AS o, min(s.seq) - 1 AS low, max(s.seq) AS top FROM s WHERE s.k IS NOT NULL AND s.standing IS NULL GROUP BY s.k) k
                 CROSS JOIN LATERAL (SELECT count(*)::integer AS n FROM (
                     SELECT 1 FROM {schema}.strunk_outbox_tasks t
                     WHERE v_holders < 1000000 AND t.key = p_queue AND t.limit_key = k.k AND t.standing > 0 AND t.turn > p_turns
@@ -284,7 +285,7 @@ BEGIN
                 FROM g CROSS JOIN LATERAL (
                     SELECT t.ctid AS tid, t.seq, t.priority FROM {schema}.strunk_outbox_tasks t
                     WHERE t.key = p_queue AND t.limit_key = g.k AND t.status = 'pending' AND t.standing IS NULL
-                        AND t.seq + 0 > p_arrived AND t.seq + 0 <= g.top
+                        AND t.seq + 0 > least(p_arrived, g.low) AND t.seq + 0 <= g.top -- what is in sight, even if a person put it below
                     ORDER BY t.seq + 0 LIMIT v_group) x
                 UNION ALL
                 SELECT s.o, s.seq, s.priority, s.tid, CASE WHEN v_each IS NOT NULL THEN s.k END, 0, coalesce(p.until_us, v_us), s.standing, 0
@@ -347,6 +348,9 @@ BEGIN
             SELECT -3, max(d.until_us) + (count(*) FILTER (WHERE d.go) + 1 - v_l.key_rate_burst) * v_each - v_us, v_now, NULL, NULL,
                 0::smallint, 0::smallint, 0::smallint, NULL, NULL, NULL, NULL, d.k, NULL
             FROM d WHERE v_each IS NOT NULL AND d.k IS NOT NULL GROUP BY d.k HAVING bool_or(NOT d.go AND d.standing IS NULL AND d.nth <= d.free)
+            UNION ALL
+            SELECT -5, 0, v_now, NULL, NULL, 0::smallint, 0::smallint, 0::smallint, NULL, NULL, NULL, NULL, NULL, NULL
+            FROM d WHERE NOT d.go AND d.standing IS NOT NULL HAVING count(*) > 0
         LOOP
             id := v_row.id; seq := v_row.seq; created_at := v_row.created_at; due_at := v_row.due_at; timeout_ms := v_row.timeout_ms;
             attempts := v_row.attempts; max_attempts := v_row.max_attempts; priority := v_row.priority; dedup_key := v_row.dedup_key;
