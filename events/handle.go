@@ -365,7 +365,7 @@ func errorTexts(err error) (text, stack *string) {
 	s := core.CleanText(errorText(err), mostErrorBytes)
 	var p *PanicError
 	if errors.As(err, &p) {
-		st := core.CleanText(p.Stack, mostErrorBytes)
+		st := core.CleanText(core.PlainStack(p.Stack), mostErrorBytes)
 		stack = &st
 	}
 	return &s, stack

@@ -134,6 +134,9 @@ func TestHandlersThatMisbehave(t *testing.T) {
 			t.Errorf("%s (%s): history %+v; want one attempt with a stack through %q", row.name, row.reason, rec.Attempts, row.stack)
 		}
 	}
+	if rec := reach(b, q, put(b, q, note{"panic"}), queue.StatusDead); strings.Contains(rec.Attempts[0].Stack, "(0x") || strings.Contains(rec.Attempts[0].Stack, "({0x") {
+		t.Errorf("the stack has arguments, which a payload may be among:\n%s", rec.Attempts[0].Stack)
+	}
 	eventually(t, "the log has the stack of a panic", func() (string, bool) {
 		log := b.logs.String()
 		return log, strings.Contains(log, "stack=") && strings.Contains(log, "work_test.go")

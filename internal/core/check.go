@@ -91,3 +91,14 @@ func CleanText(s string, limit int) string {
 	}
 	return s[:cut] + " … (cut)"
 }
+
+// PlainStack leaves the arguments out of a stack: a payload that is passed by value is among them, word by word.
+func PlainStack(stack string) string {
+	lines := strings.Split(stack, "\n")
+	for i, line := range lines {
+		if at := strings.LastIndexByte(line, '('); at >= 0 && strings.HasSuffix(line, ")") && !strings.HasPrefix(line, "\t") {
+			lines[i] = line[:at] + "(…)"
+		}
+	}
+	return strings.Join(lines, "\n")
+}
