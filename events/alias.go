@@ -40,25 +40,6 @@ func (d *definition) topics() []string {
 	return topics
 }
 
-// aliasProblems returns what is wrong with Config.Aliases.
-func (d *definition) aliasProblems() (errs []error) {
-	for i, alias := range d.cfg.Aliases {
-		err := core.CheckName(alias)
-		switch {
-		case err != nil:
-			err = fmt.Errorf("the name %w", err)
-		case alias == d.entityType:
-			err = errors.New("it is the entity type itself")
-		case slices.Contains(d.cfg.Aliases[:i], alias):
-			err = errors.New("it is there twice")
-		default:
-			continue
-		}
-		errs = append(errs, fmt.Errorf("Config.Aliases: %q: %w", clip(alias), err))
-	}
-	return errs
-}
-
 // Former implements core.Renamed.
 func (s *subscriber) Former() (kind, name string, former []string) {
 	return "entity type", s.def.entityType, s.def.cfg.Aliases

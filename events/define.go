@@ -72,8 +72,8 @@ func newDefinition(entityType string, noID bool, cfg Config) *definition {
 	if err := checkVersion(cfg.SchemaVersion); err != nil {
 		report(fmt.Errorf("Config.SchemaVersion %w", err))
 	}
-	for _, err := range d.aliasProblems() {
-		report(err)
+	for _, err := range core.CheckAliases(entityType, "the entity type itself", cfg.Aliases, clip) {
+		report(fmt.Errorf("Config.Aliases: %w", err))
 	}
 	d.err = errors.Join(problems...)
 	return d

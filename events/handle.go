@@ -68,7 +68,7 @@ func (s *session) handleBatch(l *lane, items []*item, resumed error) verdict {
 	if s.base.Err() != nil {
 		return stop
 	}
-	s.rt.Logger().Info("strunk: a batch failed; its events are handled one by one", "subscriber", s.name, "events", len(items), "error", errorText(err))
+	s.rt.Logger().Info("strunk: a batch failed; its events are handled one by one", "subscriber", s.name, "events", len(items), "error", core.ErrorText(err))
 	rest := l.rest
 	l.rest = append(append(make([]*item, 0, len(items)+len(rest)), items[1:]...), rest...)
 	for _, it := range items { // not as a batch again
@@ -355,40 +355,15 @@ func (s *session) retryDelay(attempt int, err error) (d time.Duration) {
 	return min(max(s.opts.retry.Delay(attempt, err), 0), longestDuration)
 }
 
-// mostErrorBytes bounds what is kept of an error's text and of a stack.
-const mostErrorBytes = 16 << 10
+func errorTexts(err error) (text, stack *string) { return core.ErrorTexts(err, stackOf) }
 
-func errorTexts(err error) (text, stack *string) {
-	if err == nil {
-		return nil, nil
-	}
-	s := core.CleanText(errorText(err), mostErrorBytes)
+func stackOf(err error) (string, bool) {
 	var p *PanicError
-	if errors.As(err, &p) {
-		st := core.CleanText(core.PlainStack(p.Stack), mostErrorBytes)
-		stack = &st
+	if !errors.As(err, &p) {
+		return "", false
 	}
-	return &s, stack
+	return p.Stack, true
 }
 
 // why is an error in a log, with the stack of a panic.
-func why(err error) slog.Attr {
-	text, stack := errorTexts(err)
-	switch {
-	case text == nil:
-		return slog.Attr{} // handlers leave it out
-	case stack == nil:
-		return slog.String("error", *text)
-	}
-	return slog.Group("", "error", *text, "stack", *stack)
-}
-
-// errorText calls the error's method, which is the user's code.
-func errorText(err error) (text string) {
-	defer func() {
-		if r := recover(); r != nil {
-			text = fmt.Sprintf("%T, whose Error method panicked: %v", err, r)
-		}
-	}()
-	return err.Error()
-}
+func why(err error) slog.Attr { return core.Why(errorTexts(err)) }

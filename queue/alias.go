@@ -5,32 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 
 	"github.com/strunk-go/strunk/internal/core"
 )
 
 // names are the queue's name and its former ones.
 func (d *definition) names() []string { return append([]string{d.name}, d.cfg.Aliases...) }
-
-// aliasProblems returns what is wrong with Config.Aliases.
-func (d *definition) aliasProblems() (errs []error) {
-	for i, alias := range d.cfg.Aliases {
-		err := core.CheckName(alias)
-		switch {
-		case err != nil:
-			err = fmt.Errorf("the name %w", err)
-		case alias == d.name:
-			err = errors.New("it is the queue's own name")
-		case slices.Contains(d.cfg.Aliases[:i], alias):
-			err = errors.New("it is there twice")
-		default:
-			continue
-		}
-		errs = append(errs, fmt.Errorf("%s: %q: %w", "Aliases", clip(alias), err))
-	}
-	return errs
-}
 
 // Former implements core.Renamed.
 func (w *worker) Former() (kind, name string, former []string) {

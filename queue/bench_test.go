@@ -130,7 +130,7 @@ func benchWork(b *testing.B, tasks int, snapshot bool) {
 		}
 		before := walPosition(b, pool)
 		b.StartTimer()
-		drain(b, box, tasks)
+		drainOf(b, box, benchQueue, tasks)
 		wal += walPosition(b, pool) - before
 	}
 	b.ReportMetric(float64(b.N*tasks)/b.Elapsed().Seconds(), "tasks/s")
@@ -152,7 +152,7 @@ func BenchmarkBatchWork(b *testing.B) {
 		return time.Since(began)
 	}
 	for b.Loop() {
-		plain += timed(func(box *outbox.Box) { drain(b, box, tasks) })
+		plain += timed(func(box *outbox.Box) { drainOf(b, box, benchQueue, tasks) })
 		batch += timed(func(box *outbox.Box) { drainBatches(b, box, tasks, "tasks/batch") })
 		keys += timed(func(box *outbox.Box) {
 			drainBatches(b, box, tasks, "tasks/batch-per-key", queue.BatchPerKey(), hundredKeys)
@@ -211,23 +211,6 @@ func walPosition(b *testing.B, pool *pgxpool.Pool) (at int64) {
 		b.Fatal(err)
 	}
 	return at
-}
-
-// drain works n tasks and waits until all of them are delivered.
-func drain(b *testing.B, box *outbox.Box, n int) {
-	b.Helper()
-	ctx, cancel := context.WithCancel(b.Context())
-	defer cancel()
-	var done atomic.Int64
-	err := box.Run(ctx, benchQueue.Worker(func(context.Context, queue.Task[benchJob]) error {
-		if done.Add(1) == int64(n) {
-			cancel()
-		}
-		return nil
-	}, queue.Concurrency(200)))
-	if err != nil {
-		b.Fatal(err)
-	}
 }
 
 // BenchmarkLatency enqueues 200 tasks a second and reports the time from the commit to the start of the handler.

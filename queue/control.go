@@ -56,7 +56,7 @@ func (q *Queue[T]) Cancel(ctx context.Context, box *outbox.Box, id int64, reason
 	host := box.Host(seal)
 	var state *string
 	err = core.RetryConflicts(ctx, func() error {
-		return host.Pool().QueryRow(ctx, host.SQL(sqlCancel), id, core.CleanText(reason, mostErrorBytes)).Scan(&state)
+		return host.Pool().QueryRow(ctx, host.SQL(sqlCancel), id, core.CleanText(reason, core.MostErrorBytes)).Scan(&state)
 	})
 	switch {
 	case err != nil:

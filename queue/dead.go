@@ -211,8 +211,8 @@ func callDead(ctx context.Context, host core.Host, m Middleware, letter DeadLett
 // died calls the hooks for a task that this session has buried.
 func (s *session) died(o outcome) {
 	now := time.Now()
-	letter := DeadLetter{Status: StatusDead, Raw: o.job.payload, LastError: core.CleanText(errorText(o.err), mostErrorBytes), FinishedAt: now,
-		Attempts: []Attempt{{Number: o.job.attempt, At: now, Error: errorText(o.err), Worker: s.finisher.by}}}
+	letter := DeadLetter{Status: StatusDead, Raw: o.job.payload, LastError: core.CleanText(core.ErrorText(o.err), core.MostErrorBytes), FinishedAt: now,
+		Attempts: []Attempt{{Number: o.job.attempt, At: now, Error: core.ErrorText(o.err), Worker: s.finisher.by}}}
 	letter.Task, letter.PayloadErr = taskOf[json.RawMessage](o.job)
 	for _, m := range s.undertakers {
 		callDead(context.WithoutCancel(s.base), s.rt, m, letter)

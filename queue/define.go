@@ -85,7 +85,10 @@ func newDefinition(name string, cfg Config) *definition {
 	if err := core.CheckName(name); err != nil {
 		problems = append(problems, fmt.Errorf("strunk/queue: define %q: the name %w: %w", clip(name), err, ErrInvalid))
 	}
-	for _, err := range append(d.cfg.problems(), d.aliasProblems()...) {
+	for _, err := range core.CheckAliases(name, "the queue's own name", cfg.Aliases, clip) {
+		problems = append(problems, fmt.Errorf("strunk/queue: define %q: Config.Aliases: %w: %w", clip(name), err, ErrInvalid))
+	}
+	for _, err := range d.cfg.problems() {
 		problems = append(problems, fmt.Errorf("strunk/queue: define %q: Config.%w: %w", clip(name), err, ErrInvalid))
 	}
 	d.err = errors.Join(problems...)

@@ -45,8 +45,6 @@ const (
 	lingerTime  = 3 * time.Millisecond
 	// finishTimeout bounds one statement.
 	finishTimeout = 15 * time.Second
-	// mostErrorBytes bounds what is kept of an error's text and of a stack.
-	mostErrorBytes = 16 << 10
 )
 
 // finisher writes outcomes in batches: whatever has come while the last batch was being written goes out with the next.
@@ -279,40 +277,18 @@ func (f *finisher) statement(kind outcomeKind, part []outcome, byPlace bool) (st
 	}
 }
 
-func errorTexts(err error) (text, stack *string) {
-	if err == nil {
-		return nil, nil
-	}
-	s := core.CleanText(errorText(err), mostErrorBytes)
+func errorTexts(err error) (text, stack *string) { return core.ErrorTexts(err, stackOf) }
+
+func stackOf(err error) (string, bool) {
 	var p *PanicError
-	if errors.As(err, &p) {
-		st := core.CleanText(core.PlainStack(p.Stack), mostErrorBytes)
-		stack = &st
+	if !errors.As(err, &p) {
+		return "", false
 	}
-	return &s, stack
+	return p.Stack, true
 }
 
 // why is an error in a log, with the stack of a panic.
-func why(err error) slog.Attr {
-	text, stack := errorTexts(err)
-	switch {
-	case text == nil:
-		return slog.Attr{} // handlers leave it out
-	case stack == nil:
-		return slog.String("error", *text)
-	}
-	return slog.Group("", "error", *text, "stack", *stack)
-}
-
-// errorText calls the error's method, which is the user's code.
-func errorText(err error) (text string) {
-	defer func() {
-		if r := recover(); r != nil {
-			text = fmt.Sprintf("%T, whose Error method panicked: %v", err, r)
-		}
-	}()
-	return err.Error()
-}
+func why(err error) slog.Attr { return core.Why(errorTexts(err)) }
 
 // report deals with the tasks that the statement did not find under their tokens.
 func (f *finisher) report(part []outcome, done []int64, lostAnswer bool) {

@@ -1,0 +1,43 @@
+package core
+
+import (
+	"fmt"
+	"log/slog"
+)
+
+// MostErrorBytes bounds what is kept of an error's text and of a stack.
+const MostErrorBytes = 16 << 10
+
+// ErrorText calls the error's method, which is the user's code.
+func ErrorText(err error) (text string) {
+	defer func() {
+		if r := recover(); r != nil {
+			text = fmt.Sprintf("%T, whose Error method panicked: %v", err, r)
+		}
+	}()
+	return err.Error()
+}
+
+// ErrorTexts is what is stored of a failure: its text, and its stack where stackOf finds one. Nil of a nil error.
+func ErrorTexts(err error, stackOf func(error) (string, bool)) (text, stack *string) {
+	if err == nil {
+		return nil, nil
+	}
+	s := CleanText(ErrorText(err), MostErrorBytes)
+	if st, ok := stackOf(err); ok {
+		st = CleanText(PlainStack(st), MostErrorBytes)
+		stack = &st
+	}
+	return &s, stack
+}
+
+// Why is a failure in a log, with the stack of a panic; nothing of a nil text.
+func Why(text, stack *string) slog.Attr {
+	switch {
+	case text == nil:
+		return slog.Attr{} // handlers leave it out
+	case stack == nil:
+		return slog.String("error", *text)
+	}
+	return slog.Group("", "error", *text, "stack", *stack)
+}
