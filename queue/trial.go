@@ -58,7 +58,9 @@ func (w *Worker[T]) Trial(ctx context.Context, _ core.Seal, tx *outbox.OwnedTx, 
 	if meta != nil {
 		j.metadataJSON = []byte(*meta)
 	}
-	if o := applyEnqueue(opts); o.timeout != nil {
+	o := applyEnqueue(opts)
+	j.key, j.dedupKey = orElse(o.limitKey, ""), orElse(o.dedupKey, "")
+	if o.timeout != nil {
 		j.timeout = *o.timeout
 	}
 	outcome := w.w.try(ctx, tx, j)

@@ -153,3 +153,15 @@ func TestRequireEnqueuedSaysWhatIsThere(t *testing.T) {
 		t.Errorf("it said %q", s.said)
 	}
 }
+
+func TestWorkShowsTheKeys(t *testing.T) {
+	t.Parallel()
+	box := open(t)
+	tx := queuetest.RollBack(t, box)
+	var got queue.Task[order]
+	worker := orders.Worker(func(_ context.Context, task queue.Task[order]) error { got = task; return nil })
+	queuetest.Work(t, tx, worker, order{ID: 1}, queue.Key("customer-42"), queue.DedupKey("once"))
+	if got.Key != "customer-42" || got.DedupKey != "once" {
+		t.Errorf("the handler sees the key %q and the dedup key %q", got.Key, got.DedupKey)
+	}
+}
