@@ -305,6 +305,7 @@ END $$;
 -- nothing (STR02). It obeys the limit of the queue by its share, and those of keys and rates by strunk_claim_line instead.
 -- Locks: its lease row FOR KEY SHARE (strunk_condemn and strunk_void_claims take it FOR UPDATE, so either they see this
 -- claim's rows or this claim sees them and does nothing), then rows with SKIP LOCKED: claims run beside each other.
+-- claimed_at is read row by row, after the row was found and locked: read before, it could lie before due_at.
 -- The planner is pinned: with stale statistics it would sort the whole backlog, with fresh ones walk another index.
 CREATE FUNCTION {schema}.strunk_claim(
     p_worker bigint, p_claim bigint, p_queue text, p_limit integer, p_fast bigint[], p_safe bigint[], p_limits bigint DEFAULT 0)
@@ -314,7 +315,6 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    v_now   timestamptz := clock_timestamp();
     v_marks bigint[] := p_fast;
     v_limit integer := p_limit;
     v_n     integer;
@@ -337,7 +337,7 @@ BEGIN
                 ORDER BY t.seq LIMIT v_limit FOR UPDATE SKIP LOCKED) x
             LIMIT v_limit)
         UPDATE {schema}.strunk_outbox_tasks t
-        SET status = 'claimed', worker_id = p_worker, claim_no = p_claim, claimed_at = v_now, attempts = t.attempts + 1
+        SET status = 'claimed', worker_id = p_worker, claim_no = p_claim, claimed_at = clock_timestamp(), attempts = t.attempts + 1
         FROM c WHERE t.ctid = c.tid
         RETURNING t.id, t.seq, t.created_at, t.due_at, t.timeout_ms, t.attempts, t.max_attempts, t.priority,
                   t.dedup_key, t.payload, t.metadata, t.ctid, t.limit_key;
