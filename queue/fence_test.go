@@ -63,6 +63,43 @@ func TestOutcomesAreFenced(t *testing.T) {
 	}
 }
 
+// A claim that had to wait, and finds a task that came meanwhile, says that it began after the task was due, not when it
+// began to wait.
+func TestClaimedAtIsNotBeforeTheTaskWasThere(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 60000, 1, 1, 'late', 'here')`)
+	holder, err := b.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = holder.Rollback(context.Background()) }()
+	if _, err := holder.Exec(t.Context(), `SELECT FROM public.strunk_workers WHERE id = 1 FOR UPDATE`); err != nil {
+		t.Fatal(err)
+	}
+	claimer, err := b.pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer claimer.Release()
+	pid := claimer.Conn().PgConn().PID()
+	claimed := make(chan error, 1)
+	go func() {
+		_, err := claimer.Exec(t.Context(), `SELECT id FROM public.strunk_claim(1, 1, 'late', 1, array_fill(0::bigint, ARRAY[10]), NULL)`)
+		claimed <- err
+	}()
+	eventually(t, "the claim waits for its lease row", func() (string, bool) {
+		return "", value[bool](b, `SELECT cardinality(pg_blocking_pids($1)) > 0`, pid)
+	})
+	id := value[int64](b, `SELECT public.strunk_enqueue('late')`)
+	if err := errors.Join(holder.Rollback(t.Context()), receive(t, "the claim", claimed)); err != nil {
+		t.Fatal(err)
+	}
+	if !value[bool](b, `SELECT claimed_at >= created_at FROM public.strunk_outbox WHERE id = $1 AND status = 'claimed'`, id) {
+		t.Error("the task was claimed before it was enqueued; want it after")
+	}
+}
+
 // A task whose lease was lost while its handler ran, and whose handler ends before the heartbeat tells, is refused and
 // logged as such.
 func TestRefusedOutcomeSaysWhy(t *testing.T) {

@@ -72,14 +72,14 @@ func TestKeyLimitDoesNotStarveOthers(t *testing.T) {
 		atOnce.Add(-1)
 		return ctx.Err()
 	}, queue.Concurrency(10)))
-	eventually(t, "the quiet keys are done while the busy one holds on", func() (string, bool) {
+	progresses(t, "the quiet keys are done while the busy one holds on", func() (string, bool) {
 		return fmt.Sprint(done.Load()), done.Load() == quiet
 	})
 	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND limit_key = 'busy'`); n != 0 {
 		t.Errorf("%d tasks of the busy key are done; none should be yet", n)
 	}
 	close(release)
-	eventually(t, "the busy key goes on", func() (string, bool) {
+	progresses(t, "the busy key is done too", func() (string, bool) {
 		c := b.counts(q.Name())
 		return fmt.Sprint(c), c[queue.StatusDelivered] > quiet+200
 	})

@@ -307,7 +307,7 @@ END $$;
 -- nothing (STR02). It obeys the limit of the queue by its share, and those of keys and rates by strunk_claim_line instead.
 -- Locks: its lease row FOR KEY SHARE (strunk_condemn and strunk_void_claims take it FOR UPDATE, so either they see this
 -- claim's rows or this claim sees them and does nothing), then rows with SKIP LOCKED: claims run beside each other.
--- claimed_at is taken row by row: a time from before the statement saw the table may lie before that of a promotion it saw.
+-- claimed_at is read row by row, after the row was found and locked: read before, it could lie before due_at.
 -- The planner is pinned: with stale statistics it would sort the whole backlog, with fresh ones walk another index.
 CREATE FUNCTION {schema}.strunk_claim(
     p_worker bigint, p_claim bigint, p_queue text, p_limit integer, p_fast bigint[], p_safe bigint[], p_limits bigint DEFAULT 0)
