@@ -77,6 +77,8 @@ func (r Rate) check(name string) error {
 		return fmt.Errorf("%s.Per: %v is not from a microsecond for each of Count to %v", name, r.Per, longestRate)
 	case r.Burst < 0 || r.Burst > MostRunning:
 		return fmt.Errorf("%s.Burst: %d is not from 1 to %d (0 means 1)", name, r.Burst, MostRunning)
+	case float64(r.Burst)*float64(r.Per.Microseconds())/float64(r.Count) > 1e17: // the database counts in 64 bits
+		return fmt.Errorf("%s.Burst: %d is more than the rate lets begin in 3000 years", name, r.Burst)
 	}
 	return nil
 }

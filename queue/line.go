@@ -26,6 +26,8 @@ type line struct {
 
 	walked  string // the key that the walk over all lines has come to
 	walking bool
+	found   bool      // whether this walk, or the last, has found a line
+	called  bool      // and whether it has called any
 	round   time.Time // when the last walk ended
 	walk    costly
 }
@@ -141,7 +143,7 @@ type lineAnswer struct {
 func (s *session) lineStatement(number int64, want int, e entry, keys []string, places []int64, jobs *[]*job, a *lineAnswer) core.Statement {
 	l := &s.line
 	return core.Statement{SQL: s.rt.SQL(sqlClaimLine),
-		Args: []any{s.lease.ID(), number, s.def.name, want, e.first, e.second, s.inForce().version, l.turns, l.lines, s.marks.lowest(), keys, places},
+		Args: []any{s.lease.ID(), number, s.def.name, want, e.first, e.second, s.inForce().version, l.turns, l.lines, e.arrived, keys, places},
 		Scan: func(rows pgx.Rows) (err error) {
 			*jobs, err = s.scanLine(rows, number, want, a)
 			return err
@@ -216,15 +218,16 @@ func (s *session) lookAgain(pause time.Duration) time.Duration {
 
 // walkLines calls some of all lines, in turn: for what nobody else calls, because a process died, a limit was raised, or a task
 // was removed by hand. A walk begins a poll interval after the last has ended, and leaves a busy worker most of the time. Where no limit
-// of keys is in force it walks once: lines may be left from when there was one.
+// of keys is in force it walks until it finds none: lines may be left from when there was one.
 func (s *session) walkLines(ctx context.Context, idle bool) {
 	l, limits, now := &s.line, s.inForce(), time.Now()
 	if l.version != limits.version {
 		l.version, l.rate, l.waits = limits.version, time.Time{}, nil
-		l.walking, l.walked, l.walk = true, "", costly{}
+		l.walking, l.walked, l.found, l.called, l.walk = true, "", false, false, costly{}
+		s.share.last = time.Time{} // nothing more begins under a share of the old limit
 	}
-	if !l.walking && limits.keyed() && now.Sub(l.round) >= s.poll {
-		l.walking, l.walked = true, ""
+	if !l.walking && (limits.keyed() || l.found) && now.Sub(l.round) >= s.poll {
+		l.walking, l.walked, l.found, l.called = true, "", false, false
 	}
 	if !l.walking || (idle && now.Sub(l.walk.last) < l.walk.cost) || (!idle && !l.walk.allowed(now, firstPause)) {
 		return
@@ -238,10 +241,14 @@ func (s *session) walkLines(ctx context.Context, idle bool) {
 		return
 	case last == nil:
 		l.walking, l.round = false, time.Now()
+		if !limits.keyed() && l.called { // a call takes only some of each line
+			l.round = time.Time{}
+		}
 	default:
-		l.walked = *last
+		l.walked, l.found = *last, true
 	}
 	if called > 0 {
+		l.called = true
 		signal(l.call)
 	}
 }

@@ -72,8 +72,10 @@ func newMarks() *marks {
 type entry struct {
 	first  []int64 // marks of the first pass
 	second []int64 // marks of the second pass, for what the first did not fill; nil for none
-	scan   *costly // whose cost the claim tells
-	began  time.Time
+	// arrived is a number at or below which no task is to be found that has not been taken into its key's line.
+	arrived int64
+	scan    *costly // whose cost the claim tells
+	began   time.Time
 }
 
 func (m *marks) enter(now time.Time) entry {
@@ -84,12 +86,12 @@ func (m *marks) enter(now time.Time) entry {
 		return entry{first: make([]int64, levels), scan: &m.bottom, began: now}
 	case m.sinceSafe >= scanShare && m.full.allowed(now, safeInterval):
 		m.sinceSafe = 0
-		return entry{first: m.safe, scan: &m.full, began: now}
+		return entry{first: m.safe, arrived: m.lowest(), scan: &m.full, began: now}
 	case m.full.cost == 0 || m.full.allowed(now, pause) || (m.sinceSafe >= scanShare && m.full.allowed(now, 0)):
 		m.sinceSafe = 0
-		return entry{first: m.fast, second: m.safe, scan: &m.full, began: now}
+		return entry{first: m.fast, second: m.safe, arrived: m.lowest(), scan: &m.full, began: now}
 	}
-	return entry{first: m.fast, began: now}
+	return entry{first: m.fast, arrived: m.lowest(), began: now}
 }
 
 // pause is how long a walk from the safe marks that is costly must wait, so that at the pace of the claims of late it is one

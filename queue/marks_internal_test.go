@@ -261,3 +261,20 @@ func TestMarksMissNothing(t *testing.T) {
 		m.finish(survivor)
 	})
 }
+
+// A claim that enters at the bottom, for what was set to pending by hand, also takes in what has arrived with numbers that are
+// below the safe marks.
+func TestBottomEntryLooksAtAllThatHasArrived(t *testing.T) {
+	m := newMarks()
+	for i := range m.safe {
+		m.safe[i], m.fast[i] = 50, 60
+	}
+	now := time.Now()
+	if e := m.enter(now); e.scan != &m.bottom || e.arrived != 0 {
+		t.Errorf("the first claim: at the bottom %v, arrivals from %d; want true, 0", e.scan == &m.bottom, e.arrived)
+	}
+	m.bottom.done(now, now)
+	if e := m.enter(now); e.scan == &m.bottom || e.arrived != 50 {
+		t.Errorf("the next claim: at the bottom %v, arrivals from %d; want false, 50", e.scan == &m.bottom, e.arrived)
+	}
+}

@@ -78,6 +78,7 @@ func (s *session) takeShare(ctx context.Context, wants int) error {
 			return err
 		}})
 	if err != nil {
+		s.share.n = min(s.share.n, using) // it may have become less, and the answer was lost
 		return fmt.Errorf("strunk/queue: share: %w", err)
 	}
 	if s.share.n = 0; n != nil {

@@ -630,7 +630,8 @@ BEGIN
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
          priority, standing, status, kind, key, dedup_key, limit_key, last_error, payload, metadata, errors)
     SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
-           d.priority, CASE WHEN d.standing = 3 THEN 3 END,
+           d.priority, CASE WHEN d.standing = 3 AND NOT EXISTS (
+               SELECT 1 FROM {schema}.strunk_cancels c WHERE c.queue = d.key AND c.task_id = d.id) THEN 3 END,
            'dead', d.kind, d.key, d.dedup_key, d.limit_key, 'the worker was lost', d.payload, d.metadata,
            {schema}.strunk_add_error(d.errors, d.attempts, v_now, 'the worker was lost', NULL, v_by)
     FROM d RETURNING r.id, r.key, r.status;
@@ -687,7 +688,11 @@ BEGIN
     NEW.seq := nextval('{schema}.strunk_outbox_id_seq');
     IF OLD.standing = 3 THEN -- it has kept its key's turn; the number must be a new one, drawn under the lock
         PERFORM {schema}.strunk_lock_line(NEW.key);
-        NEW.turn := nextval('{schema}.strunk_outbox_id_seq');
+        IF {schema}.strunk_has_turn(NEW.key, NEW.limit_key) THEN
+            NEW.standing := NULL;
+        ELSE
+            NEW.turn := nextval('{schema}.strunk_outbox_id_seq');
+        END IF;
     END IF;
     NEW.worker_id := NULL;
     NEW.claim_no := NULL;

@@ -312,6 +312,12 @@ BEGIN
     PERFORM {schema}.strunk_lock_line(l.key)
     FROM (SELECT DISTINCT d.key FROM {schema}.strunk_outbox_dead d WHERE d.id = ANY (p_ids) AND d.standing = 3 ORDER BY d.key OFFSET 0) l;
     FOR v_dead IN DELETE FROM {schema}.strunk_outbox_dead d WHERE d.id = ANY (p_ids) AND d.kind = 'task' RETURNING d.* LOOP
+        IF v_dead.standing = 3 THEN -- again, for one that died meanwhile
+            PERFORM {schema}.strunk_lock_line(v_dead.key);
+            IF {schema}.strunk_has_turn(v_dead.key, v_dead.limit_key) THEN
+                v_dead.standing := NULL;
+            END IF;
+        END IF;
         FOR i IN 1 .. 2 LOOP
             INSERT INTO {schema}.strunk_outbox_tasks
                 (id, seq, turn, created_at, timeout_ms, max_attempts, priority, standing, status, kind, key, dedup_key, limit_key,

@@ -31,6 +31,13 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
     SELECT pg_advisory_xact_lock(hashtextextended('strunk_line:{schema}:' || p_queue, 0))
 $$;
 
+-- Whether a task of a key has a share or the turn. A dead letter may have kept the turn while the limits changed, and another has
+-- taken it since: then it comes back without. The caller holds strunk_lock_line.
+CREATE FUNCTION {schema}.strunk_has_turn(p_queue text, p_key text) RETURNS boolean
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+    SELECT EXISTS (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.key = p_queue AND t.limit_key = p_key AND t.standing > 0)
+$$;
+
 -- Sets the limits of a queue, at once and for all processes; null (and false) is no limit. Rates are n in per, of which burst
 -- (default 1) may begin at once. With fifo one task of a key runs at a time, in the order of their enqueue; hold_dead says that a
 -- dead letter keeps its key waiting until it is retried or purged. All null: the queue has no limits.
@@ -59,6 +66,8 @@ BEGIN
         WHEN (key_rate IS NULL) <> (key_rate_per IS NULL) THEN 'key_rate and key_rate_per belong together'
         WHEN NOT coalesce(key_rate BETWEEN 1 AND 1000000 AND v_krate BETWEEN key_rate AND 86400000000 * 366, true) THEN 'key_rate: from 1 to 1000000 in at most 366 days, a microsecond for each'
         WHEN NOT (key_rate_burst IS NULL OR (key_rate IS NOT NULL AND key_rate_burst BETWEEN 1 AND 1000000)) THEN 'key_rate_burst: from 1 to 1000000, and only with a key_rate'
+        WHEN coalesce(greatest(rate_burst::numeric * v_rate / rate, key_rate_burst::numeric * v_krate / key_rate) > 1e17, false)
+            THEN 'rate_burst, key_rate_burst: a burst may be what the rate lets begin in 3000 years'
         WHEN fifo AND coalesce(key_running, 1) <> 1 THEN 'fifo: one task of a key runs at a time, so key_running must be 1 or null'
         WHEN hold_dead AND NOT fifo THEN 'hold_dead: only with fifo'
     END;
@@ -78,6 +87,17 @@ BEGIN
             rate = excluded.rate, rate_us = excluded.rate_us, rate_burst = excluded.rate_burst, key_rate = excluded.key_rate,
             key_rate_us = excluded.key_rate_us, key_rate_burst = excluded.key_rate_burst, fifo = excluded.fifo, hold_dead = excluded.hold_dead;
     END IF;
+    -- What was used up of another rate counts as the whole burst of this one at most.
+    WITH n AS (
+        SELECT false AS keyed, u.us + rate_burst_us AS most FROM (SELECT (extract(epoch FROM clock_timestamp()) * v_us)::bigint AS us) u
+        CROSS JOIN LATERAL (SELECT coalesce(rate_burst, 1) * ((v_rate + rate - 1) / rate) AS rate_burst_us) b WHERE rate IS NOT NULL
+        UNION ALL
+        SELECT true, u.us + key_burst_us FROM (SELECT (extract(epoch FROM clock_timestamp()) * v_us)::bigint AS us) u
+        CROSS JOIN LATERAL (SELECT coalesce(key_rate_burst, 1) * ((v_krate + key_rate - 1) / key_rate) AS key_burst_us) b WHERE key_rate IS NOT NULL),
+    d AS (
+        DELETE FROM {schema}.strunk_rates r USING n
+        WHERE r.queue = v_queue AND (r.limit_key <> '') = n.keyed AND r.until_us > n.most RETURNING r.limit_key, n.most)
+    INSERT INTO {schema}.strunk_rates (queue, limit_key, until_us) SELECT DISTINCT v_queue, d.limit_key, d.most FROM d ON CONFLICT DO NOTHING;
     PERFORM pg_notify({channel}, 'c:' || v_queue), pg_notify({channel}, 'q:' || v_queue);
 END $$;
 
@@ -149,7 +169,7 @@ BEGIN
             ORDER BY t.place LIMIT greatest(0, least(g.free, coalesce(g.tokens, g.free)))) x),
     m AS MATERIALIZED (
         SELECT t.ctid AS tid FROM l JOIN {schema}.strunk_outbox_tasks t ON t.ctid = l.tid
-        WHERE t.standing + 0 = 0 FOR UPDATE OF t SKIP LOCKED),
+        WHERE t.standing + 0 = 0 AND t.status || '' <> 'claimed' FOR UPDATE OF t SKIP LOCKED), -- claimed: set to pending by hand, under other limits
     up AS (
         UPDATE {schema}.strunk_outbox_tasks t
         SET status = 'pending', standing = v_standing, seq = nextval('{schema}.strunk_outbox_id_seq'), turn = nextval('{schema}.strunk_outbox_id_seq')
@@ -157,7 +177,9 @@ BEGIN
         RETURNING t.limit_key)
     SELECT up.limit_key, NULL::bigint FROM up
     UNION ALL
-    SELECT g.key, g.until_us + v_each - p_limits.key_rate_burst * v_each - v_now FROM g WHERE g.tokens <= 0 AND g.free > 0;
+    -- Also where some were called: the next may begin before any of them has ended.
+    SELECT g.key, g.until_us + (least(g.free, g.tokens) + 1 - p_limits.key_rate_burst) * v_each - v_now
+    FROM g WHERE g.free > 0 AND (g.tokens < g.free OR (g.tokens = g.free AND p_limits.key_running IS NULL));
 END $$;
 
 -- Claims as strunk_claim does, for a queue with limits of keys or with rates; see the head of this file. p_done are keys of
@@ -304,7 +326,9 @@ BEGIN
                     row_number() OVER (PARTITION BY l.k ORDER BY l.standing IS NULL, l.seq) AS nth_to_pay
                 FROM l),
             c AS (
-                SELECT r.*, r.k IS NULL OR ((r.standing IS NOT NULL OR r.nth <= r.free) AND (v_each IS NULL OR r.nth_to_pay <= r.tokens)) AS go
+                -- One of a line that a person has set to pending, in place, goes back to it.
+                SELECT r.*, coalesce(NOT v_keyed OR r.standing <> 0, true) AND (r.k IS NULL
+                    OR ((r.standing IS NOT NULL OR r.nth <= r.free) AND (v_each IS NULL OR r.nth_to_pay <= r.tokens))) AS go
                 FROM r WHERE r.k IS NULL OR r.standing IS NOT NULL OR r.got = r.all_of),
             e AS MATERIALIZED (
                 SELECT c.*, sum(c.go::integer) OVER (ORDER BY c.o, c.seq, c.tid ROWS UNBOUNDED PRECEDING) AS upto FROM c),
@@ -316,18 +340,19 @@ BEGIN
                 SET status = 'claimed', worker_id = p_worker, claim_no = p_claim, attempts = t.attempts + 1,
                     -- The moment that rates count from, but never before a task was due: a promotion may have come in between.
                     claimed_at = CASE WHEN t.due_at > v_now AND t.due_at < clock_timestamp() THEN t.due_at ELSE v_now END,
-                    standing = CASE WHEN d.k IS NULL THEN t.standing ELSE coalesce(t.standing, v_standing) END,
+                    standing = CASE WHEN d.k IS NULL THEN nullif(t.standing, 0) ELSE coalesce(t.standing, v_standing) END,
                     turn = CASE WHEN d.standing IS NULL THEN coalesce(d.number, t.turn) ELSE t.turn END,
                     place = CASE WHEN d.standing IS NULL THEN coalesce(d.number, t.place) ELSE t.place END
                 FROM d WHERE t.ctid = d.tid AND d.go
                 RETURNING t.*, t.ctid AS at),
             lined AS (
-                UPDATE {schema}.strunk_outbox_tasks t SET status = 'scheduled', due_at = NULL, standing = 0, place = d.number, turn = NULL
-                FROM d WHERE t.ctid = d.tid AND NOT d.go AND d.standing IS NULL),
+                UPDATE {schema}.strunk_outbox_tasks t SET status = 'scheduled', due_at = NULL, standing = 0, turn = NULL,
+                    place = CASE WHEN d.standing = 0 THEN t.place ELSE d.number END
+                FROM d WHERE t.ctid = d.tid AND NOT d.go AND coalesce(d.standing, 0) = 0),
             later AS (
                 UPDATE {schema}.strunk_outbox_tasks t SET status = 'scheduled',
                     due_at = v_now + (d.until_us + (d.nth_to_pay - v_l.key_rate_burst) * v_each - v_us) * interval '1 microsecond'
-                FROM d WHERE t.ctid = d.tid AND NOT d.go AND d.standing IS NOT NULL),
+                FROM d WHERE t.ctid = d.tid AND NOT d.go AND d.standing > 0),
             paid AS (
                 INSERT INTO {schema}.strunk_rates (queue, limit_key, until_us)
                 SELECT p_queue, d.k, max(d.until_us) + count(*) * v_each FROM d WHERE v_each IS NOT NULL AND d.go AND d.k IS NOT NULL GROUP BY d.k),
@@ -404,7 +429,7 @@ BEGIN
     RETURN (SELECT count(*) FILTER (WHERE c.wait_us IS NULL) FROM {schema}.strunk_call(v_l, p_queue, p_keys, p_places, 0, 0) c);
 END $$;
 
--- Calls the lines of up to p_limit keys after p_after; returns the last key it has looked at, null at the end, and how many tasks
+-- Calls the lines of up to p_limit keys after p_after; returns the last key it has looked at, null where there is none, and how many tasks
 -- were called. Also clears away what rates no longer need.
 CREATE FUNCTION {schema}.strunk_call_lines(p_queue text, p_after text, p_limit integer, OUT last_key text, OUT called bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -420,6 +445,7 @@ BEGIN
         EXIT WHEN NOT FOUND;
         v_keys := v_keys || last_key;
     END LOOP;
+    last_key := v_keys[cardinality(v_keys)];
     called := 0;
     IF cardinality(v_keys) > 0 THEN
         called := {schema}.strunk_call_keys(p_queue, v_keys, array_fill(0::bigint, ARRAY[cardinality(v_keys)]));
