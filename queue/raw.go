@@ -112,9 +112,6 @@ func (h *hand) claim(ctx context.Context, n int) (jobs []*job, err error) {
 // sqlIdle bounds how long a transaction may be idle, in ms: a frozen process must not keep the queue's line locked.
 const sqlIdle = `SELECT set_config('idle_in_transaction_session_timeout', $1, true)`
 
-// sqlShrinkHand leaves claim by hand $1 the share, and the wish for one, of $2 tasks. The transaction has asked for a share before.
-const sqlShrinkHand = `UPDATE {schema}.strunk_workers SET share = $2, concurrency = $2 WHERE id = $1`
-
 // claimWithin claims as the limits of the queue let it.
 func (h *hand) claimWithin(ctx context.Context, tx pgx.Tx, n int) ([]*job, error) {
 	rows, err := tx.Query(ctx, h.host.SQL(sqlLimits), h.def.name)
@@ -142,7 +139,7 @@ func (h *hand) claimWithin(ctx context.Context, tx pgx.Tx, n int) ([]*job, error
 	}
 	jobs, err := h.scan(rows)
 	if err == nil && h.limits.shared && len(jobs) < n { // the rest of the share is for others
-		_, err = tx.Exec(ctx, h.host.SQL(sqlShrinkHand), h.worker, len(jobs))
+		_, err = tx.Exec(ctx, h.host.SQL(sqlTakeShare), h.worker, h.def.name, len(jobs), len(jobs))
 	}
 	return jobs, err
 }

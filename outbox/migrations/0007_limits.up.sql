@@ -496,8 +496,8 @@ BEGIN
     WHERE w.id <> p_worker;
     v_new := least(p_wants, greatest(v_even, v_limit - v_others - v_short));
     v_new := greatest(p_using, least(v_new, v_limit - v_others), 0);
-    IF v_new <> v_share THEN
-        UPDATE {schema}.strunk_workers w SET share = v_new WHERE w.id = p_worker;
-    END IF;
+    -- Who wants less from now on (it stops, or is a claim by hand) is short of nothing beyond that.
+    UPDATE {schema}.strunk_workers w SET share = v_new, concurrency = least(w.concurrency, p_wants)
+    WHERE w.id = p_worker AND (w.share <> v_new OR w.concurrency > p_wants);
     RETURN v_new;
 END $$;
