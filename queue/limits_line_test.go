@@ -221,3 +221,49 @@ func TestFIFOTaskPutBackByHand(t *testing.T) {
 		t.Errorf("the claim took %v; want %d, the first of its key", got, id)
 	}
 }
+
+// One claim takes in so much and no more, however many older tasks of lower priority stand behind the urgent ones of their keys.
+func TestClaimOfUrgentTasksIsBounded(t *testing.T) {
+	t.Parallel()
+	const keys, old = 60, 200
+	b := newBed(t)
+	q := queue.Define[note]("urgent", queue.Config{})
+	b.exec(`SELECT public.strunk_set_limits('urgent', fifo => true)`)
+	var all []string
+	for i := range keys * old {
+		all = append(all, fmt.Sprint("key-", i%keys))
+	}
+	ids := putKeys(b, q, all...)
+	for i := range keys {
+		put(b, q, note{}, queue.Key(fmt.Sprint("key-", i)), queue.Priority(9))
+	}
+	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 30000, 1, 1000, 'urgent', 'h')`)
+	claimed := value[[]int64](b, `SELECT array_agg(id ORDER BY id) FROM public.strunk_claim_line(1, 1, 'urgent', 1000, array_fill(0::bigint, ARRAY[10]), NULL,
+		(SELECT version FROM public.strunk_limits WHERE queue = 'urgent'), 0, 0, 0, '{}', '{}') WHERE id > 0`)
+	if !slices.Equal(claimed, ids[:keys]) {
+		t.Errorf("%d tasks were claimed; want the oldest of each of the %d keys", len(claimed), keys)
+	}
+	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE standing = 0`); n == 0 || n >= keys*old {
+		t.Errorf("%d tasks were taken into lines by one claim; want some, and a bounded number", n)
+	}
+	b.exec(`DELETE FROM public.strunk_workers`)
+	b.exec(`UPDATE public.strunk_outbox_tasks SET status = 'pending', attempts = 0 WHERE status = 'claimed'`)
+	record := newRecord()
+	b.run(q.Worker(record.handle, queue.Concurrency(100)))
+	progresses(t, "all are done", func() (string, bool) {
+		c := b.counts(q.Name())
+		return fmt.Sprint(c), c[queue.StatusDelivered] == keys*(old+1)
+	})
+	want := map[string][]int64{}
+	for i, id := range ids {
+		want[all[i]] = append(want[all[i]], id)
+	}
+	record.mu.Lock()
+	for key := range want { // the urgent ones come last in their keys: their numbers are the highest
+		if n := len(record.order[key]); n == old+1 {
+			record.order[key] = record.order[key][:old]
+		}
+	}
+	record.mu.Unlock()
+	record.check(t, want)
+}

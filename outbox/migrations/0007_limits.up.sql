@@ -208,9 +208,10 @@ DECLARE
     v_marks    bigint[] := p_fast;
     v_left     integer := p_limit;
     v_chunk    integer := greatest(32, p_limit);
-    v_group    constant integer := 2000; -- of one key at once
-    v_looked   integer := 0;
+    v_extra    constant bigint := 10000; -- of what is not in sight, over all keys at once
+    v_looked   bigint := 0;
     v_seen     integer;
+    v_taken    bigint := 0; -- what the last pass has decided about
     v_second   boolean := false;
     v_each     bigint; -- microseconds for one of a key, rounded up: no span holds more than the rate says
     v_step     bigint; -- for one of the queue
@@ -285,14 +286,14 @@ BEGIN
                     ORDER BY t.seq LIMIT v_chunk) x
                 LIMIT v_chunk),
             g AS MATERIALIZED ( -- the keys of what has arrived, and how many of each may begin
-                SELECT k.k, k.o, k.low, k.top, coalesce(p.until_us, v_us) AS until_us,
+                SELECT k.k, k.o, k.low, k.top, k.n + greatest(8, v_extra / count(*) OVER ()) AS most, coalesce(p.until_us, v_us) AS until_us,
                     CASE WHEN (v_lines AND (SELECT t.place FROM {schema}.strunk_outbox_tasks t
                             WHERE t.key = p_queue AND t.limit_key = k.k AND t.standing = 0 AND t.place > p_lines
                             ORDER BY t.place DESC LIMIT 1) IS NOT NULL)
                         OR (v_l.hold_dead AND EXISTS (SELECT 1 FROM {schema}.strunk_outbox_dead d
                             WHERE d.key = p_queue AND d.limit_key = k.k AND d.standing = 3)) THEN 0
                         ELSE v_holders - h.n END AS free
-                FROM (SELECT s.k, min(s.o) AS o, min(s.seq) - 1 AS low, max(s.seq) AS top FROM s WHERE s.k IS NOT NULL AND s.standing IS NULL GROUP BY s.k) k
+                FROM (SELECT s.k, count(*) AS n, min(s.o) AS o, min(s.seq) - 1 AS low, max(s.seq) AS top FROM s WHERE s.k IS NOT NULL AND s.standing IS NULL GROUP BY s.k) k
                 CROSS JOIN LATERAL (SELECT count(*)::integer AS n FROM (
                     SELECT 1 FROM {schema}.strunk_outbox_tasks t
                     WHERE v_holders < 1000000 AND t.key = p_queue AND t.limit_key = k.k AND t.standing > 0 AND t.turn > p_turns
@@ -302,15 +303,15 @@ BEGIN
                     WHERE v_each IS NOT NULL AND r.queue = p_queue AND r.limit_key = k.k AND r.until_us > v_us
                     ORDER BY r.until_us DESC LIMIT 1) p ON true),
             a AS MATERIALIZED ( -- what is to be decided: of these keys, all that has arrived up to the newest in sight; and the rest
-                SELECT g.o, x.seq, x.priority, x.tid, g.k, g.free, g.until_us, NULL::smallint AS standing,
+                SELECT g.o, x.seq, x.priority, x.tid, g.k, g.free, g.until_us, NULL::smallint AS standing, g.most,
                     count(*) OVER (PARTITION BY g.k) AS all_of
                 FROM g CROSS JOIN LATERAL (
                     SELECT t.ctid AS tid, t.seq, t.priority FROM {schema}.strunk_outbox_tasks t
                     WHERE t.key = p_queue AND t.limit_key = g.k AND t.status = 'pending' AND t.standing IS NULL
                         AND t.seq + 0 > least(p_arrived, g.low) AND t.seq + 0 <= g.top -- what is in sight, even if a person put it below
-                    ORDER BY t.seq + 0 LIMIT v_group) x
+                    ORDER BY t.seq + 0 LIMIT g.most) x
                 UNION ALL
-                SELECT s.o, s.seq, s.priority, s.tid, CASE WHEN v_each IS NOT NULL THEN s.k END, 0, coalesce(p.until_us, v_us), s.standing, 0
+                SELECT s.o, s.seq, s.priority, s.tid, CASE WHEN v_each IS NOT NULL THEN s.k END, 0, coalesce(p.until_us, v_us), s.standing, NULL, 0
                 FROM s LEFT JOIN LATERAL (
                     SELECT r.until_us FROM {schema}.strunk_rates r
                     WHERE v_each IS NOT NULL AND r.queue = p_queue AND r.limit_key = s.k AND r.until_us > v_us
@@ -356,18 +357,18 @@ BEGIN
             paid AS (
                 INSERT INTO {schema}.strunk_rates (queue, limit_key, until_us)
                 SELECT p_queue, d.k, max(d.until_us) + count(*) * v_each FROM d WHERE v_each IS NOT NULL AND d.go AND d.k IS NOT NULL GROUP BY d.k),
-            undecided AS ( -- of what is in sight: beyond the tasks wanted, or beyond v_group of a key
+            undecided AS ( -- of what is in sight: beyond the tasks wanted, or behind too many of its key that are not
                 SELECT e.priority, min(e.seq) AS seq FROM e WHERE e.upto > v_left AND e.seq > v_marks[10 - e.priority] GROUP BY e.priority
                 UNION ALL
                 SELECT s.priority, min(s.seq)
-                FROM (SELECT a.k, max(a.seq) AS seq FROM a WHERE a.all_of >= v_group GROUP BY a.k) f
+                FROM (SELECT a.k, max(a.seq) AS seq FROM a WHERE a.all_of >= a.most GROUP BY a.k) f
                 JOIN s ON s.k = f.k AND s.standing IS NULL AND s.seq > f.seq GROUP BY s.priority)
             SELECT u.id, u.seq, u.created_at, u.due_at, u.timeout_ms, u.attempts, u.max_attempts, u.priority, u.dedup_key,
                 u.payload, u.metadata, u.at, u.limit_key, u.place
             FROM claimed u
             UNION ALL
             SELECT 0, least(max(s.seq), (SELECT min(u.seq) - 1 FROM undecided u WHERE u.priority = s.priority)), v_now, NULL,
-                count(*)::integer, 0::smallint, 0::smallint, s.priority, NULL, NULL, NULL, NULL, NULL, NULL
+                count(*)::integer, 0::smallint, 0::smallint, s.priority, NULL, NULL, NULL, NULL, NULL, (SELECT count(*) FROM a)
             FROM s GROUP BY s.priority
             UNION ALL -- the line of a key waits for its rate alone: it is called when the next may begin
             SELECT -3, max(d.until_us) + (count(*) FILTER (WHERE d.go) + 1 - v_l.key_rate_burst) * v_each - v_us, v_now, NULL, NULL,
@@ -384,11 +385,12 @@ BEGIN
                 v_used := v_used + 1;
             ELSIF id = 0 THEN
                 v_seen := v_seen + timeout_ms;
+                v_taken := place;
                 v_marks[10 - priority] := greatest(v_marks[10 - priority], seq);
             END IF;
             RETURN NEXT;
         END LOOP;
-        v_looked := v_looked + v_seen;
+        v_looked := v_looked + greatest(v_seen, v_taken);
         v_lines := true; -- there may be some now
         EXIT WHEN p_limit <= v_used OR (v_tokens IS NOT NULL AND v_used >= v_tokens);
         v_left := least(p_limit, coalesce(v_tokens, p_limit)) - v_used;
