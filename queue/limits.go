@@ -125,8 +125,9 @@ coalesce(key_rate, 0), coalesce(key_rate_us, 0), coalesce(key_rate_burst, 0), fi
 FROM {schema}.strunk_limits WHERE queue = $1::text`
 )
 
-// SetLimits changes the limits of the queue for all processes, at once: what runs already goes on, and counts. It holds until
-// another change, or until a worker starts whose program declares other limits than were declared last. Errors: [ErrInvalid].
+// SetLimits changes the limits of the queue for all processes, at once. What runs already goes on; a limit of keys, or FIFO, does not
+// count what began, or was called from its key's line, under other limits: see docs/limits.md. It holds until another change, or
+// until a worker starts whose program declares other limits than were declared last. Errors: [ErrInvalid].
 func (q *Queue[T]) SetLimits(ctx context.Context, box *outbox.Box, l Limits) error {
 	host, err := q.host(box, "set limits")
 	if err != nil {
