@@ -218,8 +218,8 @@ func (b *Box) tasksDied(ctx context.Context, ids []int64) {
 	}
 	for _, values := range b.extensions {
 		for _, v := range values {
-			if u, ok := v.(core.Undertaker); ok {
-				go u.TasksDied(context.WithoutCancel(ctx), host{b}, ids)
+			if hook, ok := v.(core.DeadLetterHook); ok {
+				go hook.TasksDied(context.WithoutCancel(ctx), host{b}, ids)
 			}
 		}
 	}

@@ -18,18 +18,24 @@ type quietRuntime struct{ core.Runtime }
 
 func (quietRuntime) Logger() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
+// newTestExecutor makes an executor with no database behind it, and a buffer of this size.
+func newTestExecutor(queue string, size int) *executor {
+	def := newDefinition(queue, Config{})
+	opts := newWorkerOptions(def, nil)
+	buffer := &prefetch{ready: make(chan *job, size), room: make(chan struct{}, 1)}
+	return &executor{rt: quietRuntime{}, soft: context.Background(), base: context.Background(), buffer: buffer,
+		latency: newLatency(), control: newController(quietRuntime{}, queue, time.Second, nil),
+		judge: newJudge(def, opts, false, quietRuntime{}.Logger()), completer: newCompleter(quietRuntime{}, def, nil, nil, nil)}
+}
+
 // However the end of a handler and the watch that lets go of it meet, each task is settled once and each slot is
 // counted once.
 func TestAbandonAgainstReturn(t *testing.T) {
 	t.Parallel()
 	const jobs, concurrency = 3000, 4
-	def := newDefinition("abandon", Config{})
-	s := &session{worker: &worker{def: def, opts: newWorkerOptions(def, nil)}, rt: quietRuntime{},
-		life: core.Life{Soft: context.Background(), Hard: context.Background()}, base: context.Background(),
-		ready: make(chan *job, jobs), room: make(chan struct{}, 1)}
-	s.opts.concurrency = concurrency
-	s.finisher = newFinisher(s)
-	s.work = func(_ context.Context, j *job) error {
+	x := newTestExecutor("abandon", jobs)
+	x.concurrency = concurrency
+	x.work = func(_ context.Context, j *job) error {
 		switch j.id % 3 {
 		case 0:
 			runtime.Gosched()
@@ -41,7 +47,7 @@ func TestAbandonAgainstReturn(t *testing.T) {
 		}
 		return nil
 	}
-	s.slots.start(s)
+	x.start()
 	stop := make(chan struct{})
 	var watch sync.WaitGroup
 	watch.Go(func() { // every job that runs is overdue
@@ -50,21 +56,21 @@ func TestAbandonAgainstReturn(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				s.slots.abandonOverdue(time.Now().Add(2*time.Minute), time.Time{})
+				x.abandonOverdue(time.Now().Add(2*time.Minute), time.Time{})
 			}
 		}
 	})
 	for id := range int64(jobs) {
-		s.ready <- &job{id: id, timeout: time.Minute, maxAttempts: 12}
+		x.buffer.ready <- &job{id: id, timeout: time.Minute, maxAttempts: 12}
 	}
-	close(s.ready)
-	s.slots.wait()
+	x.buffer.close()
+	x.wait()
 	close(stop)
 	watch.Wait()
 
 	settled := map[int64]int{}
 	abandoned := 0
-	for _, o := range s.finisher.pending {
+	for _, o := range x.completer.pending {
 		settled[o.job.id]++
 		if errors.Is(o.err, ErrTimeout) {
 			abandoned++
@@ -75,7 +81,7 @@ func TestAbandonAgainstReturn(t *testing.T) {
 			t.Errorf("task %d was settled %d times; want once", id, settled[id])
 		}
 	}
-	if n := s.slots.running(); n != 0 {
+	if n := x.buffer.running.Load(); n != 0 {
 		t.Errorf("%d slots count as running at the end; want 0", n)
 	}
 	if abandoned == 0 {

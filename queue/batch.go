@@ -11,8 +11,8 @@ import (
 const (
 	DefaultBatchSize = 100
 	DefaultBatchWait = 100 * time.Millisecond
-	// MostBatch bounds BatchSize.
-	MostBatch = 1000
+	// MaxBatchSize bounds BatchSize.
+	MaxBatchSize = 1000
 )
 
 // BatchHandler handles several tasks at once, highest priority first and in the order of the queue within one. It returns nil when
@@ -47,7 +47,7 @@ func (o Outcomes) Error() string {
 
 // BatchWorker is Worker for a handler that takes several tasks at once: as soon as there are [BatchSize] of them, when the first
 // has waited for [BatchWait], or when the worker is asked to stop. Concurrency is how many batches are handled at once; times BatchSize
-// it may not exceed MostConcurrency, for as many tasks are claimed.
+// it may not exceed MaxConcurrency, for as many tasks are claimed.
 //
 // Everything else is each task's own: its middleware (whose context does not reach the handler, see [TaskContext]), its Inbox, its
 // attempts, its place among the dead letters. A payload that cannot be decoded fails alone and is in no batch. A task's
@@ -56,7 +56,7 @@ func (q *Queue[T]) BatchWorker(handler BatchHandler[T], opts ...WorkerOption) *W
 	return &Worker[T]{w: newBatchWorker(q.definition(), typedBatch(handler), opts)}
 }
 
-// BatchSize sets how many tasks a batch has at most, 1 to MostBatch; without it DefaultBatchSize. Of [Queue.BatchWorker] only.
+// BatchSize sets how many tasks a batch has at most, 1 to MaxBatchSize; without it DefaultBatchSize. Of [Queue.BatchWorker] only.
 func BatchSize(n int) WorkerOption {
 	return workerOption(func(o *workerOptions) { o.batch.size = &n })
 }
@@ -147,14 +147,14 @@ func (w *worker) batchProblems() (errs []error) {
 		}
 		return errs
 	}
-	if err := checkRange("BatchSize", b.size, 1, MostBatch); err != nil {
+	if err := checkRange("BatchSize", b.size, 1, MaxBatchSize); err != nil {
 		errs = append(errs, err)
-	} else if b.handlers >= 1 && b.handlers <= MostConcurrency && b.handlers*b.size > MostConcurrency {
+	} else if b.handlers >= 1 && b.handlers <= MaxConcurrency && b.handlers*b.size > MaxConcurrency {
 		errs = append(errs, fmt.Errorf("Concurrency, BatchSize: %d batches of %d tasks are more than %d tasks at once; lower one of them",
-			b.handlers, b.size, MostConcurrency))
+			b.handlers, b.size, MaxConcurrency))
 	}
-	if b.wait < 0 || b.wait > longestDuration {
-		errs = append(errs, fmt.Errorf("BatchWait: %v is not from 0s to %v", b.wait, longestDuration))
+	if b.wait < 0 || b.wait > maxDuration {
+		errs = append(errs, fmt.Errorf("BatchWait: %v is not from 0s to %v", b.wait, maxDuration))
 	}
 	if w.opts.isolation != "" {
 		errs = append(errs, errors.New("Isolation: a batch handler has no transaction"))
@@ -165,8 +165,8 @@ func (w *worker) batchProblems() (errs []error) {
 	return errs
 }
 
-// try handles a batch of one task, for Trial.
-func (b *batching) try(ctx context.Context, j *job) error {
+// handleOne handles a batch of one task, for a dry run.
+func (b *batching) handleOne(ctx context.Context, j *job) error {
 	task, err := b.decode(j)
 	if err != nil {
 		return err

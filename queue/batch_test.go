@@ -336,11 +336,11 @@ func TestBatchPerKey(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, task := range tasks {
-			if task.Key != tasks[0].Key {
-				t.Errorf("a batch has tasks of the keys %q and %q", task.Key, tasks[0].Key)
+			if task.CustomerKey != tasks[0].CustomerKey {
+				t.Errorf("a batch has tasks of the keys %q and %q", task.CustomerKey, tasks[0].CustomerKey)
 			}
 		}
-		sizes[tasks[0].Key] = append(sizes[tasks[0].Key], len(tasks))
+		sizes[tasks[0].CustomerKey] = append(sizes[tasks[0].CustomerKey], len(tasks))
 		return nil
 	}, queue.BatchSize(each), queue.BatchWait(never), queue.Concurrency(keys), queue.BatchPerKey(), byText))
 	for _, id := range ids {

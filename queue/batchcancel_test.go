@@ -143,8 +143,8 @@ func TestBatchUnderLoad(t *testing.T) {
 				defer mu.Unlock()
 				outcomes := make(queue.Outcomes, len(batch))
 				for i, task := range batch {
-					if perKey && task.Key != batch[0].Key {
-						t.Errorf("a batch has tasks of the keys %q and %q", task.Key, batch[0].Key)
+					if perKey && task.CustomerKey != batch[0].CustomerKey {
+						t.Errorf("a batch has tasks of the keys %q and %q", task.CustomerKey, batch[0].CustomerKey)
 					}
 					if rand.IntN(10) == 0 {
 						outcomes[i] = queue.Snooze(0)

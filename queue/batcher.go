@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// leastWait is how long a batch that need not wait is open for tasks that were claimed together with its first, should
+// minBatchWait is how long a batch that need not wait is open for tasks that were claimed together with its first, should
 // the last of them not come.
-const leastWait = time.Millisecond
+const minBatchWait = time.Millisecond
 
 // batcher runs a batch worker's handler. Each task has an executor as in any worker, with its own middleware, fencing and
 // outcome; there it joins a batch and blocks until that has been handled.
@@ -23,7 +23,9 @@ const leastWait = time.Millisecond
 // another handler to return takes tasks until it is full.
 type batcher struct {
 	*batching
-	s *session
+	base        context.Context // of handlers
+	buffer      *prefetch
+	concurrency int // of tasks
 
 	mu        sync.Mutex
 	free      int // handlers that may begin
@@ -75,25 +77,22 @@ func (i *inBatch) handled(d time.Duration) time.Duration {
 // forever is a deadline that is never over.
 const forever = 1<<63 - 1
 
-func newBatcher(s *session, b *batching) *batcher {
-	return &batcher{batching: b, s: s, free: b.handlers, open: map[string]*batch{}, gathering: list.New()}
+func newBatcher(b *batching, base context.Context, buffer *prefetch, concurrency int) *batcher {
+	return &batcher{batching: b, base: base, buffer: buffer, concurrency: concurrency, free: b.handlers,
+		open: map[string]*batch{}, gathering: list.New()}
 }
 
-// start has batches begin at once from the soft end on; stop ends that watch. A nil batcher does nothing.
-func (b *batcher) start() (stop func() bool) {
+// start makes batches begin at once from the soft end on. stop ends that. A nil batcher does nothing.
+func (b *batcher) start(soft context.Context) (stop func() bool) {
 	if b == nil {
 		return func() bool { return true }
 	}
-	return context.AfterFunc(b.s.life.Soft, b.hurry)
+	return context.AfterFunc(soft, b.hurry)
 }
 
-// attempt returns the context of one attempt. That of a batch worker's task has a timeout that can be stopped and started
-// again: it does not run while the batch gathers.
-func (s *session) attempt(base context.Context, j *job) (context.Context, context.CancelFunc) {
-	ctx := context.WithValue(base, contextKey{}, j)
-	if s.batches == nil {
-		return context.WithTimeoutCause(ctx, j.timeout, ErrTimeout)
-	}
+// attempt returns the context of one attempt. Its timeout can be stopped and started again: it does not run while the
+// batch gathers.
+func (b *batcher) attempt(ctx context.Context, j *job) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	j.inBatch.cancel = cancel
 	j.inBatch.timeout = time.AfterFunc(j.timeout, func() { cancel(ErrTimeout) })
@@ -148,7 +147,7 @@ func (b *batcher) enter(m *member) *batch {
 	if len(bt.members) == b.size {
 		delete(b.open, key)
 	}
-	if len(bt.members) == b.size || b.stopping || (b.wait == 0 && b.s.waiting.Load() == 0) {
+	if len(bt.members) == b.size || b.stopping || (b.wait == 0 && b.buffer.waiting.Load() == 0) {
 		b.ripen(bt)
 	}
 	b.pump()
@@ -158,7 +157,7 @@ func (b *batcher) enter(m *member) *batch {
 func (b *batcher) add(key string) *batch {
 	bt := &batch{key: key, done: make(chan struct{})}
 	bt.place = b.gathering.PushBack(bt)
-	bt.timer = time.AfterFunc(max(b.wait, leastWait), func() {
+	bt.timer = time.AfterFunc(max(b.wait, minBatchWait), func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.ripen(bt)
@@ -243,7 +242,7 @@ func (b *batcher) next() *batch {
 		b.due = b.due[1:]
 		return bt
 	}
-	if first := b.gathering.Front(); first != nil && b.inside >= b.s.opts.concurrency {
+	if first := b.gathering.Front(); first != nil && b.inside >= b.concurrency {
 		return first.Value.(*batch)
 	}
 	return nil
@@ -265,7 +264,7 @@ func (b *batcher) begin(bt *batch) {
 	for _, m := range bt.members {
 		timeout = min(timeout, m.j.timeout)
 	}
-	ctx, cancel := context.WithCancelCause(context.WithValue(b.s.base, contextKey{}, bt))
+	ctx, cancel := context.WithCancelCause(context.WithValue(b.base, contextKey{}, bt))
 	bt.cancel = cancel
 	ctx, stop := context.WithTimeoutCause(ctx, timeout, ErrTimeout)
 	for _, m := range bt.members {

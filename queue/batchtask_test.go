@@ -99,7 +99,7 @@ func TestBatchOptionsAreChecked(t *testing.T) {
 	err := b.box.Run(t.Context(),
 		define("a").BatchWorker(nil),
 		define("b").BatchWorker(handler, queue.BatchSize(0), queue.BatchWait(-1)),
-		define("c").BatchWorker(handler, queue.BatchSize(queue.MostBatch+1), queue.Concurrency(1)),
+		define("c").BatchWorker(handler, queue.BatchSize(queue.MaxBatchSize+1), queue.Concurrency(1)),
 		define("d").BatchWorker(handler, queue.BatchSize(1000), queue.Concurrency(11)),
 		define("e").BatchWorker(handler, queue.Isolation("serializable")),
 		define("f").BatchWorker(handler, queue.Concurrency(-1)),
@@ -114,7 +114,7 @@ func TestBatchOptionsAreChecked(t *testing.T) {
 		`"d": Concurrency, BatchSize: 11 batches of 1000 tasks`, `"e": Isolation`, `"f": Concurrency: -1`, `"g": BatchSize, BatchWait`,
 		`"h": BatchSize, BatchWait`, `"i": BatchWorker`)
 	largest := define("largest")
-	b.run(largest.BatchWorker(handler, queue.BatchSize(queue.MostBatch), queue.BatchWait(0)))
+	b.run(largest.BatchWorker(handler, queue.BatchSize(queue.MaxBatchSize), queue.BatchWait(0)))
 	reach(b, largest, put(b, largest, note{}), queue.StatusDelivered)
 }
 

@@ -3,11 +3,6 @@ package queue
 import (
 	"context"
 	"fmt"
-	"sync"
-	"sync/atomic"
-	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
@@ -19,14 +14,6 @@ const (
 	sqlPaused = `SELECT EXISTS (SELECT 1 FROM {schema}.strunk_queues WHERE queue = $1 AND paused_at IS NOT NULL)`
 	// sqlCancel cancels task $1 for reason $2.
 	sqlCancel = `SELECT {schema}.strunk_cancel($1::bigint, $2::text)`
-	// sqlControl tells a worker of queue $1 what it must know besides its tasks.
-	sqlControl = `SELECT paused, task_id, reason FROM {schema}.strunk_control($1::text)`
-
-	// controlInterval is how often a worker looks for pauses and cancellations that no notification announced; with
-	// PollOnly it looks at every poll.
-	controlInterval = 5 * time.Second
-	// wishInterval is that of a worker which knows of a cancellation: it forgets it soon after the task has ended.
-	wishInterval = 500 * time.Millisecond
 )
 
 // CancelState says what Cancel has found and done.
@@ -119,155 +106,4 @@ func (q *Queue[T]) host(box *outbox.Box, what string) (core.Host, error) {
 		return nil, fmt.Errorf("strunk/queue: %s: the box is nil: %w", what, ErrInvalid)
 	}
 	return box.Host(seal), nil
-}
-
-// orders are what a session has been told from outside.
-type orders struct {
-	paused  atomic.Bool
-	changed chan struct{} // signalled when a pause ends
-	some    atomic.Bool   // whether doomed has any
-	mu      sync.Mutex
-	doomed  map[int64]string // tasks of the queue that are to be cancelled, with the text of their dead letter
-}
-
-// doom returns the text for a task that is to be cancelled.
-func (o *orders) doom(j *job) (string, bool) {
-	if !o.some.Load() {
-		return "", false
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	text, ok := o.doomed[j.id]
-	return text, ok
-}
-
-// awaitResume blocks while the queue is paused; false at the end of ctx.
-func (s *session) awaitResume(ctx context.Context) bool {
-	for s.orders.paused.Load() {
-		select {
-		case <-s.orders.changed:
-		case <-ctx.Done():
-			return false
-		}
-	}
-	return true
-}
-
-// obey looks for orders at every announcement and at intervals, until stop is closed.
-func (s *session) obey(stop <-chan struct{}) {
-	woken, end := s.rt.Subscribe(core.TopicControl(s.def.name))
-	defer end()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		select {
-		case <-stop:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	for {
-		timer := time.NewTimer(s.controlInterval())
-		select {
-		case <-stop:
-			timer.Stop()
-			return
-		case <-woken:
-		case <-timer.C:
-		}
-		timer.Stop()
-		if err := s.readOrders(ctx); err != nil {
-			s.logError("looking for pauses and cancellations failed", err)
-		}
-	}
-}
-
-func (s *session) controlInterval() time.Duration {
-	interval := max(controlInterval, s.poll)
-	if s.rt.Settings().PollOnly {
-		interval = s.poll
-	}
-	if s.orders.some.Load() {
-		interval = min(interval, wishInterval)
-	}
-	return interval
-}
-
-// readOrders asks the database, on the connection that handlers cannot exhaust.
-func (s *session) readOrders(ctx context.Context) error {
-	paused, doomed, limits := false, map[int64]string{}, &inForce{}
-	err := s.rt.Control(ctx, func(conn *pgx.Conn) error {
-		return core.RetryConflicts(ctx, func() error {
-			return core.OneMessage(ctx, conn, core.Statement{SQL: s.rt.SQL(sqlControl), Args: []any{s.def.name},
-				Scan: func(rows pgx.Rows) error { return scanOrders(rows, &paused, doomed) }},
-				core.Statement{SQL: s.rt.SQL(sqlLimits), Args: []any{s.def.name},
-					Scan: func(rows pgx.Rows) error { return scanLimits(rows, limits) }})
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("strunk/queue: reading the orders of queue %q: %w", s.def.name, err)
-	}
-	s.limits.Store(limits)
-	s.orders.mu.Lock()
-	s.orders.doomed = doomed
-	s.orders.some.Store(len(doomed) > 0)
-	s.orders.mu.Unlock()
-	for id, text := range doomed {
-		s.slots.doom(id, text)
-	}
-	s.setPaused(paused)
-	return nil
-}
-
-func scanOrders(rows pgx.Rows, paused *bool, doomed map[int64]string) error {
-	clear(doomed)
-	for rows.Next() {
-		var p *bool
-		var id *int64
-		var text *string
-		if err := rows.Scan(&p, &id, &text); err != nil {
-			return err
-		}
-		if p != nil {
-			*paused = *p
-		} else if id != nil && text != nil {
-			doomed[*id] = *text
-		}
-	}
-	return rows.Err()
-}
-
-// setPaused begins or ends a pause. What has been claimed ahead is given back: the pause may be long.
-func (s *session) setPaused(paused bool) {
-	if s.orders.paused.Swap(paused) == paused {
-		return
-	}
-	if !paused {
-		s.rt.Logger().Info("strunk: a queue was resumed", "queue", s.def.name)
-		signal(s.orders.changed)
-		return
-	}
-	s.rt.Logger().Info("strunk: a queue was paused", "queue", s.def.name)
-	s.giveBackReady()
-}
-
-// giveBackReady gives back what has been claimed and not begun.
-func (s *session) giveBackReady() {
-	for {
-		select {
-		case j, ok := <-s.ready:
-			if !ok {
-				return
-			}
-			s.giveBack(j)
-		default:
-			return
-		}
-	}
-}
-
-// bury ends a task that was cancelled before a handler had begun it.
-func (s *session) bury(j *job, text string) {
-	s.waiting.Add(-1)
-	s.finisher.add(outcome{job: j, kind: outcomeBury, err: &cancelled{text}})
 }

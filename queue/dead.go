@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -180,11 +179,8 @@ func openLetter(ctx context.Context, letter *DeadLetter, chain []Middleware) err
 	return openRecord(ctx, letter, chain)
 }
 
-// TasksDied implements core.Undertaker: the rescue has made dead letters of tasks whose worker was lost.
-func (m Middleware) TasksDied(ctx context.Context, host core.Host, ids []int64) {
-	if m.Dead == nil {
-		return
-	}
+// callDeadByID calls a hook for dead letters that this process has not worked itself.
+func callDeadByID(ctx context.Context, host core.Host, m Middleware, ids []int64) {
 	letters, err := DeadFilter{IDs: ids, Limit: len(ids)}.list(ctx, host)
 	if err != nil {
 		host.Logger().Warn("strunk: dead letters could not be read for their hook", "error", err)
@@ -195,26 +191,5 @@ func (m Middleware) TasksDied(ctx context.Context, host core.Host, ids []int64) 
 			letter.PayloadErr = err
 		}
 		callDead(ctx, host, m, letter)
-	}
-}
-
-// callDead calls a hook, which is the user's code.
-func callDead(ctx context.Context, host core.Host, m Middleware, letter DeadLetter) {
-	defer func() {
-		if r := recover(); r != nil {
-			host.Logger().Error("strunk: a Dead hook panicked", "panic", r, "stack", string(debug.Stack()))
-		}
-	}()
-	m.Dead(ctx, letter)
-}
-
-// died calls the hooks for a task that this session has buried.
-func (s *session) died(o outcome) {
-	now := time.Now()
-	letter := DeadLetter{Status: StatusDead, Raw: o.job.payload, LastError: core.CleanText(core.ErrorText(o.err), core.MostErrorBytes), FinishedAt: now,
-		Attempts: []Attempt{{Number: o.job.attempt, At: now, Error: core.ErrorText(o.err), Worker: s.finisher.by}}}
-	letter.Task, letter.PayloadErr = taskOf[json.RawMessage](o.job)
-	for _, m := range s.undertakers {
-		callDead(context.WithoutCancel(s.base), s.rt, m, letter)
 	}
 }

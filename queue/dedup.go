@@ -61,12 +61,12 @@ func Dedup(key string, mode DedupMode) EnqueueOption {
 	})
 }
 
-// longestWindow keeps due times within what a timestamp can say.
-const longestWindow = 100 * 365 * 24 * time.Hour
+// maxWindow keeps due times within what a timestamp can say.
+const maxWindow = 100 * 365 * 24 * time.Hour
 
 func checkWindow(name string, d time.Duration) error {
-	if d < time.Millisecond || d > longestWindow {
-		return fmt.Errorf("%s: %v is not from 1ms to %v", name, d, longestWindow)
+	if d < time.Millisecond || d > maxWindow {
+		return fmt.Errorf("%s: %v is not from 1ms to %v", name, d, maxWindow)
 	}
 	return nil
 }
@@ -105,7 +105,7 @@ func (p *params) dedupArgs(notify bool) []any {
 		}
 	}
 	return []any{p.queues, p.payloads, p.priorities, p.attempts, p.delays, p.dues, p.dedups, p.timeouts, p.metadata,
-		modes, windows, most, notify, p.limitKeys}
+		modes, windows, most, notify, p.customerKeys}
 }
 
 func scanEnqueuedDedup(rows core.Rows, done []Enqueued) error {

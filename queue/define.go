@@ -23,10 +23,10 @@ const (
 const (
 	// MaxPriority is the highest priority; 0 is the lowest. Ten levels: each has marks of its own in the claim.
 	MaxPriority = 9
-	// MostAttempts bounds MaxAttempts.
-	MostAttempts = 1000
-	// MostConcurrency bounds Concurrency.
-	MostConcurrency = 10_000
+	// MaxAttemptsLimit bounds MaxAttempts.
+	MaxAttemptsLimit = 1000
+	// MaxConcurrency bounds Concurrency.
+	MaxConcurrency = 10_000
 )
 
 // Config holds a queue's defaults. The zero value is usable: each field says what zero means.
@@ -113,7 +113,7 @@ func (c Config) withDefaults() Config {
 }
 
 func (c Config) problems() (errs []error) {
-	if err := checkRange("MaxAttempts", c.MaxAttempts, 1, MostAttempts); err != nil {
+	if err := checkRange("MaxAttempts", c.MaxAttempts, 1, MaxAttemptsLimit); err != nil {
 		errs = append(errs, err)
 	}
 	if err := checkRange("Priority", c.Priority, 0, MaxPriority); err != nil {
@@ -145,12 +145,12 @@ func checkRange(name string, v, low, high int) error {
 	return nil
 }
 
-// longestDuration keeps milliseconds within PostgreSQL's integer.
-const longestDuration = 24 * 24 * time.Hour
+// maxDuration keeps milliseconds within PostgreSQL's integer.
+const maxDuration = 24 * 24 * time.Hour
 
 func checkTimeout(name string, d time.Duration) error {
-	if d < time.Millisecond || d > longestDuration {
-		return fmt.Errorf("%s: %v is not from 1ms to %v", name, d, longestDuration)
+	if d < time.Millisecond || d > maxDuration {
+		return fmt.Errorf("%s: %v is not from 1ms to %v", name, d, maxDuration)
 	}
 	return nil
 }

@@ -45,17 +45,17 @@ func encode(def *definition, payload any) ([]byte, error) {
 
 // params are the arrays of one statement: of full length, of length one where all items agree, or nil for the default.
 type params struct {
-	queues, payloads, dedups, metadata, limitKeys []*string
-	priorities, attempts                          []*int16
-	delays                                        []*int64
-	dues                                          []*time.Time
-	timeouts                                      []*int32
-	dedupModes                                    map[int]dedupMode // by item; nil where all hold their key until done
+	queues, payloads, dedups, metadata, customerKeys []*string
+	priorities, attempts                             []*int16
+	delays                                           []*int64
+	dues                                             []*time.Time
+	timeouts                                         []*int32
+	dedupModes                                       map[int]dedupMode // by item; nil where all hold their key until done
 }
 
 func (p *params) args(notify bool) []any {
 	return []any{shrink(p.queues), p.payloads, shrink(p.priorities), shrink(p.attempts), shrink(p.delays), shrink(p.dues),
-		blank(p.dedups), shrink(p.timeouts), shrink(p.metadata), notify, shrink(p.limitKeys)}
+		blank(p.dedups), shrink(p.timeouts), shrink(p.metadata), notify, shrink(p.customerKeys)}
 }
 
 // shrink makes an array of equal values one of length one, which stands for all, and one of nothing but nils nil.
@@ -101,7 +101,7 @@ func (p *params) add(def *definition, doc *string, o enqueueOptions) error {
 	p.dedups = append(p.dedups, o.dedupKey)
 	p.timeouts = append(p.timeouts, millis[int32](o.timeout))
 	p.metadata = append(p.metadata, meta)
-	p.limitKeys = append(p.limitKeys, o.limitKey)
+	p.customerKeys = append(p.customerKeys, o.customerKey)
 	return nil
 }
 

@@ -24,9 +24,9 @@ func ExampleLimits() {
 	}})
 	err := box.InTx(ctx, func(tx *outbox.OwnedTx) error {
 		_, err := queue.EnqueueAll(ctx, tx,
-			Videos.Item("intro.mp4", queue.Key("acme")),
-			Videos.Item("outro.mp4", queue.Key("acme")),
-			Videos.Item("advert.mp4", queue.Key("globex")))
+			Videos.Item("intro.mp4", queue.CustomerKey("acme")),
+			Videos.Item("outro.mp4", queue.CustomerKey("acme")),
+			Videos.Item("advert.mp4", queue.CustomerKey("globex")))
 		return err
 	})
 	if err != nil {
@@ -35,7 +35,7 @@ func ExampleLimits() {
 
 	began, goOn, ended := make(chan string, 3), make(chan bool), make(chan bool, 3)
 	render := func(ctx context.Context, task queue.Task[string]) error {
-		began <- task.Key + ": " + task.Payload
+		began <- task.CustomerKey + ": " + task.Payload
 		<-goOn
 		ended <- true
 		return nil
@@ -67,7 +67,7 @@ func ExampleLimits_fifo() {
 		Limits: queue.Limits{FIFO: true},
 	})
 	err := box.InTx(ctx, func(tx *outbox.OwnedTx) error {
-		_, err := Bookings.EnqueueBatch(ctx, tx, []string{"open", "deposit", "close"}, queue.Key("account-42"))
+		_, err := Bookings.EnqueueBatch(ctx, tx, []string{"open", "deposit", "close"}, queue.CustomerKey("account-42"))
 		return err
 	})
 	if err != nil {
@@ -105,7 +105,7 @@ func ExampleRate() {
 		RatePerKey: queue.Rate{Count: 1000, Per: time.Hour, Burst: 50},
 	}})
 	err := box.InTx(ctx, func(tx *outbox.OwnedTx) error {
-		_, err := Lookups.EnqueueBatch(ctx, tx, []int{1, 2, 3, 4}, queue.Key("acme"))
+		_, err := Lookups.EnqueueBatch(ctx, tx, []int{1, 2, 3, 4}, queue.CustomerKey("acme"))
 		return err
 	})
 	if err != nil {

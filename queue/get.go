@@ -90,7 +90,7 @@ func scanRecord[T any](row pgx.Row, rec *Record[T], more ...any) error {
 	var due, claimed, finished finite
 	var payload, metadata, history []byte
 	into := []any{&rec.ID, &rec.Status, &rec.Attempt, &rec.MaxAttempts, &rec.Priority, &rec.CreatedAt, &due, &claimed, &finished,
-		&rec.DedupKey, &rec.Key, &rec.LastError, &payload, &metadata, &history}
+		&rec.DedupKey, &rec.CustomerKey, &rec.LastError, &payload, &metadata, &history}
 	if err := row.Scan(append(into, more...)...); err != nil {
 		return err
 	}
@@ -120,11 +120,4 @@ func openRecord[T any](ctx context.Context, rec *Record[T], chain []Middleware) 
 	rec.Payload = zero
 	rec.PayloadErr = decode(j.payload, &rec.Payload)
 	return nil
-}
-
-func orElse[T any](p *T, otherwise T) T {
-	if p == nil {
-		return otherwise
-	}
-	return *p
 }

@@ -24,15 +24,29 @@ const (
 	sqlMarked = `SELECT {schema}.strunk_inbox_marked($1::text, $2::text)`
 )
 
-// messageID is a task's in the inbox.
+// inboxMarks are the marks of one consumer. A nil one marks nothing: every task is new to it.
+type inboxMarks struct {
+	host     core.Host
+	consumer string
+}
+
+func newInboxMarks(host core.Host, consumer *string) *inboxMarks {
+	if consumer == nil {
+		return nil
+	}
+	return &inboxMarks{host: host, consumer: *consumer}
+}
+
+// messageID is a task's id in the inbox.
 func (j *job) messageID() string { return "task:" + strconv.FormatInt(j.id, 10) }
 
-// markInTx marks the task within its handler's transaction; false where it was handled before.
-func (s *session) markInTx(ctx context.Context, tx *outbox.OwnedTx, j *job) (first bool, err error) {
-	if s.opts.inbox == nil {
+// markInTx marks the task within its handler's transaction. It returns false where the task was handled before.
+func (m *inboxMarks) markInTx(ctx context.Context, tx *outbox.OwnedTx, j *job) (first bool, err error) {
+	if m == nil {
 		return true, nil
 	}
-	err = tx.Core(seal).Query(ctx, s.rt.SQL(sqlMark), []any{*s.opts.inbox, j.messageID(), j.id}, func(rows core.Rows) error {
+	args := []any{m.consumer, j.messageID(), j.id}
+	err = tx.Core(seal).Query(ctx, m.host.SQL(sqlMark), args, func(rows core.Rows) error {
 		for rows.Next() {
 			if err := rows.Scan(&first); err != nil {
 				return err
@@ -41,36 +55,42 @@ func (s *session) markInTx(ctx context.Context, tx *outbox.OwnedTx, j *job) (fir
 		return rows.Err()
 	})
 	if err != nil {
-		return false, fmt.Errorf("strunk/queue: inbox %q: %w", *s.opts.inbox, err)
+		return false, fmt.Errorf("strunk/queue: inbox %q: %w", m.consumer, err)
 	}
 	return first, nil
 }
 
-// runOnce is one attempt of a handler without a transaction.
-func (s *session) runOnce(ctx context.Context, j *job, w work) error {
-	var marked bool
-	if err := s.rt.Pool().QueryRow(ctx, s.rt.SQL(sqlMarked), *s.opts.inbox, j.messageID()).Scan(&marked); err != nil {
-		return &unspent{fmt.Errorf("strunk/queue: inbox %q: %w", *s.opts.inbox, err), DefaultBackoff.First}
+// around wraps a handler without a transaction: a task that was handled before is done.
+func (m *inboxMarks) around(w work) work {
+	if m == nil {
+		return w
 	}
-	if marked {
-		return nil
+	return func(ctx context.Context, j *job) error {
+		var marked bool
+		err := m.host.Pool().QueryRow(ctx, m.host.SQL(sqlMarked), m.consumer, j.messageID()).Scan(&marked)
+		if err != nil {
+			return &unspent{fmt.Errorf("strunk/queue: inbox %q: %w", m.consumer, err), DefaultBackoff.First}
+		}
+		if marked {
+			return nil
+		}
+		if err := w(ctx, j); err != nil {
+			return err
+		}
+		return m.mark(context.WithoutCancel(ctx), j)
 	}
-	if err := w(ctx, j); err != nil {
-		return err
-	}
-	return s.mark(context.WithoutCancel(ctx), j)
 }
 
 // mark tries for some time: without the mark the handler would run again.
-func (s *session) mark(ctx context.Context, j *job) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, finishTimeout)
+func (m *inboxMarks) mark(ctx context.Context, j *job) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, outcomeTimeout)
 	defer cancel()
 	for pause := firstPause; ; pause = min(2*pause, time.Second) {
-		if _, err = s.rt.Pool().Exec(ctx, s.rt.SQL(sqlMark), *s.opts.inbox, j.messageID(), j.id); err == nil {
+		if _, err = m.host.Pool().Exec(ctx, m.host.SQL(sqlMark), m.consumer, j.messageID(), j.id); err == nil {
 			return nil
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("strunk/queue: inbox %q: the handler has succeeded and could not be marked: %w", *s.opts.inbox, err)
+			return fmt.Errorf("strunk/queue: inbox %q: the handler has succeeded and could not be marked: %w", m.consumer, err)
 		}
 		core.Sleep(ctx, pause)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // Limits hold over all processes that work a queue. The zero value is no limit. Those of keys concern tasks that were enqueued
-// with [Key]; a task without one runs beside them, under the limits of the queue alone.
+// with [CustomerKey]; a task without one runs beside them, under the limits of the queue alone.
 //
 // Declared in Config they take effect when a worker starts, and differ from what was declared before; a change at run
 // time, by Queue.SetLimits or strunk_set_limits, holds until then. See docs/limits.md for what each costs.
@@ -45,18 +45,18 @@ type Rate struct {
 
 // Bounds of limits.
 const (
-	// MostRunningPerKey bounds Limits.RunningPerKey.
-	MostRunningPerKey = 10_000
-	// MostRunning bounds Limits.Running, Rate.Count and Rate.Burst.
-	MostRunning = 1_000_000
+	// MaxRunningPerKey bounds Limits.RunningPerKey.
+	MaxRunningPerKey = 10_000
+	// MaxRunning bounds Limits.Running, Rate.Count and Rate.Burst.
+	MaxRunning = 1_000_000
 )
 
-// longestRate bounds Rate.Per.
-const longestRate = 366 * 24 * time.Hour
+// maxRatePer bounds Rate.Per.
+const maxRatePer = 366 * 24 * time.Hour
 
 func (l Limits) problems() (errs []error) {
-	errs = append(errs, checkRange("Limits.Running", l.Running, 0, MostRunning),
-		checkRange("Limits.RunningPerKey", l.RunningPerKey, 0, MostRunningPerKey),
+	errs = append(errs, checkRange("Limits.Running", l.Running, 0, MaxRunning),
+		checkRange("Limits.RunningPerKey", l.RunningPerKey, 0, MaxRunningPerKey),
 		l.Rate.check("Limits.Rate"), l.RatePerKey.check("Limits.RatePerKey"))
 	if l.FIFO && l.RunningPerKey > 1 {
 		errs = append(errs, fmt.Errorf("Limits.RunningPerKey: %d, but with FIFO one task of a key runs at a time: leave it out", l.RunningPerKey))
@@ -71,12 +71,12 @@ func (r Rate) check(name string) error {
 	switch {
 	case r == Rate{}:
 		return nil
-	case r.Count < 1 || r.Count > MostRunning:
-		return fmt.Errorf("%s.Count: %d is not from 1 to %d", name, r.Count, MostRunning)
-	case r.Per > longestRate || r.Per.Microseconds() < int64(r.Count):
-		return fmt.Errorf("%s.Per: %v is not from a microsecond for each of Count to %v", name, r.Per, longestRate)
-	case r.Burst < 0 || r.Burst > MostRunning:
-		return fmt.Errorf("%s.Burst: %d is not from 1 to %d (0 means 1)", name, r.Burst, MostRunning)
+	case r.Count < 1 || r.Count > MaxRunning:
+		return fmt.Errorf("%s.Count: %d is not from 1 to %d", name, r.Count, MaxRunning)
+	case r.Per > maxRatePer || r.Per.Microseconds() < int64(r.Count):
+		return fmt.Errorf("%s.Per: %v is not from a microsecond for each of Count to %v", name, r.Per, maxRatePer)
+	case r.Burst < 0 || r.Burst > MaxRunning:
+		return fmt.Errorf("%s.Burst: %d is not from 1 to %d (0 means 1)", name, r.Burst, MaxRunning)
 	case float64(r.Burst)*float64(r.Per.Microseconds())/float64(r.Count) > 1e17: // the database counts in 64 bits
 		return fmt.Errorf("%s.Burst: %d is more than the rate lets begin in 3000 years", name, r.Burst)
 	}
@@ -105,10 +105,10 @@ func (l Limits) args(queue string) []any {
 	return []any{queue, positive(l.Running), positive(l.RunningPerKey), count, us, burst, keyCount, keyUS, keyBurst, l.FIFO, l.HoldDead}
 }
 
-// Key names what a task belongs to (a customer, an account), for the limits per key and for FIFO: see [Limits]. It is text of
-// 1 to 500 bytes. Without such limits it does nothing.
-func Key(key string) EnqueueOption {
-	return enqueueOption(func(o *enqueueOptions) { o.limitKey = &key })
+// CustomerKey names what a task belongs to (a customer, an account), for the limits per key and for FIFO: see [Limits]. It
+// is text of 1 to 500 bytes. Without such limits it does nothing.
+func CustomerKey(key string) EnqueueOption {
+	return enqueueOption(func(o *enqueueOptions) { o.customerKey = &key })
 }
 
 const (
@@ -167,16 +167,6 @@ type inForce struct {
 	shared  bool // Running is limited: also to 0
 }
 
-var noLimits inForce
-
-// inForce are the limits that the session knows of.
-func (s *session) inForce() *inForce {
-	if l := s.limits.Load(); l != nil {
-		return l
-	}
-	return &noLimits
-}
-
 // lined reports whether claims go through strunk_claim_line.
 func (l *inForce) lined() bool {
 	return l.FIFO || l.RunningPerKey > 0 || l.Rate.Count > 0 || l.RatePerKey.Count > 0
@@ -201,25 +191,4 @@ func scanLimits(rows pgx.Rows, in *inForce) error {
 		in.Rate.Per, in.RatePerKey.Per = time.Duration(us)*time.Microsecond, time.Duration(keyUS)*time.Microsecond
 	}
 	return rows.Err()
-}
-
-// declareLimits makes what the program declares take effect, where it is new.
-func (s *session) declareLimits(ctx context.Context) error {
-	err := s.rt.Control(ctx, func(conn *pgx.Conn) error {
-		return core.RetryConflicts(ctx, func() error {
-			return core.OneMessage(ctx, conn, core.Statement{SQL: s.rt.SQL(sqlDeclareLimits), Args: s.def.cfg.Limits.args(s.def.name)})
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("strunk/queue: declaring the limits of queue %q: %w", s.def.name, err)
-	}
-	return nil
-}
-
-// rereadLimits reads what is in force, after a claim was refused.
-func (s *session) rereadLimits(ctx context.Context) {
-	if err := s.readOrders(ctx); err != nil {
-		s.logError("reading the limits failed", err)
-		core.Sleep(ctx, firstPause)
-	}
 }

@@ -49,7 +49,7 @@ func fillKeys(b *testing.B, box *outbox.Box, q *queue.Queue[benchJob], from, n, 
 	b.Helper()
 	items := make([]queue.Item, n)
 	for i := range items {
-		items[i] = q.Item(benchPayload(from+i), queue.Key(fmt.Sprint("customer-", (from+i)%keys)))
+		items[i] = q.Item(benchPayload(from+i), queue.CustomerKey(fmt.Sprint("customer-", (from+i)%keys)))
 	}
 	err := box.InTx(b.Context(), func(tx *outbox.OwnedTx) error {
 		_, err := queue.EnqueueAll(b.Context(), tx, items...)

@@ -67,7 +67,8 @@ func TestFIFOStoppedWorkerLeavesNoKeyWaiting(t *testing.T) {
 	q := queue.Define[note]("leave", queue.Config{Limits: queue.Limits{FIFO: true}})
 	ids := putKeys(b, q, "a", "a")
 	began, release := make(chan struct{}), make(chan struct{})
-	stop := b.run(q.Worker(func(context.Context, queue.Task[note]) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	stop := b.runUntil(ctx, cancel, q.Worker(func(context.Context, queue.Task[note]) error {
 		close(began)
 		<-release
 		return nil
@@ -80,13 +81,9 @@ func TestFIFOStoppedWorkerLeavesNoKeyWaiting(t *testing.T) {
 		}
 		return fmt.Sprint(n), n == 1
 	})
-	stopped := make(chan struct{})
-	go func() { stop(); close(stopped) }()
-	eventually(t, "the worker is stopping", func() (string, bool) {
-		close(release)
-		return "", true
-	})
-	receive(t, "the worker has stopped", stopped)
+	cancel()
+	close(release) // after the soft end
+	stop()
 	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE standing = 0`); n != 0 {
 		t.Errorf("%d tasks wait in lines that nobody has called", n)
 	}
@@ -110,10 +107,10 @@ func TestHandMadeClaimsObeyLimits(t *testing.T) {
 		}
 		keys := map[string]bool{}
 		for _, task := range c.Tasks {
-			if keys[task.Key] {
-				t.Errorf("two tasks of key %s in one claim", task.Key)
+			if keys[task.CustomerKey] {
+				t.Errorf("two tasks of key %s in one claim", task.CustomerKey)
 			}
-			keys[task.Key] = true
+			keys[task.CustomerKey] = true
 			order = append(order, task.ID)
 		}
 		if other, err := fifo.Claim(t.Context(), b.box, 10); err != nil || len(other.Tasks) != 0 {
@@ -211,7 +208,7 @@ func TestFIFOTaskPutBackByHand(t *testing.T) {
 	b := newBed(t)
 	q := queue.Define[note]("by-hand", queue.Config{})
 	b.exec(`SELECT public.strunk_set_limits('by-hand', fifo => true)`)
-	id := put(b, q, note{"a"}, queue.Key("a"), queue.Delay(time.Hour))
+	id := put(b, q, note{"a"}, queue.CustomerKey("a"), queue.Delay(time.Hour))
 	putKeys(b, q, "a")
 	b.exec(`UPDATE public.strunk_outbox SET status = 'pending' WHERE id = $1`, id)
 	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 30000, 1, 10, 'by-hand', 'h')`)
@@ -235,7 +232,7 @@ func TestClaimOfUrgentTasksIsBounded(t *testing.T) {
 	}
 	ids := putKeys(b, q, all...)
 	for i := range keys {
-		put(b, q, note{}, queue.Key(fmt.Sprint("key-", i)), queue.Priority(9))
+		put(b, q, note{}, queue.CustomerKey(fmt.Sprint("key-", i)), queue.Priority(9))
 	}
 	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 30000, 1, 1000, 'urgent', 'h')`)
 	claimed := value[[]int64](b, `SELECT array_agg(id ORDER BY id) FROM public.strunk_claim_line(1, 1, 'urgent', 1000, array_fill(0::bigint, ARRAY[10]), NULL,

@@ -120,7 +120,7 @@ func childLimited() {
 	fmt.Println("up")
 	must(box.Run(ctx, q.Worker(func(ctx context.Context, task queue.Task[note]) error {
 		var n int64
-		err := pool.QueryRow(ctx, `INSERT INTO public.runs (pid, task, key) VALUES ($1, $2, $3) RETURNING n`, os.Getpid(), task.ID, task.Key).Scan(&n)
+		err := pool.QueryRow(ctx, `INSERT INTO public.runs (pid, task, key) VALUES ($1, $2, $3) RETURNING n`, os.Getpid(), task.ID, task.CustomerKey).Scan(&n)
 		if err != nil {
 			return err
 		}

@@ -102,7 +102,7 @@ func (s *snapshotBed) addKeys(n int) {
 			if i%5 < 2 {
 				key = "busy"
 			}
-			items[i] = s.q.Item(note{}, queue.Key(key), queue.Priority([]int{0, 4, 9}[i%3]))
+			items[i] = s.q.Item(note{}, queue.CustomerKey(key), queue.Priority([]int{0, 4, 9}[i%3]))
 		}
 		done, err := queue.EnqueueAll(context.Background(), tx, items...)
 		for _, d := range done {

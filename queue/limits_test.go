@@ -25,7 +25,7 @@ func putKeys(b *bed, q *queue.Queue[note], keys ...string) []int64 {
 	b.t.Helper()
 	items := make([]queue.Item, len(keys))
 	for i, key := range keys {
-		items[i] = q.Item(note{key}, queue.Key(key))
+		items[i] = q.Item(note{key}, queue.CustomerKey(key))
 	}
 	ids := make([]int64, len(keys))
 	b.in(func(tx *outbox.OwnedTx) error {
@@ -58,7 +58,7 @@ func TestKeyLimitDoesNotStarveOthers(t *testing.T) {
 	release := make(chan struct{})
 	var atOnce, most, done atomic.Int64
 	b.run(q.Worker(func(ctx context.Context, task queue.Task[note]) error {
-		if task.Key != "busy" {
+		if task.CustomerKey != "busy" {
 			done.Add(1)
 			return nil
 		}
@@ -244,7 +244,7 @@ func produceOrdered(b *bed, q *queue.Queue[note], r *rand.Rand, keys, n int) {
 						return err
 					}
 				}
-				done, err := q.Enqueue(ctx, tx, note{key}, queue.Key(key), queue.Priority(r.IntN(3)))
+				done, err := q.Enqueue(ctx, tx, note{key}, queue.CustomerKey(key), queue.Priority(r.IntN(3)))
 				if err != nil {
 					return err
 				}
@@ -297,8 +297,8 @@ func newRecord() *record {
 }
 
 func (r *record) handle(_ context.Context, task queue.Task[note]) error {
-	r.begin(task.Key, task.ID)
-	defer r.end(task.Key)
+	r.begin(task.CustomerKey, task.ID)
+	defer r.end(task.CustomerKey)
 	return nil
 }
 
@@ -387,8 +387,8 @@ func TestFIFODeadLetters(t *testing.T) {
 		t.Parallel()
 		b := newBed(t)
 		q := queue.Define[note]("dead-free", queue.Config{Limits: queue.Limits{FIFO: true}})
-		first := put(b, q, note{"a"}, queue.Key("a"), bad)
-		second := put(b, q, note{"a"}, queue.Key("a"))
+		first := put(b, q, note{"a"}, queue.CustomerKey("a"), bad)
+		second := put(b, q, note{"a"}, queue.CustomerKey("a"))
 		b.run(q.Worker(fails))
 		reach(b, q, first, queue.StatusDead)
 		reach(b, q, second, queue.StatusDelivered)
@@ -416,17 +416,17 @@ func TestFIFODeadLetters(t *testing.T) {
 			t.Parallel()
 			b := newBed(t)
 			q := queue.Define[note]("dead-hold", queue.Config{Limits: queue.Limits{FIFO: true, HoldDead: true}})
-			first := put(b, q, note{"a"}, queue.Key("a"), bad)
-			second := put(b, q, note{"a"}, queue.Key("a"))
+			first := put(b, q, note{"a"}, queue.CustomerKey("a"), bad)
+			second := put(b, q, note{"a"}, queue.CustomerKey("a"))
 			record := newRecord()
 			b.run(q.Worker(func(ctx context.Context, task queue.Task[note]) error {
-				record.begin(task.Key, task.ID)
-				defer record.end(task.Key)
+				record.begin(task.CustomerKey, task.ID)
+				defer record.end(task.CustomerKey)
 				return fails(ctx, task)
 			}))
 			reach(b, q, first, queue.StatusDead)
-			other := put(b, q, note{"b"}, queue.Key("b"))
-			third := put(b, q, note{"a"}, queue.Key("a"))
+			other := put(b, q, note{"b"}, queue.CustomerKey("b"))
+			third := put(b, q, note{"a"}, queue.CustomerKey("a"))
 			reach(b, q, other, queue.StatusDelivered)
 			for _, id := range []int64{second, third} {
 				if rec := get(b, q, id); rec.Status == queue.StatusDelivered {
@@ -553,9 +553,9 @@ func TestLimitsBadInput(t *testing.T) {
 	for _, key := range []string{"", "nul\x00", "\xff", strings.Repeat("k", 501)} {
 		b.in(func(tx *outbox.OwnedTx) error {
 			q := queue.Define[note]("bad", queue.Config{})
-			_, err := q.Enqueue(t.Context(), tx, note{}, queue.Key(key))
+			_, err := q.Enqueue(t.Context(), tx, note{}, queue.CustomerKey(key))
 			wantError(t, err, queue.ErrInvalid, "Key")
-			_, err = q.Enqueue(t.Context(), tx, note{}, queue.Key("good"))
+			_, err = q.Enqueue(t.Context(), tx, note{}, queue.CustomerKey("good"))
 			return err
 		})
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // line is what a session knows of the lines of its queue's keys; see migration 0007. All but ended, which is called when tasks
-// end, belongs to the feeder.
+// end, belongs to the claimer.
 type line struct {
 	mu   sync.Mutex
 	done map[string]int64 // keys of which tasks have ended, with the lowest place: their lines are to be called
@@ -29,7 +29,7 @@ type line struct {
 	found   bool      // whether this walk, or the last, has found a line
 	called  bool      // and whether it has called any
 	round   time.Time // when the last walk ended
-	walk    costly
+	walk    scanCost
 }
 
 // answers of strunk_claim_line that are no tasks, by their id.
@@ -132,35 +132,17 @@ func (w *waits) Pop() any {
 	return last
 }
 
-// lineAnswer is what a claim says beside its tasks.
-type lineAnswer struct {
-	reached []int64
-	more    bool
-	putOff  bool
-}
-
-// lineStatement is the claim of a queue with limits of keys or rates.
-func (s *session) lineStatement(number int64, want int, e entry, keys []string, places []int64, jobs *[]*job, a *lineAnswer) core.Statement {
-	l := &s.line
-	return core.Statement{SQL: s.rt.SQL(sqlClaimLine),
-		Args: []any{s.lease.ID(), number, s.def.name, want, e.first, e.second, s.inForce().version, l.turns, l.lines, e.arrived, keys, places},
-		Scan: func(rows pgx.Rows) (err error) {
-			*jobs, err = s.scanLine(rows, number, want, a)
-			return err
-		}}
-}
-
-// scanLine reads the tasks, in claim order, and what else the claim says.
-func (s *session) scanLine(rows pgx.Rows, number int64, want int, a *lineAnswer) ([]*job, error) {
-	slab := make([]job, 0, want+1)
+// scan reads the tasks, in claim order, and what else the claim says.
+func (l *limiter) scan(rows pgx.Rows, c *claimer, number int64, limit int, a *limitedClaim) ([]*job, error) {
+	slab := make([]job, 0, limit+1)
 	now := time.Now()
-	*a = lineAnswer{reached: make([]int64, levels)}
-	s.line.rate = time.Time{}
+	a.reached, a.more, a.putOff = make([]int64, levels), false, false
+	l.line.rate = time.Time{}
 	for rows.Next() {
-		slab = append(slab, job{claim: number, queue: s.def.name, logger: s.rt.Logger(), s: s})
+		slab = append(slab, c.newJob(number))
 		j := &slab[len(slab)-1]
 		var place *int64
-		if err := scanJob(rows, j, s.opts.timeout, &place); err != nil {
+		if err := scanJob(rows, j, c.timeout, &place); err != nil {
 			return nil, err
 		}
 		at := now.Add(time.Duration(j.seq) * time.Microsecond)
@@ -169,11 +151,11 @@ func (s *session) scanLine(rows pgx.Rows, number int64, want int, a *lineAnswer)
 			i := MaxPriority - j.priority
 			a.reached[i] = max(a.reached[i], j.seq)
 		case lineLows:
-			s.line.turns, s.line.lines = j.seq, *place
+			l.line.turns, l.line.lines = j.seq, *place
 		case lineRate:
-			s.line.rate = at
+			l.line.rate = at
 		case lineKeyRate:
-			heap.Push(&s.line.waits, wait{j.key, at})
+			heap.Push(&l.line.waits, wait{j.key, at})
 		case lineHasMore:
 			a.more = true
 		case linePutOff:
@@ -191,70 +173,63 @@ func (s *session) scanLine(rows pgx.Rows, number int64, want int, a *lineAnswer)
 	return jobs, rows.Err()
 }
 
-// lineEnded tells the feeder of a task that has been written.
-func (s *session) lineEnded(j *job) {
-	if j.key != "" && s.inForce().keyed() {
-		s.line.ended(j.key, j.place)
-	}
-}
-
-// lookAgain bounds how long the feeder may sleep by what nobody wakes it for.
-func (s *session) lookAgain(pause time.Duration) time.Duration {
-	limits, now := s.inForce(), time.Now()
-	if at := s.line.due(now); !at.IsZero() {
+// sleep bounds how long the claimer may sleep by what nobody wakes it for.
+func (l *limiter) sleep(pause time.Duration) time.Duration {
+	limits, now := l.inForce(), time.Now()
+	if at := l.line.due(now); !at.IsZero() {
 		pause = min(pause, at.Sub(now))
 	}
-	if r := s.line.rate; r.After(now) {
+	if r := l.line.rate; r.After(now) {
 		pause = min(pause, r.Sub(now))
 	}
 	if limits.shared {
-		pause = min(pause, s.shareInterval())
+		pause = min(pause, l.shareInterval())
 	}
-	if s.line.walking {
-		pause = min(pause, max(firstPause, s.line.walk.cost))
+	if l.line.walking {
+		pause = min(pause, max(firstPause, l.line.walk.cost))
 	}
 	return pause
 }
 
-// walkLines calls some of all lines, in turn: for what nobody else calls, because a process died, a limit was raised, or a task
+// beforeClaim calls some of all lines, in turn: for what nobody else calls, because a process died, a limit was raised, or a task
 // was removed by hand. A walk begins a poll interval after the last has ended, and leaves a busy worker most of the time. Where no limit
 // of keys is in force it walks until it finds none: lines may be left from when there was one.
-func (s *session) walkLines(ctx context.Context, idle bool) {
-	l, limits, now := &s.line, s.inForce(), time.Now()
-	if l.version != limits.version {
-		l.version, l.rate, l.waits = limits.version, time.Time{}, nil
-		l.walking, l.walked, l.found, l.called, l.walk = true, "", false, false, costly{}
-		s.share.last = time.Time{} // nothing more begins under a share of the old limit
+func (l *limiter) beforeClaim(ctx context.Context, idle bool) {
+	n, limits, now := &l.line, l.inForce(), time.Now()
+	if n.version != limits.version {
+		n.version, n.rate, n.waits = limits.version, time.Time{}, nil
+		n.walking, n.walked, n.found, n.called, n.walk = true, "", false, false, scanCost{}
+		l.share.last = time.Time{} // nothing more begins under a share of the old limit
 	}
-	if !l.walking && (limits.keyed() || l.found) && now.Sub(l.round) >= s.poll {
-		l.walking, l.walked, l.found, l.called = true, "", false, false
+	if !n.walking && (limits.keyed() || n.found) && now.Sub(n.round) >= l.poll {
+		n.walking, n.walked, n.found, n.called = true, "", false, false
 	}
-	if !l.walking || (idle && now.Sub(l.walk.last) < l.walk.cost) || (!idle && !l.walk.allowed(now, firstPause)) {
+	if !n.walking || (idle && now.Sub(n.walk.last) < n.walk.cost) || (!idle && !n.walk.allowed(now, firstPause)) {
 		return
 	}
-	last, called, err := s.callLines(ctx, l.walked)
-	l.walk.done(now, time.Now())
+	last, called, err := l.callLines(ctx, n.walked)
+	n.walk.done(now, time.Now())
 	switch {
 	case err != nil:
-		s.logError("calling the lines of keys failed", err)
-		l.walk.cost = s.poll // the next try
+		l.warn("calling the lines of keys failed; trying again", err)
+		n.walk.cost = l.poll // the next try
 		return
 	case last == nil:
-		l.walking, l.round = false, time.Now()
-		if !limits.keyed() && l.called { // a call takes only some of each line
-			l.round = time.Time{}
+		n.walking, n.round = false, time.Now()
+		if !limits.keyed() && n.called { // a call takes only some of each line
+			n.round = time.Time{}
 		}
 	default:
-		l.walked, l.found = *last, true
+		n.walked, n.found = *last, true
 	}
 	if called > 0 {
-		l.called = true
-		signal(l.call)
+		n.called = true
+		signal(n.call)
 	}
 }
 
-func (s *session) callLines(ctx context.Context, after string) (last *string, called int64, err error) {
-	err = s.lineMessage(ctx, core.Statement{SQL: s.rt.SQL(sqlCallLines), Args: []any{s.def.name, after, walkedAtOnce},
+func (l *limiter) callLines(ctx context.Context, after string) (last *string, called int64, err error) {
+	err = l.lineMessage(ctx, core.Statement{SQL: l.rt.SQL(sqlCallLines), Args: []any{l.queue, after, walkedAtOnce},
 		Scan: func(rows pgx.Rows) error {
 			_, err := pgx.ForEachRow(rows, []any{&last, &called}, func() error { return nil })
 			return err
@@ -263,10 +238,10 @@ func (s *session) callLines(ctx context.Context, after string) (last *string, ca
 }
 
 // lineMessage sends a statement whose effect a walk makes up for: its commit need not be synchronous.
-func (s *session) lineMessage(ctx context.Context, statement core.Statement) error {
+func (l *limiter) lineMessage(ctx context.Context, statement core.Statement) error {
 	sent, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimTimeout)
 	defer cancel()
-	conn, err := s.rt.Pool().Acquire(sent)
+	conn, err := l.rt.Pool().Acquire(sent)
 	if err != nil {
 		return err
 	}
@@ -276,36 +251,27 @@ func (s *session) lineMessage(ctx context.Context, statement core.Statement) err
 	})
 }
 
-// leaveLines calls the lines of what has ended here last, before the session goes, and wakes others for them.
-func (s *session) leaveLines() {
-	for !s.lost() && s.line.toCall() {
-		keys, places := s.line.takeDone()
-		err := s.lineMessage(context.Background(), core.Statement{SQL: s.rt.SQL(sqlCallKeys), Args: []any{s.def.name, keys, places}})
+// leave calls the lines of what has ended here last, before the session goes, and wakes others for them.
+func (l *limiter) leave() {
+	for !isClosed(l.lease.Lost()) && l.line.toCall() {
+		keys, places := l.line.takeDone()
+		err := l.lineMessage(context.Background(), core.Statement{SQL: l.rt.SQL(sqlCallKeys), Args: []any{l.queue, keys, places}})
 		if err != nil {
-			s.logError("calling the lines of keys failed; another worker's walk does it", err)
+			l.warn("calling the lines of keys failed; another worker's walk does it", err)
 			return
 		}
-		s.rt.Wake(core.TopicQueue(s.def.name))
+		l.rt.Wake(core.TopicQueue(l.queue))
 	}
 }
 
-// lowest is a number at or below which nothing arrives any more that has not been taken in, whatever its priority.
-func (m *marks) lowest() int64 {
-	low := m.safe[0]
-	for _, v := range m.safe {
-		low = min(low, v)
-	}
-	return low
-}
-
-// answeredLine takes in what a claim of strunk_claim_line brought: as answered, but the marks are what it has looked at, and
-// the candidate is one number for all priorities, drawn by somebody already: the reasoning is the same.
-func (m *marks) answeredLine(e entry, reached []int64, found, limit int, xid, xmin int64, now time.Time) {
-	m.cost(e, found, limit, xid, now)
+// answeredLimited records what a claim of strunk_claim_line brought: as answered, but the watermarks are what it has looked
+// at, and the candidate is one number for all priorities, drawn by somebody already: the reasoning is the same.
+func (m *watermarks) answeredLimited(e entry, reached []int64, a claimAnswer, now time.Time) {
+	m.measure(e, a, now)
 	top := int64(0)
 	for i, seq := range reached {
-		m.fast[i] = max(m.fast[i], seq)
-		top = max(top, m.fast[i])
+		m.high[i] = max(m.high[i], seq)
+		top = max(top, m.high[i])
 	}
 	if !m.waiting && top > m.lowest() {
 		m.candidate = m.candidate[:0]

@@ -88,6 +88,12 @@ func dial(t testing.TB, dsn string) *pgxpool.Pool {
 func (b *bed) run(bindings ...outbox.Binding) (stop func()) {
 	b.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
+	return b.runUntil(ctx, cancel, bindings...)
+}
+
+// runUntil is run for a test that stops by cancel itself, and waits by stop.
+func (b *bed) runUntil(ctx context.Context, cancel func(), bindings ...outbox.Binding) (stop func()) {
+	b.t.Helper()
 	ended := make(chan error, 1)
 	go func() { ended <- b.box.Run(ctx, bindings...) }()
 	stop = sync.OnceFunc(func() {

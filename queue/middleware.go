@@ -34,7 +34,17 @@ type Middleware struct {
 type middlewareKey struct{}
 
 // Extend implements outbox.Extension.
-func (m Middleware) Extend(core.Seal) (key, value any) { return middlewareKey{}, m }
+func (m Middleware) Extend(core.Seal) (key, value any) { return middlewareKey{}, extension{m} }
+
+// extension is the middleware of a box.
+type extension struct{ Middleware }
+
+// TasksDied implements core.DeadLetterHook: the rescue has made dead letters of tasks whose worker was lost.
+func (e extension) TasksDied(ctx context.Context, host core.Host, ids []int64) {
+	if e.Dead != nil {
+		callDeadByID(ctx, host, e.Middleware, ids)
+	}
+}
 
 func (m Middleware) applyWorker(o *workerOptions) { o.middleware = append(o.middleware, m) }
 
@@ -42,7 +52,7 @@ func (m Middleware) applyWorker(o *workerOptions) { o.middleware = append(o.midd
 func middlewares(host core.Host, lists ...[]Middleware) (all []Middleware) {
 	if values, ok := host.Extension(middlewareKey{}).([]any); ok {
 		for _, v := range values {
-			all = append(all, v.(Middleware))
+			all = append(all, v.(extension).Middleware)
 		}
 	}
 	for _, list := range lists {

@@ -29,7 +29,7 @@ type enqueueOptions struct {
 	due         *time.Time
 	timeout     *time.Duration
 	dedupKey    *string
-	limitKey    *string
+	customerKey *string
 	dedupMode   dedupMode
 	metadata    map[string]string
 }
@@ -83,7 +83,7 @@ func (o *enqueueOptions) check() error {
 		errs = append(errs, checkRange("Priority", *o.priority, 0, MaxPriority))
 	}
 	if o.maxAttempts != nil {
-		errs = append(errs, checkRange("MaxAttempts", *o.maxAttempts, 1, MostAttempts))
+		errs = append(errs, checkRange("MaxAttempts", *o.maxAttempts, 1, MaxAttemptsLimit))
 	}
 	if o.delay != nil && *o.delay < 0 {
 		errs = append(errs, fmt.Errorf("Delay: %v is negative", *o.delay))
@@ -103,9 +103,9 @@ func (o *enqueueOptions) check() error {
 			errs = append(errs, fmt.Errorf("DedupKey: %w", err))
 		}
 	}
-	if o.limitKey != nil {
-		if err := core.CheckKey(*o.limitKey); err != nil {
-			errs = append(errs, fmt.Errorf("Key: %w", err))
+	if o.customerKey != nil {
+		if err := core.CheckKey(*o.customerKey); err != nil {
+			errs = append(errs, fmt.Errorf("CustomerKey: %w", err))
 		}
 	}
 	return errors.Join(errs...)
@@ -159,20 +159,20 @@ func newWorkerOptions(d *definition, opts []WorkerOption) workerOptions {
 	return o
 }
 
-// shortestLease leaves room for a heartbeat's round trip.
-const shortestLease = 200 * time.Millisecond
+// minLease leaves room for a heartbeat's round trip.
+const minLease = 200 * time.Millisecond
 
 func (o workerOptions) problems() (errs []error) {
 	for _, err := range []error{
-		checkRange("Concurrency", o.concurrency, 1, MostConcurrency),
+		checkRange("Concurrency", o.concurrency, 1, MaxConcurrency),
 		checkTimeout("Timeout", o.timeout),
 	} {
 		if err != nil {
 			errs = append(errs, err)
 		}
 	}
-	if o.lease < shortestLease || o.lease > longestDuration {
-		errs = append(errs, fmt.Errorf("VisibilityTimeout: %v is not from %v to %v", o.lease, shortestLease, longestDuration))
+	if o.lease < minLease || o.lease > maxDuration {
+		errs = append(errs, fmt.Errorf("VisibilityTimeout: %v is not from %v to %v", o.lease, minLease, maxDuration))
 	}
 	if o.poll < 0 {
 		errs = append(errs, fmt.Errorf("PollInterval: %v is negative", o.poll))

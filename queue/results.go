@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
 )
@@ -79,42 +77,12 @@ func (j *job) setResult(v any) error {
 }
 
 const (
-	// sqlCompleteResults completes claimed tasks of queue $1 with their results ($5).
-	sqlCompleteResults = `SELECT * FROM {schema}.strunk_complete_results($1::text, $2::bigint, $3::bigint[], $4::bigint[], $5::text[], $6::boolean)`
-	// sqlStoreResults stores the results ($3) of tasks ($2) of queue $1 in the caller's transaction.
-	sqlStoreResults = `SELECT {schema}.strunk_store_results($1::text, $2::bigint[], $3::text[])`
 	// sqlResult reads what is known of task $1 of a queue, under whichever of its names ($2). It locks nothing.
 	sqlResult = `SELECT r.result, o.status, coalesce(o.last_error, '')
 FROM (VALUES ($1::bigint)) AS p(id)
 LEFT JOIN {schema}.strunk_results r ON r.task_id = p.id AND r.queue = ANY ($2::text[])
 LEFT JOIN {schema}.strunk_outbox o ON o.id = p.id AND o.kind = 'task' AND o.key = ANY ($2::text[])`
-	// sqlReport records the progress of task $3 of queue $1, claimed by worker $2 under $4: $5 percent, message $6.
-	sqlReport = `SELECT {schema}.strunk_progress($1::text, $2::bigint, $3::bigint, $4::bigint, $5::integer, $6::text)`
-	// sqlProgress reads the progress of task $1 of a queue, under whichever of its names ($2).
-	sqlProgress = `SELECT percent, message, updated_at FROM {schema}.strunk_results WHERE task_id = $1 AND queue = ANY ($2::text[])`
 )
-
-func (f *finisher) completeResults(part []outcome, ids, claims []int64) (string, []any) {
-	results := make([]*string, len(part))
-	for i, o := range part {
-		results[i] = o.job.result
-	}
-	return f.s.rt.SQL(sqlCompleteResults), []any{f.s.def.name, f.s.lease.ID(), ids, claims, results, !f.s.def.cfg.DiscardDelivered}
-}
-
-// storeInTx stores the result within the handler's transaction.
-func (s *session) storeInTx(ctx context.Context, tx *outbox.OwnedTx, j *job) error {
-	if j.result == nil {
-		return nil
-	}
-	t := tx.Core(seal)
-	t.Wake(core.TopicResult(s.def.name))
-	return t.Query(ctx, s.rt.SQL(sqlStoreResults), []any{s.def.name, []int64{j.id}, []string{*j.result}}, func(rows core.Rows) error {
-		for rows.Next() {
-		}
-		return rows.Err()
-	})
-}
 
 // DeadError is what Wait returns for a task that became a dead letter.
 type DeadError struct {
@@ -209,70 +177,6 @@ func decodeResult(doc []byte, into any) error {
 		return fmt.Errorf("strunk/queue: result: it cannot be decoded into %s: %w", strings.TrimPrefix(fmt.Sprintf("%T", into), "*"), err)
 	}
 	return nil
-}
-
-// Progress is how far a running task says that it has come.
-type Progress struct {
-	// Percent is 0 to 100; 100 once the task has stored a result.
-	Percent int
-	// Message is the handler's.
-	Message string
-	// UpdatedAt is when it was reported, by the database's clock.
-	UpdatedAt time.Time
-}
-
-// Report records, from within a handler, how far its task has come: percent is 0 to 100. It is written at once, outside the
-// transaction of a handler in a transaction. A [BatchHandler] says by [TaskContext] which task is meant; its own context is of none.
-// Errors: [ErrNotInHandler], [ErrLeaseLost], [ErrInvalid].
-func Report(ctx context.Context, percent int, message string) error {
-	if bt, ok := ctx.Value(contextKey{}).(*batch); ok {
-		return fmt.Errorf("strunk/queue: report: the context is that of %d tasks, report with TaskContext(ctx, task.ID): %w", len(bt.members), ErrNotInHandler)
-	}
-	j, ok := ctx.Value(contextKey{}).(*job)
-	if !ok {
-		return fmt.Errorf("strunk/queue: report: %w", ErrNotInHandler)
-	}
-	err := checkRange("percent", percent, 0, 100)
-	if err == nil {
-		err = core.CheckText(message)
-	}
-	if err != nil {
-		return fmt.Errorf("strunk/queue: report: %w: %w", err, ErrInvalid)
-	}
-	if j.s == nil { // a test
-		return nil
-	}
-	return j.s.report(ctx, j, percent, message)
-}
-
-func (s *session) report(ctx context.Context, j *job, percent int, message string) error {
-	return reportProgress(ctx, s.rt, s.lease.ID(), j, percent, message)
-}
-
-func reportProgress(ctx context.Context, host core.Host, worker int64, j *job, percent int, message string) error {
-	var held bool
-	err := host.Pool().QueryRow(ctx, host.SQL(sqlReport), j.queue, worker, j.id, j.claim, percent, message).Scan(&held)
-	if err == nil && !held {
-		err = ErrLeaseLost
-	}
-	if err != nil {
-		return fmt.Errorf("strunk/queue: report: queue %q, task %d: %w", j.queue, j.id, err)
-	}
-	host.WakeLocal(core.TopicResult(j.queue))
-	return nil
-}
-
-// Progress returns what a task's handler has reported last: the zero Progress where it has reported nothing.
-func (q *Queue[T]) Progress(ctx context.Context, box *outbox.Box, id int64) (p Progress, err error) {
-	host, err := q.host(box, "progress")
-	if err != nil {
-		return p, err
-	}
-	err = host.Pool().QueryRow(ctx, host.SQL(sqlProgress), id, q.def.names()).Scan(&p.Percent, &p.Message, &p.UpdatedAt)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return p, fmt.Errorf("strunk/queue: progress: queue %q, task %d: %w", q.Name(), id, err)
-	}
-	return p, nil
 }
 
 // waitEnded is the error of a Wait whose context has ended, with the cause that its owner gave.

@@ -39,5 +39,5 @@ func (b Backoff) Delay(attempt int, _ error) time.Duration {
 		wait = min(wait, float64(b.Max))
 	}
 	wait *= 1 + b.Jitter*(2*rand.Float64()-1)
-	return time.Duration(min(max(wait, 0), float64(longestDuration)))
+	return time.Duration(min(max(wait, 0), float64(maxDuration)))
 }

@@ -28,84 +28,84 @@ const (
 // sqlTakeShare asks for worker $1's share of the limit of queue $2, which has $3 tasks now and could have $4.
 const sqlTakeShare = `SELECT {schema}.strunk_take_share($1::bigint, $2::text, $3::integer, $4::integer)`
 
-func (s *session) shareInterval() time.Duration {
-	return min(shareInterval, max(s.opts.lease/20, shareFastest))
+func (l *limiter) shareInterval() time.Duration {
+	return min(shareInterval, max(l.duration/20, shareFastest))
 }
 
-// renewShare asks for the share where it is time to; again fires when it will be, and is nil where the queue has no limit. Called by
-// the feeder alone, which therefore begins nothing while it asks: what is in use can only become less meanwhile.
-func (s *session) renewShare(ctx context.Context) (again <-chan time.Time, stop func()) {
-	if !s.inForce().shared {
+// renew asks for the share where it is time to; again fires when it will be, and is nil where the queue has no limit. Called by
+// the claimer alone, which therefore begins nothing while it asks: what is in use can only become less meanwhile.
+func (l *limiter) renew(ctx context.Context) (again <-chan time.Time, stop func()) {
+	if !l.inForce().shared {
 		return nil, func() {}
 	}
-	s.share.mu.Lock()
-	defer s.share.mu.Unlock()
-	if now := time.Now(); now.Sub(s.share.last) >= s.shareInterval() {
-		s.share.last = now
-		if err := s.takeShare(ctx, s.opts.concurrency); err != nil {
-			s.logError("asking for a share of the queue's limit failed", err)
+	l.share.mu.Lock()
+	defer l.share.mu.Unlock()
+	if now := time.Now(); now.Sub(l.share.last) >= l.shareInterval() {
+		l.share.last = now
+		if err := l.takeShare(ctx, l.concurrency); err != nil {
+			l.warn("asking for a share of the queue's limit failed; trying again", err)
 		}
 	}
-	timer := time.NewTimer(s.shareInterval())
+	timer := time.NewTimer(l.shareInterval())
 	return timer.C, func() { timer.Stop() }
 }
 
 // shareLeft is how many more tasks the limit of the queue lets this worker have.
-func (s *session) shareLeft() int {
-	if s.held.uncertain() { // what a claim took whose answer was lost is in use until it has been given back
+func (l *limiter) shareLeft() int {
+	if l.numbers.uncertain() { // what a claim took whose answer was lost is in use until it has been given back
 		return 0
 	}
-	return s.share.n - int(s.unsettled.Load())
+	return l.share.n - int(l.buffer.unsettled.Load())
 }
 
-func (s *session) takeShare(ctx context.Context, wants int) error {
-	using := int(s.unsettled.Load())
-	if s.held.uncertain() {
-		using = max(using, s.share.n)
+func (l *limiter) takeShare(ctx context.Context, wants int) error {
+	using := int(l.buffer.unsettled.Load())
+	if l.numbers.uncertain() {
+		using = max(using, l.share.n)
 	}
 	sent, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
-	conn, err := s.rt.Pool().Acquire(sent)
+	conn, err := l.rt.Pool().Acquire(sent)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
 	var n *int
-	err = core.OneMessage(sent, conn.Conn(), core.Statement{SQL: s.rt.SQL(sqlTakeShare),
-		Args: []any{s.lease.ID(), s.def.name, using, wants},
+	err = core.OneMessage(sent, conn.Conn(), core.Statement{SQL: l.rt.SQL(sqlTakeShare),
+		Args: []any{l.lease.ID(), l.queue, using, wants},
 		Scan: func(rows pgx.Rows) (err error) {
 			n, err = pgx.CollectOneRow(rows, pgx.RowTo[*int])
 			return err
 		}})
 	if err != nil {
-		s.share.n = min(s.share.n, using) // it may have become less, and the answer was lost
+		l.share.n = min(l.share.n, using) // it may have become less, and the answer was lost
 		return fmt.Errorf("strunk/queue: share: %w", err)
 	}
-	if s.share.n = 0; n != nil {
-		s.share.n = *n
+	if l.share.n = 0; n != nil {
+		l.share.n = *n
 	}
 	return nil
 }
 
-// drainShare hands back what a worker that is about to stop no longer uses, until stop is closed.
-func (s *session) drainShare(stop <-chan struct{}) {
-	if !s.inForce().shared {
+// drain hands back what a worker that is about to stop no longer uses, until stop is closed.
+func (l *limiter) drain(stop <-chan struct{}) {
+	if !l.inForce().shared {
 		return
 	}
-	ticker := time.NewTicker(s.shareInterval())
+	ticker := time.NewTicker(l.shareInterval())
 	defer ticker.Stop()
 	for {
 		select {
 		case <-stop:
 			return
-		case <-s.lease.Lost():
+		case <-l.lease.Lost():
 			return
 		case <-ticker.C:
-			s.share.mu.Lock()
-			if err := s.takeShare(context.Background(), 0); err != nil {
-				s.logError("handing back a share of the queue's limit failed", err)
+			l.share.mu.Lock()
+			if err := l.takeShare(context.Background(), 0); err != nil {
+				l.warn("handing back a share of the queue's limit failed; trying again", err)
 			}
-			s.share.mu.Unlock()
+			l.share.mu.Unlock()
 		}
 	}
 }

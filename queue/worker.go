@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -83,9 +82,14 @@ func (w *worker) Run(life core.Life, rt core.Runtime) error {
 	return nil
 }
 
-// logError logs what a retry will mend.
-func (s *session) logError(what string, err error) {
-	if !errors.Is(err, context.Canceled) {
-		s.rt.Logger().Warn("strunk: "+what+"; trying again", "queue", s.def.name, "error", err)
+// handler returns the worker's handler as an executor calls it: in its batch, in its transaction, or with its inbox.
+func (w *worker) handler(rt core.Runtime, batches *batcher, writer *outcomeWriter) work {
+	inbox := newInboxMarks(rt, w.opts.inbox)
+	switch {
+	case w.inTx != nil:
+		return newTxRunner(rt, w, inbox, writer).run
+	case w.batch != nil:
+		return inbox.around(batches.join)
 	}
+	return inbox.around(w.work)
 }

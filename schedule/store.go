@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/strunk-go/strunk/internal/core"
+	"github.com/strunk-go/strunk/internal/queuelink"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 )
@@ -90,7 +91,7 @@ func check(id string, item queue.Item, spec string, o registerOptions) (core.Sto
 			problems = append(problems, fmt.Errorf("strunk/schedule: register %q: %w: %w", clip(id), err, ErrInvalid))
 		}
 	}
-	task, err := item.Stored(seal)
+	task, err := queuelink.Stored(item)
 	refuse(err)
 	parsed, err := Parse(spec, o.zone)
 	if err != nil {

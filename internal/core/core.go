@@ -122,8 +122,8 @@ type Renamed interface {
 	Former() (kind, name string, former []string)
 }
 
-// Undertaker is implemented by extensions that want to hear of tasks which became dead letters when their worker was lost.
-type Undertaker interface {
+// DeadLetterHook is implemented by extensions that hear of tasks which became dead letters when their worker was lost.
+type DeadLetterHook interface {
 	TasksDied(ctx context.Context, host Host, ids []int64)
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/strunk-go/strunk/internal/core"
+	"github.com/strunk-go/strunk/internal/queuelink"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 )
@@ -29,33 +30,66 @@ func RollBack(t testing.TB, box *outbox.Box) *outbox.OwnedTx {
 	return tx
 }
 
+// Outcome is what came of an attempt that [Work] made.
+type Outcome struct {
+	// Status is the status that the task would have: delivered, pending or scheduled (for another attempt), or dead.
+	Status queue.Status
+	// Err is the attempt's error; nil where it succeeded.
+	Err error
+	// Delay is the wait for the next attempt.
+	Delay time.Duration
+	// Unspent says that the attempt would not count.
+	Unspent bool
+	// Result is the result's JSON, for a queue with results.
+	Result []byte
+}
+
 // Work has a worker handle one task within the transaction, and returns what came of it. The task is enqueued with its middleware, read
 // back, decoded, and handled as by Box.Run; a handler in a transaction has this one, and what it wrote is undone where it
 // failed. The task itself is gone afterwards, so that [Enqueued] shows what the handler enqueued. The worker's inbox,
 // progress reports and deliveries by other workers are left out. What cannot be enqueued fails the test.
-func Work[T any](t testing.TB, tx *outbox.OwnedTx, worker *queue.Worker[T], payload T, opts ...queue.EnqueueOption) queue.Trial {
+func Work[T any](
+	t testing.TB, tx *outbox.OwnedTx, worker *queue.Worker[T], payload T, opts ...queue.EnqueueOption,
+) Outcome {
 	t.Helper()
 	if worker == nil || tx == nil {
 		t.Fatal("queuetest.Work: the worker or the transaction is nil")
 	}
-	for _, err := range worker.Binding(core.Seal{}).Prepare(tx.Core(core.Seal{}).Host()) {
+	binding, options := worker.Binding(core.Seal{}), make([]any, len(opts))
+	for _, err := range binding.Prepare(tx.Core(core.Seal{}).Host()) {
 		t.Fatal(err)
 	}
-	trial, err := worker.Trial(t.Context(), core.Seal{}, tx, payload, opts)
+	for i, o := range opts {
+		options[i] = o
+	}
+	o, err := queuelink.DryRun(t.Context(), binding, tx, payload, options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return trial
+	return Outcome{Status: queue.Status(o.Status), Err: o.Err, Delay: o.Delay, Unspent: o.Unspent, Result: o.Result}
 }
 
 // Enqueued returns the queue's tasks that the transaction sees as scheduled or pending, oldest first.
 func Enqueued[T any](t testing.TB, tx outbox.Tx, q *queue.Queue[T]) []queue.Task[T] {
 	t.Helper()
-	tasks, err := q.Waiting(t.Context(), core.Seal{}, tx)
+	var tasks []queue.Task[T]
+	err := queuelink.Waiting(t.Context(), q, tx, func(task any) error {
+		typed, err := typedTask[T](task.(queue.Task[json.RawMessage]))
+		tasks = append(tasks, typed)
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return tasks
+}
+
+// typedTask decodes a task's payload.
+func typedTask[T any](raw queue.Task[json.RawMessage]) (queue.Task[T], error) {
+	task := queue.Task[T]{ID: raw.ID, Queue: raw.Queue, Attempt: raw.Attempt, MaxAttempts: raw.MaxAttempts,
+		Priority: raw.Priority, CreatedAt: raw.CreatedAt, DueAt: raw.DueAt, CustomerKey: raw.CustomerKey,
+		DedupKey: raw.DedupKey, Metadata: raw.Metadata}
+	return task, json.Unmarshal(raw.Payload, &task.Payload)
 }
 
 // RequireEnqueued fails the test unless exactly one task of the queue waits with this payload (compared as JSON), and

@@ -160,8 +160,8 @@ func TestWorkShowsTheKeys(t *testing.T) {
 	tx := queuetest.RollBack(t, box)
 	var got queue.Task[order]
 	worker := orders.Worker(func(_ context.Context, task queue.Task[order]) error { got = task; return nil })
-	queuetest.Work(t, tx, worker, order{ID: 1}, queue.Key("customer-42"), queue.DedupKey("once"))
-	if got.Key != "customer-42" || got.DedupKey != "once" {
-		t.Errorf("the handler sees the key %q and the dedup key %q", got.Key, got.DedupKey)
+	queuetest.Work(t, tx, worker, order{ID: 1}, queue.CustomerKey("customer-42"), queue.DedupKey("once"))
+	if got.CustomerKey != "customer-42" || got.DedupKey != "once" {
+		t.Errorf("the handler sees the key %q and the dedup key %q", got.CustomerKey, got.DedupKey)
 	}
 }

@@ -69,7 +69,7 @@ func (m *model) start() *session {
 	w := newWorker(m.def, nil, nil)
 	s, err := newSession(w, core.Life{Soft: context.Background(), Hard: context.Background()}, m.rt, time.Second)
 	m.must(err)
-	s.marks.bottom.last = time.Now().Add(time.Hour) // what a scan from the bottom finds is no merit of the marks
+	s.claimer.marks.bottom.last = time.Now().Add(time.Hour) // what a scan from the bottom finds is no merit of the marks
 	return s
 }
 
@@ -150,12 +150,12 @@ func (m *model) Claim(t *rapid.T) {
 
 func (m *model) claim(s *session, limit int) int {
 	// Paces are no part of the model: marks move whenever they may.
-	s.marks.advancing, s.marks.full = costly{}, costly{last: time.Now()}
-	n, err := s.claim(context.Background(), limit)
+	s.claimer.marks.advancing, s.claimer.marks.full = scanCost{}, scanCost{last: time.Now()}
+	n, err := s.claimer.claim(context.Background(), limit)
 	m.must(err)
 	for range n {
-		j := <-s.ready
-		s.waiting.Add(-1)
+		j := <-s.buffer.ready
+		s.buffer.drop()
 		if other := m.held[j.id]; other != nil {
 			m.Fatalf("task %d is with worker %d and with worker %d", j.id, other.lease.ID(), s.lease.ID())
 		}
@@ -180,7 +180,7 @@ func (m *model) Settle(t *rapid.T) {
 func (m *model) settle(id int64, o outcome) {
 	s := m.held[id]
 	o.job = m.jobs[id]
-	s.finisher.write([]outcome{o})
+	s.completer.write([]outcome{o})
 	delete(m.held, id)
 	if o.kind == outcomeComplete {
 		delete(m.added, id)
@@ -220,7 +220,7 @@ func (m *model) finish(survivor *session) {
 		}
 	}
 	if len(m.added) > 0 {
-		m.Fatalf("tasks %v are never claimed: fast marks %v, safe marks %v", slices.Sorted(maps.Keys(m.added)), survivor.marks.fast, survivor.marks.safe)
+		m.Fatalf("tasks %v are never claimed: high watermarks %v, low watermarks %v", slices.Sorted(maps.Keys(m.added)), survivor.claimer.marks.high, survivor.claimer.marks.low)
 	}
 	var left int
 	m.must(m.rt.Pool().QueryRow(context.Background(), `SELECT count(*) FROM public.strunk_outbox WHERE key = $1 AND status <> 'delivered'`, m.def.name).Scan(&left))
@@ -231,7 +231,7 @@ func (m *model) finish(survivor *session) {
 
 // Whatever happens between: every committed task is handled, none is with two workers at once, and no mark passes a task
 // that commits late or whose lock is rolled back, without the help of a scan from the bottom.
-func TestMarksMissNothing(t *testing.T) {
+func TestWatermarksMissNothing(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
 	box, err := outbox.Open(t.Context(), pool, outbox.Config{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
@@ -243,7 +243,7 @@ func TestMarksMissNothing(t *testing.T) {
 	}
 	var runs atomic.Int64
 	rapid.Check(t, func(rt *rapid.T) {
-		m := &model{T: rt, rt: modelRuntime{box.Host(seal)}, def: newDefinition(fmt.Sprintf("model-%d", runs.Add(1)), Config{MaxAttempts: MostAttempts, Retry: Backoff{}}),
+		m := &model{T: rt, rt: modelRuntime{box.Host(seal)}, def: newDefinition(fmt.Sprintf("model-%d", runs.Add(1)), Config{MaxAttempts: MaxAttemptsLimit, Retry: Backoff{}}),
 			held: map[int64]*session{}, jobs: map[int64]*job{}, open: map[pgx.Tx][]int64{}, added: map[int64]bool{}, handled: map[int64]bool{}}
 		defer func() {
 			for tx := range m.open {
@@ -263,11 +263,11 @@ func TestMarksMissNothing(t *testing.T) {
 }
 
 // A claim that enters at the bottom, for what was set to pending by hand, also takes in what has arrived with numbers that are
-// below the safe marks.
+// below the low watermarks.
 func TestBottomEntryLooksAtAllThatHasArrived(t *testing.T) {
-	m := newMarks()
-	for i := range m.safe {
-		m.safe[i], m.fast[i] = 50, 60
+	m := newWatermarks()
+	for i := range m.low {
+		m.low[i], m.high[i] = 50, 60
 	}
 	now := time.Now()
 	if e := m.enter(now); e.scan != &m.bottom || e.arrived != 0 {

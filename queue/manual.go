@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -16,26 +15,27 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// Claim is a handful of tasks claimed by hand, for a loop of the caller's own: without Box.Run, Worker and middleware (what
+// Claim is a handful of tasks claimed without a worker, for a loop of the caller's own: without Box.Run, Worker and middleware (what
 // middleware did to payloads is undone). It has a lease: when Heartbeat has not been called for the VisibilityTimeout,
 // any running Box gives its tasks to others, and the methods return ErrLeaseLost. It is safe for use by several goroutines.
 type Claim[T any] struct {
 	// Tasks are those that were claimed, highest priority first; none where nothing was pending.
 	Tasks []Task[T]
 
-	hand *hand
+	claim *manualClaim
 }
 
-// handClaim is the number of a hand-made lease's one claim.
-const handClaim = 1
+// manualNumber is the number of the one claim of a manual claim's lease.
+const manualNumber = 1
 
-// hand is a Claim without its type.
-type hand struct {
+// manualClaim is a Claim without its type.
+type manualClaim struct {
 	def    *definition
 	host   core.Host
 	worker int64
 	opts   workerOptions
-	by     string
+	writer *outcomeWriter
+	judge  *judge
 
 	limits inForce
 
@@ -51,8 +51,8 @@ func (q *Queue[T]) Claim(ctx context.Context, box *outbox.Box, n int, opts ...Wo
 	if err != nil {
 		return nil, err
 	}
-	h := &hand{def: q.def, host: host, worker: rand.Int64N(1<<62) + 1, opts: newWorkerOptions(q.def, opts), left: map[int64]*job{}}
-	problems := append(h.opts.problems(), checkRange("the number of tasks", n, 1, mostClaimed))
+	h := newManualClaim(q.def, host, opts)
+	problems := append(h.opts.problems(), checkRange("the number of tasks", n, 1, maxClaimed))
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("strunk/queue: claim: queue %q: %w: %w", q.Name(), err, ErrInvalid)
 	}
@@ -60,7 +60,7 @@ func (q *Queue[T]) Claim(ctx context.Context, box *outbox.Box, n int, opts ...Wo
 	if err != nil {
 		return nil, fmt.Errorf("strunk/queue: claim: queue %q: %w", q.Name(), err)
 	}
-	c := &Claim[T]{hand: h}
+	c := &Claim[T]{claim: h}
 	chain := middlewares(host, q.def.cfg.Middleware)
 	for _, j := range jobs {
 		h.left[j.id] = j
@@ -69,7 +69,7 @@ func (q *Queue[T]) Claim(ctx context.Context, box *outbox.Box, n int, opts ...Wo
 			task, err = taskOf[T](j)
 		}
 		if err != nil {
-			err = h.end(ctx, "claim", j.id, outcome{kind: outcomeBury, err: err})
+			err = h.end(ctx, "claim", dead(j, err))
 		} else {
 			c.Tasks = append(c.Tasks, task)
 		}
@@ -80,19 +80,23 @@ func (q *Queue[T]) Claim(ctx context.Context, box *outbox.Box, n int, opts ...Wo
 	return c, nil
 }
 
-// sqlAddHand makes the lease row of a claim by hand.
-const sqlAddHand = `INSERT INTO {schema}.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES ($1, $2, $3, $4, $5, $6)`
+func newManualClaim(def *definition, host core.Host, opts []WorkerOption) *manualClaim {
+	h := &manualClaim{def: def, host: host, worker: rand.Int64N(1<<62) + 1, opts: newWorkerOptions(def, opts),
+		left: map[int64]*job{}}
+	h.writer = newOutcomeWriter(host, def, h.worker)
+	h.writer.results = false // Complete has no result
+	h.judge = newJudge(def, h.opts, false, host.Logger())
+	return h
+}
+
+// sqlAddManual makes the lease row of a manual claim.
+const sqlAddManual = `INSERT INTO {schema}.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES ($1, $2, $3, $4, $5, $6)`
 
 // claim makes the lease and claims under it in one transaction, which leaves nothing where there is nothing to claim.
-func (h *hand) claim(ctx context.Context, n int) (jobs []*job, err error) {
-	name, err := os.Hostname()
-	if err != nil {
-		name = "unknown"
-	}
-	h.by = fmt.Sprintf("%s/%d", name, os.Getpid())
+func (h *manualClaim) claim(ctx context.Context, n int) (jobs []*job, err error) {
 	err = core.RetryConflicts(ctx, func() error {
 		return pgx.BeginTxFunc(ctx, h.host.Pool(), core.PlainTx, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, h.host.SQL(sqlAddHand), h.worker, h.opts.lease.Milliseconds(), os.Getpid(), n, h.def.name, name)
+			_, err := tx.Exec(ctx, h.host.SQL(sqlAddManual), h.worker, h.opts.lease.Milliseconds(), os.Getpid(), n, h.def.name, hostName())
 			if err != nil {
 				return err
 			}
@@ -113,7 +117,7 @@ func (h *hand) claim(ctx context.Context, n int) (jobs []*job, err error) {
 const sqlIdle = `SELECT set_config('idle_in_transaction_session_timeout', $1, true)`
 
 // claimWithin claims as the limits of the queue let it.
-func (h *hand) claimWithin(ctx context.Context, tx pgx.Tx, n int) ([]*job, error) {
+func (h *manualClaim) claimWithin(ctx context.Context, tx pgx.Tx, n int) ([]*job, error) {
 	rows, err := tx.Query(ctx, h.host.SQL(sqlLimits), h.def.name)
 	if err != nil {
 		return nil, err
@@ -130,7 +134,7 @@ func (h *hand) claimWithin(ctx context.Context, tx pgx.Tx, n int) ([]*job, error
 		}
 	}
 	zero := make([]int64, levels)
-	sql, args := sqlClaim, []any{h.worker, handClaim, h.def.name, n, zero, nil, h.limits.version}
+	sql, args := sqlClaim, []any{h.worker, manualNumber, h.def.name, n, zero, nil, h.limits.version}
 	if h.limits.lined() {
 		sql, args = sqlClaimLine, append(args, 0, 0, 0, []string{}, []int64{})
 	}
@@ -144,10 +148,10 @@ func (h *hand) claimWithin(ctx context.Context, tx pgx.Tx, n int) ([]*job, error
 	return jobs, err
 }
 
-func (h *hand) scan(rows pgx.Rows) (jobs []*job, err error) {
+func (h *manualClaim) scan(rows pgx.Rows) (jobs []*job, err error) {
 	defer rows.Close()
 	for rows.Next() {
-		j := &job{claim: handClaim, queue: h.def.name, logger: h.host.Logger()}
+		j := &job{claim: manualNumber, queue: h.def.name, logger: h.host.Logger()}
 		var place *int64
 		var more []any
 		if h.limits.lined() {
@@ -169,12 +173,12 @@ var errNothing = errors.New("nothing to claim")
 // Heartbeat renews the lease of all tasks of the claim.
 func (c *Claim[T]) Heartbeat(ctx context.Context) error {
 	var held bool
-	err := c.hand.host.Pool().QueryRow(ctx, c.hand.host.SQL(`SELECT EXISTS (SELECT 1 FROM {schema}.strunk_beat(ARRAY[$1::bigint]))`), c.hand.worker).Scan(&held)
+	err := c.claim.host.Pool().QueryRow(ctx, c.claim.host.SQL(`SELECT EXISTS (SELECT 1 FROM {schema}.strunk_beat(ARRAY[$1::bigint]))`), c.claim.worker).Scan(&held)
 	if err == nil && !held && len(c.Tasks) > 0 {
 		err = ErrLeaseLost
 	}
 	if err != nil {
-		return fmt.Errorf("strunk/queue: heartbeat: queue %q: %w", c.hand.def.name, err)
+		return fmt.Errorf("strunk/queue: heartbeat: queue %q: %w", c.claim.def.name, err)
 	}
 	return nil
 }
@@ -182,27 +186,23 @@ func (c *Claim[T]) Heartbeat(ctx context.Context) error {
 // Complete ends a task as delivered. Errors: [ErrLeaseLost] where it is not this claim's (any more), also after a call
 // whose answer was lost and that had succeeded.
 func (c *Claim[T]) Complete(ctx context.Context, id int64) error {
-	return c.hand.end(ctx, "complete", id, outcome{kind: outcomeComplete})
+	j := c.claim.job(id)
+	if j == nil {
+		j = &job{id: id, claim: manualNumber} // the database decides
+	}
+	return c.claim.end(ctx, "complete", outcome{job: j, kind: outcomeComplete})
 }
 
 // Fail ends an attempt: the task is tried again as the retry policy says, or becomes a dead letter where its attempts are spent or
 // cause is a Discard or ErrPoison. A Snooze puts it off without spending the attempt.
 func (c *Claim[T]) Fail(ctx context.Context, id int64, cause error) error {
-	h := c.hand
-	h.mu.Lock()
-	j := h.left[id]
-	h.mu.Unlock()
+	h := c.claim
+	j := h.job(id)
 	if j == nil || cause == nil {
-		return fmt.Errorf("strunk/queue: fail: queue %q, task %d: it is not this claim's, or the cause is nil: %w", h.def.name, id, ErrInvalid)
+		return fmt.Errorf("strunk/queue: fail: queue %q, task %d: it is not this claim's, or the cause is nil: %w",
+			h.def.name, id, ErrInvalid)
 	}
-	o, ok := asked(j, cause)
-	if !ok {
-		o = outcome{kind: outcomeRetry, err: cause, delay: min(max(h.opts.retry.Delay(j.attempt, cause), 0), longestDuration)}
-		if errors.Is(cause, ErrPoison) || j.attempt >= j.maxAttempts {
-			o.kind = outcomeBury
-		}
-	}
-	return h.end(ctx, "fail", id, o)
+	return h.end(ctx, "fail", h.judge.decide(j, cause, nil))
 }
 
 // Report records how far a task has come, as the function Report does in a handler.
@@ -210,57 +210,51 @@ func (c *Claim[T]) Report(ctx context.Context, id int64, percent int, message st
 	if err := errors.Join(checkRange("percent", percent, 0, 100), core.CheckText(message)); err != nil {
 		return fmt.Errorf("strunk/queue: report: %w: %w", err, ErrInvalid)
 	}
-	return reportProgress(ctx, c.hand.host, c.hand.worker, &job{id: id, claim: handClaim, queue: c.hand.def.name}, percent, message)
+	progress := progressWriter{host: c.claim.host, worker: c.claim.worker}
+	return progress.report(ctx, &job{id: id, claim: manualNumber, queue: c.claim.def.name}, percent, message)
 }
 
-// sqlReleaseHand gives up the lease of a claim by hand; what is left of its tasks goes back.
-const sqlReleaseHand = `SELECT {schema}.strunk_release_claim($1::bigint)`
+// sqlReleaseManual gives up the lease of a manual claim; what is left of its tasks goes back.
+const sqlReleaseManual = `SELECT {schema}.strunk_release_claim($1::bigint)`
 
 // Release ends the claim. Tasks that have not been ended are pending again, their attempts not spent. After the first call
 // it does nothing.
 func (c *Claim[T]) Release(ctx context.Context) error {
 	var back int
 	err := core.RetryConflicts(ctx, func() error {
-		return c.hand.host.Pool().QueryRow(ctx, c.hand.host.SQL(sqlReleaseHand), c.hand.worker).Scan(&back)
+		return c.claim.host.Pool().QueryRow(ctx, c.claim.host.SQL(sqlReleaseManual), c.claim.worker).Scan(&back)
 	})
 	if err != nil {
-		return fmt.Errorf("strunk/queue: release: queue %q: %w", c.hand.def.name, err)
+		return fmt.Errorf("strunk/queue: release: queue %q: %w", c.claim.def.name, err)
 	}
 	if back > 0 {
-		c.hand.host.Wake(core.TopicQueue(c.hand.def.name))
+		c.claim.host.Wake(core.TopicQueue(c.claim.def.name))
 	}
 	return nil
 }
 
+// job returns a task of the claim that has not been ended; nil for another.
+func (h *manualClaim) job(id int64) *job {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.left[id]
+}
+
 // end writes one outcome.
-func (h *hand) end(ctx context.Context, what string, id int64, o outcome) error {
-	sql, args := h.statement(id, o)
-	var done []int64
-	write := func() error {
-		rows, err := h.host.Pool().Query(ctx, h.host.SQL(sql), args...)
-		if err != nil {
-			return err
-		}
-		done, err = pgx.CollectRows(rows, pgx.RowTo[int64])
-		return err
-	}
-	err := core.RetryConflicts(ctx, write)
-	if core.IsMissingPartition(err) {
-		if _, err = h.host.Pool().Exec(ctx, h.host.SQL(sqlPartitions)); err == nil {
-			err = write()
-		}
-	}
-	if err == nil && !slices.Contains(done, id) {
+func (h *manualClaim) end(ctx context.Context, what string, o outcome) error {
+	j := o.job
+	sql, args := h.writer.statement(o.kind, []outcome{o}, false)
+	done, err := h.writer.change(ctx, sql, args)
+	if err == nil && !slices.Contains(done, j.id) {
 		err = ErrLeaseLost
 	}
 	if err != nil {
-		return fmt.Errorf("strunk/queue: %s: queue %q, task %d: %w", what, h.def.name, id, err)
+		return fmt.Errorf("strunk/queue: %s: queue %q, task %d: %w", what, h.def.name, j.id, err)
 	}
 	h.mu.Lock()
-	j := h.left[id]
-	delete(h.left, id)
+	delete(h.left, j.id)
 	h.mu.Unlock()
-	if j != nil && j.key != "" && h.limits.keyed() {
+	if j.key != "" && h.limits.keyed() {
 		h.callLine(ctx, j)
 	}
 	if o.kind == outcomeRetry {
@@ -270,24 +264,10 @@ func (h *hand) end(ctx context.Context, what string, id int64, o outcome) error 
 }
 
 // callLine lets the next task of a key be claimed. Where it fails a worker's walk makes up for it: the outcome stands.
-func (h *hand) callLine(ctx context.Context, j *job) {
+func (h *manualClaim) callLine(ctx context.Context, j *job) {
 	if _, err := h.host.Pool().Exec(ctx, h.host.SQL(sqlCallKeys), h.def.name, []string{j.key}, []int64{j.place}); err != nil {
-		h.host.Logger().Warn("strunk: calling the line of a key failed", "queue", h.def.name, "key", j.key, "error", err)
+		h.host.Logger().Warn("strunk: calling the line of a key failed", "queue", h.def.name, "customer_key", j.key, "error", err)
 		return
 	}
 	h.host.Wake(core.TopicQueue(h.def.name))
-}
-
-func (h *hand) statement(id int64, o outcome) (string, []any) {
-	ids, claims := []int64{id}, []int64{handClaim}
-	text, stack := errorTexts(o.err)
-	switch o.kind {
-	case outcomeComplete:
-		return sqlComplete, []any{h.worker, ids, claims, !h.def.cfg.DiscardDelivered}
-	case outcomeRetry:
-		delay := int64((o.delay + time.Millisecond - 1) / time.Millisecond)
-		return sqlRetry, []any{h.worker, ids, claims, []int64{delay}, []bool{o.refund}, []*string{text}, []*string{stack}, h.by}
-	default:
-		return sqlBury, []any{h.worker, ids, claims, []*string{text}, []*string{stack}, h.by}
-	}
 }

@@ -1,0 +1,303 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+const (
+	// firstPause is the first pause after an error, or after a claim that found nothing. It doubles up to the poll interval.
+	firstPause = 10 * time.Millisecond
+	// aheadTime is how much work a worker claims ahead, measured by the time that its handlers take.
+	aheadTime = 20 * time.Millisecond
+	// claimTimeout bounds one claim. An answer that takes longer counts as lost.
+	claimTimeout = 15 * time.Second
+)
+
+// claimer claims tasks and puts them into the prefetch buffer. Its methods belong to one goroutine.
+type claimer struct {
+	rt          core.Runtime
+	queue       string
+	concurrency int
+	timeout     time.Duration // of tasks that have none of their own
+	poll        time.Duration
+	lease       core.Lease
+	numbers     *claimNumbers
+	latency     *latency
+	control     *controller
+	limits      *limiter
+	buffer      *prefetch
+	progress    *progressWriter
+	marks       *watermarks
+	// giveBack is called for claimed tasks that are not to begin here.
+	giveBack func(*job)
+
+	more bool // the last claim has left tasks that could be claimed
+}
+
+// run claims until soft ends or the lease is lost.
+func (c *claimer) run(soft context.Context) {
+	woken, stop := c.rt.Subscribe(core.TopicQueue(c.queue))
+	defer stop()
+	ctx, cancel := context.WithCancel(soft)
+	defer cancel()
+	go func() {
+		select {
+		case <-c.lease.Lost():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	pause, expected := firstPause, true // expected: there is a reason to claim without looking first
+	for idle := true; ctx.Err() == nil; {
+		c.limits.beforeClaim(ctx, idle)
+		if !c.control.awaitResume(ctx) || !c.awaitRoom(ctx) {
+			return
+		}
+		found, again, err := c.round(ctx, expected)
+		if again {
+			pause, expected, idle = firstPause, true, false
+			continue
+		}
+		if found > 0 {
+			pause = firstPause
+		}
+		idle = found == 0
+		expected = c.idle(ctx, woken, pause) || err != nil
+		pause = min(2*pause, c.poll)
+	}
+}
+
+// round is one claim. again says that there is a reason for another one at once.
+func (c *claimer) round(ctx context.Context, expected bool) (found int, again bool, err error) {
+	if c.control.isPaused() {
+		return 0, true, nil
+	}
+	limit := c.free()
+	found, err = c.claimIfAny(ctx, limit, expected)
+	if c.control.isPaused() { // since the claim was sent: nobody else gives back what has just come
+		c.buffer.drain(c.giveBack)
+	}
+	switch {
+	case core.SQLState(err) == core.CodeLimitsChanged:
+		c.reread(ctx)
+		return 0, true, nil
+	case err != nil:
+		c.warn("a claim failed; trying again", err)
+		return found, false, err
+	}
+	return found, found == limit || c.more, nil
+}
+
+// reread reads the limits that are in force, after a claim was refused because they had changed.
+func (c *claimer) reread(ctx context.Context) {
+	if err := c.control.refresh(ctx); err != nil {
+		c.warn("reading the limits failed; trying again", err)
+		core.Sleep(ctx, firstPause)
+	}
+}
+
+func (c *claimer) warn(what string, err error) { logWarning(c.rt, c.queue, what, err) }
+
+// idle waits for a wake-up or for the pause, and reports whether it was a wake-up.
+func (c *claimer) idle(ctx context.Context, woken <-chan struct{}, pause time.Duration) bool {
+	timer := time.NewTimer(c.limits.sleep(min(pause, c.poll)))
+	defer timer.Stop()
+	select {
+	case <-woken:
+		return true
+	case <-c.limits.wake():
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// awaitRoom blocks until half of the prefetch buffer is free, or nothing waits in it, so that small claims do not cost a
+// round trip each. It reports false at the end of ctx.
+func (c *claimer) awaitRoom(ctx context.Context) bool {
+	for {
+		again, stop := c.limits.renew(ctx)
+		if free := c.free(); free > 0 && (2*free >= min(c.ahead(), maxClaimed) || c.buffer.waiting.Load() == 0) {
+			stop()
+			return true
+		}
+		select {
+		case <-c.buffer.room:
+		case <-again:
+		case <-ctx.Done():
+			stop()
+			return false
+		}
+		stop()
+	}
+}
+
+// ahead is how many tasks may be claimed and not ended: the concurrency, and what handlers of this latency do in
+// aheadTime.
+func (c *claimer) ahead() int {
+	n, bound := int64(c.concurrency), int64(max(maxAhead, c.concurrency))
+	if c.limits.exact() {
+		return int(n)
+	}
+	if perTask := c.latency.perTask(time.Now(), n, c.buffer.running.Load() > 0); perTask > 0 {
+		n += n * int64(aheadTime) / int64(perTask)
+	}
+	return int(min(n, bound))
+}
+
+// free is how many tasks may be claimed now.
+func (c *claimer) free() int {
+	free := c.ahead() - int(c.buffer.waiting.Load()) - int(c.buffer.running.Load())
+	return min(c.limits.bound(free), maxClaimed, max(maxUnsettled, c.concurrency)-int(c.buffer.unsettled.Load()))
+}
+
+// claimIfAny claims up to limit tasks. Without a reason to expect any it looks first, which costs the database no
+// transaction id. While the low watermarks are behind it claims all the same: a claim's transaction id moves them.
+func (c *claimer) claimIfAny(ctx context.Context, limit int, expected bool) (int, error) {
+	if c.limits.blocked(time.Now()) {
+		return 0, nil
+	}
+	if !expected && !c.limits.mustClaim() && c.marks.settled() && !c.marks.bottom.allowed(time.Now(), bottomInterval) {
+		if any, err := c.hasPending(ctx); err != nil || !any {
+			return 0, err
+		}
+	}
+	return c.claim(ctx, limit)
+}
+
+// sqlHasPending looks whether queue $1 has a pending task above watermarks $2. It writes nothing.
+const sqlHasPending = `SELECT {schema}.strunk_has_pending($1::text, $2::bigint[])`
+
+func (c *claimer) hasPending(ctx context.Context) (any bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	err = c.rt.Pool().QueryRow(ctx, c.rt.SQL(sqlHasPending), c.queue, c.marks.low).Scan(&any)
+	return any, err
+}
+
+// claimed is the answer to one claim.
+type claimed struct {
+	jobs      []*job
+	xid, xmin int64
+}
+
+// claim claims up to limit tasks, and hands them on after the commit.
+func (c *claimer) claim(ctx context.Context, limit int) (int, error) {
+	conn, err := c.rt.Pool().Acquire(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Release()
+	number, e := c.numbers.next(), c.marks.enter(time.Now())
+	var answer claimed
+	statement := c.statement(number, limit, e, &answer)
+	limited := c.limits.statement(&statement, c, number, limit, e, &answer)
+	// A claim that was sent is waited for also after the soft end: its answer says what there is to give back.
+	sent, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimTimeout)
+	defer cancel()
+	err = core.OneMessage(sent, conn.Conn(), c.message(statement, &answer)...)
+	c.more = limited.answered(err)
+	if err != nil {
+		return 0, c.failed(number, err)
+	}
+	c.numbers.answered(number, len(answer.jobs))
+	c.buffer.put(answer.jobs)
+	about := claimAnswer{found: len(answer.jobs), limit: limit, xid: answer.xid, xmin: answer.xmin}
+	if limited != nil {
+		c.marks.answeredLimited(e, limited.reached, about, time.Now())
+	} else {
+		c.marks.answered(e, answer.jobs, about, time.Now())
+	}
+	return len(answer.jobs), c.advance(sent, conn.Conn(), answer.xmin)
+}
+
+// sqlClaim claims up to $4 tasks of queue $3 for worker $1 under claim number $2. It enters at watermarks $5, then at $6,
+// and does nothing unless the queue's limits are of version $7.
+const sqlClaim = `SELECT id, seq, created_at, due_at, timeout_ms, attempts, max_attempts, priority, dedup_key,
+	payload, metadata, at, limit_key
+FROM {schema}.strunk_claim($1::bigint, $2::bigint, $3::text, $4::integer, $5::bigint[], $6::bigint[], $7::bigint)`
+
+func (c *claimer) statement(number int64, limit int, e entry, into *claimed) core.Statement {
+	return core.Statement{SQL: c.rt.SQL(sqlClaim),
+		Args: []any{c.lease.ID(), number, c.queue, limit, e.first, e.second, c.limits.inForce().version},
+		Scan: func(rows pgx.Rows) (err error) {
+			into.jobs, err = c.scan(rows, number, limit)
+			return err
+		}}
+}
+
+const (
+	// sqlTransaction returns the claim's transaction id and the oldest id that is still running.
+	sqlTransaction = `SELECT pg_catalog.pg_current_xact_id()::text::bigint,
+	pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint`
+	// sqlAsync makes the transaction's commit asynchronous.
+	sqlAsync = `SET LOCAL synchronous_commit = off`
+)
+
+// message is the claim with what goes along in its transaction.
+func (c *claimer) message(claim core.Statement, into *claimed) []core.Statement {
+	about := core.Statement{SQL: sqlTransaction, Scan: func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, []any{&into.xid, &into.xmin}, func() error { return nil })
+		return err
+	}}
+	if c.rt.Settings().SyncClaims {
+		return []core.Statement{claim, about}
+	}
+	return []core.Statement{{SQL: sqlAsync}, claim, about}
+}
+
+// failed records what an error says about the claim. Where the server answered with it, nothing was claimed. Otherwise
+// the claim may have taken tasks, and its number is voided.
+func (c *claimer) failed(number int64, err error) error {
+	if core.AnswerLost(err) {
+		c.numbers.lost(number)
+		c.lease.Void(number)
+	} else {
+		c.numbers.answered(number, 0)
+	}
+	return fmt.Errorf("strunk/queue: claim: %w", err)
+}
+
+// sqlAdvance moves the low watermarks of queue $1 from $2 towards $3.
+const sqlAdvance = `SELECT {schema}.strunk_advance_marks($1::text, $2::bigint[], $3::bigint[])`
+
+// advance moves the low watermarks if the candidate is ripe.
+func (c *claimer) advance(ctx context.Context, conn *pgx.Conn, xmin int64) error {
+	began := time.Now()
+	if !c.marks.ripe(xmin, began) {
+		return nil
+	}
+	var low []int64
+	if err := conn.QueryRow(ctx, c.rt.SQL(sqlAdvance), c.queue, c.marks.low, c.marks.candidate).Scan(&low); err != nil {
+		return fmt.Errorf("strunk/queue: moving the low watermarks: %w", err)
+	}
+	c.marks.advanced(low, began, time.Now())
+	return nil
+}
+
+// scan reads a claim's rows, which are in claim order.
+func (c *claimer) scan(rows pgx.Rows, number int64, limit int) ([]*job, error) {
+	slab := make([]job, 0, limit)
+	for rows.Next() {
+		slab = append(slab, c.newJob(number))
+		if err := scanJob(rows, &slab[len(slab)-1], c.timeout); err != nil {
+			return nil, err
+		}
+	}
+	jobs := make([]*job, len(slab))
+	for i := range slab {
+		jobs[i] = &slab[i]
+	}
+	return jobs, rows.Err()
+}
+
+func (c *claimer) newJob(number int64) job {
+	return job{claim: number, queue: c.queue, logger: c.rt.Logger(), progress: c.progress}
+}

@@ -1,0 +1,169 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+const (
+	// controlInterval is how often a worker looks for control messages that no notification announced. With PollOnly it
+	// looks at every poll.
+	controlInterval = 5 * time.Second
+	// cancellationInterval replaces it while a cancellation request is known: it is forgotten soon after its task has ended.
+	cancellationInterval = 500 * time.Millisecond
+)
+
+// sqlControl returns the control messages for the workers of queue $1.
+const sqlControl = `SELECT paused, task_id, reason FROM {schema}.strunk_control($1::text)`
+
+// controller reads a queue's control messages (whether it is paused, which tasks are to be cancelled, its limits) and
+// makes the session obey them.
+type controller struct {
+	rt     core.Runtime
+	queue  string
+	poll   time.Duration
+	limits *limiter
+	// onPause is called when a pause begins, onCancel for each cancellation request at each look.
+	onPause  func()
+	onCancel func(id int64, text string)
+
+	paused  atomic.Bool
+	resumed chan struct{} // signalled when a pause ends
+	some    atomic.Bool   // whether requests has any
+	mu      sync.Mutex
+	// requests are the tasks of the queue that are to be cancelled, with the texts of their dead letters.
+	requests map[int64]string
+}
+
+func newController(rt core.Runtime, queue string, poll time.Duration, limits *limiter) *controller {
+	return &controller{rt: rt, queue: queue, poll: poll, limits: limits, resumed: make(chan struct{}, 1),
+		onPause: func() {}, onCancel: func(int64, string) {}}
+}
+
+// run looks for control messages at every announcement and at intervals, until stop is closed.
+func (c *controller) run(stop <-chan struct{}) {
+	woken, end := c.rt.Subscribe(core.TopicControl(c.queue))
+	defer end()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	for {
+		timer := time.NewTimer(c.interval())
+		select {
+		case <-stop:
+			timer.Stop()
+			return
+		case <-woken:
+		case <-timer.C:
+		}
+		timer.Stop()
+		if err := c.refresh(ctx); err != nil {
+			logWarning(c.rt, c.queue, "looking for pauses and cancellations failed; trying again", err)
+		}
+	}
+}
+
+func (c *controller) interval() time.Duration {
+	interval := max(controlInterval, c.poll)
+	if c.rt.Settings().PollOnly {
+		interval = c.poll
+	}
+	if c.some.Load() {
+		interval = min(interval, cancellationInterval)
+	}
+	return interval
+}
+
+// refresh asks the database, on the connection that handlers cannot exhaust, and obeys.
+func (c *controller) refresh(ctx context.Context) error {
+	paused, requests := false, map[int64]string{}
+	limits, obey := c.limits.read()
+	messages := core.Statement{SQL: c.rt.SQL(sqlControl), Args: []any{c.queue},
+		Scan: func(rows pgx.Rows) error { return scanControl(rows, &paused, requests) }}
+	err := c.rt.Control(ctx, func(conn *pgx.Conn) error {
+		return core.RetryConflicts(ctx, func() error { return core.OneMessage(ctx, conn, messages, limits) })
+	})
+	if err != nil {
+		return fmt.Errorf("strunk/queue: reading the control messages of queue %q: %w", c.queue, err)
+	}
+	obey()
+	c.mu.Lock()
+	c.requests = requests
+	c.some.Store(len(requests) > 0)
+	c.mu.Unlock()
+	for id, text := range requests {
+		c.onCancel(id, text)
+	}
+	c.setPaused(paused)
+	return nil
+}
+
+func scanControl(rows pgx.Rows, paused *bool, requests map[int64]string) error {
+	clear(requests)
+	for rows.Next() {
+		var p *bool
+		var id *int64
+		var text *string
+		if err := rows.Scan(&p, &id, &text); err != nil {
+			return err
+		}
+		if p != nil {
+			*paused = *p
+		} else if id != nil && text != nil {
+			requests[*id] = *text
+		}
+	}
+	return rows.Err()
+}
+
+// cancelRequested returns the text of the dead letter of a task that is to be cancelled.
+func (c *controller) cancelRequested(id int64) (text string, ok bool) {
+	if !c.some.Load() {
+		return "", false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	text, ok = c.requests[id]
+	return text, ok
+}
+
+func (c *controller) isPaused() bool { return c.paused.Load() }
+
+// awaitResume blocks while the queue is paused. It reports false at the end of ctx.
+func (c *controller) awaitResume(ctx context.Context) bool {
+	for c.isPaused() {
+		select {
+		case <-c.resumed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// setPaused begins or ends a pause.
+func (c *controller) setPaused(paused bool) {
+	if c.paused.Swap(paused) == paused {
+		return
+	}
+	if paused {
+		c.rt.Logger().Info("strunk: a queue was paused", "queue", c.queue)
+		c.onPause()
+		return
+	}
+	c.rt.Logger().Info("strunk: a queue was resumed", "queue", c.queue)
+	signal(c.resumed)
+}

@@ -1,0 +1,246 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+const (
+	// abandonGrace is how long a handler may take to return after its context has ended. Then its task is given back.
+	abandonGrace = 5 * time.Second
+	// watchInterval is how often running handlers are looked at.
+	watchInterval = 250 * time.Millisecond
+)
+
+// executor runs the handlers of a session, in as many goroutines (slots) as may run at once.
+type executor struct {
+	rt          core.Runtime
+	concurrency int
+	soft        context.Context
+	base        context.Context // what the contexts of handlers derive from
+	buffer      *prefetch
+	latency     *latency
+	control     *controller
+	judge       *judge
+	completer   *completer
+	batches     *batcher // of a batch worker; nil for others
+	work        work     // the handler in its middleware
+	turns       turns
+
+	wg    sync.WaitGroup
+	mu    sync.Mutex
+	slots map[*slot]struct{}
+}
+
+// start begins to take tasks from the prefetch buffer, until that is closed.
+func (x *executor) start() {
+	x.slots = map[*slot]struct{}{}
+	for range x.concurrency {
+		x.add()
+	}
+}
+
+func (x *executor) wait() { x.wg.Wait() }
+
+func (x *executor) add() {
+	sl := &slot{}
+	x.mu.Lock()
+	x.slots[sl] = struct{}{}
+	x.mu.Unlock()
+	x.wg.Add(1)
+	go x.serve(sl)
+}
+
+func (x *executor) serve(sl *slot) {
+	var current *job
+	defer func() { x.end(sl, current) }()
+	for j := range x.buffer.ready {
+		if !x.begin(j) {
+			continue
+		}
+		j.state.deadline.Store(time.Now().Add(j.timeout).UnixNano())
+		current = j
+		x.execute(sl.enter(x.base, j), j)
+		sl.leave()
+		if j.state.abandoned() {
+			return
+		}
+		current = nil
+		x.ended()
+		signal(x.buffer.room)
+	}
+}
+
+// begin counts a task as running and reports true. A task that must not begin is given back or cancelled instead.
+func (x *executor) begin(j *job) bool {
+	turn := x.turns.take(x.soft, x.base)
+	text, cancel := x.control.cancelRequested(j.id)
+	switch {
+	case !turn || x.soft.Err() != nil || x.base.Err() != nil || x.control.isPaused():
+		x.giveBack(j)
+	case cancel:
+		x.buffer.drop()
+		x.completer.add(dead(j, &cancelled{text}))
+	default:
+		x.buffer.began()
+		return true
+	}
+	if turn {
+		x.turns.give()
+	}
+	return false
+}
+
+// giveBack returns a task that no handler has begun. Its attempt is not spent.
+func (x *executor) giveBack(j *job) {
+	x.buffer.drop()
+	x.completer.add(givenBack(j))
+}
+
+// giveBackReady gives back what is claimed and not begun.
+func (x *executor) giveBackReady() { x.buffer.drain(x.giveBack) }
+
+// ended counts a handler as running no more.
+func (x *executor) ended() {
+	x.buffer.ended()
+	x.turns.give()
+}
+
+// end is the end of a slot's goroutine, for one of three reasons: there are no more tasks; its handler was abandoned, and
+// the slot is gone already; the handler has ended the goroutine (runtime.Goexit), and another slot replaces it.
+func (x *executor) end(sl *slot, current *job) {
+	if current != nil && current.state.abandoned() {
+		return
+	}
+	x.remove(sl)
+	if current != nil {
+		x.ended()
+		x.add()
+		signal(x.buffer.room)
+	}
+	x.wg.Done()
+}
+
+func (x *executor) remove(sl *slot) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.slots, sl)
+}
+
+// cancel ends the context of a running task.
+func (x *executor) cancel(id int64, text string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for sl := range x.slots {
+		sl.cancelTask(id, text, x.batches != nil)
+	}
+}
+
+// watch abandons handlers that do not return, until stop is closed. ended returns when all contexts ended; zero for not
+// yet.
+func (x *executor) watch(stop <-chan struct{}, ended func() time.Time) {
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case now := <-ticker.C:
+			x.abandonOverdue(now, ended())
+		}
+	}
+}
+
+// abandonOverdue abandons handlers that have not returned abandonGrace after their contexts ended: at the task's timeout,
+// or at ended (zero: not yet), when all contexts did.
+func (x *executor) abandonOverdue(now, ended time.Time) {
+	stuck := map[*slot]*job{}
+	x.mu.Lock()
+	for sl := range x.slots {
+		j := sl.job.Load()
+		if j == nil {
+			continue
+		}
+		over := time.Unix(0, j.state.deadline.Load())
+		if !ended.IsZero() && ended.Before(over) {
+			over = ended
+		}
+		if now.Sub(over) > abandonGrace {
+			stuck[sl] = j
+		}
+	}
+	x.mu.Unlock()
+	for sl, j := range stuck {
+		x.abandon(sl, j, ended)
+	}
+}
+
+// abandon gives back a slot's task and puts another slot in its place. It does nothing if the task has ended meanwhile:
+// the slot may have begun another by now.
+func (x *executor) abandon(sl *slot, j *job, ended time.Time) {
+	if !j.state.take(byWatch) {
+		return
+	}
+	x.remove(sl)
+	x.ended()
+	x.batches.abandoned(j)
+	x.rt.Logger().Error("strunk: a handler did not return after its context had ended; its task is given back and its "+
+		"goroutine left behind", "queue", j.queue, "task", j.id, "attempt", j.attempt)
+	x.completer.add(x.abandonedOutcome(j, ended))
+	if ended.IsZero() {
+		x.add()
+	}
+	x.wg.Done()
+	signal(x.buffer.room)
+}
+
+func (x *executor) abandonedOutcome(j *job, ended time.Time) outcome {
+	if !ended.IsZero() {
+		return givenBack(j)
+	}
+	if c := j.state.cancelled.Load(); c != nil {
+		return dead(j, c)
+	}
+	return x.judge.failed(j, fmt.Errorf("%w, and the handler did not return", ErrTimeout))
+}
+
+// execute runs the handler and passes on its outcome, also when the handler ends its goroutine.
+func (x *executor) execute(base context.Context, j *job) {
+	began := time.Now()
+	ctx, cancel := x.attempt(base, j)
+	err := errors.New("the handler ended its goroutine (runtime.Goexit)")
+	defer func() {
+		ended := context.Cause(ctx)
+		cancel()
+		x.latency.ran(j.inBatch.handled(time.Since(began)))
+		if j.state.take(byHandler) {
+			x.completer.add(x.judge.decide(j, err, ended))
+		}
+	}()
+	err = recovered(ctx, j, x.work)
+}
+
+// attempt returns the context of one attempt.
+func (x *executor) attempt(base context.Context, j *job) (context.Context, context.CancelFunc) {
+	ctx := context.WithValue(base, contextKey{}, j)
+	if x.batches != nil {
+		return x.batches.attempt(ctx, j)
+	}
+	return context.WithTimeoutCause(ctx, j.timeout, ErrTimeout)
+}
+
+// recovered turns a panic of a handler into an error.
+func recovered(ctx context.Context, j *job, w work) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = &PanicError{Value: r, Stack: string(debug.Stack())}
+		}
+	}()
+	return w(ctx, j)
+}

@@ -1,0 +1,133 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// job is a claimed task without its type.
+type job struct {
+	id, seq, claim        int64
+	queue                 string
+	createdAt, dueAt      time.Time
+	timeout               time.Duration
+	attempt, maxAttempts  int
+	priority              int
+	dedupKey              string
+	key                   string // for the limits per key
+	place                 int64  // the position in the backlog of its key
+	payload, metadataJSON []byte
+	at                    pgtype.TID // where the claim left the row
+	logger                *slog.Logger
+	progress              *progressWriter // nil outside a worker
+
+	// result is the handler's result, as JSON; nil where its queue has no results.
+	result *string
+	// settled says that the handler's own transaction has completed the task.
+	settled bool
+
+	state   jobState
+	inBatch inBatch
+}
+
+// jobState says who settles a job: the handler's return, or the watch that has abandoned the handler.
+type jobState struct {
+	taken    atomic.Int32 // by whom; 0 while by nobody
+	deadline atomic.Int64 // unix nanoseconds of the handler's timeout
+	// cancelled is set when the task is to be cancelled while its handler runs.
+	cancelled atomic.Pointer[cancelled]
+}
+
+const (
+	byHandler int32 = iota + 1
+	byWatch
+)
+
+// take returns true for the first caller.
+func (st *jobState) take(by int32) bool { return st.taken.CompareAndSwap(0, by) }
+
+// abandoned reports whether the watch has settled the job because its handler did not return.
+func (st *jobState) abandoned() bool { return st.taken.Load() == byWatch }
+
+// work handles a job. It is the one place where a queue's type is erased.
+type work func(ctx context.Context, j *job) error
+
+func typedWork[T any](handler Handler[T]) work {
+	if handler == nil {
+		return nil
+	}
+	return func(ctx context.Context, j *job) error {
+		task, err := taskOf[T](j)
+		if err != nil {
+			return err
+		}
+		return handler(ctx, task)
+	}
+}
+
+// taskOf gives a job its type.
+func taskOf[T any](j *job) (Task[T], error) {
+	task := Task[T]{ID: j.id, Queue: j.queue, Attempt: j.attempt, MaxAttempts: j.maxAttempts, Priority: j.priority,
+		CreatedAt: j.createdAt, DueAt: j.dueAt, DedupKey: j.dedupKey, CustomerKey: j.key}
+	if err := decode(j.payload, &task.Payload); err != nil {
+		return task, err
+	}
+	return task, decode(j.metadataJSON, &task.Metadata)
+}
+
+func decode(doc []byte, into any) error {
+	if doc == nil {
+		return nil
+	}
+	if err := json.Unmarshal(doc, into); err != nil {
+		return fmt.Errorf("strunk/queue: %w into %s: %w", ErrPoison, strings.TrimPrefix(fmt.Sprintf("%T", into), "*"), err)
+	}
+	return nil
+}
+
+// scanJob reads a row of a claim, and whatever columns come after.
+func scanJob(rows pgx.Row, j *job, timeout time.Duration, more ...any) error {
+	var due finite
+	var timeoutMS *int32
+	var dedup, key *string
+	var attempts, maxAttempts, priority int16
+	into := []any{&j.id, &j.seq, &j.createdAt, &due, &timeoutMS, &attempts, &maxAttempts, &priority, &dedup,
+		&j.payload, &j.metadataJSON, &j.at, &key}
+	if err := rows.Scan(append(into, more...)...); err != nil {
+		return err
+	}
+	j.key = orElse(key, "")
+	j.attempt, j.maxAttempts, j.priority = int(attempts), int(maxAttempts), int(priority)
+	j.dueAt, j.dedupKey, j.timeout = orElse(due.t, j.createdAt), orElse(dedup, ""), timeout
+	if timeoutMS != nil {
+		j.timeout = time.Duration(*timeoutMS) * time.Millisecond
+	}
+	return nil
+}
+
+// finite is a time that may be missing. The value infinity, which a person can set and no time.Time can hold, counts as
+// missing: otherwise the row could not be read, and its whole claim not be worked.
+type finite struct{ t *time.Time }
+
+// ScanTimestamptz implements pgtype.TimestamptzScanner.
+func (f *finite) ScanTimestamptz(v pgtype.Timestamptz) error {
+	if f.t = nil; v.Valid && v.InfinityModifier == pgtype.Finite {
+		f.t = &v.Time
+	}
+	return nil
+}
+
+func orElse[T any](p *T, otherwise T) T {
+	if p == nil {
+		return otherwise
+	}
+	return *p
+}

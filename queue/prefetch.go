@@ -1,0 +1,84 @@
+package queue
+
+import "sync/atomic"
+
+const (
+	// maxClaimed bounds the tasks of one claim. A larger claim holds its locks longer and costs as much for each task.
+	maxClaimed = 1000
+	// maxAhead bounds the tasks that a worker has claimed and not begun.
+	maxAhead = 2000
+	// maxUnsettled bounds the tasks that are claimed and whose outcomes are not written; the concurrency where that is
+	// higher.
+	maxUnsettled = 8000
+)
+
+// prefetch is the buffer between the claimer and the executor: tasks that are claimed and not begun. It also counts the
+// session's tasks.
+type prefetch struct {
+	ready chan *job
+	// room is signalled when a task begins, ends or is settled: the claimer may have room for more.
+	room chan struct{}
+
+	waiting   atomic.Int64 // claimed and not begun
+	running   atomic.Int64 // begun and not ended
+	unsettled atomic.Int64 // claimed, and the outcome not written
+}
+
+func newPrefetch() *prefetch {
+	return &prefetch{ready: make(chan *job, maxAhead+maxClaimed), room: make(chan struct{}, 1)}
+}
+
+// put hands claimed tasks on.
+func (p *prefetch) put(jobs []*job) {
+	p.unsettled.Add(int64(len(jobs)))
+	p.waiting.Add(int64(len(jobs)))
+	for _, j := range jobs {
+		p.ready <- j
+	}
+}
+
+// close says that there will be no more tasks.
+func (p *prefetch) close() { close(p.ready) }
+
+// drop records that a task leaves the buffer without being begun.
+func (p *prefetch) drop() { p.waiting.Add(-1) }
+
+// began records that a task's handler is about to be called. The claimer may have looked just before the last waiting task
+// began, and no task may end for a long time: it is told.
+func (p *prefetch) began() {
+	p.running.Add(1)
+	if p.waiting.Add(-1) == 0 {
+		signal(p.room)
+	}
+}
+
+// ended records that a handler runs no more.
+func (p *prefetch) ended() { p.running.Add(-1) }
+
+// settled records that n outcomes were written.
+func (p *prefetch) settled(n int) {
+	p.unsettled.Add(-int64(n))
+	signal(p.room)
+}
+
+// drain hands what is in the buffer to fn, without waiting for more.
+func (p *prefetch) drain(fn func(*job)) {
+	for {
+		select {
+		case j, ok := <-p.ready:
+			if !ok {
+				return
+			}
+			fn(j)
+		default:
+			return
+		}
+	}
+}
+
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}

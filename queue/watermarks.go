@@ -1,0 +1,180 @@
+package queue
+
+import (
+	"time"
+)
+
+// levels are the priorities 9 down to 0, in the order of the arrays that strunk_claim takes.
+const levels = MaxPriority + 1
+
+// watermarks say where a worker's claims enter the claim index, for each priority. An open snapshot keeps the index
+// entries of finished tasks alive. Without watermarks each claim would read all of them.
+//
+//   - high is the highest seq that this worker has claimed.
+//   - low is a seq at or below which no pending task exists or can appear: every transaction that could still commit one
+//     has ended, and a look has shown that none is left. Between low and high there may be a task whose transaction drew
+//     its seq early and commits late, or one whose lock was skipped and then rolled back.
+//
+// The low watermark follows the high one in three steps:
+//
+//  1. The candidate is a copy of the high watermarks at some moment.
+//  2. The candidate waits for a claim that was sent after it. The transaction id of that claim is above the id of every
+//     transaction that drew a seq up to the candidate, because strunk_enqueue_many draws its transaction id first.
+//  3. When pg_snapshot_xmin has passed that id, all those transactions have ended. Then strunk_advance_watermarks looks for
+//     tasks that are still pending.
+//
+// pg_snapshot_xmax cannot replace the id of step 2. It is one above the highest id that has completed, and a transaction
+// with a higher id may have drawn its seq long ago.
+type watermarks struct {
+	high, low, candidate []int64
+	candidateXID         int64 // 0 while a claim after the candidate is awaited
+	waiting              bool
+
+	sinceLow  int           // claims since one entered at the low watermarks
+	usual     time.Duration // the time of a claim that reads no finished entries, its tasks' share taken off
+	every     time.Duration // the recent average from claim to claim
+	entered   time.Time     // when the last claim was sent
+	full      scanCost      // of claims that enter at the low watermarks
+	bottom    scanCost      // of claims that enter at the bottom
+	advancing scanCost
+}
+
+// scanCost limits how often a scan runs that may read many finished entries: it may use only a small part of the time.
+type scanCost struct {
+	last time.Time
+	cost time.Duration
+}
+
+// scanFraction bounds that part: one in scanFraction.
+const scanFraction = 20
+
+// allowed reports whether pause has passed since the last scan, and also scanFraction times the time that it took.
+func (c *scanCost) allowed(now time.Time, pause time.Duration) bool {
+	return now.Sub(c.last) >= max(pause, scanFraction*c.cost)
+}
+
+func (c *scanCost) done(began, now time.Time) { c.last, c.cost = now, max(0, now.Sub(began)) }
+
+// taskCost is the time that claiming one task takes, wherever the index was entered.
+const taskCost = 30 * time.Microsecond
+
+const (
+	// lowInterval is the least time between two claims that enter at the low watermarks, where such a claim is slow. Of the
+	// claims of a busy worker at most one in scanFraction does.
+	lowInterval = time.Second
+	// maxLowInterval is how long the claims of a quiet worker may have to wait for one.
+	maxLowInterval = 5 * time.Second
+	// bottomInterval is the least time between two claims that enter at the bottom: they find rows that a person has set to
+	// pending in place.
+	bottomInterval = 30 * time.Second
+	// advanceInterval is the least time between two moves of the low watermarks.
+	advanceInterval = 50 * time.Millisecond
+)
+
+func newWatermarks() *watermarks {
+	return &watermarks{high: make([]int64, levels), low: make([]int64, levels)}
+}
+
+// entry is where one claim enters the index.
+type entry struct {
+	first  []int64 // watermarks of the first pass
+	second []int64 // watermarks of the second pass, for what the first did not fill; nil for none
+	// arrived is a seq at or below which every task of a limited queue has been looked at.
+	arrived int64
+	scan    *scanCost // the scan whose cost this claim measures; nil for none
+	began   time.Time
+}
+
+// enter decides where the next claim enters.
+func (m *watermarks) enter(now time.Time) entry {
+	pause := m.pause(now)
+	m.sinceLow++
+	switch {
+	case m.bottom.allowed(now, bottomInterval):
+		return entry{first: make([]int64, levels), scan: &m.bottom, began: now}
+	case m.sinceLow >= scanFraction && m.full.allowed(now, lowInterval):
+		m.sinceLow = 0
+		return entry{first: m.low, arrived: m.lowest(), scan: &m.full, began: now}
+	case m.full.cost == 0 || m.full.allowed(now, pause) || (m.sinceLow >= scanFraction && m.full.allowed(now, 0)):
+		m.sinceLow = 0
+		return entry{first: m.high, second: m.low, arrived: m.lowest(), scan: &m.full, began: now}
+	}
+	return entry{first: m.high, arrived: m.lowest(), began: now}
+}
+
+// pause is how long a slow scan from the low watermarks must wait: scanFraction times the recent average from claim to
+// claim, within bounds.
+func (m *watermarks) pause(now time.Time) time.Duration {
+	if !m.entered.IsZero() {
+		m.every += (now.Sub(m.entered) - m.every) / 8
+	}
+	m.entered = now
+	return min(max(scanFraction*m.every, lowInterval), maxLowInterval)
+}
+
+// lowest is the lowest low watermark of all priorities.
+func (m *watermarks) lowest() int64 {
+	low := m.low[0]
+	for _, v := range m.low {
+		low = min(low, v)
+	}
+	return low
+}
+
+// claimAnswer is what a claim tells the watermarks.
+type claimAnswer struct {
+	found, limit int
+	xid, xmin    int64 // the claim's transaction id, and the oldest one that was running
+}
+
+// answered records the jobs of a plain claim.
+func (m *watermarks) answered(e entry, jobs []*job, a claimAnswer, now time.Time) {
+	m.measure(e, a, now)
+	for _, j := range jobs {
+		i := MaxPriority - j.priority
+		m.high[i] = max(m.high[i], j.seq)
+	}
+	if !m.waiting && !m.settled() {
+		m.candidate = append(m.candidate[:0], m.high...)
+		m.candidateXID, m.waiting = 0, true
+	}
+}
+
+// measure records the time and the transaction id of a claim.
+func (m *watermarks) measure(e entry, a claimAnswer, now time.Time) {
+	took := max(0, now.Sub(e.began)-time.Duration(a.found)*taskCost)
+	if e.scan != nil && (e.second == nil || a.found < a.limit) {
+		e.scan.last, e.scan.cost = now, max(0, took-2*m.usual)
+	}
+	if m.usual == 0 {
+		m.usual = took
+	}
+	m.usual = min(took, m.usual+m.usual/16) // it may rise again with the load of the machine
+	if m.waiting && m.candidateXID == 0 {
+		m.candidateXID = a.xid
+	}
+}
+
+// settled reports whether the low watermarks have reached the high ones.
+func (m *watermarks) settled() bool {
+	for i, low := range m.low {
+		if low < m.high[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// ripe reports whether the candidate may be looked at, given the oldest transaction still running.
+func (m *watermarks) ripe(xmin int64, now time.Time) bool {
+	return m.waiting && m.candidateXID != 0 && xmin > m.candidateXID && m.advancing.allowed(now, advanceInterval)
+}
+
+// advanced records what strunk_advance_watermarks returned.
+func (m *watermarks) advanced(low []int64, began, now time.Time) {
+	m.low, m.waiting = low, false
+	for i, seq := range low {
+		m.high[i] = max(m.high[i], seq) // a limited queue has one candidate for all priorities, used or not
+	}
+	m.advancing.done(began, now)
+}
