@@ -30,9 +30,9 @@ func deadFlags() []ucli.Flag {
 	}
 }
 
-func deadFilter(c *ucli.Context) (queue.DeadFilter, error) {
+func deadFilter(c *ucli.Context) (outbox.DeadFilter, error) {
 	name, err := oneArg(c, "QUEUE")
-	filter := queue.DeadFilter{Queue: name, Error: c.String("error"), OlderThan: c.Duration("older-than"), YoungerThan: c.Duration("younger-than")}
+	filter := outbox.DeadFilter{Queue: name, Error: c.String("error"), OlderThan: c.Duration("older-than"), YoungerThan: c.Duration("younger-than")}
 	if err == nil && (filter.OlderThan < 0 || filter.YoungerThan < 0) {
 		err = usagef("%s: --older-than and --younger-than must not be negative", c.Command.Name)
 	}
@@ -126,7 +126,7 @@ func (p *program) retry() *ucli.Command {
 
 // retryDead retries dead tasks, and dead copies of events for their subscribers.
 func retryDead(ctx context.Context, box *outbox.Box, ids []int64) (int, error) {
-	done, err := queue.RetryDead(ctx, box, queue.DeadFilter{IDs: ids})
+	done, err := queue.RetryDead(ctx, box, outbox.DeadFilter{IDs: ids})
 	for _, id := range ids {
 		if err != nil || done == len(ids) {
 			break
@@ -202,8 +202,8 @@ func (p *program) sayCount(c *ucli.Context, what string, n int, err error) error
 
 // eachDead works on the dead letters that were there at the beginning, a chunk at a time. The first signal lets the chunk
 // that runs end, so that what was done is known; a second one ends the process.
-func (p *program) eachDead(ctx context.Context, c *ucli.Context, box *outbox.Box, what string, filter queue.DeadFilter,
-	step func(context.Context, *outbox.Box, queue.DeadFilter) (int, error)) (done int, err error) {
+func (p *program) eachDead(ctx context.Context, c *ucli.Context, box *outbox.Box, what string, filter outbox.DeadFilter,
+	step func(context.Context, *outbox.Box, outbox.DeadFilter) (int, error)) (done int, err error) {
 	ids, err := deadIDs(ctx, box, filter)
 	if err != nil {
 		return 0, err
@@ -215,7 +215,7 @@ func (p *program) eachDead(ctx context.Context, c *ucli.Context, box *outbox.Box
 			return done, errInterrupted
 		}
 		// After and Limit let the chunk be found without a walk through all that are dead.
-		n, err := step(context.WithoutCancel(ctx), box, queue.DeadFilter{IDs: chunk, After: chunk[0] - 1, Limit: len(chunk)})
+		n, err := step(context.WithoutCancel(ctx), box, outbox.DeadFilter{IDs: chunk, After: chunk[0] - 1, Limit: len(chunk)})
 		done += n
 		bar.add(len(chunk))
 		if err != nil {
@@ -232,12 +232,12 @@ WHERE kind = 'task' AND key = $1::text AND ($2::text = '' OR pg_catalog.strpos(l
 	AND ($3::bigint = 0 OR finished_at < pg_catalog.now() - $3::bigint * interval '1 microsecond')
 	AND ($4::bigint = 0 OR finished_at > pg_catalog.now() - $4::bigint * interval '1 microsecond')`
 
-func deadArgs(f queue.DeadFilter) []any {
+func deadArgs(f outbox.DeadFilter) []any {
 	return []any{f.Queue, f.Error, f.OlderThan.Microseconds(), f.YoungerThan.Microseconds()}
 }
 
 // deadIDs lists the ids that a filter chooses. Eight bytes a dead letter are all that is kept.
-func deadIDs(ctx context.Context, box *outbox.Box, filter queue.DeadFilter) ([]int64, error) {
+func deadIDs(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter) ([]int64, error) {
 	rows, err := box.Pool().Query(ctx, expand(box, "SELECT id"+sqlDeadOf+" ORDER BY id"), deadArgs(filter)...)
 	if err != nil {
 		return nil, err
@@ -245,7 +245,7 @@ func deadIDs(ctx context.Context, box *outbox.Box, filter queue.DeadFilter) ([]i
 	return pgx.CollectRows(rows, pgx.RowTo[int64])
 }
 
-func countDead(ctx context.Context, box *outbox.Box, filter queue.DeadFilter) (n int, err error) {
+func countDead(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter) (n int, err error) {
 	err = box.Pool().QueryRow(ctx, expand(box, "SELECT count(*)"+sqlDeadOf), deadArgs(filter)...).Scan(&n)
 	return n, err
 }

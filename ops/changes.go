@@ -46,7 +46,7 @@ func onSchedule(id, verb, summary string, run func(c *call, id string) (Done, er
 	})
 }
 
-func changeDead(c *call, b DeadSelection, change func(context.Context, *outbox.Box, queue.DeadFilter) (int, error)) (Done, error) {
+func changeDead(c *call, b DeadSelection, change func(context.Context, *outbox.Box, outbox.DeadFilter) (int, error)) (Done, error) {
 	f, err := b.selected()
 	if err != nil {
 		return Done{}, err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 	"github.com/strunk-go/strunk/schedule"
 )
@@ -286,7 +287,7 @@ func (s *server) changes() []operation {
 }
 
 // selected checks a selection: what chooses nothing is refused, not taken for everything.
-func (b DeadSelection) selected() (f queue.DeadFilter, err error) {
+func (b DeadSelection) selected() (f outbox.DeadFilter, err error) {
 	switch {
 	case b.Queue == "" && len(b.IDs) == 0 && !b.All:
 		err = errors.New("give queue, ids or all")
@@ -301,7 +302,7 @@ func (b DeadSelection) selected() (f queue.DeadFilter, err error) {
 		return f, fmt.Errorf("%w: %w", err, ErrInvalid)
 	}
 	orDefault(&b.Limit, MaxChange)
-	f = queue.DeadFilter{Queue: b.Queue, IDs: b.IDs, Error: b.Error, OlderThan: b.OlderThan.Truncate(time.Millisecond), Limit: b.Limit}
+	f = outbox.DeadFilter{Queue: b.Queue, IDs: b.IDs, Error: b.Error, OlderThan: b.OlderThan.Truncate(time.Millisecond), Limit: b.Limit}
 	if len(f.IDs) == 0 {
 		f.IDs = nil
 	}

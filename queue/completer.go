@@ -161,7 +161,9 @@ func (c *completer) report(kind outcomeKind, part []outcome, done []int64, lostA
 	for _, o := range part {
 		scheduled = scheduled || (kind == outcomeRetry && o.delay > 0)
 		failed = failed || (kind == outcomeRetry && o.delay == 0 && o.err != nil)
-		c.log(o)
+		if o.err != nil {
+			c.log(o)
+		}
 	}
 	if failed {
 		c.rt.WakeLocal(core.TopicQueue(c.queue))
@@ -194,13 +196,17 @@ func (c *completer) reportRefused(part []outcome, done []int64, lostAnswer bool)
 	}
 }
 
+// log says what became of a failed attempt. The error of one is logged once: middleware may have done so.
 func (c *completer) log(o outcome) {
+	attrs := []any{"queue", c.queue, "task", o.job.id, "attempt", o.job.attempt}
+	logged := o.job.logged.Load()
+	if !logged {
+		attrs = append(attrs, why(o.err))
+	}
 	switch {
 	case o.kind == outcomeDead:
-		c.rt.Logger().Error("strunk: a task became a dead letter", "queue", c.queue, "task", o.job.id,
-			"attempt", o.job.attempt, why(o.err))
-	case o.err != nil:
-		c.rt.Logger().Info("strunk: a task's attempt failed", "queue", c.queue, "task", o.job.id,
-			"attempt", o.job.attempt, "retry_in", o.delay, why(o.err))
+		c.rt.Logger().Error("strunk: a task became a dead letter", attrs...)
+	case o.err != nil && !logged:
+		c.rt.Logger().Info("strunk: a task's attempt failed", append(attrs, "retry_in", o.delay)...)
 	}
 }

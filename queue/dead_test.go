@@ -35,17 +35,19 @@ func TestDeadLettersFilters(t *testing.T) {
 	b.exec(`UPDATE public.strunk_outbox SET finished_at = finished_at - interval '1 hour' WHERE id = $1`, m[0])
 	for _, c := range []struct {
 		name, reason string
-		filter       queue.DeadFilter
+		filter       outbox.DeadFilter
 		want         []int64
 	}{
-		{"all", "the zero filter", queue.DeadFilter{}, []int64{m[0], m[1], o[0]}},
-		{"a queue", "by its name", queue.DeadFilter{Queue: "mail"}, m},
-		{"an error", "a part of its text", queue.DeadFilter{Error: "no such"}, []int64{m[0], o[0]}},
-		{"a percent sign", "the text is no pattern", queue.DeadFilter{Error: "%"}, []int64{m[1]}},
-		{"old ones", "died before", queue.DeadFilter{OlderThan: time.Minute}, []int64{m[0]}},
-		{"young ones", "died since", queue.DeadFilter{YoungerThan: time.Minute}, []int64{m[1], o[0]}},
-		{"ids", "by id", queue.DeadFilter{IDs: []int64{o[0], 1 << 40}}, o},
-		{"a page", "after an id, at most one", queue.DeadFilter{After: m[0], Limit: 1}, []int64{m[1]}},
+		{"all", "the zero filter", outbox.DeadFilter{}, []int64{m[0], m[1], o[0]}},
+		{"a queue", "by its name", outbox.DeadFilter{Queue: "mail"}, m},
+		{"an error", "a part of its text", outbox.DeadFilter{Error: "no such"}, []int64{m[0], o[0]}},
+		{"a percent sign", "the text is no pattern", outbox.DeadFilter{Error: "%"}, []int64{m[1]}},
+		{"old ones", "died before", outbox.DeadFilter{OlderThan: time.Minute}, []int64{m[0]}},
+		{"young ones", "died since", outbox.DeadFilter{YoungerThan: time.Minute}, []int64{m[1], o[0]}},
+		{"ids", "by id", outbox.DeadFilter{IDs: []int64{o[0], 1 << 40}}, o},
+		{"a page", "after an id, at most one", outbox.DeadFilter{After: m[0], Limit: 1}, []int64{m[1]}},
+		{"the newest", "backwards", outbox.DeadFilter{Newest: true, Limit: 2}, []int64{o[0], m[1]}},
+		{"the page behind", "backwards from an id", outbox.DeadFilter{Newest: true, After: m[1]}, []int64{m[0]}},
 	} {
 		letters, err := queue.DeadLetters(t.Context(), b.box, c.filter)
 		var got []int64
@@ -56,11 +58,15 @@ func TestDeadLettersFilters(t *testing.T) {
 			t.Errorf("%s: %v, %v; want %v: %s", c.name, got, err, c.want, c.reason)
 		}
 	}
-	letters, err := queue.DeadLetters(t.Context(), b.box, queue.DeadFilter{Queue: "bills"})
+	letters, err := queue.DeadLetters(t.Context(), b.box, outbox.DeadFilter{Queue: "bills"})
 	if err != nil || letters[0].Queue != "bills" || letters[0].LastError != "discarded: no such account" || string(letters[0].Payload) != `{"text":"no such account"}` {
 		t.Errorf("%+v, %v", letters, err)
 	}
-	_, err = queue.DeadLetters(t.Context(), b.box, queue.DeadFilter{Limit: -1})
+	_, err = queue.DeadLetters(t.Context(), b.box, outbox.DeadFilter{Limit: -1})
+	wantError(t, err, queue.ErrInvalid)
+	_, err = queue.DeadLetters(t.Context(), b.box, outbox.DeadFilter{Subscriber: "indexer"})
+	wantError(t, err, queue.ErrInvalid)
+	_, err = queue.PurgeDead(t.Context(), b.box, outbox.DeadFilter{Newest: true})
 	wantError(t, err, queue.ErrInvalid)
 }
 
@@ -75,7 +81,7 @@ func TestDeadLettersRetryAndPurge(t *testing.T) {
 	ids := append([]int64{held}, bury(b, q, "a", "b", "c")...)
 	holder := put(b, q, note{"holder"}, queue.DedupKey("k"))
 
-	if n, err := queue.RetryDead(t.Context(), b.box, queue.DeadFilter{IDs: ids[:2]}); n != 2 || err != nil {
+	if n, err := queue.RetryDead(t.Context(), b.box, outbox.DeadFilter{IDs: ids[:2]}); n != 2 || err != nil {
 		t.Errorf("retry two: %d, %v", n, err)
 	}
 	for _, id := range ids[:2] {
@@ -83,10 +89,10 @@ func TestDeadLettersRetryAndPurge(t *testing.T) {
 			t.Errorf("a retried dead letter: %+v; want it pending, all attempts left, its history kept, the key that another holds given up", rec)
 		}
 	}
-	if n, err := queue.PurgeDead(t.Context(), b.box, queue.DeadFilter{Error: "discarded: b"}); n != 1 || err != nil {
+	if n, err := queue.PurgeDead(t.Context(), b.box, outbox.DeadFilter{Error: "discarded: b"}); n != 1 || err != nil {
 		t.Errorf("purge one: %d, %v", n, err)
 	}
-	if n, err := queue.RetryDead(t.Context(), b.box, queue.DeadFilter{Queue: "mail", Limit: 10}); n != 1 || err != nil {
+	if n, err := queue.RetryDead(t.Context(), b.box, outbox.DeadFilter{Queue: "mail", Limit: 10}); n != 1 || err != nil {
 		t.Errorf("retry the rest: %d, %v", n, err)
 	}
 	b.run(q.Worker(func(context.Context, queue.Task[note]) error { return nil }))
@@ -104,10 +110,10 @@ func TestDeadLettersRetryManyChunks(t *testing.T) {
 	q := queue.Define[note]("mail", queue.Config{})
 	putMany(b, q, 1234)
 	b.exec(`UPDATE public.strunk_outbox SET status = 'dead', finished_at = now() WHERE key = 'mail'`)
-	if n, err := queue.RetryDead(t.Context(), b.box, queue.DeadFilter{Limit: 700}); n != 700 || err != nil {
+	if n, err := queue.RetryDead(t.Context(), b.box, outbox.DeadFilter{Limit: 700}); n != 700 || err != nil {
 		t.Errorf("retried %d, %v; want 700", n, err)
 	}
-	if n, err := queue.RetryDead(t.Context(), b.box, queue.DeadFilter{}); n != 534 || err != nil {
+	if n, err := queue.RetryDead(t.Context(), b.box, outbox.DeadFilter{}); n != 534 || err != nil {
 		t.Errorf("retried %d, %v; want the other 534", n, err)
 	}
 }

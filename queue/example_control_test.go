@@ -146,18 +146,18 @@ func ExampleDeadLetters() {
 	running.Wait()
 	ctx = context.Background()
 
-	letters, err := queue.DeadLetters(ctx, box, queue.DeadFilter{Queue: "emails", Error: "no such user", YoungerThan: 24 * time.Hour})
+	letters, err := queue.DeadLetters(ctx, box, outbox.DeadFilter{Queue: "emails", Error: "no such user", YoungerThan: 24 * time.Hour})
 	if err != nil {
 		log.Fatal(err)
 	}
 	for _, letter := range letters {
 		fmt.Println(letter.Attempt, letter.LastError, string(letter.Payload))
 	}
-	retried, err := queue.RetryDead(ctx, box, queue.DeadFilter{IDs: []int64{letters[0].ID}})
+	retried, err := queue.RetryDead(ctx, box, outbox.DeadFilter{IDs: []int64{letters[0].ID}})
 	if err != nil {
 		log.Fatal(err)
 	}
-	purged, err := queue.PurgeDead(ctx, box, queue.DeadFilter{OlderThan: 7 * 24 * time.Hour})
+	purged, err := queue.PurgeDead(ctx, box, outbox.DeadFilter{OlderThan: 7 * 24 * time.Hour})
 	if err != nil {
 		log.Fatal(err)
 	}

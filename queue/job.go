@@ -33,6 +33,8 @@ type job struct {
 	result *string
 	// settled says that the handler's own transaction has completed the task.
 	settled bool
+	// logged says that the box's log holds the error of the attempt already.
+	logged atomic.Bool
 
 	state   jobState
 	inBatch inBatch

@@ -400,7 +400,7 @@ func TestFIFODeadLetters(t *testing.T) {
 	}{
 		{"retried", "the API gives it its attempts again", func(b *bed, q *queue.Queue[note], id int64) {
 			b.exec(`UPDATE public.strunk_outbox SET metadata = NULL WHERE id = $1`, id)
-			if n, err := queue.RetryDead(context.Background(), b.box, queue.DeadFilter{IDs: []int64{id}}); err != nil || n != 1 {
+			if n, err := queue.RetryDead(context.Background(), b.box, outbox.DeadFilter{IDs: []int64{id}}); err != nil || n != 1 {
 				b.t.Fatal(n, err)
 			}
 		}, queue.StatusDelivered},

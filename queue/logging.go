@@ -9,7 +9,8 @@ import (
 )
 
 // Logging logs every attempt with its outcome and how long it took: at warn level when it fails, at debug level when it
-// ends well or is snoozed. A nil logger means that of the box.
+// ends well or is snoozed. A nil logger means that of the box, which then says nothing more about a failed attempt: its
+// own line about a dead letter leaves the error out.
 func Logging(logger *slog.Logger) Middleware {
 	return Middleware{Work: func(ctx context.Context, task *Incoming, next func(context.Context) error) error {
 		to := Logger(ctx)
@@ -25,6 +26,7 @@ func Logging(logger *slog.Logger) Middleware {
 			to.DebugContext(ctx, "strunk: attempt snoozed", "took", took)
 		default:
 			to.WarnContext(ctx, "strunk: attempt failed", "took", took, "error", err)
+			task.j.logged.Store(logger == nil)
 		}
 		return err
 	}}

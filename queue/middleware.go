@@ -12,10 +12,13 @@ import (
 )
 
 // Middleware is code around enqueues and handlers. Each part may be nil. It is given for a whole box
-// (outbox.Config.Extensions), for a queue (Config.Middleware) or to a worker (as an option, for its handlers alone). The
-// box's is nearest to the database, then the queue's, then the worker's, and in a list the first is nearest: an attempt
-// passes them in this order, an enqueue in the other, so that the last to change a payload is the first to see it again.
-// Its functions are called from several goroutines.
+// (outbox.Config.Extensions), for a queue (Config.Middleware), or to a worker as an option, for its handlers alone. Its
+// functions are called from several goroutines.
+//
+// Around a handler the box's middleware is outermost, then the queue's, then the worker's; of a list the first is
+// outermost. Around an enqueue the order is the reverse: the queue's is outermost, then the box's; of a list the last is
+// outermost. So a task passes a queue's middleware on its way into the table in one order and on its way out in the other:
+// what changed a payload last sees it first again.
 type Middleware struct {
 	// Enqueue is called around an enqueue with the tasks of one call that concern it: those of its queue, or all for
 	// a box. The tasks are stored when next returns nil; an error goes to the caller. It must call next once.

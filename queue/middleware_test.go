@@ -147,6 +147,30 @@ func TestLoggingAndRecovery(t *testing.T) {
 	}
 }
 
+// A failure stands once in the log of the box, with queue.Logging and without.
+func TestFailuresAreLoggedOnce(t *testing.T) {
+	t.Parallel()
+	for _, middleware := range [][]queue.Middleware{nil, {queue.Logging(nil)}} {
+		b := newBed(t)
+		q := queue.Define[note]("q", queue.Config{MaxAttempts: 2, Retry: atOnce, Middleware: middleware})
+		id := put(b, q, note{"bad"})
+		attempt := 0
+		b.run(q.Worker(func(context.Context, queue.Task[note]) error {
+			attempt++
+			return fmt.Errorf("failure %d", attempt)
+		}))
+		reach(b, q, id, queue.StatusDead)
+		eventually(t, "the dead letter is logged", func() (string, bool) {
+			return b.logs.String(), strings.Contains(b.logs.String(), "became a dead letter")
+		})
+		for _, text := range []string{"failure 1", "failure 2"} {
+			if n := strings.Count(b.logs.String(), text); n != 1 {
+				t.Errorf("with %d middlewares %q is logged %d times; want once:\n%s", len(middleware), text, n, b.logs)
+			}
+		}
+	}
+}
+
 func TestInboxSkipsHandledTasks(t *testing.T) {
 	t.Parallel()
 	for _, inTx := range []bool{false, true} {

@@ -116,10 +116,10 @@ func everything(direct, b *bed) {
 	if err := plain.Resume(ctx, b.box); err != nil {
 		t.Error(err)
 	}
-	if n, err := queue.RetryDead(ctx, b.box, queue.DeadFilter{IDs: []int64{dead}}); n != 1 || err != nil {
+	if n, err := queue.RetryDead(ctx, b.box, outbox.DeadFilter{IDs: []int64{dead}}); n != 1 || err != nil {
 		t.Errorf("retry: %d, %v", n, err)
 	}
-	if n, err := queue.PurgeDead(ctx, b.box, queue.DeadFilter{Error: "cancelled: because"}); n != 1 || err != nil {
+	if n, err := queue.PurgeDead(ctx, b.box, outbox.DeadFilter{Error: "cancelled: because"}); n != 1 || err != nil {
 		t.Errorf("purge: %d, %v", n, err)
 	}
 	stop()

@@ -52,7 +52,8 @@ type Host interface {
 	Subscribe(topics ...string) (<-chan struct{}, func())
 	// Schema is the unquoted PostgreSQL schema.
 	Schema() string
-	// Middleware returns what the box's configuration adds for a layer (for example queue middleware), or nil.
+	// Extension returns the values that the box's configuration holds under key (for example queue middleware), as []any, or
+	// nil.
 	Extension(key any) any
 }
 
@@ -132,7 +133,7 @@ type Bound interface {
 	Binding(Seal) Binding
 }
 
-// TopicQueue and the constants below are the topics of wake-ups, as they stand in NOTIFY payloads.
+// TopicQueue is announced when a task of the queue is pending. This and the other topics are the payloads of NOTIFY.
 func TopicQueue(queue string) string { return "q:" + queue }
 
 // TopicControl is announced when a queue is paused or resumed, or one of its running tasks is to be cancelled.

@@ -165,3 +165,18 @@ func TestWorkShowsTheKeys(t *testing.T) {
 		t.Errorf("the handler sees the key %q and the dedup key %q", got.CustomerKey, got.DedupKey)
 	}
 }
+
+// A retry policy that panics fails the attempt, as in a worker, with the default backoff.
+func TestWorkWithARetryPolicyThatPanics(t *testing.T) {
+	t.Parallel()
+	tx := queuetest.RollBack(t, open(t))
+	policy := queue.RetryFunc(func(int, error) time.Duration { panic("no policy") })
+	worker := orders.Worker(func(context.Context, queue.Task[order]) error { return errors.New("no") }, queue.Retry(policy))
+	got := queuetest.Work(t, tx, worker, order{ID: 1})
+	if got.Status != queue.StatusScheduled || got.Err == nil || got.Err.Error() != "no" {
+		t.Errorf("%+v; want another attempt after the handler's error", got)
+	}
+	if low, high := 700*time.Millisecond, 1300*time.Millisecond; got.Delay < low || got.Delay > high {
+		t.Errorf("the next attempt is in %v; want the default backoff of about a second", got.Delay)
+	}
+}
