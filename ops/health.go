@@ -181,22 +181,27 @@ func Ready(ctx context.Context, box *outbox.Box) error {
 	if box == nil {
 		return wrap("ready", fmt.Errorf("the box is nil: %w", ErrInvalid))
 	}
-	var version, latest = 0, outbox.LatestVersion()
+	var version, compatibleSince, known = 0, 0, outbox.LatestVersion()
 	var today bool
-	if err := ask(ctx, box, one(sqlReady, nil, &version, &today)); err != nil {
+	if err := ask(ctx, box, one(sqlReady, nil, &version, &compatibleSince, &today)); err != nil {
 		return wrap("ready", err)
 	}
 	switch {
-	case version != latest:
-		return fmt.Errorf("strunk/ops: ready: the database is at version %d, this library at %d; run strunk migrate, or upgrade", version, latest)
+	case version < known:
+		return fmt.Errorf("strunk/ops: ready: the database is at version %d, this library at %d; run strunk migrate", version, known)
+	case compatibleSince > known:
+		return fmt.Errorf("strunk/ops: ready: the database serves libraries of version %d and later, this one is of version %d; upgrade it",
+			compatibleSince, known)
 	case !today:
 		return fmt.Errorf("strunk/ops: ready: today's partition of delivered tasks is missing: no process runs the reaper; SELECT strunk_ensure_task_partitions()")
 	}
 	return nil
 }
 
-// sqlReady reads the version of the schema and whether today's partition of delivered tasks is there. It locks nothing.
+// sqlReady reads the version of the schema, the oldest version of a library that it serves, and whether today's partition of
+// delivered tasks is there. It locks nothing.
 const sqlReady = `SELECT coalesce((SELECT max(m.version) FROM {schema}.strunk_migrations m), 0),
+	coalesce((SELECT m.compatible_since FROM {schema}.strunk_migrations m ORDER BY m.version DESC LIMIT 1), 0),
 	pg_catalog.to_regclass('{schema}.strunk_outbox_delivered_tasks_' || pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMMDD')) IS NOT NULL`
 
 func gather(ctx context.Context, box *outbox.Box) (f facts, err error) {

@@ -319,7 +319,9 @@ func TestProbes(t *testing.T) {
 	}
 	want("/livez", 200, "ok")
 	want("/readyz", 200, "ok")
-	exec(t, pool, `UPDATE public.strunk_migrations SET version = version + 1000 WHERE version = 1`)
+	exec(t, pool, `INSERT INTO public.strunk_migrations (version, compatible_since, name) VALUES (1000, 1, 'newer, and still for us')`)
+	want("/readyz", 200, "ok")
+	exec(t, pool, `UPDATE public.strunk_migrations SET compatible_since = 1000 WHERE version = 1000`)
 	want("/livez", 200, "ok")
 	until(t, "not ready, and no word why", func() bool {
 		s, b, _ := do(t, h, request{method: "GET", path: "/readyz"})

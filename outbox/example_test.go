@@ -62,7 +62,7 @@ func ExamplePlanMigrations() {
 	}
 	fmt.Println(len(differences), "differences")
 	// Output:
-	// the first of them: from 0 to 1, outbox
+	// the first of them: from 0 to 1, baseline
 	// 0 differences
 }
 
@@ -74,7 +74,7 @@ func ExampleMigrationFiles() {
 	}
 	begin, _, _ := strings.Cut(files[0].Text, "\n")
 	fmt.Println(files[0].Name, "begins with", begin)
-	// Output: 0001_strunk_outbox.sql begins with -- +goose Up
+	// Output: 0001_strunk_baseline.sql begins with -- +goose Up
 }
 
 // Roles with what their work takes, and no more.

@@ -43,7 +43,7 @@ func MigrateMoreSQL(from, to int, texts ...string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return m.script(from, to)
+	return m.script(from, to), nil
 }
 
 // CheckMore is Check with them.
@@ -61,7 +61,11 @@ func withMore(pool *pgxpool.Pool, texts []string) (*migrator, error) {
 		return nil, err
 	}
 	for i := 0; i < len(texts); i += 2 {
-		m.all = append(m.all, migration{version: len(m.all) + 1, name: "more", up: texts[i], down: texts[i+1]})
+		more, err := newMigration(len(m.all)+1, "more", texts[i], texts[i+1])
+		if err != nil {
+			return nil, err
+		}
+		m.all = append(m.all, more)
 	}
 	return m, nil
 }

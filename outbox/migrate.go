@@ -2,9 +2,11 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/strunk-go/strunk/internal/core"
@@ -17,9 +19,9 @@ type MigrateConfig struct {
 }
 
 // Migrate brings the schema to the version of this library: every missing migration in order, each in a transaction of
-// its own, but for those that build indexes without blocking writers, which go on where they were cut off. Processes that
-// migrate at once wait for each other. A database that is up to date is left as it is; one that is newer is
-// [ErrDatabaseNewer].
+// its own, and the functions whenever their text differs from what the database records. Processes that migrate at once wait
+// for each other. A database that is up to date is left as it is, and so is a newer one that this library can work with;
+// one that it cannot work with is [ErrDatabaseNewer].
 //
 // A migration waits for a lock no longer than a few seconds at a time, so that it does not stop others for longer behind an open
 // report; it tries again until it succeeds or ctx ends. PUBLIC may execute none of strunk's functions: see [Grants].
@@ -52,7 +54,8 @@ func LatestVersion() int {
 
 // Step is one migration that is to be done.
 type Step struct {
-	// From and To are versions next to each other; To is the lower where the step goes down.
+	// From and To are versions next to each other; To is the lower where the step goes down. They are equal where the functions
+	// alone are made anew.
 	From, To int
 	Name     string
 	// SQL is what would be run.
@@ -69,8 +72,8 @@ func PlanMigrations(ctx context.Context, pool *pgxpool.Pool, cfg MigrateConfig, 
 	if err != nil {
 		return nil, fmt.Errorf("strunk/outbox: plan: schema %q: reading its version: %w", m.names.schema, err)
 	}
-	if at > len(m.all) {
-		return nil, fmt.Errorf("strunk/outbox: plan: schema %q: %w", m.names.schema, newerError(at, len(m.all)))
+	if at.version > len(m.all) {
+		return nil, fmt.Errorf("strunk/outbox: plan: schema %q: %w", m.names.schema, at.newerError(len(m.all)))
 	}
 	if err := m.checkTarget(version); err != nil {
 		return nil, err
@@ -80,9 +83,10 @@ func PlanMigrations(ctx context.Context, pool *pgxpool.Pool, cfg MigrateConfig, 
 
 // migrator migrates one schema.
 type migrator struct {
-	pool  *pgxpool.Pool
-	names names
-	all   []migration
+	pool      *pgxpool.Pool
+	names     names
+	all       []migration
+	functions functionText
 }
 
 func newMigrator(pool *pgxpool.Pool, cfg MigrateConfig) (*migrator, error) {
@@ -96,7 +100,11 @@ func newMigrator(pool *pgxpool.Pool, cfg MigrateConfig) (*migrator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &migrator{pool: pool, names: newNames(cfg.Schema), all: all}, nil
+	text, err := functions()
+	if err != nil {
+		return nil, err
+	}
+	return &migrator{pool: pool, names: newNames(cfg.Schema), all: all, functions: text}, nil
 }
 
 func (m *migrator) checkTarget(version int) error {
@@ -106,49 +114,88 @@ func (m *migrator) checkTarget(version int) error {
 	return nil
 }
 
-// steps lists the way from one version to another, up or down.
-func (m *migrator) steps(from, to int) (steps []Step) {
-	for v := from; v < to; v++ {
-		steps = append(steps, Step{From: v, To: v + 1, Name: m.all[v].name, SQL: m.names.expand(m.all[v].up)})
+// steps lists the way from where the database is to a version, up or down.
+func (m *migrator) steps(at dbVersion, to int) (steps []Step) {
+	for v := at.version; v < to; v++ {
+		steps = append(steps, Step{From: v, To: v + 1, Name: m.all[v].name, SQL: m.upScript(m.all[v])})
 	}
-	for v := from; v > to; v-- {
+	for v := at.version; v > to; v-- {
 		steps = append(steps, Step{From: v, To: v - 1, Name: m.all[v-1].name, SQL: m.names.expand(m.all[v-1].down)})
+	}
+	if at.version == to && to == len(m.all) && at.functions != m.functions.hash {
+		steps = append(steps, Step{From: to, To: to, Name: "functions", SQL: m.functionScript()})
 	}
 	return steps
 }
 
-const sqlVersion = `SELECT coalesce(max(version), 0) FROM {schema}.strunk_migrations`
+// upScript is what a step runs on its way up; the last one brings the functions.
+func (m *migrator) upScript(step migration) string {
+	if step.version < len(m.all) {
+		return m.names.expand(step.up)
+	}
+	return m.names.expand(step.up) + "\n" + m.functionScript()
+}
 
-// readVersion returns 0 where there is nothing.
-func readVersion(ctx context.Context, pool *pgxpool.Pool, n names) (at int, err error) {
-	err = pool.QueryRow(ctx, n.expand(sqlVersion)).Scan(&at)
-	if state := core.SQLState(err); state == pgerrcode.UndefinedTable || state == pgerrcode.InvalidSchemaName {
-		return 0, nil
+// dbVersion is what the database records of its newest migration; the zero value where there is none.
+type dbVersion struct {
+	version         int
+	compatibleSince int
+	functions       string // the hash of their text
+}
+
+const sqlVersion = `SELECT m.version, m.compatible_since, m.functions FROM {schema}.strunk_migrations m ORDER BY m.version DESC LIMIT 1`
+
+// rower asks one question of a pool or of a transaction.
+type rower interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// readVersion returns the zero value where there is nothing.
+func readVersion(ctx context.Context, db rower, n names) (at dbVersion, err error) {
+	err = db.QueryRow(ctx, n.expand(sqlVersion)).Scan(&at.version, &at.compatibleSince, &at.functions)
+	state := core.SQLState(err)
+	if errors.Is(err, pgx.ErrNoRows) || state == pgerrcode.UndefinedTable || state == pgerrcode.InvalidSchemaName {
+		return dbVersion{}, nil
 	}
 	return at, err
 }
 
-// checkVersion compares the database's version with the library's.
+// checkVersion returns why the library cannot work with the database, if it cannot.
 func checkVersion(ctx context.Context, pool *pgxpool.Pool, n names) error {
+	at, err := readVersion(ctx, pool, n)
+	if err != nil {
+		return fmt.Errorf("strunk/outbox: open: schema %q: reading its version: %w", n.schema, err)
+	}
 	all, err := migrations()
 	if err != nil {
 		return err
 	}
-	at, err := readVersion(ctx, pool, n)
-	switch {
-	case err != nil:
-		return fmt.Errorf("strunk/outbox: open: schema %q: reading its version: %w", n.schema, err)
-	case at == 0:
-		return fmt.Errorf("strunk/outbox: open: schema %q: %w; run `strunk migrate` or outbox.Migrate first", n.schema, ErrNotMigrated)
-	case at < len(all):
-		return fmt.Errorf("strunk/outbox: open: schema %q is at version %d of %d: %w; run `strunk migrate` or outbox.Migrate first",
-			n.schema, at, len(all), ErrDatabaseOlder)
-	case at > len(all):
-		return fmt.Errorf("strunk/outbox: open: schema %q: %w", n.schema, newerError(at, len(all)))
+	if err := at.check(len(all)); err != nil {
+		return fmt.Errorf("strunk/outbox: open: schema %q: %w", n.schema, err)
 	}
 	return nil
 }
 
-func newerError(at, newest int) error {
-	return fmt.Errorf("it is at version %d, this library knows up to %d: %w; upgrade github.com/strunk-go/strunk", at, newest, ErrDatabaseNewer)
+// check compares the database's version with the newest one that a library knows.
+func (at dbVersion) check(newest int) error {
+	const remedy = "run `strunk migrate` or outbox.Migrate first"
+	switch {
+	case at.version == 0:
+		return fmt.Errorf("%w; %s", ErrNotMigrated, remedy)
+	case at.version < newest:
+		return fmt.Errorf("it is at version %d of %d: %w; %s", at.version, newest, ErrDatabaseOlder, remedy)
+	}
+	return at.checkNotTooNew(newest)
+}
+
+func (at dbVersion) checkNotTooNew(newest int) error {
+	if at.version > newest && at.compatibleSince > newest {
+		return at.newerError(newest)
+	}
+	return nil
+}
+
+func (at dbVersion) newerError(newest int) error {
+	return fmt.Errorf("it is at version %d and serves libraries of version %d and later, this one is of version %d: %w; "+
+		"upgrade github.com/strunk-go/strunk", at.version, at.compatibleSince, newest, ErrDatabaseNewer)
 }

@@ -20,20 +20,24 @@ const (
 )
 
 const (
-	// sqlMigrationsTable says what has been applied.
+	// sqlMigrationsTable says what has been applied. compatible_since is the oldest version whose library works with the
+	// database at this version; functions identifies the text of the functions, and is empty where a later version's are left.
 	sqlMigrationsTable = `CREATE TABLE IF NOT EXISTS {schema}.strunk_migrations (
-    version    integer     PRIMARY KEY,
-    name       text        NOT NULL,
-    applied_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+    version          integer     PRIMARY KEY,
+    compatible_since integer     NOT NULL,
+    applied_at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    name             text        NOT NULL,
+    functions        text        NOT NULL DEFAULT ''
 )`
 	// sqlTryLock keeps migrations of a schema ($1) apart until the transaction ends. It does not wait, for a statement that
 	// waits holds a snapshot, and an index that is being built concurrently waits for all snapshots.
 	sqlTryLock = `SELECT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('strunk_migrations:' || $1, 0))`
-	// sqlTryLockSession does so until the connection ends.
-	sqlTryLockSession = `SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('strunk_migrations:' || $1, 0))`
-	// sqlApplied and sqlUnapplied keep the record.
-	sqlApplied   = `INSERT INTO {schema}.strunk_migrations (version, name) VALUES ($1, $2)`
-	sqlUnapplied = `DELETE FROM {schema}.strunk_migrations WHERE version = $1`
+	// sqlApplied and sqlUnapplied keep the record of versions, sqlFunctionsApplied that of the functions ($2 is the hash).
+	sqlApplied          = `INSERT INTO {schema}.strunk_migrations (version, compatible_since, name) VALUES ($1, $2, $3)`
+	sqlUnapplied        = `DELETE FROM {schema}.strunk_migrations WHERE version = $1`
+	sqlFunctionsApplied = `UPDATE {schema}.strunk_migrations SET functions = $2 WHERE version = $1`
+	// sqlLateBodies keeps PostgreSQL from checking a function's body before the functions that it calls are there.
+	sqlLateBodies = `SET LOCAL check_function_bodies = off`
 	// sqlNoPublic takes from PUBLIC what PostgreSQL gives it on each new function: those with the rights of their owner are
 	// for roles that have been granted them. Functions of others in the schema are not touched.
 	sqlNoPublic = `DO $strunk$
@@ -63,6 +67,9 @@ func (m *migrator) up(ctx context.Context) error {
 			return fmt.Errorf("strunk/outbox: migrate: %04d %s: %w", step.version, step.name, err)
 		}
 	}
+	if err := m.renewFunctions(ctx); err != nil {
+		return fmt.Errorf("strunk/outbox: migrate: functions: %w", err)
+	}
 	return nil
 }
 
@@ -71,14 +78,14 @@ func (m *migrator) down(ctx context.Context, version int) error {
 	if err := m.checkTarget(version); err != nil {
 		return err
 	}
-	at, err := readVersion(ctx, m.pool, m.names)
+	found, err := readVersion(ctx, m.pool, m.names)
 	if err != nil {
 		return fmt.Errorf("strunk/outbox: migrate down: schema %q: %w", m.names.schema, err)
 	}
-	if at > len(m.all) {
-		return fmt.Errorf("strunk/outbox: migrate down: schema %q: %w", m.names.schema, newerError(at, len(m.all)))
+	if found.version > len(m.all) {
+		return fmt.Errorf("strunk/outbox: migrate down: schema %q: %w", m.names.schema, found.newerError(len(m.all)))
 	}
-	for ; at > version; at-- {
+	for at := found.version; at > version; at-- {
 		step := m.all[at-1]
 		if err := m.revert(ctx, step); err != nil {
 			return fmt.Errorf("strunk/outbox: migrate down: %04d %s: %w", step.version, step.name, err)
@@ -143,19 +150,17 @@ func (m *migrator) prepare(ctx context.Context) error {
 	})
 }
 
-// version reads the version within a migration's transaction.
-func (m *migrator) version(ctx context.Context, tx pgx.Tx) (at int, err error) {
-	err = tx.QueryRow(ctx, m.names.expand(sqlVersion)).Scan(&at)
-	if err == nil && at > len(m.all) {
-		err = newerError(at, len(m.all))
+// version reads the version within a migration's transaction. A newer one that this library can work with is no error.
+func (m *migrator) version(ctx context.Context, tx pgx.Tx) (int, error) {
+	at, err := readVersion(ctx, tx, m.names)
+	if err == nil {
+		err = at.checkNotTooNew(len(m.all))
 	}
-	return at, err
+	return at.version, err
 }
 
+// apply does one step. The functions come with the last one: no database is at a version without that version's functions.
 func (m *migrator) apply(ctx context.Context, step migration) error {
-	if online(step.up) {
-		return m.applyOnline(ctx, step.up, step.version, step.version-1, m.record(ctx, step))
-	}
 	return m.inTx(ctx, func(tx pgx.Tx) error {
 		at, err := m.version(ctx, tx)
 		if err != nil || at >= step.version {
@@ -164,49 +169,63 @@ func (m *migrator) apply(ctx context.Context, step migration) error {
 		if err := execAll(ctx, tx, m.names.expand(step.up)); err != nil {
 			return err
 		}
-		return m.record(ctx, step)(tx)
+		_, err = tx.Exec(ctx, m.names.expand(sqlApplied), step.version, step.compatibleSince, step.name)
+		if err != nil || step.version < len(m.all) {
+			return err
+		}
+		return m.applyFunctions(ctx, tx)
 	})
 }
 
-// record notes a step as applied, and leaves PUBLIC nothing of what it made.
-func (m *migrator) record(ctx context.Context, step migration) func(tx pgx.Tx) error {
-	return func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, m.names.expand(sqlApplied), step.version, step.name); err != nil {
+// renewFunctions applies the functions where those in the database are of another text, and of no later version.
+func (m *migrator) renewFunctions(ctx context.Context) error {
+	return m.inTx(ctx, func(tx pgx.Tx) error {
+		at, err := readVersion(ctx, tx, m.names)
+		if err != nil || at.version != len(m.all) || at.functions == m.functions.hash {
 			return err
 		}
-		return execAll(ctx, tx, m.names.expand(sqlNoPublic))
+		return m.applyFunctions(ctx, tx)
+	})
+}
+
+// applyFunctions makes all functions anew, records which they are, and leaves PUBLIC nothing of them.
+func (m *migrator) applyFunctions(ctx context.Context, tx pgx.Tx) error {
+	if err := execAll(ctx, tx, m.functionScript()); err != nil {
+		return err
 	}
+	_, err := tx.Exec(ctx, m.names.expand(sqlFunctionsApplied), len(m.all), m.functions.hash)
+	return err
+}
+
+// functionScript makes the functions within a transaction.
+func (m *migrator) functionScript() string {
+	return m.names.expand(sqlLateBodies + ";\n" + m.functions.text + sqlNoPublic + ";\n")
 }
 
 func (m *migrator) revert(ctx context.Context, step migration) error {
-	if online(step.down) {
-		return m.applyOnline(ctx, step.down, step.version-1, step.version, m.unrecord(ctx, step))
-	}
 	return m.inTx(ctx, func(tx pgx.Tx) error {
 		at, err := m.version(ctx, tx)
-		if core.SQLState(err) == pgerrcode.UndefinedTable || (err == nil && at < step.version) {
-			return nil // another process was quicker
-		}
-		if err != nil {
-			return err
+		if err != nil || at < step.version {
+			return err // another process was quicker
 		}
 		if err := execAll(ctx, tx, m.names.expand(step.down)); err != nil {
 			return err
 		}
-		return m.unrecord(ctx, step)(tx)
+		return m.unrecord(ctx, tx, step)
 	})
 }
 
-// unrecord takes a step from the record; the record goes with the first step.
-func (m *migrator) unrecord(ctx context.Context, step migration) func(tx pgx.Tx) error {
-	return func(tx pgx.Tx) (err error) {
-		if step.version == 1 {
-			_, err = tx.Exec(ctx, m.names.expand(`DROP TABLE {schema}.strunk_migrations`))
-			return err
-		}
-		_, err = tx.Exec(ctx, m.names.expand(sqlUnapplied), step.version)
+// unrecord takes a step from the record; the record goes with the first step. The functions of the later version stay.
+func (m *migrator) unrecord(ctx context.Context, tx pgx.Tx, step migration) error {
+	if step.version == 1 {
+		_, err := tx.Exec(ctx, m.names.expand(`DROP TABLE {schema}.strunk_migrations`))
 		return err
 	}
+	if _, err := tx.Exec(ctx, m.names.expand(sqlUnapplied), step.version); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, m.names.expand(sqlFunctionsApplied), step.version-1, "")
+	return err
 }
 
 // execAll runs a script within a transaction.

@@ -163,7 +163,7 @@ func TestVersionsThatDoNotFit(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
 	ctx := t.Context()
-	mustExec(t, pool, `INSERT INTO public.strunk_migrations (version, name) VALUES ($1, 'of tomorrow')`, outbox.LatestVersion()+1)
+	mustExec(t, pool, `INSERT INTO public.strunk_migrations (version, compatible_since, name) VALUES ($1, $1, 'of tomorrow')`, outbox.LatestVersion()+1)
 	_, planErr := outbox.PlanMigrations(ctx, pool, outbox.MigrateConfig{}, 1)
 	_, checkErr := outbox.Check(ctx, pool, outbox.MigrateConfig{})
 	for what, err := range map[string]error{
@@ -177,13 +177,13 @@ func TestVersionsThatDoNotFit(t *testing.T) {
 	if _, err := outbox.Check(ctx, outboxtest.Empty(t), outbox.MigrateConfig{}); !errors.Is(err, outbox.ErrNotMigrated) {
 		t.Errorf("Check of an empty database: %v; want ErrNotMigrated", err)
 	}
-	script, err := outbox.MigrationSQL(outbox.MigrateConfig{}, 1, 2)
+	script, err := outbox.MigrationSQL(outbox.MigrateConfig{}, 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := exec.CommandContext(ctx, findPsql(t), "--no-psqlrc", "--quiet", outboxtest.DSN(pool))
 	c.Stdin = strings.NewReader(script)
-	if out, err := c.CombinedOutput(); err == nil || !strings.Contains(string(out), "the schema is not at version 1") {
+	if out, err := c.CombinedOutput(); err == nil || !strings.Contains(string(out), "the schema is not at version 0") {
 		t.Errorf("a printed step at the wrong version: %v\n%s", err, out)
 	}
 }

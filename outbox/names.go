@@ -44,8 +44,11 @@ func newNames(schema string) names {
 		channel = "strunk:" + hex.EncodeToString(sum[:16])
 	}
 	r := strings.NewReplacer(
-		"{schema}", pgx.Identifier{schema}.Sanitize(),
+		"{schema}", quote(schema),
 		"{channel}", "'"+channel+"'",
 	)
 	return names{schema: schema, channel: channel, expand: r.Replace}
 }
+
+// quote quotes an identifier for SQL.
+func quote(name string) string { return pgx.Identifier{name}.Sanitize() }

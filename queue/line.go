@@ -11,7 +11,7 @@ import (
 	"github.com/strunk-go/strunk/internal/core"
 )
 
-// line is what a session knows of the lines of its queue's keys; see migration 0007. All but ended, which is called when tasks
+// line is what a session knows of the lines of its queue's keys; see outbox/sql/limits.sql. All but ended, which is called when tasks
 // end, belongs to the claimer.
 type line struct {
 	mu   sync.Mutex

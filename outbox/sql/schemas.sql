@@ -1,26 +1,7 @@
 -- The registry of schemas.
 
--- Every version of every contract, as it was registered: versions are never changed. parts is the version as four numbers,
--- so that 1.10 comes after 1.9 and 1 is 1.0. json, not jsonb: the document is kept as it was written.
-CREATE TABLE {schema}.strunk_schemas (
-    registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    subject       text COLLATE "C" NOT NULL,
-    version       text        NOT NULL,
-    parts         bigint[]    NOT NULL,
-    document      json        NOT NULL,
-    PRIMARY KEY (subject, parts)
-);
-
--- How new versions of a subject are compared with those before.
-CREATE TABLE {schema}.strunk_schema_subjects (
-    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    strict     boolean     NOT NULL,
-    subject    text COLLATE "C" PRIMARY KEY,
-    mode       text        NOT NULL
-);
-
 -- A version as four numbers.
-CREATE FUNCTION {schema}.strunk_schema_parts(p_version text) RETURNS bigint[]
+CREATE OR REPLACE FUNCTION {schema}.strunk_schema_parts(p_version text) RETURNS bigint[]
 LANGUAGE sql IMMUTABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT (string_to_array(p_version, '.')::bigint[] || '{0,0,0,0}'::bigint[])[1:4]
 $$;
@@ -28,7 +9,7 @@ $$;
 -- Locks a subject until the transaction ends, against others that register: the lock is taken by the subject's name, since there may
 -- be no row yet. What is read in a later statement is then the whole history. The transaction must not outlive the process
 -- that holds it.
-CREATE FUNCTION {schema}.strunk_schema_lock(p_subject text) RETURNS void
+CREATE OR REPLACE FUNCTION {schema}.strunk_schema_lock(p_subject text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM set_config('idle_in_transaction_session_timeout', '60s', true);
@@ -37,7 +18,7 @@ END $$;
 
 -- Adds a version under the subject's lock, which the caller holds, and has compared it; one that is there stays as it is.
 -- Sets how versions that come later are compared.
-CREATE FUNCTION {schema}.strunk_schema_put(p_subject text, p_version text, p_document text, p_mode text, p_strict boolean) RETURNS void
+CREATE OR REPLACE FUNCTION {schema}.strunk_schema_put(p_subject text, p_version text, p_document text, p_mode text, p_strict boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO {schema}.strunk_schemas (subject, version, parts, document)

@@ -1,15 +1,9 @@
--- What package ops asks, as functions with pinned plans, and as views for those who live in psql.
---
--- Nothing here is bounded by the size of a table. Names are found by hopping over an index, the oldest by its first entry,
--- counts end at a cap; beyond it they are the planner's estimate, and say so. No counter is kept on anybody's way.
-
--- Dead letters of tasks alone: dead deliveries, whose key is an entity type, must not be walked over. The leaf is not hot.
-CREATE INDEX strunk_outbox_dead_tasks ON {schema}.strunk_outbox_dead (key, id) WHERE kind = 'task';
+-- Statistics: functions and views. None counts without a bound.
 
 -- How many rows the planner expects: an estimate from the statistics of the last ANALYZE and today's size of the table.
 -- p_part is tasks, dead or delivered; a null status or key means any. It reads no row. VOLATILE
 -- because PostgreSQL allows EXPLAIN in no other function.
-CREATE FUNCTION {schema}.strunk_estimate(p_part text, p_status text, p_key text) RETURNS bigint
+CREATE OR REPLACE FUNCTION {schema}.strunk_estimate(p_part text, p_status text, p_key text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_plan json;
@@ -24,7 +18,7 @@ END $$;
 -- The names of queues behind p_after, in "C" order, at most p_limit: those with a pending task or a dead letter, with a
 -- worker, a setting or a schedule, among the first 1,000 scheduled tasks, or known to the statistics. A queue with none of
 -- these has nothing to show.
-CREATE FUNCTION {schema}.strunk_queue_names(p_after text DEFAULT '', p_limit integer DEFAULT 1000)
+CREATE OR REPLACE FUNCTION {schema}.strunk_queue_names(p_after text DEFAULT '', p_limit integer DEFAULT 1000)
 RETURNS TABLE (queue text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = on SET jit = off AS $$
@@ -59,7 +53,7 @@ END $$;
 -- waiting_since is when the task at the head of the queue became due, its enqueue at the earliest: of each priority, the first by seq.
 -- A range of one key, rather than the key, leaves the order to the index that has the key: with the key alone, the index of id
 -- gives the order too, and would be walked past all other queues' dead letters.
-CREATE FUNCTION {schema}.strunk_queue_states(p_queues text[], p_cap integer, p_delivered boolean DEFAULT false)
+CREATE OR REPLACE FUNCTION {schema}.strunk_queue_states(p_queues text[], p_cap integer, p_delivered boolean DEFAULT false)
 RETURNS TABLE (queue text, pending bigint, pending_precision text, scheduled bigint, scheduled_precision text, claimed bigint,
     claimed_precision text, dead bigint, dead_precision text, delivered bigint, waiting_since timestamptz, waiting_for interval,
     next_due_at timestamptz, workers bigint, concurrency bigint, paused_at timestamptz)
@@ -121,20 +115,20 @@ BEGIN
 END $$;
 
 -- What a count is that went over its cap: p_least are there.
-CREATE FUNCTION {schema}.strunk_over_cap(p_least integer, p_part text, p_status text, p_key text)
+CREATE OR REPLACE FUNCTION {schema}.strunk_over_cap(p_least integer, p_part text, p_status text, p_key text)
 RETURNS TABLE (n bigint, precise text)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT greatest(e.n, p_least), CASE WHEN e.n > p_least THEN 'estimate' ELSE 'at_least' END
     FROM (SELECT {schema}.strunk_estimate(p_part, p_status, p_key) AS n) e
 $$;
 
-CREATE VIEW {schema}.strunk_queue_stats AS
+CREATE OR REPLACE VIEW {schema}.strunk_queue_stats AS
     SELECT s.* FROM {schema}.strunk_queue_names() q CROSS JOIN LATERAL {schema}.strunk_queue_states(ARRAY[q.queue], 100, false) s;
 
 -- Subscribers behind p_after, in "C" order of their names; p_name chooses one. waiting are the events of its type behind the
 -- cursor, counted to p_cap and then at_least; waiting_since is when the first of them was published. positions is exact, but
 -- counts events of all types that the cursor has not been told of yet.
-CREATE FUNCTION {schema}.strunk_subscriber_states(p_name text, p_after text, p_limit integer, p_cap integer)
+CREATE OR REPLACE FUNCTION {schema}.strunk_subscriber_states(p_name text, p_after text, p_limit integer, p_cap integer)
 RETURNS TABLE (name text, entity_type text, cursor bigint, head bigint, positions bigint, waiting bigint, waiting_precision text,
     waiting_since timestamptz, waiting_for interval, moved_at timestamptz, owner text, beat_at timestamptz, lease_ms integer,
     owner_silent boolean, paused boolean, needs_restart boolean, starting boolean, held bigint, held_precision text, dead bigint,
@@ -178,12 +172,12 @@ BEGIN
     END LOOP;
 END $$;
 
-CREATE VIEW {schema}.strunk_subscriber_lag AS
+CREATE OR REPLACE VIEW {schema}.strunk_subscriber_lag AS
     SELECT s.* FROM {schema}.strunk_subscriber_states(NULL, '', 1000, 100) s;
 
 -- Lease rows behind p_after, in id order, and how many tasks each holds (counted to p_cap). p_queue chooses a queue's.
 -- silent: the heartbeat is older than its lease; the rescue will give its tasks back.
-CREATE FUNCTION {schema}.strunk_worker_states(p_queue text, p_after bigint, p_limit integer, p_cap integer)
+CREATE OR REPLACE FUNCTION {schema}.strunk_worker_states(p_queue text, p_after bigint, p_limit integer, p_cap integer)
 RETURNS TABLE (id bigint, queue text, host text, pid integer, concurrency integer, claimed bigint, claimed_precision text,
     started_at timestamptz, beat_at timestamptz, silent_for interval, lease_ms integer, silent boolean, condemned boolean)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
@@ -202,13 +196,13 @@ BEGIN
     ORDER BY w.id;
 END $$;
 
-CREATE VIEW {schema}.strunk_worker_stats AS
+CREATE OR REPLACE VIEW {schema}.strunk_worker_stats AS
     SELECT s.* FROM {schema}.strunk_worker_states(NULL, 0, 1000, 100) s;
 
 -- Dead letters, without their payloads: of a queue, of a subscriber, or all; behind p_from in id order, or with p_newest
 -- before it, newest first. A null p_from is the beginning. A range of one key: see strunk_queue_states. The statement is put
 -- together from parts of this function alone; what is given are its parameters.
-CREATE FUNCTION {schema}.strunk_dead_letters(p_queue text, p_subscriber text, p_from bigint, p_newest boolean, p_limit integer)
+CREATE OR REPLACE FUNCTION {schema}.strunk_dead_letters(p_queue text, p_subscriber text, p_from bigint, p_newest boolean, p_limit integer)
 RETURNS TABLE (id bigint, kind text, key text, entity_id text, subscriber text, "position" bigint, attempts smallint, max_attempts smallint,
     created_at timestamptz, finished_at timestamptz, last_error text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
@@ -234,7 +228,7 @@ END $$;
 
 -- Sizes of all tables of this installation, a row for each leaf; rows is the planner's estimate, null where the table was
 -- never analyzed.
-CREATE VIEW {schema}.strunk_table_sizes AS
+CREATE OR REPLACE VIEW {schema}.strunk_table_sizes AS
     SELECT c.relname::text AS name,
            CASE WHEN c.relname LIKE 'strunk\_outbox\_delivered\_tasks\_%' THEN 'delivered_tasks'
                 WHEN c.relname LIKE 'strunk\_outbox\_delivered\_events\_%' THEN 'delivered_events'
@@ -252,7 +246,7 @@ CREATE VIEW {schema}.strunk_table_sizes AS
 
 -- Who holds back the horizon behind which PostgreSQL may clean up: sessions, prepared transactions, replication slots; the
 -- oldest first. open_for is null where the role may not see it (GRANT pg_read_all_stats).
-CREATE VIEW {schema}.strunk_horizon AS
+CREATE OR REPLACE VIEW {schema}.strunk_horizon AS
     SELECT h.holder, h.name, h.pid, h.state, h.xids, pg_catalog.clock_timestamp() - h.since AS open_for
     FROM (
         SELECT 'session' AS holder, a.application_name AS name, a.pid, a.state, a.xact_start AS since,
@@ -274,7 +268,7 @@ CREATE VIEW {schema}.strunk_horizon AS
 -- most silent worker is; null where nothing is. missing_days are days from today on, until tomorrow, whose partition of
 -- delivered tasks is missing; feed_ahead says that a leaf of the feed is ready that nothing has reached.
 -- The relay's share of the index is where it looks itself: behind the highest seq seen, and in the gaps.
-CREATE FUNCTION {schema}.strunk_backlog()
+CREATE OR REPLACE FUNCTION {schema}.strunk_backlog()
 RETURNS TABLE (now_at timestamptz, relay_since timestamptz, promoter_for interval, scheduler_for interval, rescue_for interval,
     missing_days text[], feed_ahead boolean, notify_usage double precision)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -307,7 +301,7 @@ END $$;
 
 -- Everything of the whole installation. Counts end at p_cap; beyond it they are estimates. events_kept is exact: positions
 -- have no gaps.
-CREATE FUNCTION {schema}.strunk_overall(p_cap integer DEFAULT 1000)
+CREATE OR REPLACE FUNCTION {schema}.strunk_overall(p_cap integer DEFAULT 1000)
 RETURNS TABLE (pending bigint, pending_precision text, scheduled bigint, scheduled_precision text, claimed bigint, claimed_precision text,
     dead bigint, dead_precision text, delivered bigint, events_waiting bigint, events_waiting_precision text, events_kept bigint,
     events_head bigint, held bigint, held_precision text, workers bigint, subscribers bigint, schedules bigint)

@@ -1,0 +1,414 @@
+-- The tables of strunk, their indexes and their partitions. The functions stand in outbox/sql, a file for each topic.
+--
+-- {schema} is the quoted PostgreSQL schema of this installation. Columns are ordered wide to narrow. There is no foreign key
+-- anywhere: a lease row is locked by the claim itself (strunk_claim), and a key check for each of a thousand rows would cost
+-- more than the claim.
+
+-- ==================== Sequences
+
+-- CACHE 1: seq and id must rise with the order in which transactions draw them; a session cache would hand out old numbers late.
+CREATE SEQUENCE {schema}.strunk_outbox_id_seq AS bigint CACHE 1;
+
+-- A sequence of the events alone, so that a number missing from it can only be an event's. CACHE 1: within an entity it
+-- must rise with the order of the commits.
+CREATE SEQUENCE {schema}.strunk_events_seq AS bigint CACHE 1;
+
+-- ==================== The outbox: what waits and runs
+
+-- What every reader of the SQL sees. seq has no default on purpose: a number drawn before its transaction has an id
+-- could appear under a worker's safe mark, so rows come through strunk_enqueue and strunk_publish only.
+CREATE TABLE {schema}.strunk_outbox (
+    id             bigint      NOT NULL,
+    seq            bigint      NOT NULL,
+    position       bigint,
+    version        bigint,
+    worker_id      bigint,
+    claim_no       bigint,
+    place          bigint,
+    turn           bigint,
+    created_at     timestamptz NOT NULL,
+    due_at         timestamptz,
+    claimed_at     timestamptz,
+    finished_at    timestamptz,
+    timeout_ms     integer,
+    attempts       smallint    NOT NULL DEFAULT 0,
+    max_attempts   smallint    NOT NULL DEFAULT 12,
+    priority       smallint    NOT NULL DEFAULT 0,
+    standing       smallint,
+    dedup_waiting  boolean,
+    status         text COLLATE "C" NOT NULL,
+    kind           text COLLATE "C" NOT NULL,
+    key            text COLLATE "C" NOT NULL,
+    entity_id      text COLLATE "C",
+    dedup_key      text COLLATE "C",
+    limit_key      text COLLATE "C",
+    subscriber     text COLLATE "C",
+    schema_version text,
+    last_error     text,
+    payload        json,
+    metadata       json,
+    diff           json,
+    errors         jsonb
+) PARTITION BY LIST (status);
+
+-- Small and hot. One leaf for each kind, so that a burst of events waiting for the relay does not bloat the tasks' pages.
+-- Half of each page is left free for the claimed versions: an update within its page writes 15 % less WAL a task (no lock
+-- record of its own, and only what changed of the row).
+CREATE TABLE {schema}.strunk_outbox_active
+    PARTITION OF {schema}.strunk_outbox FOR VALUES IN ('scheduled', 'pending', 'claimed')
+    PARTITION BY LIST (kind);
+
+CREATE TABLE {schema}.strunk_outbox_tasks
+    PARTITION OF {schema}.strunk_outbox_active FOR VALUES IN ('task')
+    WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
+          autovacuum_vacuum_insert_scale_factor = 0.5, autovacuum_analyze_scale_factor = 0.2,
+          autovacuum_vacuum_cost_delay = 0);
+
+CREATE UNIQUE INDEX strunk_outbox_tasks_id ON {schema}.strunk_outbox_tasks (id);
+-- The claim index, and the only one that holds seq: ORDER BY seq can be answered by no other.
+CREATE INDEX strunk_outbox_tasks_claim ON {schema}.strunk_outbox_tasks (key, priority, seq) WHERE status = 'pending';
+-- A task holds its dedup key until it leaves this leaf, or, with dedup_waiting, until its first claim, which sets worker_id
+-- for good. Every ON CONFLICT and every search for a holder repeats the predicate.
+CREATE UNIQUE INDEX strunk_outbox_tasks_dedup ON {schema}.strunk_outbox_tasks (key, dedup_key)
+    WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL);
+CREATE INDEX strunk_outbox_tasks_due ON {schema}.strunk_outbox_tasks (due_at) WHERE status = 'scheduled';
+-- For the rescue and the heartbeat's comparison of claim numbers.
+CREATE INDEX strunk_outbox_tasks_claimed ON {schema}.strunk_outbox_tasks (worker_id, claim_no) WHERE status = 'claimed';
+-- How a task stands with the limits of its queue, where it has a limit_key:
+--   null  not taken in yet, or no limit holds for its key
+--   0     in its key's line, at place: scheduled, and due when it is called
+--   1     has one of its key's shares, which another attempt must ask for again
+--   2     has its key's turn, and keeps it until it is delivered or dead
+--   3     has its key's turn, and keeps it as a dead letter
+-- turn and place are drawn under the queue's lock (strunk_lock_line), so that they rise with the order of commits. Two of these
+-- hold turn or place in an expression, so that each search finds one index that can serve it.
+CREATE INDEX strunk_outbox_tasks_arrived ON {schema}.strunk_outbox_tasks (key, limit_key, (seq + 0))
+    WHERE limit_key IS NOT NULL AND standing IS NULL AND status = 'pending';
+CREATE INDEX strunk_outbox_tasks_turn ON {schema}.strunk_outbox_tasks (key, limit_key, turn) WHERE standing > 0;
+CREATE INDEX strunk_outbox_tasks_turns ON {schema}.strunk_outbox_tasks (key, (turn + 0)) WHERE standing > 0;
+CREATE INDEX strunk_outbox_tasks_line ON {schema}.strunk_outbox_tasks (key, limit_key, place) WHERE standing = 0;
+CREATE INDEX strunk_outbox_tasks_lines ON {schema}.strunk_outbox_tasks (key, (place + 0)) WHERE standing = 0;
+
+-- Events that wait for the relay. One index: the relay's.
+CREATE TABLE {schema}.strunk_outbox_events
+    PARTITION OF {schema}.strunk_outbox_active FOR VALUES IN ('event')
+    WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
+          autovacuum_vacuum_insert_scale_factor = 0.5, autovacuum_analyze_scale_factor = 0.2,
+          autovacuum_vacuum_cost_delay = 0);
+
+CREATE UNIQUE INDEX strunk_outbox_events_seq ON {schema}.strunk_outbox_events (seq);
+
+-- Copies of events for one subscriber: failing ones between attempts, parked ones, and those held behind them. Not unique
+-- by version: a dead copy may be revived twice.
+CREATE TABLE {schema}.strunk_outbox_deliveries
+    PARTITION OF {schema}.strunk_outbox_active FOR VALUES IN ('delivery')
+    WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
+
+CREATE UNIQUE INDEX strunk_outbox_deliveries_id ON {schema}.strunk_outbox_deliveries (id);
+CREATE INDEX strunk_outbox_deliveries_order ON {schema}.strunk_outbox_deliveries (subscriber, key, entity_id, version, id);
+
+-- ==================== The outbox: what is delivered, and what is dead
+
+-- Append-only; retention detaches and drops its leaves, so it has no index but the one for looking a row up.
+CREATE TABLE {schema}.strunk_outbox_delivered
+    PARTITION OF {schema}.strunk_outbox FOR VALUES IN ('delivered')
+    PARTITION BY LIST (kind);
+
+CREATE TABLE {schema}.strunk_outbox_delivered_tasks
+    PARTITION OF {schema}.strunk_outbox_delivered (finished_at NOT NULL) FOR VALUES IN ('task')
+    PARTITION BY RANGE (finished_at);
+
+-- The feed: append-only, in leaves by position.
+CREATE TABLE {schema}.strunk_outbox_delivered_events
+    PARTITION OF {schema}.strunk_outbox_delivered (position NOT NULL) FOR VALUES IN ('event')
+    PARTITION BY RANGE (position);
+
+-- Dead letters. Their dedup key no longer binds: no unique index on it here.
+CREATE TABLE {schema}.strunk_outbox_dead
+    PARTITION OF {schema}.strunk_outbox FOR VALUES IN ('dead');
+
+CREATE UNIQUE INDEX strunk_outbox_dead_id ON {schema}.strunk_outbox_dead (id);
+CREATE INDEX strunk_outbox_dead_key ON {schema}.strunk_outbox_dead (key, id);
+CREATE INDEX strunk_outbox_dead_finished ON {schema}.strunk_outbox_dead (finished_at);
+CREATE INDEX strunk_outbox_dead_turn ON {schema}.strunk_outbox_dead (key, limit_key) WHERE standing = 3;
+CREATE INDEX strunk_outbox_dead_subscriber ON {schema}.strunk_outbox_dead (subscriber, id) WHERE subscriber IS NOT NULL;
+-- Dead letters of tasks alone: dead deliveries, whose key is an entity type, must not be walked over. The leaf is not hot.
+CREATE INDEX strunk_outbox_dead_tasks ON {schema}.strunk_outbox_dead (key, id) WHERE kind = 'task';
+
+-- ==================== Workers, queues and their limits
+
+-- One lease row for each worker process and queue. condemned is set before any of its tasks is given back and is never
+-- unset; claim_floor voids claims whose answer was lost. Room in the page keeps heartbeats HOT.
+CREATE TABLE {schema}.strunk_workers (
+    id          bigint      PRIMARY KEY,
+    beat        bigint      NOT NULL DEFAULT 0,
+    claim_floor bigint      NOT NULL DEFAULT 0,
+    started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    beat_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    lease_ms    integer     NOT NULL,
+    pid         integer     NOT NULL,
+    concurrency integer     NOT NULL,
+    share       integer     NOT NULL DEFAULT 0,
+    condemned   boolean     NOT NULL DEFAULT false,
+    queue       text COLLATE "C" NOT NULL,
+    host        text        NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+
+-- A queue's settings; a queue without a row has the defaults.
+CREATE TABLE {schema}.strunk_queues (
+    paused_at       timestamptz,
+    queue           text COLLATE "C" PRIMARY KEY,
+    declared_limits text
+);
+
+-- The limits of queues; a queue without a row has none. Rates are counts in so many microseconds.
+CREATE TABLE {schema}.strunk_limits (
+    version        bigint  NOT NULL,
+    rate_us        bigint,
+    key_rate_us    bigint,
+    running        integer,
+    key_running    integer,
+    rate           integer,
+    rate_burst     integer,
+    key_rate       integer,
+    key_rate_burst integer,
+    fifo           boolean NOT NULL DEFAULT false,
+    hold_dead      boolean NOT NULL DEFAULT false,
+    queue          text COLLATE "C" PRIMARY KEY
+);
+
+-- Until when what has begun uses up a rate (the theoretical arrival time of the generic cell rate algorithm), in microseconds
+-- since 1970; limit_key is empty for the queue's own. Rows are added, never changed, and read by their time: whatever a snapshot keeps
+-- alive lies before it.
+CREATE TABLE {schema}.strunk_rates (
+    until_us  bigint NOT NULL,
+    queue     text COLLATE "C" NOT NULL,
+    limit_key text COLLATE "C" NOT NULL,
+    PRIMARY KEY (queue, limit_key, until_us)
+);
+
+CREATE INDEX strunk_rates_until ON {schema}.strunk_rates (until_us);
+
+-- Running tasks that are to be cancelled: by task, not by token, so that the wish outlives the worker that had it then.
+CREATE TABLE {schema}.strunk_cancels (
+    task_id      bigint      NOT NULL,
+    requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    queue        text COLLATE "C" NOT NULL,
+    reason       text        NOT NULL,
+    PRIMARY KEY (queue, task_id)
+);
+
+-- Dedup keys that are held for a period, whether or not their task is done.
+CREATE TABLE {schema}.strunk_dedups (
+    task_id    bigint      NOT NULL,
+    expires_at timestamptz NOT NULL,
+    queue      text COLLATE "C" NOT NULL,
+    dedup_key  text COLLATE "C" NOT NULL,
+    PRIMARY KEY (queue, dedup_key)
+);
+
+CREATE INDEX strunk_dedups_expires ON {schema}.strunk_dedups (expires_at);
+
+-- Progress of running tasks and results of done ones. A result is never NULL: JSON has a null of its own.
+CREATE TABLE {schema}.strunk_results (
+    task_id    bigint      PRIMARY KEY,
+    updated_at timestamptz NOT NULL,
+    percent    smallint    NOT NULL DEFAULT 0,
+    queue      text COLLATE "C" NOT NULL,
+    message    text        NOT NULL DEFAULT '',
+    result     json
+);
+
+CREATE INDEX strunk_results_updated ON {schema}.strunk_results (updated_at);
+
+-- Messages that a consumer has handled. task_id stands beside marks that workers make: such a mark is needed only while
+-- its task could be handled again, and is kept until then whatever the retention.
+CREATE TABLE {schema}.strunk_inbox (
+    task_id    bigint,
+    handled_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    consumer   text COLLATE "C" NOT NULL,
+    message_id text COLLATE "C" NOT NULL,
+    PRIMARY KEY (consumer, message_id)
+);
+
+CREATE INDEX strunk_inbox_handled ON {schema}.strunk_inbox (handled_at) WHERE task_id IS NULL;
+CREATE INDEX strunk_inbox_tasks ON {schema}.strunk_inbox (handled_at) WHERE task_id IS NOT NULL;
+
+-- ==================== Events
+
+-- The leaves of the feed: positions from first to before past.
+CREATE TABLE {schema}.strunk_feed_parts (
+    first   bigint      PRIMARY KEY,
+    past    bigint      NOT NULL,
+    made_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    name    text        NOT NULL
+);
+
+-- What the relay has done, one row for each second in which it moved something: the newest holds. A single row updated
+-- for ever would drag all its versions along under an open snapshot. Older rows tell which position belonged to which time.
+-- high is the highest seq that was seen, missing the exact set of those below it that were not, fence and fence_high say
+-- which of them are safe to forget: see strunk_relay.
+CREATE TABLE {schema}.strunk_feed (
+    slot       bigint      PRIMARY KEY,
+    head       bigint      NOT NULL,
+    high       bigint      NOT NULL,
+    fence_high bigint,
+    fence      xid8,
+    moved_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    missing    int8multirange NOT NULL DEFAULT '{}'
+) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
+
+INSERT INTO {schema}.strunk_feed (slot, head, high) VALUES (0, 0, 0);
+
+-- Positions up to floor are no longer kept. Retention locks the row FOR UPDATE before it raises the floor; whoever chooses
+-- a place in the feed holds it FOR SHARE until the choice is committed.
+CREATE TABLE {schema}.strunk_feed_floor (
+    floor bigint  NOT NULL,
+    one   boolean PRIMARY KEY DEFAULT true CHECK (one)
+);
+
+INSERT INTO {schema}.strunk_feed_floor (floor) VALUES (0);
+
+-- The current state of each entity. A deleted one keeps a stub, so that versions never start again. No other index: an
+-- update of a state stays HOT.
+CREATE TABLE {schema}.strunk_snapshots (
+    version        bigint      NOT NULL,
+    updated_at     timestamptz NOT NULL,
+    deleted        boolean     NOT NULL,
+    entity_type    text COLLATE "C" NOT NULL,
+    entity_id      text COLLATE "C" NOT NULL,
+    schema_version text,
+    state          json,
+    PRIMARY KEY (entity_type, entity_id)
+) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.2);
+
+-- Subscribers: everything up to cursor is handled; what is beyond started has not been begun. epoch rises with every new
+-- owner and every rewind, and fences all that an owner writes. boot is 0 (follows the feed), 1 (delivers the snapshots) or
+-- 2 (follows the feed without the versions that the snapshots had). No clock is compared: beat is watched as that of
+-- strunk_workers is. former are entity types that were renamed to entity_type: a process that still follows one must not own it.
+CREATE TABLE {schema}.strunk_subscribers (
+    cursor        bigint      NOT NULL,
+    started       bigint      NOT NULL,
+    epoch         bigint      NOT NULL DEFAULT 1,
+    beat          bigint      NOT NULL DEFAULT 0,
+    owner         bigint,
+    boot_seq      bigint,
+    boot_head     bigint,
+    registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    moved_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    beat_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    lease_ms      integer     NOT NULL,
+    pid           integer,
+    boot          smallint    NOT NULL DEFAULT 0,
+    paused        boolean     NOT NULL DEFAULT false,
+    needs_restart boolean     NOT NULL DEFAULT false,
+    name          text COLLATE "C" PRIMARY KEY,
+    entity_type   text COLLATE "C" NOT NULL,
+    start         text COLLATE "C" NOT NULL,
+    host          text,
+    boot_mark     text COLLATE "C",
+    former        text[]      NOT NULL DEFAULT '{}'
+) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+
+-- The versions that a subscriber had from the snapshots, until the feed is past them.
+CREATE TABLE {schema}.strunk_bootstrap (
+    version    bigint NOT NULL,
+    subscriber text COLLATE "C" NOT NULL,
+    entity_id  text COLLATE "C" NOT NULL,
+    PRIMARY KEY (subscriber, entity_id)
+);
+
+-- The attempts of events that block their subscriber, or that were under way when an owner was lost. entity_id is empty
+-- but for snapshots, whose position is 0.
+CREATE TABLE {schema}.strunk_retries (
+    position   bigint      NOT NULL,
+    attempts   integer     NOT NULL,
+    skip       boolean     NOT NULL DEFAULT false,
+    tried_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    subscriber text COLLATE "C" NOT NULL,
+    entity_id  text COLLATE "C" NOT NULL,
+    last_error text,
+    errors     jsonb,
+    PRIMARY KEY (subscriber, position, entity_id)
+) WITH (fillfactor = 50);
+
+-- ==================== Schedules, loops, retention
+
+-- The registered schedules. revision rises with every change by a person or a program; next_due by firing alone.
+CREATE TABLE {schema}.strunk_schedules (
+    revision     bigint      NOT NULL DEFAULT 1,
+    next_due     timestamptz NOT NULL,
+    last_due     timestamptz,
+    last_task_id bigint,
+    created_at   timestamptz NOT NULL,
+    updated_at   timestamptz NOT NULL,
+    timeout_ms   integer,
+    misfire_cap  integer     NOT NULL,
+    priority     smallint    NOT NULL,
+    max_attempts smallint    NOT NULL,
+    enabled      boolean     NOT NULL DEFAULT true,
+    id           text COLLATE "C" PRIMARY KEY,
+    queue        text COLLATE "C" NOT NULL,
+    spec         text        NOT NULL,
+    time_zone    text        NOT NULL,
+    misfire      text        NOT NULL,
+    dedup_key    text COLLATE "C",
+    last_error   text,
+    payload      json        NOT NULL,
+    metadata     json
+) WITH (fillfactor = 50);
+
+CREATE INDEX strunk_schedules_due ON {schema}.strunk_schedules (next_due) WHERE enabled;
+
+-- One row for each due time that has become a task, whatever became of the task. The key is what makes a second task for
+-- a due time impossible. It outlives the schedule; old rows go with the reaper, and strunk_schedule_fire never goes
+-- back behind last_due.
+CREATE TABLE {schema}.strunk_schedule_runs (
+    due_at      timestamptz NOT NULL,
+    fired_at    timestamptz NOT NULL,
+    task_id     bigint      NOT NULL,
+    schedule_id text COLLATE "C" NOT NULL,
+    PRIMARY KEY (schedule_id, due_at)
+);
+
+CREATE INDEX strunk_schedule_runs_fired ON {schema}.strunk_schedule_runs (fired_at);
+
+-- What each loop did last, over all processes, so that a loop that nobody runs can be told. Written at most once per some
+-- seconds and loop: see strunk_loop_ran.
+CREATE TABLE {schema}.strunk_loops (
+    begun_at      timestamptz,
+    last_ok_at    timestamptz,
+    last_error_at timestamptz,
+    interval_ms   bigint NOT NULL,
+    loop          text COLLATE "C" PRIMARY KEY,
+    last_by       text,
+    last_error    text
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+
+-- Which leaves of the delivered tasks have been rid of a queue's tasks ('': of all queues without a retention of their own).
+CREATE TABLE {schema}.strunk_reaped (
+    leaf  text COLLATE "C" NOT NULL,
+    queue text COLLATE "C" NOT NULL,
+    PRIMARY KEY (leaf, queue)
+);
+
+-- ==================== Schemas
+
+-- Every version of every contract, as it was registered: versions are never changed. parts is the version as four numbers,
+-- so that 1.10 comes after 1.9 and 1 is 1.0. json, not jsonb: the document is kept as it was written.
+CREATE TABLE {schema}.strunk_schemas (
+    registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    subject       text COLLATE "C" NOT NULL,
+    version       text        NOT NULL,
+    parts         bigint[]    NOT NULL,
+    document      json        NOT NULL,
+    PRIMARY KEY (subject, parts)
+);
+
+-- How new versions of a subject are compared with those before.
+CREATE TABLE {schema}.strunk_schema_subjects (
+    updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    strict     boolean     NOT NULL,
+    subject    text COLLATE "C" PRIMARY KEY,
+    mode       text        NOT NULL
+);

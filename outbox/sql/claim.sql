@@ -1,0 +1,90 @@
+-- Claiming tasks: the ordinary claim.
+
+-- Claims up to p_limit pending tasks of a queue, highest priority first, then first in first out.
+-- p_fast and p_safe hold a mark for each priority from 9 down to 0: the index is entered behind the mark, past the
+-- entries of tasks already done that an open snapshot keeps alive. What the fast marks do not fill is sought once more
+-- from the safe marks; a null p_safe leaves that out.
+-- p_limits is the version of the queue's limits that the worker obeys, 0 for none: whoever does not know of a limit claims
+-- nothing (STR02). It obeys the limit of the queue by its share, and those of keys and rates by strunk_claim_line instead.
+-- Locks: its lease row FOR KEY SHARE (strunk_condemn and strunk_void_claims take it FOR UPDATE, so either they see this
+-- claim's rows or this claim sees them and does nothing), then rows with SKIP LOCKED: claims run beside each other.
+-- claimed_at is read row by row, after the row was found and locked: read before, it could lie before due_at.
+-- The planner is pinned: with stale statistics it would sort the whole backlog, with fresh ones walk another index.
+CREATE OR REPLACE FUNCTION {schema}.strunk_claim(
+    p_worker bigint, p_claim bigint, p_queue text, p_limit integer, p_fast bigint[], p_safe bigint[], p_limits bigint DEFAULT 0)
+RETURNS TABLE (id bigint, seq bigint, created_at timestamptz, due_at timestamptz, timeout_ms integer, attempts smallint,
+    max_attempts smallint, priority smallint, dedup_key text, payload json, metadata json, at tid, limit_key text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_marks bigint[] := p_fast;
+    v_limit integer := p_limit;
+    v_n     integer;
+BEGIN
+    PERFORM 1 FROM {schema}.strunk_workers w
+    WHERE w.id = p_worker AND NOT w.condemned AND w.claim_floor < p_claim FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'strunk_claim: worker % has no lease for claim %', p_worker, p_claim USING ERRCODE = 'STR01';
+    END IF;
+    IF coalesce((SELECT l.version FROM {schema}.strunk_limits l WHERE l.queue = p_queue), 0) <> p_limits THEN
+        RAISE EXCEPTION 'strunk_claim: queue %: its limits are not those of version %', p_queue, p_limits USING ERRCODE = 'STR02';
+    END IF;
+    LOOP
+        RETURN QUERY
+        WITH c AS MATERIALIZED (
+            SELECT x.tid FROM unnest(v_marks) WITH ORDINALITY AS m(mark, o)
+            CROSS JOIN LATERAL (
+                SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t
+                WHERE t.status = 'pending' AND t.key = p_queue AND t.priority = (10 - m.o)::smallint AND t.seq > m.mark
+                ORDER BY t.seq LIMIT v_limit FOR UPDATE SKIP LOCKED) x
+            LIMIT v_limit)
+        UPDATE {schema}.strunk_outbox_tasks t
+        SET status = 'claimed', worker_id = p_worker, claim_no = p_claim, claimed_at = clock_timestamp(), attempts = t.attempts + 1
+        FROM c WHERE t.ctid = c.tid
+        RETURNING t.id, t.seq, t.created_at, t.due_at, t.timeout_ms, t.attempts, t.max_attempts, t.priority,
+                  t.dedup_key, t.payload, t.metadata, t.ctid, t.limit_key;
+        GET DIAGNOSTICS v_n = ROW_COUNT;
+        EXIT WHEN v_n >= v_limit OR p_safe IS NULL OR v_marks = p_safe;
+        v_limit := v_limit - v_n;
+        v_marks := p_safe;
+    END LOOP;
+END $$;
+
+-- Whether a queue has a pending task behind the marks (as in strunk_claim). Reads only: polling an empty queue spends no
+-- transaction id and writes nothing.
+CREATE OR REPLACE FUNCTION {schema}.strunk_has_pending(p_queue text, p_marks bigint[]) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT 1 FROM unnest(p_marks) WITH ORDINALITY AS m(mark, o)
+        CROSS JOIN LATERAL (
+            SELECT 1 FROM {schema}.strunk_outbox_tasks t
+            WHERE t.status = 'pending' AND t.key = p_queue AND t.priority = (10 - m.o)::smallint AND t.seq > m.mark
+            ORDER BY t.seq LIMIT 1) x);
+END $$;
+
+-- Moves safe marks forward: from p_from towards p_to for each priority from 9 down to 0, stopping below the first task
+-- that is still pending (a lock that was skipped and rolled back). The caller has made sure that no transaction is left
+-- that could still commit a task at or below p_to. Reads only.
+CREATE OR REPLACE FUNCTION {schema}.strunk_advance_marks(p_queue text, p_from bigint[], p_to bigint[]) RETURNS bigint[]
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_marks bigint[] := p_to;
+    v_seq   bigint;
+BEGIN
+    FOR i IN 1 .. cardinality(p_to) LOOP
+        CONTINUE WHEN p_to[i] <= p_from[i];
+        SELECT t.seq INTO v_seq FROM {schema}.strunk_outbox_tasks t
+        WHERE t.status = 'pending' AND t.key = p_queue AND t.priority = (10 - i)::smallint AND t.seq > p_from[i] AND t.seq <= p_to[i]
+        ORDER BY t.seq LIMIT 1;
+        IF FOUND THEN
+            v_marks[i] := v_seq - 1;
+        END IF;
+    END LOOP;
+    RETURN v_marks;
+END $$;

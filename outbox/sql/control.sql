@@ -1,0 +1,70 @@
+-- Cancelling tasks, pausing queues.
+
+-- Cancels a task. A waiting one becomes a dead letter at once (cancelled); a running one is marked, and its worker told, whose
+-- handler's context ends (cancelling). Otherwise the status in which it has ended, or null where there is none.
+CREATE OR REPLACE FUNCTION {schema}.strunk_cancel(p_id bigint, p_reason text DEFAULT '') RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_status text;
+    v_queue  text;
+    v_error  text := 'cancelled' || CASE WHEN coalesce(p_reason, '') = '' THEN '' ELSE ': ' || p_reason END;
+BEGIN
+    SELECT t.status, t.key INTO v_status, v_queue FROM {schema}.strunk_outbox_tasks t WHERE t.id = p_id FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN (SELECT o.status FROM {schema}.strunk_outbox o WHERE o.id = p_id AND o.kind = 'task' LIMIT 1);
+    ELSIF v_status = 'claimed' THEN
+        INSERT INTO {schema}.strunk_cancels (task_id, queue, reason) VALUES (p_id, v_queue, v_error) ON CONFLICT DO NOTHING;
+        PERFORM pg_notify({channel}, 'c:' || v_queue);
+        RETURN 'cancelling';
+    END IF;
+    PERFORM {schema}.strunk_bury_waiting(ARRAY[p_id], v_error);
+    PERFORM pg_notify({channel}, 'r:' || v_queue);
+    RETURN 'cancelled';
+END $$;
+
+-- Pauses a queue: workers begin no task of it as soon as they have heard. Running handlers go on.
+CREATE OR REPLACE FUNCTION {schema}.strunk_pause_queue(p_queue text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF coalesce(octet_length(p_queue), 0) NOT BETWEEN 1 AND 200 THEN
+        RAISE EXCEPTION 'strunk_pause_queue: the queue''s name must have 1 to 200 bytes' USING ERRCODE = '22023';
+    END IF;
+    INSERT INTO {schema}.strunk_queues AS q (queue, paused_at) VALUES (p_queue, clock_timestamp())
+    ON CONFLICT (queue) DO UPDATE SET paused_at = coalesce(q.paused_at, excluded.paused_at);
+    PERFORM pg_notify({channel}, 'c:' || p_queue);
+END $$;
+
+-- Ends a queue's pause.
+CREATE OR REPLACE FUNCTION {schema}.strunk_resume_queue(p_queue text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE {schema}.strunk_queues q SET paused_at = NULL WHERE q.queue = p_queue AND q.paused_at IS NOT NULL;
+    PERFORM pg_notify({channel}, 'c:' || p_queue);
+END $$;
+
+-- What a worker must know besides its tasks: first a row that says whether its queue is paused, then one for each task that
+-- is to be cancelled and has not ended. All workers of the queue hear of all of these: whichever has the task, or claims it
+-- after it was given back, ends it. Those that wait are buried here, by whichever worker looks first. Without
+-- cancellations it writes nothing.
+CREATE OR REPLACE FUNCTION {schema}.strunk_control(p_queue text) RETURNS TABLE (paused boolean, task_id bigint, reason text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_wish   record;
+    v_status text;
+BEGIN
+    RETURN QUERY SELECT EXISTS (SELECT 1 FROM {schema}.strunk_queues q WHERE q.queue = p_queue AND q.paused_at IS NOT NULL),
+        NULL::bigint, NULL::text;
+    FOR v_wish IN SELECT c.task_id, c.reason FROM {schema}.strunk_cancels c WHERE c.queue = p_queue ORDER BY c.task_id LOOP
+        SELECT t.status INTO v_status FROM {schema}.strunk_outbox_tasks t WHERE t.id = v_wish.task_id;
+        IF FOUND AND v_status <> 'claimed' THEN
+            PERFORM 1 FROM {schema}.strunk_bury_waiting(ARRAY[v_wish.task_id], v_wish.reason);
+            PERFORM pg_notify({channel}, 'r:' || p_queue);
+            PERFORM 1 FROM {schema}.strunk_outbox_tasks t WHERE t.id = v_wish.task_id;
+        END IF;
+        IF FOUND THEN
+            RETURN QUERY SELECT NULL::boolean, v_wish.task_id, v_wish.reason;
+        ELSE
+            DELETE FROM {schema}.strunk_cancels c WHERE c.queue = p_queue AND c.task_id = v_wish.task_id;
+        END IF;
+    END LOOP;
+END $$;

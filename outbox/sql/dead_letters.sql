@@ -1,0 +1,110 @@
+-- Dead letters of tasks: retried, purged, set back by a person.
+
+-- On the dead leaf alone: a dead task that a person sets back to pending or scheduled is made whole again.
+CREATE OR REPLACE FUNCTION {schema}.strunk_revive() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    PERFORM pg_current_xact_id();
+    NEW.seq := nextval('{schema}.strunk_outbox_id_seq');
+    IF OLD.standing = 3 THEN -- it has kept its key's turn; the number must be a new one, drawn under the lock
+        PERFORM {schema}.strunk_lock_line(NEW.key);
+        IF {schema}.strunk_has_turn(NEW.key, NEW.limit_key) THEN
+            NEW.standing := NULL;
+        ELSE
+            NEW.turn := nextval('{schema}.strunk_outbox_id_seq');
+        END IF;
+    END IF;
+    NEW.worker_id := NULL;
+    NEW.claim_no := NULL;
+    NEW.claimed_at := NULL;
+    NEW.finished_at := NULL;
+    IF NEW.status = 'pending' THEN
+        NEW.due_at := NULL;
+    ELSIF NEW.due_at IS NULL THEN
+        NEW.due_at := clock_timestamp();
+    END IF;
+    IF NEW.dedup_key IS NOT NULL AND EXISTS (
+        SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.key = NEW.key AND t.dedup_key = NEW.dedup_key
+            AND (t.dedup_waiting IS NULL OR t.worker_id IS NULL)) THEN
+        NEW.dedup_key := NULL;
+    END IF;
+    PERFORM pg_notify({channel}, CASE WHEN NEW.status = 'pending' THEN 'q:' || NEW.key ELSE 'due' END);
+    RETURN NEW;
+END $$;
+
+CREATE OR REPLACE TRIGGER strunk_revive BEFORE UPDATE ON {schema}.strunk_outbox_dead
+    FOR EACH ROW WHEN (OLD.kind = 'task' AND NEW.status IN ('pending', 'scheduled'))
+    EXECUTE FUNCTION {schema}.strunk_revive();
+
+-- Moves tasks that wait (scheduled, pending) to the dead letters; returns those it moved. Locks in the order given, and waits
+-- for a claim under way, whose task it then leaves alone.
+CREATE OR REPLACE FUNCTION {schema}.strunk_bury_waiting(p_ids bigint[], p_error text) RETURNS TABLE (id bigint, queue text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    RETURN QUERY
+    WITH d AS (
+        DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (p_ids) AND t.status IN ('scheduled', 'pending') RETURNING t.*)
+    INSERT INTO {schema}.strunk_outbox_dead AS r
+        (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
+         priority, status, kind, key, dedup_key, limit_key, last_error, payload, metadata, errors)
+    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
+           d.priority, 'dead', d.kind, d.key, d.dedup_key, d.limit_key, p_error, d.payload, d.metadata,
+           {schema}.strunk_add_error(d.errors, d.attempts, v_now, p_error, NULL, NULL)
+    FROM d
+    RETURNING r.id, r.key;
+END $$;
+
+-- Gives dead letters all their attempts again: pending, due now, at the end of the queue. A dedup key that another task holds
+-- is given up. Wakes the queues.
+CREATE OR REPLACE FUNCTION {schema}.strunk_retry_dead(p_ids bigint[]) RETURNS TABLE (id bigint, queue text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_dead   {schema}.strunk_outbox_dead;
+    v_queues text[] := '{}';
+BEGIN
+    PERFORM pg_current_xact_id();
+    -- A cancellation is over, also for workers that have not looked since.
+    DELETE FROM {schema}.strunk_cancels c WHERE c.task_id = ANY (p_ids);
+    -- In "C" order everywhere, before any row is locked: see strunk_revive.
+    PERFORM {schema}.strunk_lock_line(l.key)
+    FROM (SELECT DISTINCT d.key FROM {schema}.strunk_outbox_dead d WHERE d.id = ANY (p_ids) AND d.standing = 3 ORDER BY d.key OFFSET 0) l;
+    FOR v_dead IN DELETE FROM {schema}.strunk_outbox_dead d WHERE d.id = ANY (p_ids) AND d.kind = 'task' RETURNING d.* LOOP
+        IF v_dead.standing = 3 THEN -- again, for one that died meanwhile
+            PERFORM {schema}.strunk_lock_line(v_dead.key);
+            IF {schema}.strunk_has_turn(v_dead.key, v_dead.limit_key) THEN
+                v_dead.standing := NULL;
+            END IF;
+        END IF;
+        FOR i IN 1 .. 2 LOOP
+            INSERT INTO {schema}.strunk_outbox_tasks
+                (id, seq, turn, created_at, timeout_ms, max_attempts, priority, standing, status, kind, key, dedup_key, limit_key,
+                 last_error, payload, metadata, errors)
+            VALUES (v_dead.id, nextval('{schema}.strunk_outbox_id_seq'),
+                CASE WHEN v_dead.standing = 3 THEN nextval('{schema}.strunk_outbox_id_seq') END, v_dead.created_at, v_dead.timeout_ms,
+                v_dead.max_attempts, v_dead.priority, v_dead.standing, 'pending', v_dead.kind, v_dead.key, v_dead.dedup_key,
+                v_dead.limit_key, v_dead.last_error, v_dead.payload, v_dead.metadata, v_dead.errors)
+            ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL) DO NOTHING;
+            EXIT WHEN FOUND;
+            v_dead.dedup_key := NULL;
+        END LOOP;
+        IF NOT v_dead.key = ANY (v_queues) THEN
+            v_queues := v_queues || v_dead.key;
+        END IF;
+        id := v_dead.id; queue := v_dead.key;
+        RETURN NEXT;
+    END LOOP;
+    PERFORM pg_notify({channel}, 'c:' || q), pg_notify({channel}, 'q:' || q) FROM unnest(v_queues) q;
+END $$;
+
+-- Deletes dead letters for good.
+CREATE OR REPLACE FUNCTION {schema}.strunk_purge_dead(p_ids bigint[]) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_n bigint;
+BEGIN
+    DELETE FROM {schema}.strunk_outbox_dead d WHERE d.id = ANY (p_ids) AND d.kind = 'task';
+    GET DIAGNOSTICS v_n = ROW_COUNT;
+    RETURN v_n;
+END $$;

@@ -1,0 +1,67 @@
+-- Making partitions ahead of need.
+
+-- Makes the delivered tasks' partitions from today to p_ahead days on. Safe beside itself: an advisory lock.
+-- CREATE and ATTACH rather than PARTITION OF: ATTACH blocks no insert.
+CREATE OR REPLACE FUNCTION {schema}.strunk_ensure_task_partitions(p_ahead integer DEFAULT 3) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_today date := (clock_timestamp() AT TIME ZONE 'UTC')::date;
+    v_made  integer := 0;
+    v_name  text;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('strunk_partitions:{schema}', 0));
+    FOR i IN 0 .. p_ahead LOOP
+        v_name := 'strunk_outbox_delivered_tasks_' || to_char(v_today + i, 'YYYYMMDD');
+        CONTINUE WHEN to_regclass('{schema}.' || quote_ident(v_name)) IS NOT NULL;
+        EXECUTE format('CREATE TABLE {schema}.%I (LIKE {schema}.strunk_outbox_delivered_tasks INCLUDING DEFAULTS)', v_name);
+        EXECUTE format('CREATE UNIQUE INDEX %I ON {schema}.%I (id)', v_name || '_id', v_name);
+        EXECUTE format('ALTER TABLE {schema}.strunk_outbox_delivered_tasks ATTACH PARTITION {schema}.%I FOR VALUES FROM (%L) TO (%L)',
+            v_name, to_char(v_today + i, 'YYYY-MM-DD') || ' 00:00:00+00', to_char(v_today + i + 1, 'YYYY-MM-DD') || ' 00:00:00+00');
+        v_made := v_made + 1;
+    END LOOP;
+    RETURN v_made;
+END $$;
+
+-- Makes leaves of the feed until one that nothing has reached is ahead, and room for 10,000 events; returns how many. A leaf
+-- is four times as large as the one before when that was made within the hour, and a quarter when it lasted two days. Safe
+-- beside itself: an advisory lock. CREATE and ATTACH rather than PARTITION OF: ATTACH blocks no insert.
+CREATE OR REPLACE FUNCTION {schema}.strunk_ensure_feed_partitions() RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_head  bigint;
+    v_first bigint;
+    v_size  bigint := 100000;
+    v_made  integer := 0;
+    v_last  {schema}.strunk_feed_parts;
+    v_name  text;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('strunk_partitions:{schema}', 0));
+    SELECT f.head INTO v_head FROM {schema}.strunk_feed f ORDER BY f.slot DESC LIMIT 1;
+    SELECT p.* INTO v_last FROM {schema}.strunk_feed_parts p ORDER BY p.first DESC LIMIT 1;
+    IF FOUND THEN
+        v_size := v_last.past - v_last.first;
+        IF v_last.made_at > clock_timestamp() - interval '1 hour' THEN
+            v_size := least(v_size * 4, 50000000);
+        ELSIF v_last.made_at < clock_timestamp() - interval '2 days' THEN
+            v_size := v_size / 4;
+        END IF;
+    END IF;
+    v_size := greatest(v_size, 10000);
+    LOOP
+        EXIT WHEN v_last.first > v_head AND v_last.past > v_head + 10000;
+        v_first := greatest(v_last.past, v_head + 1);
+        v_name := 'strunk_outbox_delivered_events_' || v_first;
+        EXECUTE format('CREATE TABLE {schema}.%I (LIKE {schema}.strunk_outbox_delivered_events INCLUDING DEFAULTS)', v_name);
+        -- The reader's index. Nothing else needs a position: ids are found by their block ranges, which rise with it.
+        EXECUTE format('CREATE UNIQUE INDEX %I ON {schema}.%I (key, position)', v_name || '_read', v_name);
+        EXECUTE format('CREATE INDEX %I ON {schema}.%I USING brin (id, position) WITH (pages_per_range = 32, autosummarize = on)', v_name || '_id', v_name);
+        EXECUTE format('ALTER TABLE {schema}.strunk_outbox_delivered_events ATTACH PARTITION {schema}.%I FOR VALUES FROM (%s) TO (%s)',
+            v_name, v_first, v_first + v_size);
+        INSERT INTO {schema}.strunk_feed_parts (first, past, name) VALUES (v_first, v_first + v_size, v_name) RETURNING * INTO v_last;
+        v_made := v_made + 1;
+    END LOOP;
+    RETURN v_made;
+END $$;
+
+SELECT {schema}.strunk_ensure_task_partitions();
+SELECT {schema}.strunk_ensure_feed_partitions();

@@ -1,0 +1,67 @@
+-- The leases of workers, and the tasks of workers that are gone.
+
+-- Renews leases; returns the ids that still have one.
+CREATE OR REPLACE FUNCTION {schema}.strunk_beat(p_workers bigint[]) RETURNS SETOF bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    UPDATE {schema}.strunk_workers w SET beat = w.beat + 1, beat_at = clock_timestamp()
+    WHERE w.id = ANY (p_workers) AND NOT w.condemned RETURNING w.id
+$$;
+
+-- Takes a worker's lease away if its heartbeat still stands at p_beat (null: whatever it is). Waits for a claim that is being committed, so
+-- that every claimed row is visible to the strunk_rescue that follows; later claims find the row condemned. The row stays
+-- until the last task is given back: no claimed row is ever without its worker.
+CREATE OR REPLACE FUNCTION {schema}.strunk_condemn(p_worker bigint, p_beat bigint) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
+BEGIN
+    PERFORM 1 FROM {schema}.strunk_workers w WHERE w.id = p_worker AND (p_beat IS NULL OR w.beat = p_beat) FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE {schema}.strunk_workers w SET condemned = true WHERE w.id = p_worker;
+    RETURN true;
+END $$;
+
+-- Gives back up to p_limit tasks of a condemned worker: pending, or dead where their attempts are spent. When none is
+-- left it removes the worker's row and ends; repeat while it returns rows. Locks in id order, waits for completions
+-- under way (no SKIP LOCKED: a skipped row would be an orphan).
+CREATE OR REPLACE FUNCTION {schema}.strunk_rescue(p_worker bigint, p_limit integer)
+RETURNS TABLE (id bigint, queue text, status text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    v_now  timestamptz := clock_timestamp();
+    v_ids  bigint[];
+    v_by   text;
+BEGIN
+    SELECT w.host || '/' || w.pid INTO v_by FROM {schema}.strunk_workers w WHERE w.id = p_worker AND w.condemned;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    PERFORM pg_current_xact_id();
+    v_ids := ARRAY(SELECT t.id FROM {schema}.strunk_outbox_tasks t
+        WHERE t.status = 'claimed' AND t.worker_id = p_worker ORDER BY t.claim_no LIMIT p_limit);
+    IF cardinality(v_ids) = 0 THEN
+        DELETE FROM {schema}.strunk_workers w WHERE w.id = p_worker AND w.condemned;
+        RETURN;
+    END IF;
+    v_ids := ARRAY(SELECT t.id FROM {schema}.strunk_outbox_tasks t
+        WHERE t.id = ANY (v_ids) AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker ORDER BY t.id FOR UPDATE);
+    RETURN QUERY
+    WITH d AS (
+        DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (v_ids) AND t.attempts >= t.max_attempts RETURNING t.*)
+    INSERT INTO {schema}.strunk_outbox_dead AS r
+        (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
+         priority, standing, status, kind, key, dedup_key, limit_key, last_error, payload, metadata, errors)
+    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
+           d.priority, CASE WHEN d.standing = 3 AND NOT EXISTS (
+               SELECT 1 FROM {schema}.strunk_cancels c WHERE c.queue = d.key AND c.task_id = d.id) THEN 3 END,
+           'dead', d.kind, d.key, d.dedup_key, d.limit_key, 'the worker was lost', d.payload, d.metadata,
+           {schema}.strunk_add_error(d.errors, d.attempts, v_now, 'the worker was lost', NULL, v_by)
+    FROM d RETURNING r.id, r.key, r.status;
+    RETURN QUERY
+    UPDATE {schema}.strunk_outbox_tasks t
+    SET status = 'pending', seq = nextval('{schema}.strunk_outbox_id_seq'), last_error = 'the worker was lost',
+        errors = {schema}.strunk_add_error(t.errors, t.attempts, v_now, 'the worker was lost', NULL, v_by)
+    WHERE t.id = ANY (v_ids)
+    RETURNING t.id, t.key, t.status;
+END $$;

@@ -1,0 +1,75 @@
+-- Ending an attempt without success: another attempt, or a dead letter.
+
+-- The history of a task's attempts with one more entry, at most the last twenty.
+CREATE OR REPLACE FUNCTION {schema}.strunk_add_error(p_errors jsonb, p_attempt integer, p_at timestamptz, p_error text, p_stack text, p_by text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN p_error IS NULL THEN p_errors
+        ELSE CASE WHEN jsonb_array_length(p_errors) >= 20 THEN p_errors - 0 ELSE coalesce(p_errors, '[]'::jsonb) END
+             || jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
+                    'attempt', p_attempt, 'at', p_at, 'error', p_error, 'stack', nullif(p_stack, ''), 'worker', p_by)))
+        END
+$$;
+
+-- Gives claimed tasks back for another attempt: scheduled after their delay, or pending where it is 0. A null error is no
+-- failure (a shutdown, a snooze), and p_refunds says that the attempt is not spent. A share of its key's is given up, a turn
+-- is kept. Fenced and ordered as strunk_complete.
+CREATE OR REPLACE FUNCTION {schema}.strunk_retry(
+    p_worker bigint, p_ids bigint[], p_claims bigint[], p_delays_ms bigint[], p_refunds boolean[], p_errors text[], p_stacks text[], p_by text)
+RETURNS SETOF bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    PERFORM pg_current_xact_id();
+    RETURN QUERY
+    WITH u AS MATERIALIZED (
+        SELECT x.tid, v.* FROM unnest(p_ids, p_claims, p_delays_ms, p_refunds, p_errors, p_stacks)
+            AS v(id, claim, delay, refund, error, stack)
+        CROSS JOIN LATERAL (SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t WHERE t.id = v.id OFFSET 0) x)
+    UPDATE {schema}.strunk_outbox_tasks t
+    SET status = CASE WHEN u.delay > 0 THEN 'scheduled' ELSE 'pending' END,
+        due_at = v_now + u.delay * interval '1 millisecond',
+        seq = nextval('{schema}.strunk_outbox_id_seq'),
+        standing = CASE WHEN t.standing > 1 THEN t.standing END,
+        turn = CASE WHEN t.standing > 1 THEN t.turn END,
+        place = CASE WHEN t.standing > 1 THEN t.place END,
+        attempts = t.attempts - u.refund::integer,
+        last_error = coalesce(u.error, t.last_error),
+        errors = {schema}.strunk_add_error(t.errors, t.attempts, v_now, u.error, u.stack, p_by)
+    FROM u
+    WHERE t.ctid = u.tid AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker AND t.claim_no + 0 = u.claim
+    RETURNING t.id;
+END $$;
+
+-- Moves claimed tasks to the dead letters with their last error. Fenced and ordered as strunk_complete. One that keeps its key's
+-- turn as a dead letter gives it up where it was cancelled.
+CREATE OR REPLACE FUNCTION {schema}.strunk_bury(
+    p_worker bigint, p_ids bigint[], p_claims bigint[], p_errors text[], p_stacks text[], p_by text)
+RETURNS SETOF bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    RETURN QUERY
+    WITH u AS MATERIALIZED (
+        SELECT x.tid, v.* FROM unnest(p_ids, p_claims, p_errors, p_stacks) AS v(id, claim, error, stack)
+        CROSS JOIN LATERAL (SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t WHERE t.id = v.id OFFSET 0) x),
+    d AS (
+        DELETE FROM {schema}.strunk_outbox_tasks t USING u
+        WHERE t.ctid = u.tid AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker AND t.claim_no + 0 = u.claim
+        RETURNING t.*, u.error, u.stack)
+    INSERT INTO {schema}.strunk_outbox_dead AS r
+        (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
+         priority, standing, status, kind, key, dedup_key, limit_key, last_error, payload, metadata, errors)
+    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
+           d.priority, CASE WHEN d.standing = 3 AND NOT EXISTS (
+               SELECT 1 FROM {schema}.strunk_cancels c WHERE c.queue = d.key AND c.task_id = d.id) THEN 3 END,
+           'dead', d.kind, d.key, d.dedup_key, d.limit_key, coalesce(d.error, d.last_error), d.payload, d.metadata,
+           {schema}.strunk_add_error(d.errors, d.attempts, v_now, d.error, d.stack, p_by)
+    FROM d
+    RETURNING r.id;
+END $$;
