@@ -5,15 +5,14 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/strunk-go/strunk/internal/testkit"
 )
 
 // The bash script completes a command, a subcommand and a flag, in bash.
 func TestBashCompletes(t *testing.T) {
 	t.Parallel()
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		t.Skip("bash is not installed")
-	}
+	bash := testkit.Program(t, "bash")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

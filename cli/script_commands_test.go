@@ -6,16 +6,15 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/internal/pgserver"
 	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/queue"
 )
@@ -84,23 +83,10 @@ func runSQL(ts *testscript.TestScript, neg bool, args []string) {
 
 // runPsql runs one statement by the program psql, which comes with a PostgreSQL server.
 func runPsql(ts *testscript.TestScript, _ bool, args []string) {
-	program, err := psqlProgram()
+	program, err := pgserver.Psql()
 	ts.Check(err)
 	ts.Check(ts.Exec(program, "-X", "-A", "-v", "ON_ERROR_STOP=1", "-d", ts.Getenv("DATABASE_URL"), "-c", args[0]))
 }
-
-var psqlProgram = sync.OnceValues(func() (string, error) {
-	if program, err := exec.LookPath("psql"); err == nil {
-		return program, nil
-	}
-	for _, pattern := range []string{"/usr/lib/postgresql/*/bin/psql", "/usr/pgsql-*/bin/psql", "/opt/homebrew/opt/postgresql*/bin/psql",
-		"/usr/local/opt/postgresql*/bin/psql"} {
-		if found, _ := filepath.Glob(pattern); len(found) > 0 {
-			return found[len(found)-1], nil
-		}
-	}
-	return "", errors.New("psql is not installed: apt-get install postgresql-client, or the same with another package manager")
-})
 
 // work runs a worker on email-queue until it has done as many tasks as there are payloads: these, in any order.
 func work(ts *testscript.TestScript, _ bool, want []string) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/strunk-go/strunk/cli"
 	"github.com/strunk-go/strunk/events"
+	_ "github.com/strunk-go/strunk/internal/testkit/anyserver"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/queue"

@@ -19,6 +19,7 @@ import (
 
 	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/internal/faults"
+	_ "github.com/strunk-go/strunk/internal/testkit/anyserver"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )

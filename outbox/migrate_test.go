@@ -5,7 +5,6 @@ import (
 	"errors"
 	"maps"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/strunk-go/strunk/internal/faults"
+	"github.com/strunk-go/strunk/internal/pgserver"
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
@@ -101,16 +102,11 @@ func psql(t testing.TB, pool *pgxpool.Pool, script string) {
 
 func findPsql(t testing.TB) string {
 	t.Helper()
-	if path, err := exec.LookPath("psql"); err == nil {
-		return path
+	path, err := pgserver.Psql()
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, pattern := range []string{"/usr/lib/postgresql/*/bin/psql", "/usr/pgsql-*/bin/psql", "/opt/homebrew/opt/*/bin/psql"} {
-		if found, err := filepath.Glob(pattern); err == nil && len(found) > 0 {
-			return found[len(found)-1]
-		}
-	}
-	t.Fatal("psql is not installed: printed migrations are for it, and are tested with it (Debian: postgresql-client)")
-	return ""
+	return path
 }
 
 // TestTwoProcessesMigrate lets processes of their own migrate an empty database at the same time.
@@ -292,7 +288,7 @@ func TestMigrationWaitsWithoutBlocking(t *testing.T) {
 		done <- outbox.MigrateMore(context.WithoutCancel(t.Context()), pool, `ALTER TABLE {schema}.strunk_outbox_tasks SET (fillfactor = 60);
 			LOCK TABLE {schema}.strunk_outbox_tasks IN ACCESS EXCLUSIVE MODE;`, `SELECT 1`)
 	}()
-	eventually(t, "the migration waits", func() bool {
+	testkit.Eventually(t, "the migration waits", func() bool {
 		return query[int](t, pool, `SELECT count(*) FROM pg_catalog.pg_locks WHERE NOT granted AND relation = 'public.strunk_outbox_tasks'::regclass`) > 0
 	})
 	mustExec(t, pool, `SELECT public.strunk_enqueue('q')`) // comes through behind the waiting migration, at its lock timeout

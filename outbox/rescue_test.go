@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
@@ -45,7 +46,7 @@ func TestLockedTaskKeepsNoOtherWorkerFromRescue(t *testing.T) {
 		}
 		return yes
 	}
-	eventually(t, "the first is condemned", func() bool { return condemned(1) })
+	testkit.Eventually(t, "the first is condemned", func() bool { return condemned(1) })
 	free := lose(2)
 	status := func(task int64) (s string) {
 		if err := pool.QueryRow(ctx, `SELECT status FROM public.strunk_outbox WHERE id = $1`, task).Scan(&s); err != nil {
@@ -53,12 +54,12 @@ func TestLockedTaskKeepsNoOtherWorkerFromRescue(t *testing.T) {
 		}
 		return s
 	}
-	eventually(t, "the other worker's task is given back", func() bool { return status(free) == "pending" })
+	testkit.Eventually(t, "the other worker's task is given back", func() bool { return status(free) == "pending" })
 	if s := status(locked); s != "claimed" {
 		t.Errorf("the locked task is %s before its lock has gone", s)
 	}
 	if err := holder.Rollback(ctx); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the first worker's task is given back", func() bool { return status(locked) == "pending" })
+	testkit.Eventually(t, "the first worker's task is given back", func() bool { return status(locked) == "pending" })
 }

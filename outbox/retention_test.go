@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/queue"
@@ -87,10 +88,10 @@ func (f *traffic) start(t *testing.T, pool *pgxpool.Pool) (stop func()) {
 	return func() {
 		cancel()
 		<-ended
-		eventually(t, "all tasks are done", func() bool {
+		testkit.Eventually(t, "all tasks are done", func() bool {
 			return query[int64](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND key = 'jobs'`) == f.enqueued.Load()
 		})
-		eventually(t, "all events are in the feed", func() bool {
+		testkit.Eventually(t, "all events are in the feed", func() bool {
 			return query[int64](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND kind = 'event'`) == f.enqueued.Load()/10
 		})
 		stopRun()
@@ -125,12 +126,12 @@ func TestRetentionDropsPartitionsUnderLoad(t *testing.T) {
 	pending := func() int {
 		return query[int](t, pool, `SELECT count(*) FROM pg_catalog.pg_inherits WHERE inhdetachpending`)
 	}
-	eventually(t, "a detaching is interrupted, and on record", func() bool {
+	testkit.Eventually(t, "a detaching is interrupted, and on record", func() bool {
 		checkNobodyWaits(t, pool)
 		return pending() == 1 && strings.Contains(reaperStatus(t, box).LastError, "left for the next run")
 	})
 	before := flow.done.Load()
-	eventually(t, "tasks flow on beside it", func() bool {
+	testkit.Eventually(t, "tasks flow on beside it", func() bool {
 		checkNobodyWaits(t, pool)
 		return flow.done.Load() > before+1000
 	})
@@ -143,8 +144,8 @@ func TestRetentionDropsPartitionsUnderLoad(t *testing.T) {
 	if err := report.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the next runs finish the detaching and drop all three days", func() bool { return len(left(t, pool, old)) == 0 })
-	eventually(t, "the reaper is well again", func() bool { return reaperStatus(t, box).LastOK.After(reaperStatus(t, box).LastErrorAt) })
+	testkit.Eventually(t, "the next runs finish the detaching and drop all three days", func() bool { return len(left(t, pool, old)) == 0 })
+	testkit.Eventually(t, "the reaper is well again", func() bool { return reaperStatus(t, box).LastOK.After(reaperStatus(t, box).LastErrorAt) })
 	stopReaper()
 	stopTraffic()
 	t.Logf("%d tasks, the longest pause between two was %v", flow.done.Load(), time.Duration(flow.longest.Load()).Round(time.Millisecond))
@@ -201,11 +202,11 @@ func TestDropWaitsForReaders(t *testing.T) {
 	}
 	box := openBox(t, pool, outbox.Config{Retention: outbox.Retention{Every: 100 * time.Millisecond}})
 	start(t, box)
-	eventually(t, "the reaper gives way", func() bool { return strings.Contains(reaperStatus(t, box).LastError, "dropping "+name) })
+	testkit.Eventually(t, "the reaper gives way", func() bool { return strings.Contains(reaperStatus(t, box).LastError, "dropping "+name) })
 	if err := report.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the partition is dropped", func() bool { return !exists(t, pool, name) })
+	testkit.Eventually(t, "the partition is dropped", func() bool { return !exists(t, pool, name) })
 }
 
 // TestRetentionByQueue keeps days for the queue that keeps longest, and rids them of the others' tasks.
@@ -226,7 +227,7 @@ func TestRetentionByQueue(t *testing.T) {
 			"short": {Tasks: 24 * time.Hour, DeadLetters: 10 * 24 * time.Hour},
 		}}})
 	start(t, box)
-	eventually(t, "the reaper has run", func() bool { return !reaperStatus(t, box).LastOK.IsZero() })
+	testkit.Eventually(t, "the reaper has run", func() bool { return !reaperStatus(t, box).LastOK.IsZero() })
 	if exists(t, pool, gone) {
 		t.Errorf("%s is past every queue's retention and still there", gone)
 	}
@@ -262,7 +263,7 @@ func TestStoppedReaperLosesNothing(t *testing.T) {
 	}
 	var flow traffic
 	stop := flow.start(t, pool)
-	eventually(t, "tasks are done", func() bool { return flow.done.Load() > 20 })
+	testkit.Eventually(t, "tasks are done", func() bool { return flow.done.Load() > 20 })
 	stop()
 }
 
@@ -273,7 +274,7 @@ func TestLoopsAreOnRecord(t *testing.T) {
 	box := openBox(t, pool, outbox.Config{})
 	start(t, box)
 	for _, loop := range []outbox.Loop{outbox.LoopPromoter, outbox.LoopReaper, outbox.LoopRescue} {
-		eventually(t, string(loop)+" is on record", func() bool {
+		testkit.Eventually(t, string(loop)+" is on record", func() bool {
 			all, err := box.Loops(t.Context())
 			for _, s := range all {
 				if s.Loop == string(loop) {

@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
@@ -181,8 +182,8 @@ func testWork(t *testing.T) {
 		}
 		return nil
 	}))
-	eventually(t, "tasks are worked on, and schedules fire", func() bool { return done.Load() == 3 && ticks.Load() >= 3 })
-	eventually(t, "the upkeep is done, but for what takes the owner", func() bool {
+	testkit.Eventually(t, "tasks are worked on, and schedules fire", func() bool { return done.Load() == 3 && ticks.Load() >= 3 })
+	testkit.Eventually(t, "the upkeep is done, but for what takes the owner", func() bool {
 		well := query[[]string](t, r.owner, `SELECT coalesce(array_agg(loop ORDER BY loop), '{}') FROM public.strunk_loops WHERE last_ok_at IS NOT NULL AND last_error IS NULL`)
 		return slices.Equal(well, []string{"promoter", "reaper of rows", "relay", "rescue", "scheduler"})
 	})
@@ -195,7 +196,7 @@ func testWork(t *testing.T) {
 		seen.Add(1)
 		return nil
 	}, events.From(events.FromBeginning)))
-	eventually(t, "events are handled", func() bool { return seen.Load() == 2 })
+	testkit.Eventually(t, "events are handled", func() bool { return seen.Load() == 2 })
 	stopSubscriber()
 	refused(t, subscriber, "subscriber", anEnqueue, aPublish, aClaim, aRead, aRevival, aPurge, aDeletion, aDrop, aLeaf, aSwitch, aRewind)
 

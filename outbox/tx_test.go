@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/strunk-go/strunk/internal/core"
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
@@ -119,7 +120,7 @@ func TestRunEndsBesideBusyProducers(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "the producers are at it", func() bool {
+	testkit.Eventually(t, "the producers are at it", func() bool {
 		return query[int](t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_notify%' AND pid <> pg_backend_pid()`) > 0
 	})
 	ended := make(chan struct{})
@@ -158,7 +159,7 @@ func TestConnectionsBesideThePoolUseItsHooks(t *testing.T) {
 	t.Cleanup(hooked.Close)
 	start(t, openBox(t, hooked, outbox.Config{}))
 	const own = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name `
-	eventually(t, "the listener and the upkeep are connected, as the pool would", func() bool {
+	testkit.Eventually(t, "the listener and the upkeep are connected, as the pool would", func() bool {
 		return query[int](t, pool, own+`= 'right and ready' AND query LIKE 'LISTEN%'`) == 1 && query[int](t, pool, own+`= 'right and ready'`) >= 3
 	})
 	if n := query[int](t, pool, own+`= 'wrong'`); n != 0 {
@@ -205,7 +206,7 @@ func TestPollOnlyNeitherListensNorNotifies(t *testing.T) {
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the box is at work", func() bool {
+	testkit.Eventually(t, "the box is at work", func() bool {
 		return query[int](t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'SELECT id, beat%'`) > 0
 	})
 	if n := query[int](t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%' AND pid <> $1`, listener.PgConn().PID()); n != 0 {
@@ -227,7 +228,7 @@ func TestWakeUps(t *testing.T) {
 	start(t, near)
 	start(t, far)
 	listening := `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%' AND state = 'idle'`
-	eventually(t, "both listen", func() bool { return query[int](t, pool, listening) == 2 })
+	testkit.Eventually(t, "both listen", func() bool { return query[int](t, pool, listening) == 2 })
 
 	wake := func(topic string, end error, opts ...outbox.TxOption) {
 		err := near.InTx(t.Context(), func(tx *outbox.OwnedTx) error {
@@ -290,7 +291,7 @@ func TestListenerReconnects(t *testing.T) {
 	start(t, box)
 	await(t, "the first full poll", woken)
 	const listeners = `FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`
-	eventually(t, "it listens", func() bool { return query[int](t, pool, `SELECT count(*) `+listeners) == 1 })
+	testkit.Eventually(t, "it listens", func() bool { return query[int](t, pool, `SELECT count(*) `+listeners) == 1 })
 	mustExec(t, pool, `SELECT pg_terminate_backend(pid) `+listeners)
 	await(t, "the full poll after the reconnection", woken)
 	mustExec(t, pool, `SELECT pg_notify('strunk:public', 'q:any')`)

@@ -60,16 +60,6 @@ func start(t testing.TB, box *outbox.Box, bindings ...outbox.Binding) (stop func
 	return stop
 }
 
-// eventually polls until a condition holds.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(soon); !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("after %v still not: %s", soon, what)
-		}
-	}
-}
-
 // query reads one value.
 func query[T any](t testing.TB, pool *pgxpool.Pool, sql string, args ...any) (v T) {
 	t.Helper()

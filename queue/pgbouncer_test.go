@@ -6,14 +6,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -21,6 +19,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/internal/pgserver"
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/queue"
@@ -138,12 +138,7 @@ const pooled = 4
 // startPgBouncer starts a pooler in transaction mode before a database and returns its DSN. It refuses to run as root.
 func startPgBouncer(t *testing.T, dsn string) string {
 	t.Helper()
-	program, err := exec.LookPath("pgbouncer")
-	if err != nil {
-		if program = "/usr/sbin/pgbouncer"; exec.Command(program, "--version").Run() != nil {
-			t.Fatal("pgbouncer is not installed: apt-get install pgbouncer (.ci/run does it), or the same with another package manager")
-		}
-	}
+	program := testkit.Program(t, "pgbouncer", "/usr/sbin/pgbouncer")
 	to, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +148,10 @@ func startPgBouncer(t *testing.T, dsn string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	port := freePort(t)
+	port, err := pgserver.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
 	target := fmt.Sprintf("host=%s port=%d dbname=%s user=%s", to.Host, to.Port, to.Database, to.User)
 	if to.Password != "" {
 		target += " password=" + to.Password
@@ -223,19 +221,4 @@ func unprivileged(t *testing.T, cmd *exec.Cmd, dir string) {
 		return
 	}
 	t.Fatal("pgbouncer refuses to run as root, and there is neither a user postgres nor nobody")
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	_, port, _ := strings.Cut(l.Addr().String(), ":")
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }

@@ -3,11 +3,11 @@ package queue_test
 import (
 	"context"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/strunk-go/strunk/internal/pgserver"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/queue"
 )
@@ -15,13 +15,9 @@ import (
 // psql runs a script as a person would, and returns what it printed.
 func psql(t *testing.T, b *bed, script string) string {
 	t.Helper()
-	program, err := exec.LookPath("psql")
+	program, err := pgserver.Psql()
 	if err != nil {
-		installed, _ := filepath.Glob("/usr/lib/postgresql/*/bin/psql")
-		if len(installed) == 0 {
-			t.Fatal("psql is not installed: apt-get install postgresql-client, or the same with another package manager")
-		}
-		program = installed[len(installed)-1]
+		t.Fatal(err)
 	}
 	out, err := exec.Command(program, "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-d", outboxtest.DSN(b.pool), "-c", script).CombinedOutput()
 	if err != nil {

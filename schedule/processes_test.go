@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/schedule"
 )
@@ -35,7 +36,7 @@ func TestOneTaskPerTickAcrossProcesses(t *testing.T) {
 	}
 	for kill := range kills {
 		before := query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs`)
-		eventually(t, "the survivors go on", func() bool {
+		testkit.Eventually(t, "the survivors go on", func() bool {
 			return query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs`) >= before+2*schedules
 		})
 		time.Sleep(rand.N(50 * time.Millisecond)) // any point of a tick

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/queue"
@@ -46,7 +47,7 @@ func TestMisfirePolicies(t *testing.T) {
 		mustExec(t, pool, `UPDATE public.strunk_schedules SET next_due = date_trunc('second', clock_timestamp()) - $2::interval WHERE id = $1`, tt.id, tt.since)
 	}
 	stop := start(t, box, schedule.Runner())
-	eventually(t, "all have moved on", func() bool {
+	testkit.Eventually(t, "all have moved on", func() bool {
 		return query[int](t, pool, `SELECT count(*) FROM public.strunk_schedules WHERE next_due <= now()`) == 0
 	})
 	stop()
@@ -79,13 +80,13 @@ func TestDueWithinMilliseconds(t *testing.T) {
 		t.Fatal(err)
 	}
 	start(t, box, schedule.Runner())
-	eventually(t, "the runner runs", func() bool {
+	testkit.Eventually(t, "the runner runs", func() bool {
 		return query[int](t, pool, `SELECT count(*) FROM public.strunk_loops WHERE loop = 'scheduler'`) == 1
 	})
 	const ticks = 20
 	elsewhere := openBox(t, pool) // a process of its own to the runner: only NOTIFY joins them
 	mustRegister(t, elsewhere, "soon", "every 100ms")
-	eventually(t, "enough ticks", func() bool {
+	testkit.Eventually(t, "enough ticks", func() bool {
 		return query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs`) >= ticks
 	})
 	late := query[[]float64](t, pool, `SELECT percentile_cont(ARRAY[0, 0.5, 0.9, 1]) WITHIN GROUP (ORDER BY extract(epoch FROM fired_at - due_at) * 1000)
@@ -116,7 +117,7 @@ func TestDisabledStaysDisabled(t *testing.T) {
 		}
 	}
 	mustRegister(t, box, "on", "every 100ms") // what is due, is fired
-	eventually(t, "the other schedule ticks", func() bool {
+	testkit.Eventually(t, "the other schedule ticks", func() bool {
 		return query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs WHERE schedule_id = 'on'`) >= 3
 	})
 	if after := query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs WHERE schedule_id = 'off'`); after != before {
@@ -129,7 +130,7 @@ func TestDisabledStaysDisabled(t *testing.T) {
 	if err != nil || !e.Enabled {
 		t.Fatalf("after Enable: %+v, %v", e, err)
 	}
-	eventually(t, "it ticks again", func() bool {
+	testkit.Eventually(t, "it ticks again", func() bool {
 		return query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs WHERE schedule_id = 'off'`) > before
 	})
 }
@@ -268,7 +269,7 @@ func TestBrokenScheduleKeepsNoneWaiting(t *testing.T) {
 	mustExec(t, pool, `UPDATE public.strunk_schedules SET spec = 'at the full moon'`)
 	mustRegister(t, box, "whole", "every 100ms")
 	start(t, box, schedule.Runner())
-	eventually(t, "the whole one ticks", func() bool {
+	testkit.Eventually(t, "the whole one ticks", func() bool {
 		return query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs WHERE schedule_id = 'whole'`) >= 3
 	})
 	e, err := schedule.Get(t.Context(), box, "broken")
@@ -320,7 +321,7 @@ func TestRunnerSurvivesAnOutage(t *testing.T) {
 	t.Cleanup(func() { _ = cutter.Close(context.Background()) })
 	for range 3 {
 		before := runs(t, pool)
-		eventually(t, "it ticks", func() bool { return runs(t, pool) > before+1 })
+		testkit.Eventually(t, "it ticks", func() bool { return runs(t, pool) > before+1 })
 		if _, err := cutter.Exec(t.Context(), `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
 			WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() AND query LIKE '%strunk_schedule%'`); err != nil {
 			t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/queue"
@@ -132,7 +133,7 @@ func TestRegistryNoticesNewVersions(t *testing.T) {
 	}
 	register(t, writer, "order", "1.1", order11)
 	for _, r := range []*schema.Registry{schema.NewRegistry(listening), idle} {
-		eventually(t, "the newer version is noticed", func() bool {
+		testkit.Eventually(t, "the newer version is noticed", func() bool {
 			_, err := r.Validate(ctx, "order", "", []byte(noted))
 			return err != nil
 		})

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/schema"
 )
@@ -144,7 +145,7 @@ func TestRegistryLetsProcessesTakeTurns(t *testing.T) {
 		child(t, pool, "1.1", order11),
 		child(t, pool, "1.2", strings.Replace(order11, `"notes": {"type": "string"}`, `"notes": {"type": "integer"}`, 1)),
 	}
-	eventually(t, "both processes wait for the lock", func() bool {
+	testkit.Eventually(t, "both processes wait for the lock", func() bool {
 		var n int
 		err := pool.QueryRow(ctx, `SELECT count(*) FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND NOT granted
 			AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())`).Scan(&n)

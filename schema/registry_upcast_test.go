@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 	"github.com/strunk-go/strunk/schema"
@@ -68,7 +69,7 @@ func TestUndecodableIsSetAside(t *testing.T) {
 			}))
 	}()
 	var rec queue.Record[json.RawMessage]
-	eventually(t, "the task is dead and the good event handled", func() bool {
+	testkit.Eventually(t, "the task is dead and the good event handled", func() bool {
 		if rec, err = mails.Get(ctx, box, task.ID); err != nil {
 			t.Fatal(err)
 		}

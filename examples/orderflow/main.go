@@ -24,6 +24,8 @@ import (
 
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
+	_ "github.com/strunk-go/strunk/outbox/outboxtest/docker"
+	_ "github.com/strunk-go/strunk/outbox/outboxtest/download"
 )
 
 // longest bounds the story; it takes a second or two.

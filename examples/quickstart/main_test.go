@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/strunk-go/strunk/outbox/outboxtest"
+	_ "github.com/strunk-go/strunk/outbox/outboxtest/docker"
+	_ "github.com/strunk-go/strunk/outbox/outboxtest/download"
 	"github.com/strunk-go/strunk/queue"
 )
 

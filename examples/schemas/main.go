@@ -19,6 +19,8 @@ import (
 	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
+	_ "github.com/strunk-go/strunk/outbox/outboxtest/docker"
+	_ "github.com/strunk-go/strunk/outbox/outboxtest/download"
 	"github.com/strunk-go/strunk/schema"
 )
 

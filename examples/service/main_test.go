@@ -17,6 +17,8 @@ import (
 
 	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
+	_ "github.com/strunk-go/strunk/outbox/outboxtest/docker"
+	_ "github.com/strunk-go/strunk/outbox/outboxtest/download"
 )
 
 const (

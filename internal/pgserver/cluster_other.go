@@ -17,7 +17,7 @@ import (
 // cluster is a server of our own, reached by a port of localhost, under the control of pg_ctl, which gives up an
 // administrator's rights as PostgreSQL demands. There is no watchdog: Close removes it, a killed caller leaves it.
 type cluster struct {
-	programs programs
+	programs Programs
 	cfg      Config
 	words    string
 	dir      string
@@ -30,14 +30,14 @@ type cluster struct {
 // portTries is how many ports are tried: one that was free may be taken by the time the server asks for it.
 const portTries = 10
 
-func openCluster(ctx context.Context, cfg Config, found programs, words string) (backend, error) {
+func openCluster(ctx context.Context, cfg Config, found Programs, words string) (Backend, error) {
 	dir, err := os.MkdirTemp("", "strunk-pg-")
 	if err != nil {
 		return nil, err
 	}
 	c := &cluster{programs: found, cfg: cfg, words: words, dir: dir}
 	if err := c.create(ctx); err != nil {
-		return nil, errors.Join(err, c.close())
+		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
 }
@@ -49,7 +49,7 @@ func (c *cluster) create(ctx context.Context) error {
 	}
 	var err error
 	for range portTries {
-		if c.port, err = freePort(); err != nil {
+		if c.port, err = FreePort(); err != nil {
 			return err
 		}
 		if err = c.start(ctx); err == nil || ctx.Err() != nil {
@@ -78,11 +78,11 @@ func (c *cluster) command(ctx context.Context, name string, args ...string) erro
 	return nil
 }
 
-func (c *cluster) dsn() string {
+func (c *cluster) DSN() string {
 	return "postgres://postgres@127.0.0.1:" + strconv.Itoa(c.port) + "/postgres?sslmode=disable"
 }
 
-func (c *cluster) source() string { return c.words }
+func (c *cluster) Source() string { return c.words }
 
 func (c *cluster) start(ctx context.Context) error {
 	c.mu.Lock()
@@ -90,7 +90,7 @@ func (c *cluster) start(ctx context.Context) error {
 	if c.running {
 		return failed("start the server: it is running")
 	}
-	settings := settingArgs(c.cfg, map[string]string{"listen_addresses": "127.0.0.1", "port": strconv.Itoa(c.port)})
+	settings := SettingArgs(c.cfg, map[string]string{"listen_addresses": "127.0.0.1", "port": strconv.Itoa(c.port)})
 	for i, s := range settings {
 		settings[i] = `"` + s + `"`
 	}
@@ -99,7 +99,7 @@ func (c *cluster) start(ctx context.Context) error {
 		return fmt.Errorf("%w: %s", err, tail(log))
 	}
 	c.running = true
-	return waitReady(ctx, c.dsn(), nil)
+	return waitReady(ctx, c.DSN(), nil)
 }
 
 func (c *cluster) stop(ctx context.Context) error {
@@ -112,7 +112,7 @@ func (c *cluster) stop(ctx context.Context) error {
 	return c.command(ctx, "pg_ctl", "stop", "-w", "-m", "immediate", "-D", c.data())
 }
 
-func (c *cluster) close() error {
+func (c *cluster) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var err error

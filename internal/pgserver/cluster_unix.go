@@ -67,10 +67,10 @@ const stopTimeout = 5 * time.Second
 
 // cluster is a server of our own, reached by a Unix socket in its directory.
 type cluster struct {
-	programs programs
+	programs Programs
 	cfg      Config
 	words    string
-	watchdog *watchdog
+	watchdog *Watchdog
 	dir      string
 
 	mu     sync.Mutex // held while starting and stopping
@@ -78,7 +78,7 @@ type cluster struct {
 	gone   chan struct{} // closed when server has ended
 }
 
-func openCluster(ctx context.Context, cfg Config, found programs, words string) (backend, error) {
+func openCluster(ctx context.Context, cfg Config, found Programs, words string) (Backend, error) {
 	root, err := clusterRoot(cfg.Durable)
 	if err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func openCluster(ctx context.Context, cfg Config, found programs, words string) 
 	}
 	c := &cluster{programs: found, cfg: cfg, words: words, watchdog: dog}
 	if err := c.create(ctx); err != nil {
-		return nil, errors.Join(err, c.close())
+		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
 }
@@ -131,11 +131,11 @@ func (c *cluster) create(ctx context.Context) error {
 	return c.start(ctx)
 }
 
-func (c *cluster) dsn() string {
+func (c *cluster) DSN() string {
 	return "postgres://postgres@/postgres?host=" + urlEscape(c.dir) + "&port=" + socketPort + "&sslmode=disable"
 }
 
-func (c *cluster) source() string { return c.words }
+func (c *cluster) Source() string { return c.words }
 
 func (c *cluster) start(ctx context.Context) error {
 	c.mu.Lock()
@@ -146,7 +146,7 @@ func (c *cluster) start(ctx context.Context) error {
 	if err := c.launch(); err != nil {
 		return fmt.Errorf("start the server: %w", err)
 	}
-	if err := waitReady(ctx, c.dsn(), c.gone); err != nil {
+	if err := waitReady(ctx, c.DSN(), c.gone); err != nil {
 		log := tail(filepath.Join(c.dir, "log"))
 		return errors.Join(fmt.Errorf("start the server: %w: %s", err, log), c.halt(context.WithoutCancel(ctx)))
 	}
@@ -186,7 +186,7 @@ func (c *cluster) launch() error {
 }
 
 func (c *cluster) settings() []string {
-	return settingArgs(c.cfg, map[string]string{
+	return SettingArgs(c.cfg, map[string]string{
 		"listen_addresses":        "",
 		"unix_socket_directories": `"` + c.dir + `"`,
 		"port":                    socketPort,
@@ -218,14 +218,14 @@ func (c *cluster) halt(ctx context.Context) error {
 	return err
 }
 
-// close leaves the server's end to the watchdog, as a killed parent does; one that has crashed is not its business.
-func (c *cluster) close() error {
+// Close leaves the server's end to the watchdog, as a killed parent does; one that has crashed is not its business.
+func (c *cluster) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.server != nil && closed(c.gone) {
 		_, _ = c.watchdog.ask("pid 0")
 	}
-	if err := c.watchdog.end(); err != nil {
+	if err := c.watchdog.End(); err != nil {
 		return failed("remove the server in %s: %w", c.dir, err)
 	}
 	return nil

@@ -35,7 +35,7 @@ func (s *Server) NewDatabase(ctx context.Context, template string) (dsn string, 
 			return "", nil, failed("mark this process as the owner of its databases: %w", err)
 		}
 	}
-	name := namePrefix + s.run + "_" + randomHex(6)
+	name := namePrefix + s.run + "_" + RandomHex(6)
 	if dsn, err = WithDatabase(s.DSN(), name); err != nil {
 		return "", nil, err
 	}
@@ -77,7 +77,8 @@ func execute(ctx context.Context, dsn, sql string) error {
 
 func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
 
-func randomHex(bytes int) string {
+// RandomHex returns so many random bytes as hexadecimal digits.
+func RandomHex(bytes int) string {
 	b := make([]byte, bytes)
 	_, _ = rand.Read(b) // never fails (crypto/rand, since Go 1.24)
 	return hex.EncodeToString(b)

@@ -18,13 +18,13 @@ const ownerLockClass = 0x7374726b
 // advisory lock for as long as the process lives: pg_locks shows it from every database of the server.
 type external struct {
 	url, run, words string
-	watchdog        *watchdog
+	watchdog        *Watchdog
 
 	mu    sync.Mutex // held while using owner
 	owner *pgx.Conn
 }
 
-func openExternal(ctx context.Context, r request) (backend, error) {
+func openExternal(ctx context.Context, r request) (Backend, error) {
 	if r.places.databaseURL == "" {
 		return nil, errNotSet
 	}
@@ -167,22 +167,19 @@ func (e *external) list(ctx context.Context, sql string, args ...any) ([]string,
 	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
-func (e *external) dsn() string    { return e.url }
-func (e *external) source() string { return e.words }
-
-func (e *external) stop(context.Context) error  { return errNotOurs }
-func (e *external) start(context.Context) error { return errNotOurs }
+func (e *external) DSN() string    { return e.url }
+func (e *external) Source() string { return e.words }
 
 // close drops the run's databases, then gives up the lock.
-func (e *external) close() error {
+func (e *external) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), dropTimeout)
 	defer cancel()
 	defer e.disown(ctx)
 	if err := e.dropAll(ctx); err != nil {
-		_ = e.watchdog.end()
+		_ = e.watchdog.End()
 		return failed("drop the databases of this run: %w", err)
 	}
-	return e.watchdog.dismiss()
+	return e.watchdog.Dismiss()
 }
 
 func (e *external) dropAll(ctx context.Context) error {

@@ -13,9 +13,10 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/testkit"
 )
 
 // childEnv makes the test binary a program that starts a server and ends in the way it names; see child.
@@ -156,17 +157,10 @@ func openDir(t *testing.T) string {
 // eventually waits until check has nothing to say against it.
 func eventually(t *testing.T, check func() string) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for {
+	testkit.EventuallyState(t, "nothing to complain of", func() (string, bool) {
 		complaint := check()
-		if complaint == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(complaint)
-		}
-		time.Sleep(25 * time.Millisecond)
-	}
+		return complaint, complaint == ""
+	})
 }
 
 // nothingLeft complains of what is in a directory and of processes that work in it or name it.

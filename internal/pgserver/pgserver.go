@@ -6,8 +6,8 @@
 //   - "env": the server that DATABASE_URL names. Only databases of random names are created there, and dropped again;
 //     what exists is left alone. When DATABASE_URL is set but cannot be used, that is an error, not a reason to go on.
 //   - "installed": server programs on PATH, then in the usual places of Debian, Red Hat and Homebrew, newest first.
-//   - "docker": a container, when a Docker daemon answers.
-//   - "download": programs fetched by embedded-postgres, kept in the user's cache directory.
+//   - those that an imported package has registered: "docker" of outbox/outboxtest/docker, "download" of
+//     outbox/outboxtest/download.
 //
 // On Unix a watchdog process outlives the caller for a moment: however the caller ends, SIGKILL included, the server,
 // its directory, its container or its databases are then removed. Elsewhere (Windows) Close does it, and a caller that
@@ -35,7 +35,8 @@ type Config struct {
 	// Logger receives one record when the server is up and one for each way that failed. The default discards them.
 	Logger *slog.Logger
 
-	// Only restricts the search to one way: "env", "installed", "docker" or "download". The default is all, in this order.
+	// Only restricts the search to one way: "env", "installed", or the name of a registered one. The default is all: these
+	// two, then the registered ones.
 	Only string
 
 	// BinDir is a directory of server programs to use instead of any other way.
@@ -48,19 +49,26 @@ type Config struct {
 
 // Server is a running PostgreSQL server. Its methods are safe for concurrent use.
 type Server struct {
-	backend  backend
+	backend  Backend
 	run      string // of random hexadecimal digits, in the names of this server's databases
 	closing  sync.Once
 	closeErr error
 }
 
-// backend is what the ways differ in.
-type backend interface {
-	dsn() string
-	source() string
+// Backend is a server that one of the ways has found or started.
+type Backend interface {
+	// DSN returns the connection string of a role that may create databases.
+	DSN() string
+	// Source says in words where the server came from.
+	Source() string
+	// Close gives the server up; what was started for this process ends.
+	Close() error
+}
+
+// restarter is a backend whose server can be stopped and started again.
+type restarter interface {
 	stop(ctx context.Context) error
 	start(ctx context.Context) error
-	close() error
 }
 
 // guard is a backend whose owner must be marked as alive before a database is created in it.
@@ -77,10 +85,10 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 
 // DSN returns the connection string of a role that may create databases: the database "postgres" of a server of our
 // own, or DATABASE_URL as it is.
-func (s *Server) DSN() string { return s.backend.dsn() }
+func (s *Server) DSN() string { return s.backend.DSN() }
 
 // Source says in words where the server came from.
-func (s *Server) Source() string { return s.backend.source() }
+func (s *Server) Source() string { return s.backend.Source() }
 
 // Throwaway reports whether the server itself goes with this process; that of DATABASE_URL stays.
 func (s *Server) Throwaway() bool {
@@ -91,17 +99,29 @@ func (s *Server) Throwaway() bool {
 // Close stops the server and removes it with everything in it. For DATABASE_URL it drops what NewDatabase created
 // and is still there, and leaves the server alone. Later calls return what the first returned.
 func (s *Server) Close() error {
-	s.closing.Do(func() { s.closeErr = s.backend.close() })
+	s.closing.Do(func() { s.closeErr = s.backend.Close() })
 	return s.closeErr
 }
 
 // StopServer shuts the server down at once, as a crash would ("immediate"), and keeps its data. It returns when the
 // server is gone. Servers of DATABASE_URL and of containers cannot be stopped: the error is errors.ErrUnsupported.
-func (s *Server) StopServer(ctx context.Context) error { return s.backend.stop(ctx) }
+func (s *Server) StopServer(ctx context.Context) error {
+	r, ok := s.backend.(restarter)
+	if !ok {
+		return errNotOurs
+	}
+	return r.stop(ctx)
+}
 
 // StartServer starts a server that StopServer stopped, with the same connection strings, and returns when it accepts
 // connections.
-func (s *Server) StartServer(ctx context.Context) error { return s.backend.start(ctx) }
+func (s *Server) StartServer(ctx context.Context) error {
+	r, ok := s.backend.(restarter)
+	if !ok {
+		return errNotOurs
+	}
+	return r.start(ctx)
+}
 
 // errNotOurs answers who stops a server that this process did not start as its own child.
 var errNotOurs = failed("stop or start the server: only one started from server programs can be: %w", errors.ErrUnsupported)

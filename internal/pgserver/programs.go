@@ -37,24 +37,40 @@ var usualPlaces = []string{
 // probeTimeout bounds one question put to a program.
 const probeTimeout = 10 * time.Second
 
-// programs is a directory that holds postgres and initdb, of a version that will do.
-type programs struct {
+// Programs is a directory that holds postgres and initdb, of a version that will do.
+type Programs struct {
 	dir     string
 	version string // as the program says it: "15.18"
 	major   int
 }
 
-func openInstalled(ctx context.Context, r request) (backend, error) {
+// FindPrograms returns the installed programs that the way "installed" uses.
+func FindPrograms(ctx context.Context) (Programs, error) {
+	return findPrograms(ctx, Config{}, systemPlaces())
+}
+
+// ProbePrograms returns the programs of one directory; the error says why they cannot be used.
+func ProbePrograms(ctx context.Context, dir string) (Programs, error) { return probe(ctx, dir) }
+
+// Dir is the directory.
+func (p Programs) Dir() string { return p.dir }
+
+// Open starts a server; origin says where the programs came from, as in "downloaded".
+func (p Programs) Open(ctx context.Context, cfg Config, origin string) (Backend, error) {
+	return openCluster(ctx, cfg, p, fmt.Sprintf("%s programs in %s (PostgreSQL %s)", origin, p.dir, p.version))
+}
+
+func openInstalled(ctx context.Context, r request) (Backend, error) {
 	found, err := findPrograms(ctx, r.cfg, r.places)
 	if err != nil {
 		return nil, err
 	}
-	return openCluster(ctx, r.cfg, found, fmt.Sprintf("installed programs in %s (PostgreSQL %s)", found.dir, found.version))
+	return found.Open(ctx, r.cfg, "installed")
 }
 
 // findPrograms returns the first usable directory: that of PATH before the usual places, there the newest.
 // A directory named in the configuration is the only one looked at.
-func findPrograms(ctx context.Context, cfg Config, p places) (programs, error) {
+func findPrograms(ctx context.Context, cfg Config, p places) (Programs, error) {
 	if cfg.BinDir != "" {
 		return probe(ctx, cfg.BinDir)
 	}
@@ -70,14 +86,14 @@ func findPrograms(ctx context.Context, cfg Config, p places) (programs, error) {
 	}
 	found, more := probeAll(ctx, globAll(p.programs))
 	if len(found) > 0 {
-		return slices.MaxFunc(found, func(a, b programs) int { return cmp.Compare(a.major, b.major) }), nil
+		return slices.MaxFunc(found, func(a, b Programs) int { return cmp.Compare(a.major, b.major) }), nil
 	}
 	none := fmt.Errorf("no server programs (postgres and initdb, version %d or newer) on PATH or in %s",
 		MinVersion, strings.Join(p.programs, ", "))
-	return programs{}, errors.Join(append([]error{none}, append(reasons, more...)...)...)
+	return Programs{}, errors.Join(append([]error{none}, append(reasons, more...)...)...)
 }
 
-func probeAll(ctx context.Context, dirs []string) (found []programs, reasons []error) {
+func probeAll(ctx context.Context, dirs []string) (found []Programs, reasons []error) {
 	for _, dir := range dirs {
 		p, err := probe(ctx, dir)
 		if err == nil {
@@ -94,6 +110,26 @@ func reason(err error) []error {
 		return nil
 	}
 	return []error{err}
+}
+
+// Psql returns the path of the client program psql: the one on PATH, else the newest of the usual places.
+func Psql() (string, error) {
+	if found := findProgram(systemPlaces(), "psql"); found != "" {
+		return found, nil
+	}
+	return "", failed("psql is not installed: apt-get install postgresql-client, or the same with another package manager")
+}
+
+// findProgram returns a program's path, or nothing.
+func findProgram(p places, name string) string {
+	usual := globAll(p.programs)
+	slices.Reverse(usual)
+	for _, dir := range append(filepath.SplitList(p.path), usual...) {
+		if found, err := exec.LookPath(filepath.Join(dir, name)); err == nil && filepath.IsAbs(found) {
+			return found
+		}
+	}
+	return ""
 }
 
 // pathDirs lists, for each directory of PATH that has a postgres, the directory behind its symbolic link and itself.
@@ -142,25 +178,25 @@ func unique(dirs []string) []string {
 var versionPattern = regexp.MustCompile(`\(PostgreSQL\) ((\d+)\S*)`)
 
 // probe asks the programs in a directory for their version, as the user who will run them.
-func probe(ctx context.Context, dir string) (programs, error) {
+func probe(ctx context.Context, dir string) (Programs, error) {
 	for _, name := range []string{"postgres", "initdb"} {
 		if _, err := os.Stat(program(dir, name)); err != nil {
-			return programs{}, err
+			return Programs{}, err
 		}
 	}
 	out, err := run(ctx, program(dir, "postgres"), "--version")
 	if err != nil {
-		return programs{}, fmt.Errorf("%s: cannot be run%s: %w", program(dir, "postgres"), asUser(), err)
+		return Programs{}, fmt.Errorf("%s: cannot be run%s: %w", program(dir, "postgres"), asUser(), err)
 	}
 	match := versionPattern.FindStringSubmatch(out)
 	if match == nil {
-		return programs{}, fmt.Errorf("%s: does not say its version but %q", program(dir, "postgres"), out)
+		return Programs{}, fmt.Errorf("%s: does not say its version but %q", program(dir, "postgres"), out)
 	}
 	major, err := strconv.Atoi(match[2])
 	if err != nil || major < MinVersion {
-		return programs{}, fmt.Errorf("%s: version %s is older than %d", program(dir, "postgres"), match[1], MinVersion)
+		return Programs{}, fmt.Errorf("%s: version %s is older than %d", program(dir, "postgres"), match[1], MinVersion)
 	}
-	return programs{dir: dir, version: match[1], major: major}, nil
+	return Programs{dir: dir, version: match[1], major: major}, nil
 }
 
 func asUser() string {

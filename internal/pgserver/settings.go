@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/url"
 	"os"
 	"slices"
@@ -33,8 +34,8 @@ var fastSettings = map[string]string{
 	"dynamic_shared_memory_type": "mmap",
 }
 
-// settingArgs returns a server's settings as its arguments: those that say where it listens win, then Config.Settings.
-func settingArgs(cfg Config, listen map[string]string) []string {
+// SettingArgs returns a server's settings as its arguments: those that say where it listens win, then Config.Settings.
+func SettingArgs(cfg Config, listen map[string]string) []string {
 	all := maps.Clone(baseSettings)
 	if !cfg.Durable {
 		maps.Copy(all, fastSettings)
@@ -55,6 +56,9 @@ const (
 	readyPoll      = 10 * time.Millisecond
 	attemptTimeout = 5 * time.Second
 )
+
+// WaitReady returns when the server answers, or with an error after a minute.
+func WaitReady(ctx context.Context, dsn string) error { return waitReady(ctx, dsn, nil) }
 
 // waitReady returns when the server answers, or with an error when it has gone.
 func waitReady(ctx context.Context, dsn string, gone <-chan struct{}) error {
@@ -83,6 +87,16 @@ func answers(ctx context.Context, dsn string) error {
 		return err
 	}
 	return conn.Close(ctx)
+}
+
+// FreePort returns a port of localhost that was free a moment ago.
+func FreePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 func urlEscape(s string) string {

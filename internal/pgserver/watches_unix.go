@@ -5,7 +5,6 @@ package pgserver
 import (
 	"os"
 	"os/exec"
-	"path/filepath"
 )
 
 // databasesScript waits for the parent's end and then has psql, $1, drop the databases whose names begin with $2; a
@@ -31,15 +30,15 @@ exit 0
 `
 
 // watchDatabases drops a dead run's databases at once where psql is at hand; elsewhere the next run does.
-func watchDatabases(r request, prefix string) (*watchdog, error) {
+func watchDatabases(r request, prefix string) (*Watchdog, error) {
 	return startWatchdog(asCaller("STRUNK_TEST_SERVER="+r.places.databaseURL, "PGCONNECT_TIMEOUT=10"),
 		databasesScript, findProgram(r.places, "psql"), prefix)
 }
 
-// watchContainer removes a dead process's container at once where there is a docker client; elsewhere the container's
+// WatchContainer removes a dead process's container at once where there is a docker client; elsewhere the container's
 // limited life does.
-func watchContainer(r request, name string) (*watchdog, error) {
-	return startWatchdog(asCaller(), containerScript, findProgram(r.places, "docker"), name)
+func WatchContainer(name string) (*Watchdog, error) {
+	return startWatchdog(asCaller(), containerScript, findProgram(systemPlaces(), "docker"), name)
 }
 
 func asCaller(env ...string) func(*exec.Cmd) error {
@@ -48,14 +47,4 @@ func asCaller(env ...string) func(*exec.Cmd) error {
 		cmd.Env = append(os.Environ(), env...)
 		return nil
 	}
-}
-
-// findProgram returns a program's path, or nothing.
-func findProgram(p places, name string) string {
-	for _, dir := range append(filepath.SplitList(p.path), globAll(p.programs)...) {
-		if found, err := exec.LookPath(filepath.Join(dir, name)); err == nil && filepath.IsAbs(found) {
-			return found
-		}
-	}
-	return ""
 }

@@ -3,6 +3,7 @@ package pgserver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"slices"
@@ -11,12 +12,10 @@ import (
 
 // places is where a server is looked for; tests give other ones.
 type places struct {
-	databaseURL    string
-	path           string   // as PATH
-	programs       []string // globs of directories of server programs
-	dockerEndpoint string   // "" is the environment's or the system's
-	repository     string   // the address that embedded-postgres downloads from; "" is its own default
-	cache          string   // where downloaded programs are kept; "" is the user's cache directory
+	databaseURL string
+	path        string   // as PATH
+	programs    []string // globs of directories of server programs
+	registered  []Way    // the further ways
 }
 
 func systemPlaces() places {
@@ -24,6 +23,7 @@ func systemPlaces() places {
 		databaseURL: os.Getenv("DATABASE_URL"),
 		path:        os.Getenv("PATH"),
 		programs:    usualPlaces,
+		registered:  registeredWays(),
 	}
 }
 
@@ -38,17 +38,21 @@ type request struct {
 }
 
 type way struct {
-	name string
-	open func(context.Context, request) (backend, error)
+	name   string
+	open   func(context.Context, request) (Backend, error)
+	remedy string // what makes this way work, for who has no server
 }
 
-func ways() []way {
-	return []way{
-		{"env", openExternal},
-		{"installed", openInstalled},
-		{"docker", openContainer},
-		{"download", openDownloaded},
+func ways(p places) []way {
+	all := []way{
+		{"env", openExternal, "set DATABASE_URL to a server, with a role that may create databases"},
+		{"installed", openInstalled, installRemedy},
 	}
+	for _, w := range p.registered {
+		open := func(ctx context.Context, r request) (Backend, error) { return w.Open(ctx, r.cfg) }
+		all = append(all, way{w.Name, open, w.Remedy})
+	}
+	return all
 }
 
 func start(ctx context.Context, cfg Config, p places) (*Server, error) {
@@ -59,12 +63,12 @@ func start(ctx context.Context, cfg Config, p places) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := request{cfg: cfg, places: p, run: randomHex(4)}
-	var tried []string
+	r := request{cfg: cfg, places: p, run: RandomHex(4)}
+	var tried, remedies []string
 	for _, w := range chosen {
 		b, err := w.open(ctx, r)
 		if err == nil {
-			cfg.Logger.Info("PostgreSQL server is up", "source", b.source())
+			cfg.Logger.Info("PostgreSQL server is up", "source", b.Source())
 			return &Server{backend: b, run: r.run}, nil
 		}
 		if ctx.Err() != nil {
@@ -77,12 +81,13 @@ func start(ctx context.Context, cfg Config, p places) (*Server, error) {
 			cfg.Logger.Warn("no PostgreSQL server this way", "way", w.name, "error", err)
 		}
 		tried = append(tried, "  "+w.name+": "+indent(err.Error()))
+		remedies = append(remedies, "  "+w.remedy)
 	}
-	return nil, nothingToBeHad(tried)
+	return nil, nothingToBeHad(tried, remedies)
 }
 
 func choose(cfg Config, p places) ([]way, error) {
-	all := ways()
+	all := ways(p)
 	only := cfg.Only
 	if cfg.BinDir != "" {
 		only = "installed"
@@ -92,19 +97,24 @@ func choose(cfg Config, p places) ([]way, error) {
 	}
 	i := slices.IndexFunc(all, func(w way) bool { return w.name == only })
 	if i < 0 {
-		return nil, failed("Config.Only is %q: use \"env\", \"installed\", \"docker\", \"download\" or nothing", only)
+		return nil, failed("Config.Only is %q: use \"env\", \"installed\", the name of a registered way, or nothing", only)
 	}
 	return all[i : i+1], nil
 }
 
-func nothingToBeHad(tried []string) error {
-	return failed("no PostgreSQL server can be had. Tried:\n%s\n"+
-		"Do one of these:\n"+
-		"  install the server programs, version %d or newer (Debian, Ubuntu: apt install postgresql; "+
-		"Fedora, Red Hat: dnf install postgresql-server; macOS: brew install postgresql@18)\n"+
-		"  start Docker\n"+
-		"  set DATABASE_URL to a server, with a role that may create databases",
-		strings.Join(tried, "\n"), MinVersion)
+// installRemedy names the packages of the systems that most people use.
+var installRemedy = fmt.Sprintf("install the server programs, version %d or newer (Debian, Ubuntu: apt install postgresql; "+
+	"Fedora, Red Hat: dnf install postgresql-server; macOS: brew install postgresql@18)", MinVersion)
+
+// registerRemedy is for programs that link no further way.
+const registerRemedy = "  in a Go test, import outbox/outboxtest/docker or outbox/outboxtest/download for one more way"
+
+func nothingToBeHad(tried, remedies []string) error {
+	if len(remedies) == 2 {
+		remedies = append(remedies, registerRemedy)
+	}
+	return failed("no PostgreSQL server can be had. Tried:\n%s\nDo one of these:\n%s",
+		strings.Join(tried, "\n"), strings.Join(remedies, "\n"))
 }
 
 func indent(s string) string {

@@ -3,78 +3,103 @@
 package pgserver
 
 import (
+	"context"
 	"errors"
-	"net"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
-// nowhere is a machine without any server.
+// nowhere is a machine without any server, and without a further way to one.
 func nowhere(t *testing.T) places {
 	t.Helper()
-	closed := httptest.NewServer(nil)
-	closed.Close()
-	return places{
-		programs:       []string{filepath.Join(t.TempDir(), "*")},
-		dockerEndpoint: "unix://" + filepath.Join(t.TempDir(), "docker.sock"),
-		repository:     closed.URL,
-		cache:          t.TempDir(),
-	}
+	return places{programs: []string{filepath.Join(t.TempDir(), "*")}}
 }
+
+// closedWay is a further way that leads nowhere.
+func closedWay(context.Context, Config) (Backend, error) { return nil, errors.New("no ferry today") }
 
 func TestNothingToBeHadSaysWhatWasTried(t *testing.T) {
 	t.Parallel()
-	p := nowhere(t)
-	_, err := start(t.Context(), Config{}, p)
-	if err == nil {
-		t.Fatal("a server out of nothing")
+	without, with := nowhere(t), nowhere(t)
+	with.registered = []Way{{Name: "ferry", Open: closedWay, Remedy: "build a bridge"}}
+	always := []string{
+		"strunk/outboxtest: no PostgreSQL server can be had", "env: DATABASE_URL is not set", "installed: no server programs",
+		"apt install postgresql", "dnf install postgresql-server", "brew install postgresql", "set DATABASE_URL",
 	}
-	for _, want := range []string{
-		"strunk/outboxtest: no PostgreSQL server can be had",
-		"env: DATABASE_URL is not set",
-		"installed: no server programs", p.programs[0],
-		"docker: no Docker daemon answers at " + p.dockerEndpoint,
-		"download: ", p.repository,
-		"apt install postgresql", "dnf install postgresql-server", "brew install postgresql",
-		"start Docker", "set DATABASE_URL",
+	for _, row := range []struct {
+		name, reason string
+		places       places
+		want         []string
+	}{
+		{"no further way", "it says which packages add one", without, []string{without.programs[0], "outboxtest/docker"}},
+		{"a further way", "it says why it failed and what to do", with, []string{"ferry: no ferry today", "build a bridge"}},
 	} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("the error does not say %q:\n%v", want, err)
+		_, err := start(t.Context(), Config{}, row.places)
+		if err == nil {
+			t.Fatalf("%s: a server out of nothing", row.name)
+		}
+		for _, want := range append(row.want, always...) {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: the error does not say %q (%s):\n%v", row.name, want, row.reason, err)
+			}
 		}
 	}
 }
 
 func TestOnlyRestrictsTheSearch(t *testing.T) {
 	t.Parallel()
-	_, err := start(t.Context(), Config{Only: "docker"}, nowhere(t))
-	if err == nil || strings.Contains(err.Error(), "installed:") {
+	p := nowhere(t)
+	p.registered = []Way{{Name: "ferry", Open: closedWay}}
+	_, err := start(t.Context(), Config{Only: "ferry"}, p)
+	if err == nil || strings.Contains(err.Error(), "installed:") || !strings.Contains(err.Error(), "no ferry today") {
 		t.Errorf("error of the one way: %v", err)
 	}
-	if _, err := start(t.Context(), Config{Only: "magic"}, nowhere(t)); err == nil || !strings.Contains(err.Error(), `"magic"`) {
+	if _, err := start(t.Context(), Config{Only: "magic"}, p); err == nil || !strings.Contains(err.Error(), `"magic"`) {
 		t.Errorf("error of an unknown way: %v", err)
 	}
-	if _, err := start(t.Context(), Config{BinDir: t.TempDir()}, withoutURL()); !errors.Is(err, os.ErrNotExist) && err == nil {
+	if _, err := start(t.Context(), Config{BinDir: t.TempDir()}, withoutURL()); err == nil {
 		t.Error("a server out of an empty BinDir")
 	}
 }
 
-func TestSilentDockerDaemonIsGivenUpSoon(t *testing.T) {
+// remote is a server that this process did not start.
+type remote struct{}
+
+func (remote) DSN() string    { return "postgres:///" }
+func (remote) Source() string { return "a ferry" }
+func (remote) Close() error   { return nil }
+
+func TestOnlyOurOwnServerIsStopped(t *testing.T) {
 	t.Parallel()
-	silent, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer silent.Close()
 	p := nowhere(t)
-	p.dockerEndpoint = "tcp://" + silent.Addr().String()
-	began := time.Now()
-	_, err = start(t.Context(), Config{Only: "docker"}, p)
-	if took := time.Since(began); err == nil || took > pingTimeout+3*time.Second {
-		t.Errorf("a daemon that does not answer: %v after %v", err, took)
+	p.registered = []Way{{Name: "ferry", Open: func(context.Context, Config) (Backend, error) { return remote{}, nil }}}
+	server, err := start(t.Context(), Config{}, p)
+	if err != nil || server.Source() != "a ferry" {
+		t.Fatalf("a server of a registered way: %v, %v", server, err)
+	}
+	for what, err := range map[string]error{"stop": server.StopServer(t.Context()), "start": server.StartServer(t.Context())} {
+		if !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%s: %v; want ErrUnsupported", what, err)
+		}
+	}
+}
+
+// The further ways come in the order of their names, whichever package was initialized first.
+func TestRegisteredWaysAreInOrder(t *testing.T) {
+	before := registry
+	registry = map[string]Way{}
+	t.Cleanup(func() { registry = before })
+	for _, name := range []string{"b", "c", "a", "b"} {
+		Register(Way{Name: name, Open: closedWay})
+	}
+	var names []string
+	for _, w := range ways(places{registered: registeredWays()}) {
+		names = append(names, w.name)
+	}
+	if got, want := strings.Join(names, " "), "env installed a b c"; got != want {
+		t.Errorf("ways: %s; want %s", got, want)
 	}
 }
 

@@ -1,4 +1,11 @@
-package pgserver
+// Package docker lets outboxtest start a server in a Docker container. Import it for that effect, in a test or a program
+// that may run on a machine without PostgreSQL's server programs:
+//
+//	import _ "github.com/strunk-go/strunk/outbox/outboxtest/docker"
+//
+// It is a package of its own so that other users of outboxtest link no Docker client. The container is used where neither
+// DATABASE_URL is set nor server programs are installed.
+package docker
 
 import (
 	"context"
@@ -10,6 +17,8 @@ import (
 
 	"github.com/ory/dockertest/v3"
 	"github.com/ory/dockertest/v3/docker"
+
+	"github.com/strunk-go/strunk/internal/pgserver"
 )
 
 const (
@@ -25,26 +34,35 @@ const (
 // container is a server in a Docker container, reached by a published port, with a random password.
 type container struct {
 	resource *dockertest.Resource
-	watchdog *watchdog
+	watchdog *pgserver.Watchdog
 	url      string
 }
 
-func openContainer(ctx context.Context, r request) (backend, error) {
-	pool, err := dockertest.NewPool(r.places.dockerEndpoint)
+func init() {
+	pgserver.Register(pgserver.Way{Name: "docker", Open: open, Remedy: "start Docker"})
+}
+
+// open starts a container with the daemon of the environment, or that of the system's usual place.
+func open(ctx context.Context, cfg pgserver.Config) (pgserver.Backend, error) {
+	return openAt(ctx, "", cfg)
+}
+
+func openAt(ctx context.Context, endpoint string, cfg pgserver.Config) (pgserver.Backend, error) {
+	pool, err := dockertest.NewPool(endpoint)
 	if err != nil {
 		return nil, fmt.Errorf("make a Docker client: %w", err)
 	}
 	if err := ping(ctx, pool.Client); err != nil {
 		return nil, fmt.Errorf("no Docker daemon answers at %s: %w", pool.Client.Endpoint(), err)
 	}
-	name := "strunk-pg-" + randomHex(6)
-	dog, err := watchContainer(r, name)
+	name := "strunk-pg-" + pgserver.RandomHex(6)
+	dog, err := pgserver.WatchContainer(name)
 	if err != nil {
 		return nil, err
 	}
 	c := &container{watchdog: dog}
-	if err := c.run(ctx, r.cfg, pool, name); err != nil {
-		_ = c.close()
+	if err := c.run(ctx, cfg, pool, name); err != nil {
+		_ = c.Close()
 		return nil, err
 	}
 	return c, nil
@@ -56,14 +74,14 @@ func ping(ctx context.Context, client *docker.Client) error {
 	return client.PingWithContext(ctx)
 }
 
-func (c *container) run(ctx context.Context, cfg Config, pool *dockertest.Pool, name string) error {
-	password := randomHex(16)
+func (c *container) run(ctx context.Context, cfg pgserver.Config, pool *dockertest.Pool, name string) error {
+	password := pgserver.RandomHex(16)
 	resource, err := pool.RunWithOptions(&dockertest.RunOptions{
 		Name:       name,
 		Repository: imageRepository,
 		Tag:        imageTag,
 		Env:        []string{"POSTGRES_PASSWORD=" + password, "TZ=UTC"},
-		Cmd:        append([]string{"postgres"}, settingArgs(cfg, nil)...),
+		Cmd:        append([]string{"postgres"}, pgserver.SettingArgs(cfg, nil)...),
 	}, func(host *docker.HostConfig) { host.AutoRemove = true })
 	if err != nil {
 		return fmt.Errorf("run a container of %s:%s: %w", imageRepository, imageTag, err)
@@ -77,27 +95,27 @@ func (c *container) run(ctx context.Context, cfg Config, pool *dockertest.Pool, 
 		Path: "/postgres", RawQuery: "sslmode=disable",
 	}
 	c.url = u.String()
-	return waitReady(ctx, c.url, nil)
+	return pgserver.WaitReady(ctx, c.url)
 }
 
-func (c *container) dsn() string { return c.url }
+// DSN names the container's published port.
+func (c *container) DSN() string { return c.url }
 
-func (c *container) source() string {
+// Source names the image.
+func (c *container) Source() string {
 	return "a Docker container of " + imageRepository + ":" + imageTag
 }
 
-func (c *container) stop(context.Context) error  { return errNotOurs }
-func (c *container) start(context.Context) error { return errNotOurs }
-
-func (c *container) close() error {
+// Close removes the container.
+func (c *container) Close() error {
 	if c.resource == nil {
-		return c.watchdog.end()
+		return c.watchdog.End()
 	}
 	if err := c.resource.Close(); err != nil && !goes(err) {
-		_ = c.watchdog.end()
-		return failed("remove the container: %w", err)
+		_ = c.watchdog.End()
+		return fmt.Errorf("strunk/outboxtest: remove the container: %w", err)
 	}
-	return c.watchdog.dismiss()
+	return c.watchdog.Dismiss()
 }
 
 // goes reports whether a refusal to remove a container means that it is gone or going, of its own or by AutoRemove.

