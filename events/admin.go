@@ -106,7 +106,7 @@ func admin(ctx context.Context, box *outbox.Box, what, name, sql string, args []
 	if box == nil {
 		return adminError(what, name, fmt.Errorf("the box is nil: %w", ErrInvalid))
 	}
-	host := box.Host(seal)
+	host := core.BoxHost(box)
 	err := host.Pool().AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
 		return core.RetryConflicts(ctx, func() error {
 			return core.OneMessage(ctx, conn.Conn(), core.Statement{SQL: host.SQL(sql), Args: args, Scan: func(rows pgx.Rows) error {
@@ -179,7 +179,7 @@ func subscribers(ctx context.Context, box *outbox.Box, name *string) ([]Subscrib
 	if box == nil {
 		return nil, fmt.Errorf("strunk/events: subscribers: the box is nil: %w", ErrInvalid)
 	}
-	host := box.Host(seal)
+	host := core.BoxHost(box)
 	rows, err := host.Pool().Query(ctx, host.SQL(sqlSubscribers), name)
 	if err != nil {
 		return nil, fmt.Errorf("strunk/events: subscribers: %w", err)

@@ -76,7 +76,7 @@ func AdoptSnapshots(ctx context.Context, box *outbox.Box, former, entityType str
 	case box == nil:
 		return 0, fail(fmt.Errorf("the box is nil: %w", ErrInvalid))
 	}
-	host := box.Host(seal)
+	host := core.BoxHost(box)
 	for {
 		n := int64(0)
 		err := core.RetryConflicts(ctx, func() error {

@@ -229,7 +229,7 @@ func (s *session) call(l *lane, items []*item, finish func(context.Context, *out
 const sqlIdle = `SELECT pg_catalog.set_config('idle_in_transaction_session_timeout', $1, true)`
 
 func (s *session) inTx(ctx context.Context, items []*item, finish func(context.Context, *outbox.OwnedTx) error) error {
-	tx, err := outbox.BoxOf(seal, s.rt).Begin(ctx, outbox.WithTxOptions(core.PlainTx))
+	tx, err := s.rt.Box().(*outbox.Box).Begin(ctx, outbox.WithTxOptions(core.PlainTx))
 	if err != nil {
 		return err
 	}

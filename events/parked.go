@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
 )
 
@@ -101,7 +102,7 @@ func list[T any](ctx context.Context, box *outbox.Box, what, sql, name string, l
 	if box == nil {
 		return nil, adminError(what, name, fmt.Errorf("the box is nil: %w", ErrInvalid))
 	}
-	host := box.Host(seal)
+	host := core.BoxHost(box)
 	rows, err := host.Pool().Query(ctx, host.SQL(sql), name, max(limit, 0))
 	if err != nil {
 		return nil, adminError(what, name, err)

@@ -184,7 +184,7 @@ func usable(ctx context.Context, tx outbox.Tx, what string) (core.Tx, error) {
 	if tx == nil {
 		return nil, fmt.Errorf("strunk/events: %s: %w: pass one from Box.InTx, Box.Begin, Box.Tx or Box.SQLTx", what, outbox.ErrInvalidTx)
 	}
-	t := tx.Core(core.Seal{})
+	t := core.TxOf(tx)
 	if err := t.Validate(); err != nil {
 		return nil, fmt.Errorf("strunk/events: %s: %w", what, err)
 	}

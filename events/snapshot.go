@@ -28,8 +28,6 @@ FROM {schema}.strunk_live_snapshots($1::text[], $2::text, $3::integer)`
 	snapshotPage = 1000
 )
 
-var seal core.Seal
-
 type snapshotRow struct {
 	EntityID      string
 	Version       int64
@@ -50,7 +48,7 @@ func snapshot[T any](ctx context.Context, box *outbox.Box, def *definition, enti
 	if err := checkUse(box, def, "snapshot"); err != nil {
 		return none, err
 	}
-	host := box.Host(seal)
+	host := core.BoxHost(box)
 	rows, err := host.Pool().Query(ctx, host.SQL(sqlSnapshot), def.names(), entityID)
 	if err != nil {
 		return none, fmt.Errorf("strunk/events: snapshot: %w", err)
@@ -72,7 +70,7 @@ func snapshots[T any](ctx context.Context, box *outbox.Box, def *definition) ite
 			return
 		}
 		for after := ""; ; {
-			page, err := snapshotsAfter(ctx, box.Host(seal), def, after)
+			page, err := snapshotsAfter(ctx, core.BoxHost(box), def, after)
 			if err != nil {
 				yield(Snapshot[T]{}, fmt.Errorf("strunk/events: snapshots: %w", err))
 				return

@@ -60,7 +60,7 @@ func check(ctx context.Context, tx outbox.Tx, consumer, messageID string, fn fun
 	if tx == nil {
 		return nil, fmt.Errorf("strunk/inbox: %w: pass one from Box.InTx, Box.Begin, Box.Tx or Box.SQLTx", outbox.ErrInvalidTx)
 	}
-	t := tx.Core(core.Seal{})
+	t := core.TxOf(tx)
 	if err := t.Validate(); err != nil {
 		return nil, fmt.Errorf("strunk/inbox: %w", err)
 	}

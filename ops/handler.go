@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
 )
 
@@ -98,7 +99,7 @@ func (s *server) guard(next http.Handler) http.Handler {
 				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 					panic(p)
 				}
-				s.box.Host(seal).Logger().Error("strunk: the ops handler panicked", "panic", p, "stack", string(debug.Stack()))
+				core.BoxHost(s.box).Logger().Error("strunk: the ops handler panicked", "panic", p, "stack", string(debug.Stack()))
 				fail(w, http.StatusInternalServerError, "internal", "an internal error; the log has more")
 			}
 		}()
@@ -140,14 +141,14 @@ func (s *server) refuse(w http.ResponseWriter, err error) int {
 	case errors.Is(err, errCrossOrigin):
 		return fail(w, http.StatusForbidden, "cross_origin", "changes from pages of other origins are refused")
 	}
-	s.box.Host(seal).Logger().Error("strunk: the authoriser of the ops handler failed", "error", err)
+	core.BoxHost(s.box).Logger().Error("strunk: the authoriser of the ops handler failed", "error", err)
 	return fail(w, http.StatusInternalServerError, "internal", "an internal error; the log has more")
 }
 
 // audit keeps a record of a change.
 func (s *server) audit(r *http.Request, record AuditRecord) {
 	record.At, record.Remote = time.Now(), r.RemoteAddr
-	s.box.Host(seal).Logger().Info("strunk: ops change", "actor", record.Actor, "action", record.Action, "target", record.Target,
+	core.BoxHost(s.box).Logger().Info("strunk: ops change", "actor", record.Actor, "action", record.Action, "target", record.Target,
 		"request", record.Request, "status", record.Status, "error", record.Error, "remote", record.Remote)
 	if s.cfg.Audit != nil {
 		s.cfg.Audit(r.Context(), record)
@@ -159,7 +160,7 @@ func (s *server) readyz(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Timeout)
 	defer cancel()
 	if _, err := s.ready.get(ctx); err != nil {
-		s.box.Host(seal).Logger().Warn("strunk: not ready", "error", err)
+		core.BoxHost(s.box).Logger().Warn("strunk: not ready", "error", err)
 		plain(w, http.StatusServiceUnavailable, "not ready")
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
 )
 
@@ -104,7 +105,7 @@ func (s *server) send(ctx context.Context, w http.ResponseWriter, out *http.Resp
 		doc, err = json.Marshal(now)
 	}
 	if err != nil {
-		s.box.Host(seal).Logger().Warn("strunk: a live update failed", "error", err)
+		core.BoxHost(s.box).Logger().Warn("strunk: a live update failed", "error", err)
 		event, doc = "problem", []byte(`{"code":"internal","message":"the database could not be asked; trying again"}`)
 	}
 	_ = out.SetWriteDeadline(time.Now().Add(s.cfg.Timeout)) // not every writer can

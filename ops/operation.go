@@ -233,7 +233,7 @@ func (s *server) problem(w http.ResponseWriter, err error) int {
 	case is(context.DeadlineExceeded), core.SQLState(err) == pgerrcode.QueryCanceled:
 		return fail(w, http.StatusGatewayTimeout, "timeout", "the database took too long")
 	}
-	s.box.Host(seal).Logger().Error("strunk: an ops request failed", "error", err)
+	core.BoxHost(s.box).Logger().Error("strunk: an ops request failed", "error", err)
 	return fail(w, http.StatusInternalServerError, "internal", "an internal error; the log has more")
 }
 

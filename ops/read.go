@@ -11,8 +11,6 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-var seal core.Seal
-
 // question is one statement of a read, and what takes its rows.
 type question struct {
 	sql  string
@@ -55,7 +53,7 @@ func ask(ctx context.Context, box *outbox.Box, questions ...question) error {
 	if box == nil {
 		return fmt.Errorf("the box is nil: %w", ErrInvalid)
 	}
-	host := box.Host(seal)
+	host := core.BoxHost(box)
 	conn, err := host.Pool().Acquire(ctx)
 	if err != nil {
 		return err

@@ -62,7 +62,8 @@ type Step struct {
 	SQL string
 }
 
-// PlanMigrations says what Migrate (version LatestVersion) or MigrateDown would do, and changes nothing.
+// PlanMigrations says what Migrate (version LatestVersion) or MigrateDown would do, and changes nothing. Of a newer database
+// that serves this library Migrate would do nothing.
 func PlanMigrations(ctx context.Context, pool *pgxpool.Pool, cfg MigrateConfig, version int) ([]Step, error) {
 	m, err := newMigrator(pool, cfg)
 	if err != nil {
@@ -71,6 +72,9 @@ func PlanMigrations(ctx context.Context, pool *pgxpool.Pool, cfg MigrateConfig, 
 	at, err := readVersion(ctx, pool, m.names)
 	if err != nil {
 		return nil, fmt.Errorf("strunk/outbox: plan: schema %q: reading its version: %w", m.names.schema, err)
+	}
+	if at.version > len(m.all) && version == len(m.all) && at.checkNotTooNew(len(m.all)) == nil {
+		return nil, nil
 	}
 	if at.version > len(m.all) {
 		return nil, fmt.Errorf("strunk/outbox: plan: schema %q: %w", m.names.schema, at.newerError(len(m.all)))

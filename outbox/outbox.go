@@ -126,7 +126,7 @@ type Box struct {
 	listener   sharedListener
 	extensions map[any][]any
 	queries    sync.Map // text with placeholders to text with names
-	shared     sync.Map // see Shared
+	shared     sync.Map // see host.Shared
 }
 
 // Open returns a Box on the pool, after checking that the database has been migrated to exactly the version that this
@@ -168,34 +168,6 @@ func (b *Box) Schema() string { return b.cfg.Schema }
 
 // Pool returns the pool that Open was given.
 func (b *Box) Pool() *pgxpool.Pool { return b.pool }
-
-// Host gives strunk's own packages what they build on.
-func (b *Box) Host(core.Seal) core.Host { return host{b} }
-
-// host is the Box as its sibling packages see it.
-type host struct{ b *Box }
-
-func (h host) Pool() *pgxpool.Pool        { return h.b.pool }
-func (h host) Logger() *slog.Logger       { return h.b.cfg.Logger }
-func (h host) Schema() string             { return h.b.cfg.Schema }
-func (h host) SQL(text string) string     { return h.b.sql(text) }
-func (h host) Wake(topics ...string)      { h.b.wake(topics) }
-func (h host) WakeLocal(topics ...string) { h.b.hub.wake(topics) }
-
-func (h host) Subscribe(topics ...string) (<-chan struct{}, func()) { return h.b.hub.subscribe(topics) }
-
-// Extension returns the values that the configuration holds under key, as []any, or nil.
-func (h host) Extension(key any) any {
-	if values := h.b.extensions[key]; values != nil {
-		return values
-	}
-	return nil
-}
-
-func (h host) Settings() core.Settings {
-	c := h.b.cfg
-	return core.Settings{PollInterval: c.PollInterval, Grace: c.Grace, PollOnly: c.PollOnly, SyncClaims: c.SyncClaims}
-}
 
 func (b *Box) sql(text string) string {
 	if done, ok := b.queries.Load(text); ok {

@@ -54,6 +54,9 @@ func TestRollingUpgrade(t *testing.T) {
 	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{}); err != nil {
 		t.Errorf("Migrate of an old process: %v; want it to leave the database as it is", err)
 	}
+	if plan, err := outbox.PlanMigrations(ctx, pool, outbox.MigrateConfig{}, own); err != nil || len(plan) != 0 {
+		t.Errorf("the plan of an old process: %v, %v; want nothing to do", plan, err)
+	}
 	if v := query[int](t, pool, `SELECT max(version) FROM public.strunk_migrations`); v != own+1 {
 		t.Errorf("the database is at version %d; want %d", v, own+1)
 	}

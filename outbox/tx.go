@@ -14,9 +14,10 @@ import (
 )
 
 // Tx is an open transaction that tasks can be enqueued and events published in. It is made by [Box.InTx], [Box.Begin],
-// [Box.Tx] or [Box.SQLTx] only. Like the transaction under it, it is for one goroutine at a time.
+// [Box.Tx] or [Box.SQLTx] only: a pgx.Tx or an *sql.Tx does not compile in its place. Like the transaction under it, it is for one goroutine at a time.
 type Tx interface {
-	Core(core.Seal) core.Tx
+	// useBoxTxOrBoxSQLTx is what the compiler misses in a transaction that was not passed to box.Tx or box.SQLTx.
+	useBoxTxOrBoxSQLTx() core.Tx
 }
 
 // TxOption changes how a transaction is begun or borrowed.
@@ -162,8 +163,7 @@ func (t *OwnedTx) runHook(hook func()) {
 	hook()
 }
 
-// Core implements Tx.
-func (t *OwnedTx) Core(core.Seal) core.Tx { return (*ownedCore)(t) }
+func (t *OwnedTx) useBoxTxOrBoxSQLTx() core.Tx { return (*ownedCore)(t) }
 
 type ownedCore OwnedTx
 
@@ -230,10 +230,10 @@ type borrowed struct {
 	notify bool
 }
 
-func (t *borrowed) Core(core.Seal) core.Tx { return t }
-func (t *borrowed) Host() core.Host        { return host{t.box} }
-func (t *borrowed) NotifyInside() bool     { return t.notify }
-func (t *borrowed) Wake(...string)         {}
+func (t *borrowed) useBoxTxOrBoxSQLTx() core.Tx { return t }
+func (t *borrowed) Host() core.Host             { return host{t.box} }
+func (t *borrowed) NotifyInside() bool          { return t.notify }
+func (t *borrowed) Wake(...string)              {}
 
 func (t *borrowed) Validate() error {
 	if !t.valid {

@@ -105,7 +105,7 @@ func TestRunEndsBesideBusyProducers(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
 	box := openBox(t, pool, outbox.Config{})
-	host := box.Host(core.Seal{})
+	host := core.BoxHost(box)
 	up, unsubscribe := host.Subscribe("q:up")
 	defer unsubscribe()
 	stop := start(t, box)
@@ -194,13 +194,13 @@ func TestPollOnlyNeitherListensNorNotifies(t *testing.T) {
 	t.Cleanup(func() { cancel(); <-done; _ = listener.Close(context.Background()) })
 	box := openBox(t, pool, outbox.Config{PollOnly: true})
 	stop := start(t, box)
-	host := box.Host(core.Seal{})
+	host := core.BoxHost(box)
 	host.Wake("q:silent")
 	tx, err := pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if inside := box.Tx(tx).Core(core.Seal{}).NotifyInside(); inside {
+	if inside := core.TxOf(box.Tx(tx)).NotifyInside(); inside {
 		t.Error("a borrowed transaction of a PollOnly box would notify")
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
@@ -232,7 +232,7 @@ func TestWakeUps(t *testing.T) {
 
 	wake := func(topic string, end error, opts ...outbox.TxOption) {
 		err := near.InTx(t.Context(), func(tx *outbox.OwnedTx) error {
-			tx.Core(core.Seal{}).Wake(topic, topic)
+			core.TxOf(tx).Wake(topic, topic)
 			return end
 		}, opts...)
 		if !errors.Is(err, end) {
@@ -250,9 +250,9 @@ func TestWakeUps(t *testing.T) {
 		{"a rollback", func(topic string) { wake(topic, errors.New("no")) }, false, false},
 	} {
 		topic, end := "q:"+row.name, "end of "+row.name
-		nearWoken, stopNear := near.Host(core.Seal{}).Subscribe(topic)
-		farWoken, stopFar := far.Host(core.Seal{}).Subscribe(topic)
-		farEnd, stopEnd := far.Host(core.Seal{}).Subscribe(end)
+		nearWoken, stopNear := core.BoxHost(near).Subscribe(topic)
+		farWoken, stopFar := core.BoxHost(far).Subscribe(topic)
+		farEnd, stopEnd := core.BoxHost(far).Subscribe(end)
 		row.enqueue(topic)
 		if row.near {
 			await(t, row.name+": the own process", nearWoken)
@@ -261,7 +261,7 @@ func TestWakeUps(t *testing.T) {
 			await(t, row.name+": the other process", farWoken)
 		}
 		// What is announced later comes later: by then every wake-up that was sent has come.
-		near.Host(core.Seal{}).Wake(end)
+		core.BoxHost(near).Wake(end)
 		await(t, "the end", farEnd)
 		if !row.near && len(nearWoken) > 0 || !row.far && len(farWoken) > 0 {
 			t.Errorf("%s: woken: near %v, far %v; want %v, %v", row.name, len(nearWoken) > 0, len(farWoken) > 0, row.near, row.far)
@@ -286,7 +286,7 @@ func TestListenerReconnects(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
 	box := openBox(t, pool, outbox.Config{})
-	woken, stop := box.Host(core.Seal{}).Subscribe("q:any")
+	woken, stop := core.BoxHost(box).Subscribe("q:any")
 	defer stop()
 	start(t, box)
 	await(t, "the first full poll", woken)

@@ -40,7 +40,7 @@ func (q *Queue[T]) Cancel(ctx context.Context, box *outbox.Box, id int64, reason
 	if err != nil {
 		return "", err
 	}
-	host := box.Host(seal)
+	host := core.BoxHost(box)
 	var state *string
 	err = core.RetryConflicts(ctx, func() error {
 		return host.Pool().QueryRow(ctx, host.SQL(sqlCancel), id, core.CleanText(reason, core.MostErrorBytes)).Scan(&state)
@@ -105,5 +105,5 @@ func (q *Queue[T]) host(box *outbox.Box, what string) (core.Host, error) {
 	if box == nil {
 		return nil, fmt.Errorf("strunk/queue: %s: the box is nil: %w", what, ErrInvalid)
 	}
-	return box.Host(seal), nil
+	return core.BoxHost(box), nil
 }

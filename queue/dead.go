@@ -53,7 +53,7 @@ func DeadLetters(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter)
 	if filter.Limit == 0 {
 		filter.Limit = DefaultDeadLimit
 	}
-	host := box.Host(seal)
+	host := core.BoxHost(box)
 	letters, err := listDead(ctx, host, filter)
 	for i := range letters {
 		if err == nil {
@@ -125,7 +125,7 @@ func eachDead(
 	if f.Newest {
 		return 0, fmt.Errorf("strunk/queue: %s: DeadFilter: Newest is for lists: %w", what, ErrInvalid)
 	}
-	host, limit := box.Host(seal), f.Limit
+	host, limit := core.BoxHost(box), f.Limit
 	for limit == 0 || total < limit {
 		f.Limit = deadChunk
 		if limit > 0 {

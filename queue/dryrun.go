@@ -20,7 +20,7 @@ type dryRun struct {
 }
 
 func newDryRun(w *worker, tx *outbox.OwnedTx) *dryRun {
-	return &dryRun{worker: w, tx: tx, core: tx.Core(seal)}
+	return &dryRun{worker: w, tx: tx, core: core.TxOf(tx)}
 }
 
 const (

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
 )
 
@@ -70,7 +71,7 @@ func get[T any](ctx context.Context, box *outbox.Box, def *definition, id int64,
 	if box == nil {
 		return rec, fmt.Errorf("strunk/queue: %s: the box is nil: %w", what, ErrInvalid)
 	}
-	host := box.Host(seal)
+	host := core.BoxHost(box)
 	rec.Queue = def.name
 	err = scanRecord(host.Pool().QueryRow(ctx, host.SQL(sqlGet), id, def.names()), &rec, &rec.Queue)
 	if err == nil {

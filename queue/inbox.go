@@ -46,7 +46,7 @@ func (m *inboxMarks) markInTx(ctx context.Context, tx *outbox.OwnedTx, j *job) (
 		return true, nil
 	}
 	args := []any{m.consumer, j.messageID(), j.id}
-	err = tx.Core(seal).Query(ctx, m.host.SQL(sqlMark), args, func(rows core.Rows) error {
+	err = core.TxOf(tx).Query(ctx, m.host.SQL(sqlMark), args, func(rows core.Rows) error {
 		for rows.Next() {
 			if err := rows.Scan(&first); err != nil {
 				return err

@@ -215,7 +215,7 @@ func enqueueThrough(ctx context.Context, tx outbox.Tx, what string, items []Item
 		}
 		return err
 	}
-	for _, l := range layers(tx.Core(seal).Host(), tasks) {
+	for _, l := range layers(core.TxOf(tx).Host(), tasks) {
 		inner := next
 		next = func(ctx context.Context) error { return l.around(ctx, l.tasks, inner) }
 	}

@@ -115,7 +115,7 @@ func (q *ResultQueue[T, R]) Wait(ctx context.Context, box *outbox.Box, id int64)
 	}
 	woken, stop := host.Subscribe(topics...)
 	defer stop()
-	defer box.Listen(seal)()
+	defer core.BoxHost(box).Listen()()
 	for {
 		result, done, err := q.look(ctx, host, id)
 		switch {

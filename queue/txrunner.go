@@ -34,7 +34,7 @@ func newTxRunner(rt core.Runtime, w *worker, inbox *inboxMarks, writer *outcomeW
 
 // run is one attempt: begin, the inbox, the handler, the result, the completion and the commit.
 func (r *txRunner) run(ctx context.Context, j *job) error {
-	tx, err := outbox.BoxOf(seal, r.rt).Begin(ctx, outbox.WithTxOptions(r.txOptions(j)))
+	tx, err := r.rt.Box().(*outbox.Box).Begin(ctx, outbox.WithTxOptions(r.txOptions(j)))
 	if err != nil {
 		return &unspent{err, DefaultBackoff.First}
 	}
@@ -76,7 +76,7 @@ func (r *txRunner) storeResult(ctx context.Context, tx *outbox.OwnedTx, j *job) 
 	if j.result == nil {
 		return nil
 	}
-	t := tx.Core(seal)
+	t := core.TxOf(tx)
 	t.Wake(core.TopicResult(r.queue))
 	args := []any{r.queue, []int64{j.id}, []string{*j.result}}
 	return t.Query(ctx, r.rt.SQL(sqlStoreResults), args, func(rows core.Rows) error {

@@ -243,7 +243,7 @@ func TestWatermarksMissNothing(t *testing.T) {
 	}
 	var runs atomic.Int64
 	rapid.Check(t, func(rt *rapid.T) {
-		m := &model{T: rt, rt: modelRuntime{box.Host(seal)}, def: newDefinition(fmt.Sprintf("model-%d", runs.Add(1)), Config{MaxAttempts: MaxAttemptsLimit, Retry: Backoff{}}),
+		m := &model{T: rt, rt: modelRuntime{core.BoxHost(box)}, def: newDefinition(fmt.Sprintf("model-%d", runs.Add(1)), Config{MaxAttempts: MaxAttemptsLimit, Retry: Backoff{}}),
 			held: map[int64]*session{}, jobs: map[int64]*job{}, open: map[pgx.Tx][]int64{}, added: map[int64]bool{}, handled: map[int64]bool{}}
 		defer func() {
 			for tx := range m.open {

@@ -7,8 +7,6 @@ import (
 	"github.com/strunk-go/strunk/internal/core"
 )
 
-var seal core.Seal
-
 // Worker is a typed consumer of one queue, made by [Queue.Worker]. It is an outbox.Binding: hand it to outbox.Box.Run.
 type Worker[T any] struct {
 	w *worker

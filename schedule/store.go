@@ -12,8 +12,6 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-var seal core.Seal
-
 // topic announces that a schedule has changed.
 const topic = "schedule"
 
@@ -42,7 +40,7 @@ func inTx(ctx context.Context, box *outbox.Box, o callOptions, what, id string, 
 		return wrap(fmt.Errorf("the id %w: %w", err, ErrInvalid))
 	}
 	if o.tx != nil {
-		tx := o.tx.Core(seal)
+		tx := core.TxOf(o.tx)
 		if err := tx.Validate(); err != nil {
 			return wrap(err)
 		}
@@ -54,7 +52,7 @@ func inTx(ctx context.Context, box *outbox.Box, o callOptions, what, id string, 
 	if box == nil {
 		return wrap(fmt.Errorf("the box is nil: %w", ErrInvalid))
 	}
-	err := box.InTx(ctx, func(tx *outbox.OwnedTx) error { return fn(tx.Core(seal)) })
+	err := box.InTx(ctx, func(tx *outbox.OwnedTx) error { return fn(core.TxOf(tx)) })
 	if err != nil {
 		return wrap(err)
 	}
@@ -170,7 +168,7 @@ func list(ctx context.Context, box *outbox.Box) ([]Entry, error) {
 	if box == nil {
 		return nil, fmt.Errorf("strunk/schedule: list: the box is nil: %w", ErrInvalid)
 	}
-	host := box.Host(seal)
+	host := core.BoxHost(box)
 	rows, err := host.Pool().Query(ctx, host.SQL(sqlEntries), nil)
 	if err != nil {
 		return nil, fmt.Errorf("strunk/schedule: list: %w", err)

@@ -30,7 +30,7 @@ func NewRegistry(box *outbox.Box) *Registry {
 	if box == nil {
 		return &Registry{}
 	}
-	return registryOf(box.Host(core.Seal{}))
+	return registryOf(core.BoxHost(box))
 }
 
 // Registered is a version of a subject in the registry.

@@ -51,8 +51,8 @@ type question struct {
 type cacheKey struct{}
 
 func registryOf(host core.Host) *Registry {
-	box := outbox.BoxOf(core.Seal{}, host)
-	shared := box.Shared(core.Seal{}, cacheKey{}, func() any {
+	box := host.Box().(*outbox.Box)
+	shared := host.Shared(cacheKey{}, func() any {
 		changed, _ := host.Subscribe(topic) // for as long as the Box lives
 		return &Registry{box: box, host: host, cache: &cache{changed: changed,
 			versions: map[place]*compiled{}, newest: map[string]newest{}, asking: map[place]*question{}}}

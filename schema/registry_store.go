@@ -199,7 +199,7 @@ func (r *Registry) ask(ctx context.Context, sql string, args ...any) ([]Register
 		defer conn.Release()
 		return r.readFrom(ctx, conn, sql, args...)
 	}
-	beside, err := r.box.Connect(ctx, core.Seal{})
+	beside, err := r.host.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -55,6 +55,17 @@ type Host interface {
 	// Extension returns the values that the box's configuration holds under key (for example queue middleware), as []any, or
 	// nil.
 	Extension(key any) any
+	// Box is the *outbox.Box itself.
+	Box() any
+	// Shared returns the one value that a package of strunk keeps with the box under a key, made on first use. Where two
+	// goroutines make it at once, one of the values is dropped.
+	Shared(key any, make func() any) any
+	// Connect opens a connection beside the pool, for a question that must be answered while callers may hold every
+	// connection of the pool. The caller closes it.
+	Connect(ctx context.Context) (*pgx.Conn, error)
+	// Listen makes sure that notifications reach this process until the returned function is called. One connection serves
+	// all callers and every Run of the box. With PollOnly it does nothing.
+	Listen() (stop func())
 }
 
 // Settings are the box-wide settings that consumers share.

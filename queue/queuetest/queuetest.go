@@ -56,7 +56,7 @@ func Work[T any](
 		t.Fatal("queuetest.Work: the worker or the transaction is nil")
 	}
 	binding, options := worker.Binding(core.Seal{}), make([]any, len(opts))
-	for _, err := range binding.Prepare(tx.Core(core.Seal{}).Host()) {
+	for _, err := range binding.Prepare(core.TxOf(tx).Host()) {
 		t.Fatal(err)
 	}
 	for i, o := range opts {
@@ -161,7 +161,7 @@ func Drain(t testing.TB, box *outbox.Box, workers ...outbox.Binding) {
 }
 
 func awaitNone(ctx context.Context, box *outbox.Box, names []string) (left int, err error) {
-	host := box.Host(core.Seal{})
+	host := core.BoxHost(box)
 	for {
 		if err := host.Pool().QueryRow(ctx, host.SQL(sqlActive), names).Scan(&left); err != nil || left == 0 {
 			return left, err
