@@ -1,7 +1,7 @@
 # `make` alone lists the targets: the words after ## are their help.
 
 .DEFAULT_GOAL := help
-.PHONY: help ci build test race fuzz lint format bench bench-peers example
+.PHONY: help ci build test test-matrix race fuzz lint format bench bench-peers example
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ build: ## Compile every package
 
 test: ## Run the tests, on a throwaway PostgreSQL or on DATABASE_URL
 	go test ./...
+
+test-matrix: ## Run the tests on PostgreSQL 14 to 18, whose programs npm downloads (VERSIONS=14,18 for some)
+	bash .ci/matrix $(VERSIONS)
 
 race: ## Run the tests under the race detector, as CI does
 	bash .ci/run test

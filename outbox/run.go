@@ -23,7 +23,8 @@ type Binding interface {
 // loopRestart is the pause before a loop that panicked is started again.
 const loopRestart = time.Second
 
-// Run drives the bindings and the upkeep loops until ctx ends, and returns nil after a clean stop.
+// Run drives the bindings and the upkeep loops until ctx ends, and returns nil after a clean stop, also where ctx ends while
+// Run starts.
 //
 // It checks everything first and reports every problem at once: a nil binding, a bad configuration, two bindings of one
 // name, a database that does not answer. When ctx ends, nothing more is claimed, running handlers have Config.Grace to
@@ -38,6 +39,9 @@ func (b *Box) Run(ctx context.Context, bindings ...Binding) error {
 		return err
 	}
 	if err := checkVersion(ctx, b.pool, b.names); err != nil {
+		if ctx.Err() != nil { // stopped while it started
+			return nil
+		}
 		return fmt.Errorf("strunk/outbox: run: nothing was started: %w", err)
 	}
 	r := newRun(b)

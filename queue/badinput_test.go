@@ -239,7 +239,6 @@ func TestClosedPoolAndCancelledContext(t *testing.T) {
 		"open without a pool":       {second(outbox.Open(t.Context(), nil, outbox.Config{})), "pool is nil", nil},
 		"begin when cancelled":      {second(b.box.Begin(cancelled)), "begin", context.Canceled},
 		"InTx when cancelled":       {b.box.InTx(cancelled, func(*outbox.OwnedTx) error { return nil }), "begin", context.Canceled},
-		"run when cancelled":        {b.box.Run(cancelled, worker), "nothing was started", context.Canceled},
 		"get when cancelled":        {second(q.Get(cancelled, b.box, 1)), "get", context.Canceled},
 		"migrate when cancelled":    {outbox.Migrate(cancelled, b.pool, outbox.MigrateConfig{}), "migrate", context.Canceled},
 		"migrate on a closed pool ": {outbox.Migrate(t.Context(), pool, outbox.MigrateConfig{}), "closed pool", nil},
@@ -252,6 +251,22 @@ func TestClosedPoolAndCancelledContext(t *testing.T) {
 		case try.kind != nil && !errors.Is(try.err, try.kind):
 			t.Errorf("%s: %v; want %v in it", name, try.err, try.kind)
 		}
+	}
+}
+
+// A service that is stopped while it starts ends cleanly, and nothing of it was started.
+func TestRunWhenAlreadyStopped(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	q := queue.Define[note]("stopped", queue.Config{})
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	worker := q.Worker(func(context.Context, queue.Task[note]) error { return nil })
+	if err := b.box.Run(stopped, worker); err != nil {
+		t.Errorf("Run with a context that has ended: %v; want nil", err)
+	}
+	if n := value[int](b, `SELECT count(*) FROM public.strunk_workers`); n != 0 {
+		t.Errorf("%d lease rows; want 0, nothing was started", n)
 	}
 }
 

@@ -127,6 +127,15 @@ func TestDrainWorksUntilNothingIsLeft(t *testing.T) {
 	}
 }
 
+// A queue without tasks is drained at once: its workers are stopped while they start.
+func TestDrainOfAnEmptyQueue(t *testing.T) {
+	t.Parallel()
+	box := open(t)
+	for range 5 {
+		queuetest.Drain(t, box, orders.Worker(queuetest.Failing[order](0, nil, nil)))
+	}
+}
+
 // spy is a testing.TB that only takes down whether it was failed.
 type spy struct {
 	testing.TB
