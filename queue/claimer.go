@@ -172,13 +172,14 @@ func (c *claimer) claimIfAny(ctx context.Context, limit int, expected bool) (int
 	return c.claim(ctx, limit)
 }
 
-// sqlHasPending looks whether queue $1 has a pending task above watermarks $2. It writes nothing.
-const sqlHasPending = `SELECT {schema}.strunk_has_pending($1::text, $2::bigint[])`
+// sqlHasPending looks, without writing anything, whether queue $1 has a task that may be claimed above watermarks $2,
+// or a task with a customer key that waits above seq $3.
+const sqlHasPending = `SELECT {schema}.strunk_has_pending($1::text, $2::bigint[]) OR {schema}.strunk_has_backlog($1::text, $3::bigint)`
 
 func (c *claimer) hasPending(ctx context.Context) (any bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
-	err = c.rt.Pool().QueryRow(ctx, c.rt.SQL(sqlHasPending), c.queue, c.marks.low).Scan(&any)
+	err = c.rt.Pool().QueryRow(ctx, c.rt.SQL(sqlHasPending), c.queue, c.marks.low, c.limits.looked()).Scan(&any)
 	return any, err
 }
 
@@ -186,6 +187,7 @@ func (c *claimer) hasPending(ctx context.Context) (any bool, err error) {
 type claimed struct {
 	jobs      []*job
 	xid, xmin int64
+	backlog   bool // tasks with customer keys wait, or have arrived since the last admission
 }
 
 // claim claims up to limit tasks, and hands them on after the commit.
@@ -198,34 +200,34 @@ func (c *claimer) claim(ctx context.Context, limit int) (int, error) {
 	number, e := c.numbers.next(), c.marks.enter(time.Now())
 	var answer claimed
 	statement := c.statement(number, limit, e, &answer)
-	limited := c.limits.statement(&statement, c, number, limit, e, &answer)
+	round := c.limits.beginRound(time.Now())
 	// A claim that was sent is waited for also after the soft end: its answer says what there is to give back.
 	sent, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimTimeout)
 	defer cancel()
-	err = core.OneMessage(sent, conn.Conn(), c.message(statement, &answer)...)
-	c.more = limited.answered(err)
+	err = core.OneMessage(sent, conn.Conn(), c.message(round, statement, &answer)...)
+	c.more = c.limits.endRound(round, answer, err)
 	if err != nil {
 		return 0, c.failed(number, err)
 	}
 	c.numbers.answered(number, len(answer.jobs))
 	c.buffer.put(answer.jobs)
 	about := claimAnswer{found: len(answer.jobs), limit: limit, xid: answer.xid, xmin: answer.xmin}
-	if limited != nil {
-		c.marks.answeredLimited(e, limited.reached, about, time.Now())
-	} else {
-		c.marks.answered(e, answer.jobs, about, time.Now())
-	}
+	c.marks.answered(e, answer.jobs, about, time.Now())
 	return len(answer.jobs), c.advance(sent, conn.Conn(), answer.xmin)
 }
 
 // sqlClaim claims up to $4 tasks of queue $3 for worker $1 under claim number $2. It enters at watermarks $5, then at $6,
 // and does nothing unless the queue's limits are of version $7.
 const sqlClaim = `SELECT id, seq, created_at, due_at, timeout_ms, attempts, max_attempts, priority, dedup_key,
-	payload, metadata, at, limit_key
+	payload, metadata, at, customer_key
 FROM {schema}.strunk_claim($1::bigint, $2::bigint, $3::text, $4::integer, $5::bigint[], $6::bigint[], $7::bigint)`
 
 func (c *claimer) statement(number int64, limit int, e entry, into *claimed) core.Statement {
-	return core.Statement{SQL: c.rt.SQL(sqlClaim),
+	sql := sqlClaim
+	if c.limits.inForce().rated() {
+		sql = sqlClaimRated
+	}
+	return core.Statement{SQL: c.rt.SQL(sql),
 		Args: []any{c.lease.ID(), number, c.queue, limit, e.first, e.second, c.limits.inForce().version},
 		Scan: func(rows pgx.Rows) (err error) {
 			into.jobs, err = c.scan(rows, number, limit)
@@ -234,23 +236,25 @@ func (c *claimer) statement(number int64, limit int, e entry, into *claimed) cor
 }
 
 const (
-	// sqlTransaction returns the claim's transaction id and the oldest id that is still running.
-	sqlTransaction = `SELECT pg_catalog.pg_current_xact_id()::text::bigint,
-	pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint`
+	// sqlAbout returns the claim's transaction id, the oldest id that is still running, and whether a task with a customer key
+	// waits in queue $1 above seq $2.
+	sqlAbout = `SELECT pg_catalog.pg_current_xact_id()::text::bigint,
+	pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint, {schema}.strunk_has_backlog($1::text, $2::bigint)`
 	// sqlAsync makes the transaction's commit asynchronous.
 	sqlAsync = `SET LOCAL synchronous_commit = off`
 )
 
 // message is the claim with what goes along in its transaction.
-func (c *claimer) message(claim core.Statement, into *claimed) []core.Statement {
-	about := core.Statement{SQL: sqlTransaction, Scan: func(rows pgx.Rows) error {
-		_, err := pgx.ForEachRow(rows, []any{&into.xid, &into.xmin}, func() error { return nil })
+func (c *claimer) message(r *round, claim core.Statement, into *claimed) (all []core.Statement) {
+	about := core.Statement{SQL: c.rt.SQL(sqlAbout), Args: []any{c.queue, c.limits.looked()}, Scan: func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, []any{&into.xid, &into.xmin, &into.backlog}, func() error { return nil })
 		return err
 	}}
-	if c.rt.Settings().SyncClaims {
-		return []core.Statement{claim, about}
+	if !c.rt.Settings().SyncClaims {
+		all = append(all, core.Statement{SQL: sqlAsync})
 	}
-	return []core.Statement{{SQL: sqlAsync}, claim, about}
+	before, after := c.limits.around(r)
+	return append(append(append(all, before...), claim, about), after...)
 }
 
 // failed records what an error says about the claim. Where the server answered with it, nothing was claimed. Otherwise

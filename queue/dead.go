@@ -28,7 +28,7 @@ const (
 	// sqlDead lists dead letters: sqlDeadUp in the order of their ids, behind id $6, sqlDeadDown backwards; at most $7. Ages
 	// are in milliseconds, null for none.
 	sqlDead = `SELECT id, status, attempts, max_attempts, priority, created_at, due_at, claimed_at, finished_at,
-	coalesce(dedup_key, ''), coalesce(limit_key, ''), coalesce(last_error, ''), payload, metadata, errors, key
+	coalesce(dedup_key, ''), coalesce(customer_key, ''), coalesce(last_error, ''), payload, metadata, errors, key
 FROM {schema}.strunk_outbox
 WHERE status = 'dead' AND kind = 'task' AND ($1::text = '' OR key = $1::text)
 	AND ($2::bigint[] IS NULL OR id = ANY ($2::bigint[]))

@@ -123,7 +123,7 @@ func (d *dryRun) inTx(ctx context.Context, j *job) (err error) {
 
 // sqlWaiting reads the tasks of queue $1 that wait.
 const sqlWaiting = `SELECT id, payload::text, metadata::text, created_at, coalesce(due_at, created_at), priority::integer,
-	max_attempts::integer, coalesce(dedup_key, ''), coalesce(limit_key, '')
+	max_attempts::integer, coalesce(dedup_key, ''), coalesce(customer_key, '')
 FROM {schema}.strunk_outbox
 WHERE kind = 'task' AND key = $1::text AND status IN ('scheduled', 'pending') ORDER BY id`
 

@@ -23,7 +23,6 @@ type job struct {
 	priority              int
 	dedupKey              string
 	key                   string // for the limits per key
-	place                 int64  // the position in the backlog of its key
 	payload, metadataJSON []byte
 	at                    pgtype.TID // where the claim left the row
 	logger                *slog.Logger
@@ -95,15 +94,15 @@ func decode(doc []byte, into any) error {
 	return nil
 }
 
-// scanJob reads a row of a claim, and whatever columns come after.
-func scanJob(rows pgx.Row, j *job, timeout time.Duration, more ...any) error {
+// scanJob reads a row of a claim.
+func scanJob(rows pgx.Row, j *job, timeout time.Duration) error {
 	var due finite
 	var timeoutMS *int32
 	var dedup, key *string
 	var attempts, maxAttempts, priority int16
-	into := []any{&j.id, &j.seq, &j.createdAt, &due, &timeoutMS, &attempts, &maxAttempts, &priority, &dedup,
-		&j.payload, &j.metadataJSON, &j.at, &key}
-	if err := rows.Scan(append(into, more...)...); err != nil {
+	err := rows.Scan(&j.id, &j.seq, &j.createdAt, &due, &timeoutMS, &attempts, &maxAttempts, &priority, &dedup,
+		&j.payload, &j.metadataJSON, &j.at, &key)
+	if err != nil {
 		return err
 	}
 	j.key = orElse(key, "")

@@ -24,15 +24,17 @@ type limiter struct {
 	buffer      *prefetch
 	lease       core.Lease // set before the first claim
 
-	current atomic.Pointer[inForce]
-	share   share
-	line    line
+	current   atomic.Pointer[inForce]
+	quota     quota
+	admission admission
+	rate      time.Time // when the queue's rate lets the next task begin; zero for now
 }
 
 func newLimiter(rt core.Runtime, w *worker, poll time.Duration, numbers *claimNumbers, buffer *prefetch) *limiter {
 	l := &limiter{rt: rt, queue: w.def.name, declared: w.def.cfg.Limits, concurrency: w.opts.concurrency,
 		duration: w.opts.lease, poll: poll, numbers: numbers, buffer: buffer}
-	l.line.done, l.line.call, l.line.walking = map[string]int64{}, make(chan struct{}, 1), true
+	l.admission.released = releasedKeys{keys: map[string]struct{}{}, wake: make(chan struct{}, 1)}
+	l.admission.sweep.running = true
 	return l
 }
 
@@ -51,25 +53,27 @@ func (l *limiter) exact() bool { return l.inForce().exact() }
 
 // bound returns how many of free tasks may be claimed.
 func (l *limiter) bound(free int) int {
-	if l.inForce().shared {
-		return min(free, l.shareLeft())
+	if l.inForce().bounded {
+		return min(free, l.quotaLeft())
 	}
 	return free
 }
 
 // blocked reports whether the rate of the queue lets no task begin yet.
-func (l *limiter) blocked(now time.Time) bool { return l.line.rate.After(now) }
+func (l *limiter) blocked(now time.Time) bool { return l.rate.After(now) }
 
 // mustClaim reports whether the next claim has something to do even if no task is pending.
-func (l *limiter) mustClaim() bool { return l.line.toCall() }
+func (l *limiter) mustClaim() bool {
+	return l.admission.released.any() || l.admission.arrivals.top > l.admission.arrivals.settled
+}
 
 // wake is signalled when there is a reason to claim.
-func (l *limiter) wake() <-chan struct{} { return l.line.call }
+func (l *limiter) wake() <-chan struct{} { return l.admission.released.wake }
 
 // ended is told of a task whose outcome was written.
 func (l *limiter) ended(j *job) {
 	if j.key != "" && l.inForce().keyed() {
-		l.line.ended(j.key, j.place)
+		l.admission.released.add(j.key)
 	}
 }
 
@@ -77,7 +81,7 @@ func (l *limiter) ended(j *job) {
 func (l *limiter) declare(ctx context.Context) error {
 	err := l.rt.Control(ctx, func(conn *pgx.Conn) error {
 		return core.RetryConflicts(ctx, func() error {
-			return core.OneMessage(ctx, conn, core.Statement{SQL: l.rt.SQL(sqlDeclareLimits), Args: l.declared.args(l.queue)})
+			return core.OneMessage(ctx, conn, core.Statement{SQL: l.rt.SQL(sqlDeclareLimits), Args: append(l.declared.args(l.queue), l.declared.Version)})
 		})
 	})
 	if err != nil {
@@ -96,43 +100,55 @@ func (l *limiter) read() (read core.Statement, obey func()) {
 
 func (l *limiter) warn(what string, err error) { logWarning(l.rt, l.queue, what, err) }
 
-// limitedClaim is one claim of a queue with limits of keys or rates; nil for another.
-type limitedClaim struct {
-	limits *limiter
-	keys   []string // that it calls
-	places []int64
-
-	reached []int64
-	more    bool
-	putOff  bool
+// beforeClaim does what is to be done before each claim.
+func (l *limiter) beforeClaim(ctx context.Context, idle bool) {
+	if version := l.inForce().version; l.admission.version != version {
+		l.admission.obeyVersion(version)
+		l.rate, l.quota.last = time.Time{}, time.Time{} // nothing more begins under a quota of the old limit
+	}
+	l.sweep(ctx, idle)
 }
 
-// statement replaces the statement of a claim where the limits ask for another one.
-func (l *limiter) statement(s *core.Statement, c *claimer, number int64, limit int, e entry, into *claimed) *limitedClaim {
-	if !l.inForce().lined() {
-		return nil
+// sleep bounds how long the claimer may sleep by what nobody wakes it for.
+func (l *limiter) sleep(pause time.Duration) time.Duration {
+	now := time.Now()
+	keys, next := l.admission.waits.due(now)
+	if len(keys) > 0 {
+		l.admission.released.add(keys...)
 	}
-	a := &limitedClaim{limits: l}
-	a.keys, a.places = l.line.takeDone()
-	*s = core.Statement{SQL: l.rt.SQL(sqlClaimLine),
-		Args: []any{l.lease.ID(), number, l.queue, limit, e.first, e.second, l.inForce().version,
-			l.line.turns, l.line.lines, e.arrived, a.keys, a.places},
-		Scan: func(rows pgx.Rows) (err error) {
-			into.jobs, err = l.scan(rows, c, number, limit, a)
-			return err
-		}}
-	return a
+	for _, at := range []time.Time{next, l.rate} {
+		if at.After(now) {
+			pause = min(pause, at.Sub(now))
+		}
+	}
+	if l.inForce().bounded {
+		pause = min(pause, l.quotaInterval())
+	}
+	return l.admission.sweep.pause(pause)
 }
 
-// answered records what came of the claim, and reports whether there is more to claim.
-func (a *limitedClaim) answered(err error) (more bool) {
-	switch {
-	case a == nil:
-		return false
-	case err != nil:
-		a.limits.line.restore(a.keys, a.places)
-	case a.putOff:
-		a.limits.rt.WakeLocal(core.TopicDue)
+const (
+	// sqlClaimRated is sqlClaim for a queue with rates.
+	sqlClaimRated = `SELECT id, seq, created_at, due_at, timeout_ms, attempts, max_attempts, priority, dedup_key,
+	payload, metadata, at, customer_key
+FROM {schema}.strunk_claim_rated($1::bigint, $2::bigint, $3::text, $4::integer, $5::bigint[], $6::bigint[], $7::bigint)`
+	// sqlRateWait returns how many microseconds it takes until the rate of queue $1 lets a task begin.
+	sqlRateWait = `SELECT {schema}.strunk_rate_wait_us($1::text)`
+)
+
+// around returns the statements that go out before and after a claim.
+func (l *limiter) around(r *round) (before, after []core.Statement) {
+	if r != nil {
+		before = []core.Statement{r.statement()}
 	}
-	return a.more
+	if l.inForce().Rate.Count > 0 {
+		after = append(after, core.Statement{SQL: l.rt.SQL(sqlRateWait), Args: []any{l.queue}, Scan: l.scanRate})
+	}
+	return before, after
+}
+
+func (l *limiter) scanRate(rows pgx.Rows) error {
+	wait, err := pgx.CollectOneRow(rows, pgx.RowTo[int64])
+	l.rate = time.Now().Add(time.Duration(wait) * time.Microsecond)
+	return err
 }

@@ -27,11 +27,13 @@ type Limits struct {
 	// RatePerKey bounds how many tasks of one key begin.
 	RatePerKey Rate
 	// FIFO runs the tasks of a key one at a time, in the order in which they were enqueued. A task that is tried again keeps
-	// its key's turn meanwhile.
+	// its key's slot meanwhile.
 	FIFO bool
-	// HoldDead makes a dead letter keep its key's turn too, until it is retried or purged; without it the next task of the
+	// HoldDead makes a dead letter keep its key's slot too, until it is retried or purged; without it the next task of the
 	// key runs. Only with FIFO.
 	HoldDead bool
+	// Version makes limits that were declared before a new declaration. SetLimits ignores it.
+	Version int
 }
 
 // Rate is Count in Per, by the database's clock: each begins Per/Count after the one before, but up to Burst at once when none
@@ -112,9 +114,9 @@ func CustomerKey(key string) EnqueueOption {
 }
 
 const (
-	// sqlDeclareLimits declares limits ($2 to $11) of queue $1.
+	// sqlDeclareLimits declares limits ($2 to $11) of queue $1; $12 is their version.
 	sqlDeclareLimits = `SELECT {schema}.strunk_declare_limits($1::text, $2::integer, $3::integer, $4::integer, $5::bigint, $6::integer,
-$7::integer, $8::bigint, $9::integer, $10::boolean, $11::boolean)`
+$7::integer, $8::bigint, $9::integer, $10::boolean, $11::boolean, $12::integer)`
 	// sqlSetLimits sets them.
 	sqlSetLimits = `SELECT {schema}.strunk_set_limits($1::text, $2::integer, $3::integer,
 $4::integer, $5::bigint * interval '1 microsecond', $6::integer, $7::integer, $8::bigint * interval '1 microsecond', $9::integer,
@@ -164,26 +166,24 @@ func (q *Queue[T]) Limits(ctx context.Context, box *outbox.Box) (Limits, error) 
 type inForce struct {
 	Limits
 	version int64
-	shared  bool // Running is limited: also to 0
+	bounded bool // Running is limited: also to 0
 }
 
-// lined reports whether claims go through strunk_claim_line.
-func (l *inForce) lined() bool {
-	return l.FIFO || l.RunningPerKey > 0 || l.Rate.Count > 0 || l.RatePerKey.Count > 0
-}
+// rated reports whether claims pay for rates.
+func (l *inForce) rated() bool { return l.Rate.Count > 0 || l.RatePerKey.Count > 0 }
 
-// keyed reports whether tasks may stand in lines.
+// keyed reports whether keys have limits.
 func (l *inForce) keyed() bool { return l.FIFO || l.RunningPerKey > 0 || l.RatePerKey.Count > 0 }
 
 // exact reports whether a task must begin as soon as it is claimed.
-func (l *inForce) exact() bool { return l.shared || l.Rate.Count > 0 || l.RatePerKey.Count > 0 }
+func (l *inForce) exact() bool { return l.bounded || l.rated() }
 
 func scanLimits(rows pgx.Rows, in *inForce) error {
 	defer rows.Close()
 	*in = inForce{}
 	for rows.Next() {
 		var us, keyUS int64
-		err := rows.Scan(&in.version, &in.Running, &in.shared, &in.RunningPerKey, &in.Rate.Count, &us, &in.Rate.Burst,
+		err := rows.Scan(&in.version, &in.Running, &in.bounded, &in.RunningPerKey, &in.Rate.Count, &us, &in.Rate.Burst,
 			&in.RatePerKey.Count, &keyUS, &in.RatePerKey.Burst, &in.FIFO, &in.HoldDead)
 		if err != nil {
 			return err

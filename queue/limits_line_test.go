@@ -34,10 +34,10 @@ func TestFIFOLockedTaskIsNotOvertaken(t *testing.T) {
 	record.check(t, map[string][]int64{"a": ids})
 }
 
-// The next task of a key is called by what has just ended, not by a poll.
+// The next task of a key is admitted when one has ended, not by a poll.
 func TestFIFOGoesOnWithoutPolling(t *testing.T) {
 	t.Parallel()
-	for name, limits := range map[string]queue.Limits{"in order": {FIFO: true}, "by shares": {RunningPerKey: 1}} {
+	for name, limits := range map[string]queue.Limits{"in order": {FIFO: true}, "by number": {RunningPerKey: 1}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBed(t)
@@ -74,8 +74,8 @@ func TestFIFOStoppedWorkerLeavesNoKeyWaiting(t *testing.T) {
 		return nil
 	}, queue.Concurrency(1), queue.PollInterval(time.Hour)))
 	receive(t, "the first task runs", began)
-	eventually(t, "the second stands in line", func() (string, bool) {
-		n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'scheduled' AND standing = 0`)
+	eventually(t, "the second waits in the backlog of its key", func() (string, bool) {
+		n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'pending' AND NOT admitted`)
 		if n == 0 {
 			putKeys(b, q, "b") // something to claim for
 		}
@@ -84,8 +84,8 @@ func TestFIFOStoppedWorkerLeavesNoKeyWaiting(t *testing.T) {
 	cancel()
 	close(release) // after the soft end
 	stop()
-	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE standing = 0`); n != 0 {
-		t.Errorf("%d tasks wait in lines that nobody has called", n)
+	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE NOT admitted`); n != 0 {
+		t.Errorf("%d tasks wait that nobody has admitted", n)
 	}
 	if rec := get(b, q, ids[1]); rec.Status != queue.StatusPending {
 		t.Errorf("the next task of the key is %s; want pending", rec.Status)
@@ -153,21 +153,21 @@ func TestHandMadeClaimsObeyLimits(t *testing.T) {
 	}
 }
 
-func TestShares(t *testing.T) {
+func TestQuotas(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	b.exec(`SELECT public.strunk_set_limits('shares', running => 10)`)
+	b.exec(`SELECT public.strunk_set_limits('quotas', running => 10)`)
 	worker := func(id, concurrency int) {
-		b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES ($1, 30000, 1, $2, 'shares', 'h')`, id, concurrency)
+		b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES ($1, 30000, 1, $2, 'quotas', 'h')`, id, concurrency)
 	}
 	ask := func(id, using, wants, want int, why string) {
 		t.Helper()
-		if got := value[int](b, `SELECT public.strunk_take_share($1, 'shares', $2, $3)`, id, using, wants); got != want {
-			t.Errorf("worker %d, using %d of a wish for %d, has a share of %d; want %d: %s", id, using, wants, got, want, why)
+		if got := value[int](b, `SELECT public.strunk_take_quota($1, 'quotas', $2, $3)`, id, using, wants); got != want {
+			t.Errorf("worker %d, using %d of a wish for %d, has a quota of %d; want %d: %s", id, using, wants, got, want, why)
 		}
-		limit := value[int](b, `SELECT coalesce((SELECT running FROM public.strunk_limits WHERE queue = 'shares'), 1000000)`)
-		if sum := value[int](b, `SELECT sum(share) FROM public.strunk_workers`); sum > limit && limit >= 10 { // a lowered limit is kept later
-			t.Errorf("the shares add up to %d, more than %d: %s", sum, limit, why)
+		limit := value[int](b, `SELECT coalesce((SELECT running FROM public.strunk_limits WHERE queue = 'quotas'), 1000000)`)
+		if sum := value[int](b, `SELECT sum(quota) FROM public.strunk_workers`); sum > limit && limit >= 10 { // a lowered limit is kept later
+			t.Errorf("the quotas add up to %d, more than %d: %s", sum, limit, why)
 		}
 	}
 	worker(1, 20)
@@ -185,24 +185,23 @@ func TestShares(t *testing.T) {
 	ask(3, 0, 1, 1, "it wants no more")
 	ask(2, 0, 20, 5, "beyond its even part, as nobody is short")
 	b.exec(`UPDATE public.strunk_workers SET condemned = true WHERE id = 1`)
-	ask(2, 5, 20, 5, "a lost worker's share counts until its tasks have been given back")
+	ask(2, 5, 20, 5, "a lost worker's quota counts until its tasks have been given back")
 	ask(1, 0, 20, 0, "a lost worker gets none")
 	b.exec(`DELETE FROM public.strunk_workers WHERE id = 1`)
 	ask(2, 5, 20, 9, "then it is free")
 	ask(2, 3, 0, 3, "one that stops keeps what it uses")
-	b.exec(`SELECT public.strunk_set_limits('shares', running => 2)`)
+	b.exec(`SELECT public.strunk_set_limits('quotas', running => 2)`)
 	ask(2, 3, 20, 3, "a lowered limit ends nothing")
 	ask(2, 1, 20, 1, "but is kept as soon as it can be")
-	b.exec(`SELECT public.strunk_set_limits('shares', running => 0)`)
+	b.exec(`SELECT public.strunk_set_limits('quotas', running => 0)`)
 	ask(2, 0, 20, 0, "nothing may run")
-	b.exec(`SELECT public.strunk_set_limits('shares')`)
-	if n := value[*int](b, `SELECT public.strunk_take_share(2, 'shares', 0, 5)`); n != nil {
-		t.Errorf("a share of %d where there is no limit", *n)
+	b.exec(`SELECT public.strunk_set_limits('quotas')`)
+	if n := value[*int](b, `SELECT public.strunk_take_quota(2, 'quotas', 0, 5)`); n != nil {
+		t.Errorf("a quota of %d where there is no limit", *n)
 	}
 }
 
-// A task that a person sets to pending in place lies below all marks: a claim that enters at the bottom takes it, whatever the
-// worker says of what has arrived.
+// A task that a person sets to pending in place lies below all watermarks: a sweep finds it.
 func TestFIFOTaskPutBackByHand(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -212,14 +211,15 @@ func TestFIFOTaskPutBackByHand(t *testing.T) {
 	putKeys(b, q, "a")
 	b.exec(`UPDATE public.strunk_outbox SET status = 'pending' WHERE id = $1`, id)
 	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 30000, 1, 10, 'by-hand', 'h')`)
-	got := value[[]int64](b, `SELECT array_agg(id) FROM public.strunk_claim_line(1, 1, 'by-hand', 10, array_fill(0::bigint, ARRAY[10]), NULL,
-		(SELECT version FROM public.strunk_limits WHERE queue = 'by-hand'), 0, 0, 1000000000, '{}', '{}') WHERE id > 0`)
+	b.exec(`SELECT public.strunk_sweep_backlog('by-hand', NULL, 10)`)
+	got := value[[]int64](b, `SELECT array_agg(id) FROM public.strunk_claim(1, 1, 'by-hand', 10, array_fill(0::bigint, ARRAY[10]), NULL,
+		(SELECT version FROM public.strunk_limits WHERE queue = 'by-hand'))`)
 	if !slices.Equal(got, []int64{id}) {
 		t.Errorf("the claim took %v; want %d, the first of its key", got, id)
 	}
 }
 
-// One claim takes in so much and no more, however many older tasks of lower priority stand behind the urgent ones of their keys.
+// One admission looks at so much and no more, however many older tasks of lower priority wait before the urgent ones of their keys.
 func TestClaimOfUrgentTasksIsBounded(t *testing.T) {
 	t.Parallel()
 	const keys, old = 60, 200
@@ -235,13 +235,15 @@ func TestClaimOfUrgentTasksIsBounded(t *testing.T) {
 		put(b, q, note{}, queue.CustomerKey(fmt.Sprint("key-", i)), queue.Priority(9))
 	}
 	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 30000, 1, 1000, 'urgent', 'h')`)
-	claimed := value[[]int64](b, `SELECT array_agg(id ORDER BY id) FROM public.strunk_claim_line(1, 1, 'urgent', 1000, array_fill(0::bigint, ARRAY[10]), NULL,
-		(SELECT version FROM public.strunk_limits WHERE queue = 'urgent'), 0, 0, 0, '{}', '{}') WHERE id > 0`)
+	looked := value[int](b, `SELECT arrived FROM public.strunk_admit('urgent', (SELECT version FROM public.strunk_limits WHERE queue = 'urgent'),
+		'{}', 0, NULL, 1000, 0, 0, 0)`)
+	claimed := value[[]int64](b, `SELECT array_agg(id ORDER BY id) FROM public.strunk_claim(1, 1, 'urgent', 1000, array_fill(0::bigint, ARRAY[10]), NULL,
+		(SELECT version FROM public.strunk_limits WHERE queue = 'urgent'))`)
 	if !slices.Equal(claimed, ids[:keys]) {
 		t.Errorf("%d tasks were claimed; want the oldest of each of the %d keys", len(claimed), keys)
 	}
-	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE standing = 0`); n == 0 || n >= keys*old {
-		t.Errorf("%d tasks were taken into lines by one claim; want some, and a bounded number", n)
+	if looked == 0 || looked >= keys*old {
+		t.Errorf("one admission has looked at %d tasks; want some, and a bounded number", looked)
 	}
 	b.exec(`DELETE FROM public.strunk_workers`)
 	b.exec(`UPDATE public.strunk_outbox_tasks SET status = 'pending', attempts = 0 WHERE status = 'claimed'`)

@@ -9,8 +9,8 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-// Limits that are removed leave nothing behind in a line, however long it is.
-func TestRemovedLimitsLeaveNoLine(t *testing.T) {
+// Limits that are removed leave nothing behind in a backlog, however long it is.
+func TestRemovedLimitsLeaveNoBacklog(t *testing.T) {
 	t.Parallel()
 	const n = 2500
 	b := newBed(t)
@@ -18,8 +18,8 @@ func TestRemovedLimitsLeaveNoLine(t *testing.T) {
 	putKeys(b, q, repeated("a", n)...)
 	release := make(chan struct{})
 	b.run(q.Worker(func(context.Context, queue.Task[note]) error { <-release; return nil }))
-	eventually(t, "all but one stand in line", func() (string, bool) {
-		got := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'scheduled' AND standing = 0`)
+	eventually(t, "all but one wait", func() (string, bool) {
+		got := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'pending' AND NOT admitted`)
 		return fmt.Sprint(got), got == n-1
 	})
 	b.exec(`SELECT public.strunk_set_limits('removed')`)
@@ -51,8 +51,8 @@ func wantIDs(t *testing.T, what string, got []int64, want ...int64) {
 	}
 }
 
-// A task in its key's line that a person sets to pending stays in the line, and runs once.
-func TestFIFOLineSetToPendingByHand(t *testing.T) {
+// A task in the backlog of its key that a person sets to pending stays there, and runs once.
+func TestFIFOBacklogSetToPendingByHand(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	q := queue.Define[note]("by-hand-pending", queue.Config{})
@@ -75,8 +75,8 @@ func TestFIFOLineSetToPendingByHand(t *testing.T) {
 	wantIDs(t, "the third", got, ids[2])
 }
 
-// A dead letter that has kept its key's turn has it no more when, after a change of limits, another has taken it.
-func TestHeldDeadLetterWhoseTurnIsTaken(t *testing.T) {
+// A dead letter that has kept its key's slot has it no more when, after a change of limits, another has taken it.
+func TestHeldDeadLetterWhoseSlotIsTaken(t *testing.T) {
 	t.Parallel()
 	for name, retry := range map[string]string{
 		"retried":        `SELECT count(*) FROM public.strunk_retry_dead(ARRAY[$1::bigint])`,
@@ -94,7 +94,7 @@ func TestHeldDeadLetterWhoseTurnIsTaken(t *testing.T) {
 				t.Fatal(err)
 			}
 			b.exec(`SELECT public.strunk_set_limits('held', fifo => true)`)
-			b.exec(`SELECT public.strunk_call_lines('held', NULL, 10)`)
+			b.exec(`SELECT public.strunk_sweep_backlog('held', NULL, 10)`)
 			c, got = claimIDs(b, q)
 			wantIDs(t, "the second", got, ids[1])
 			b.exec(retry, ids[0])
@@ -123,7 +123,7 @@ func TestRateRaised(t *testing.T) {
 			wantIDs(t, "a burst", got, ids[0], ids[1])
 			b.exec(fmt.Sprintf(`SELECT public.strunk_set_limits('raised', %[1]s => 100, %[1]s_per => '1 second')`, kind))
 			eventually(t, "the third is claimed", func() (string, bool) {
-				b.exec(`SELECT public.strunk_call_lines('raised', NULL, 10)`)
+				b.exec(`SELECT public.strunk_sweep_backlog('raised', NULL, 10)`)
 				_, got := claimIDs(b, q)
 				return fmt.Sprint(got), len(got) == 1
 			})

@@ -12,30 +12,30 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-// isLineClaim tells the statements within strunk_claim_line and strunk_call that search the table.
-func (p *plan) isLineClaim() bool {
-	return strings.Contains(p.Query, "WITH s AS MATERIALIZED") || strings.Contains(p.Query, "WITH g AS MATERIALIZED") ||
-		strings.Contains(p.Query, "ORDER BY t.turn + 0") || strings.Contains(p.Query, "ORDER BY t.place + 0")
+// isAdmission tells the statements within strunk_admit, strunk_admit_keys and strunk_claim that search the table.
+func (p *plan) isAdmission() bool {
+	return strings.Contains(p.Query, "WITH quota AS MATERIALIZED") || strings.Contains(p.Query, "WITH c AS MATERIALIZED") ||
+		strings.Contains(p.Query, "NOT t.admitted AND t.seq > ") || strings.Contains(p.Query, "ORDER BY t.slot + 0")
 }
 
-// lineIndexes are the indexes that each search must use, by how its plan names it: a plan with another walks what is done.
-var lineIndexes = []string{claimIndex, "strunk_outbox_tasks_arrived", "strunk_outbox_tasks_turn", "strunk_outbox_tasks_turns",
-	"strunk_outbox_tasks_line", "strunk_outbox_tasks_lines"}
+// admissionIndexes are the indexes that each search must use, by how its plan names it: a plan with another walks what is done.
+var admissionIndexes = []string{claimIndex, "strunk_outbox_tasks_arrived", "strunk_outbox_tasks_backlog", "strunk_outbox_tasks_returning",
+	"strunk_outbox_tasks_slots", "strunk_outbox_tasks_low_slot"}
 
-func TestOpenSnapshotDoesNotSlowLimitedClaims(t *testing.T) {
+func TestOpenSnapshotDoesNotSlowLimited(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		limits queue.Limits
 	}{
 		{"in order", queue.Limits{FIFO: true}},
-		{"with shares", queue.Limits{RunningPerKey: 2}},
+		{"by number", queue.Limits{RunningPerKey: 2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := newSnapshotBed(t)
 			s.q = queue.Define[note]("snapshot", queue.Config{Limits: c.limits})
-			// No walk over all lines: those take what time they may, whatever they touch.
+			// No sweep over all keys: those take what time they may, whatever they touch.
 			s.far.run(s.q.Worker(s.handle, queue.Concurrency(8), queue.PollInterval(time.Hour)))
 			const rounds, each = 40, 60
 			var touched [][]int // by round, what each claim touched of the indexes
@@ -44,7 +44,7 @@ func TestOpenSnapshotDoesNotSlowLimitedClaims(t *testing.T) {
 				s.awaitDone(0)
 				var pages []int
 				for _, p := range s.plans.take() {
-					if n, ok := touchedByLine(t, p); ok {
+					if n, ok := touchedByAdmission(t, p); ok {
 						pages = append(pages, n)
 					}
 				}
@@ -73,9 +73,9 @@ func TestOpenSnapshotDoesNotSlowLimitedClaims(t *testing.T) {
 	}
 }
 
-// touchedByLine sums what a search touched of the tasks' indexes, less the rows it found.
-func touchedByLine(t *testing.T, p plan) (n int, ok bool) {
-	if !p.isLineClaim() {
+// touchedByAdmission sums what a search touched of the tasks' indexes, less the rows it found.
+func touchedByAdmission(t *testing.T, p plan) (n int, ok bool) {
+	if !p.isAdmission() {
 		return 0, false
 	}
 	p.Root.walk(func(node *planNode) {
@@ -83,10 +83,10 @@ func touchedByLine(t *testing.T, p plan) (n int, ok bool) {
 			return
 		}
 		switch {
-		case slices.Contains(lineIndexes, node.Index):
+		case slices.Contains(admissionIndexes, node.Index):
 			n += node.Hit + node.Read - int(node.Rows*node.Loops)
 		case node.Type != "Tid Scan" && node.Type != "ModifyTable":
-			t.Errorf("a search of lines reads the tasks by %s %s:\n%s", node.Type, node.Index, p.Query)
+			t.Errorf("an admission reads the tasks by %s %s:\n%s", node.Type, node.Index, p.Query)
 		}
 	})
 	return n, true

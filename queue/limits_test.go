@@ -75,7 +75,7 @@ func TestKeyLimitDoesNotStarveOthers(t *testing.T) {
 	progresses(t, "the quiet keys are done while the busy one holds on", func() (string, bool) {
 		return fmt.Sprint(done.Load()), done.Load() == quiet
 	})
-	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND limit_key = 'busy'`); n != 0 {
+	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND customer_key = 'busy'`); n != 0 {
 		t.Errorf("%d tasks of the busy key are done; none should be yet", n)
 	}
 	close(release)
@@ -91,7 +91,7 @@ func TestKeyLimitDoesNotStarveOthers(t *testing.T) {
 // began reads when tasks of a queue began, by the database's clock.
 func (b *bed) began(q string) map[string][]time.Time {
 	b.t.Helper()
-	rows, err := b.pool.Query(context.Background(), `SELECT coalesce(limit_key, ''), claimed_at FROM public.strunk_outbox WHERE key = $1 ORDER BY claimed_at`, q)
+	rows, err := b.pool.Query(context.Background(), `SELECT coalesce(customer_key, ''), claimed_at FROM public.strunk_outbox WHERE key = $1 ORDER BY claimed_at`, q)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -545,9 +545,9 @@ func TestLimitsBadInput(t *testing.T) {
 		}
 	}
 	for _, key := range []string{"", strings.Repeat("k", 501)} {
-		_, err := b.pool.Exec(t.Context(), `SELECT public.strunk_enqueue('bad', limit_key => $1)`, key)
-		if err == nil || !strings.Contains(err.Error(), "limit_key: must have 1 to 500 bytes") {
-			t.Errorf("strunk_enqueue with a limit_key of %d bytes: %v", len(key), err)
+		_, err := b.pool.Exec(t.Context(), `SELECT public.strunk_enqueue('bad', customer_key => $1)`, key)
+		if err == nil || !strings.Contains(err.Error(), "customer_key: must have 1 to 500 bytes") {
+			t.Errorf("strunk_enqueue with a customer_key of %d bytes: %v", len(key), err)
 		}
 	}
 	for _, key := range []string{"", "nul\x00", "\xff", strings.Repeat("k", 501)} {

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
@@ -96,6 +97,9 @@ const sqlAddManual = `INSERT INTO {schema}.strunk_workers (id, lease_ms, pid, co
 func (h *manualClaim) claim(ctx context.Context, n int) (jobs []*job, err error) {
 	err = core.RetryConflicts(ctx, func() error {
 		return pgx.BeginTxFunc(ctx, h.host.Pool(), core.PlainTx, func(tx pgx.Tx) error {
+			if err := h.lockAdmission(ctx, tx); err != nil {
+				return err
+			}
 			_, err := tx.Exec(ctx, h.host.SQL(sqlAddManual), h.worker, h.opts.lease.Milliseconds(), os.Getpid(), n, h.def.name, hostName())
 			if err != nil {
 				return err
@@ -113,8 +117,22 @@ func (h *manualClaim) claim(ctx context.Context, n int) (jobs []*job, err error)
 	return jobs, err
 }
 
-// sqlIdle bounds how long a transaction may be idle, in ms: a frozen process must not keep the queue's line locked.
-const sqlIdle = `SELECT set_config('idle_in_transaction_session_timeout', $1, true)`
+const (
+	// sqlIdle bounds how long a transaction may be idle, in ms: a frozen process must not keep the admission lock.
+	sqlIdle = `SELECT set_config('idle_in_transaction_session_timeout', $1, true)`
+	// sqlLockAdmission takes the admission lock of queue $1: a change of limits then sees the lease and what it has claimed.
+	sqlLockAdmission = `SELECT {schema}.strunk_lock_admission($1::text)`
+	// maxManualSweeps bounds the keys that a manual claim looks at.
+	maxManualSweeps = 20
+)
+
+func (h *manualClaim) lockAdmission(ctx context.Context, tx pgx.Tx) error {
+	if _, err := tx.Exec(ctx, sqlIdle, fmt.Sprint(h.opts.lease.Milliseconds())); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, h.host.SQL(sqlLockAdmission), h.def.name)
+	return err
+}
 
 // claimWithin claims as the limits of the queue let it.
 func (h *manualClaim) claimWithin(ctx context.Context, tx pgx.Tx, n int) ([]*job, error) {
@@ -125,45 +143,62 @@ func (h *manualClaim) claimWithin(ctx context.Context, tx pgx.Tx, n int) ([]*job
 	if err := scanLimits(rows, &h.limits); err != nil {
 		return nil, err
 	}
-	if _, err := tx.Exec(ctx, sqlIdle, fmt.Sprint(h.opts.lease.Milliseconds())); err != nil {
-		return nil, err
-	}
-	if h.limits.shared {
-		if err := tx.QueryRow(ctx, h.host.SQL(sqlTakeShare), h.worker, h.def.name, 0, n).Scan(&n); err != nil || n == 0 {
+	if h.limits.bounded {
+		if err := tx.QueryRow(ctx, h.host.SQL(sqlTakeQuota), h.worker, h.def.name, 0, n).Scan(&n); err != nil || n == 0 {
 			return nil, err
 		}
 	}
-	zero := make([]int64, levels)
-	sql, args := sqlClaim, []any{h.worker, manualNumber, h.def.name, n, zero, nil, h.limits.version}
-	if h.limits.lined() {
-		sql, args = sqlClaimLine, append(args, 0, 0, 0, []string{}, []int64{})
+	if err := h.admit(ctx, tx, n); err != nil {
+		return nil, err
 	}
-	if rows, err = tx.Query(ctx, h.host.SQL(sql), args...); err != nil {
+	sql := sqlClaim
+	if h.limits.rated() {
+		sql = sqlClaimRated
+	}
+	zero := make([]int64, levels)
+	if rows, err = tx.Query(ctx, h.host.SQL(sql), h.worker, manualNumber, h.def.name, n, zero, nil, h.limits.version); err != nil {
 		return nil, err
 	}
 	jobs, err := h.scan(rows)
-	if err == nil && h.limits.shared && len(jobs) < n { // the rest of the share is for others
-		_, err = tx.Exec(ctx, h.host.SQL(sqlTakeShare), h.worker, h.def.name, len(jobs), len(jobs))
+	if err == nil && h.limits.bounded && len(jobs) < n { // the rest of the quota is for others
+		err = h.takeQuota(ctx, tx, len(jobs))
 	}
 	return jobs, err
+}
+
+// admit admits about n tasks with customer keys.
+func (h *manualClaim) admit(ctx context.Context, tx pgx.Tx, n int) error {
+	after, all := "", int64(0)
+	for range maxManualSweeps {
+		var last *string
+		var admitted int64
+		if err := tx.QueryRow(ctx, h.host.SQL(sqlSweep), h.def.name, after, sweptAtOnce).Scan(&last, &admitted); err != nil {
+			return err
+		}
+		if all += admitted; last == nil || all >= int64(n) {
+			return nil
+		}
+		after = *last
+	}
+	return nil
+}
+
+// takeQuota leaves all but n of the claim's quota to others.
+func (h *manualClaim) takeQuota(ctx context.Context, on interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+}, n int) error {
+	_, err := on.Exec(ctx, h.host.SQL(sqlTakeQuota), h.worker, h.def.name, n, n)
+	return err
 }
 
 func (h *manualClaim) scan(rows pgx.Rows) (jobs []*job, err error) {
 	defer rows.Close()
 	for rows.Next() {
 		j := &job{claim: manualNumber, queue: h.def.name, logger: h.host.Logger()}
-		var place *int64
-		var more []any
-		if h.limits.lined() {
-			more = []any{&place}
-		}
-		if err := scanJob(rows, j, h.opts.timeout, more...); err != nil {
+		if err := scanJob(rows, j, h.opts.timeout); err != nil {
 			return nil, err
 		}
-		if j.id > 0 {
-			j.place = orElse(place, 0)
-			jobs = append(jobs, j)
-		}
+		jobs = append(jobs, j)
 	}
 	return jobs, rows.Err()
 }
@@ -253,21 +288,30 @@ func (h *manualClaim) end(ctx context.Context, what string, o outcome) error {
 	}
 	h.mu.Lock()
 	delete(h.left, j.id)
+	left := len(h.left)
 	h.mu.Unlock()
-	if j.key != "" && h.limits.keyed() {
-		h.callLine(ctx, j)
-	}
+	h.release(ctx, j, left)
 	if o.kind == outcomeRetry {
 		h.host.Wake(core.TopicQueue(h.def.name), core.TopicDue)
 	}
 	return nil
 }
 
-// callLine lets the next task of a key be claimed. Where it fails a worker's walk makes up for it: the outcome stands.
-func (h *manualClaim) callLine(ctx context.Context, j *job) {
-	if _, err := h.host.Pool().Exec(ctx, h.host.SQL(sqlCallKeys), h.def.name, []string{j.key}, []int64{j.place}); err != nil {
-		h.host.Logger().Warn("strunk: calling the line of a key failed", "queue", h.def.name, "customer_key", j.key, "error", err)
+// release leaves to others what an ended task has used of the limits. Where it fails a worker's sweep makes up for it, or the
+// end of the claim: the outcome stands.
+func (h *manualClaim) release(ctx context.Context, j *job, left int) {
+	var err error
+	if j.key != "" {
+		_, err = h.host.Pool().Exec(ctx, h.host.SQL(sqlAdmitReleased), h.def.name, []string{j.key})
+	}
+	if h.limits.bounded {
+		err = errors.Join(err, h.takeQuota(ctx, h.host.Pool(), left))
+	}
+	if err != nil {
+		h.host.Logger().Warn("strunk: releasing the slot of a task failed", "queue", h.def.name, "task", j.id, "error", err)
 		return
 	}
-	h.host.Wake(core.TopicQueue(h.def.name))
+	if j.key != "" || h.limits.bounded {
+		h.host.Wake(core.TopicQueue(h.def.name))
+	}
 }

@@ -77,12 +77,10 @@ func newWatermarks() *watermarks {
 
 // entry is where one claim enters the index.
 type entry struct {
-	first  []int64 // watermarks of the first pass
-	second []int64 // watermarks of the second pass, for what the first did not fill; nil for none
-	// arrived is a seq at or below which every task of a limited queue has been looked at.
-	arrived int64
-	scan    *scanCost // the scan whose cost this claim measures; nil for none
-	began   time.Time
+	first  []int64   // watermarks of the first pass
+	second []int64   // watermarks of the second pass, for what the first did not fill; nil for none
+	scan   *scanCost // the scan whose cost this claim measures; nil for none
+	began  time.Time
 }
 
 // enter decides where the next claim enters.
@@ -94,12 +92,12 @@ func (m *watermarks) enter(now time.Time) entry {
 		return entry{first: make([]int64, levels), scan: &m.bottom, began: now}
 	case m.sinceLow >= scanFraction && m.full.allowed(now, lowInterval):
 		m.sinceLow = 0
-		return entry{first: m.low, arrived: m.lowest(), scan: &m.full, began: now}
+		return entry{first: m.low, scan: &m.full, began: now}
 	case m.full.cost == 0 || m.full.allowed(now, pause) || (m.sinceLow >= scanFraction && m.full.allowed(now, 0)):
 		m.sinceLow = 0
-		return entry{first: m.high, second: m.low, arrived: m.lowest(), scan: &m.full, began: now}
+		return entry{first: m.high, second: m.low, scan: &m.full, began: now}
 	}
-	return entry{first: m.high, arrived: m.lowest(), began: now}
+	return entry{first: m.high, began: now}
 }
 
 // pause is how long a slow scan from the low watermarks must wait: scanFraction times the recent average from claim to
@@ -110,15 +108,6 @@ func (m *watermarks) pause(now time.Time) time.Duration {
 	}
 	m.entered = now
 	return min(max(scanFraction*m.every, lowInterval), maxLowInterval)
-}
-
-// lowest is the lowest low watermark of all priorities.
-func (m *watermarks) lowest() int64 {
-	low := m.low[0]
-	for _, v := range m.low {
-		low = min(low, v)
-	}
-	return low
 }
 
 // claimAnswer is what a claim tells the watermarks.
@@ -174,7 +163,7 @@ func (m *watermarks) ripe(xmin int64, now time.Time) bool {
 func (m *watermarks) advanced(low []int64, began, now time.Time) {
 	m.low, m.waiting = low, false
 	for i, seq := range low {
-		m.high[i] = max(m.high[i], seq) // a limited queue has one candidate for all priorities, used or not
+		m.high[i] = max(m.high[i], seq)
 	}
 	m.advancing.done(began, now)
 }

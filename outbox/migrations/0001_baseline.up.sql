@@ -24,8 +24,8 @@ CREATE TABLE {schema}.strunk_outbox (
     version        bigint,
     worker_id      bigint,
     claim_no       bigint,
-    place          bigint,
-    turn           bigint,
+    slot           bigint,
+    backlog_seq    bigint,
     created_at     timestamptz NOT NULL,
     due_at         timestamptz,
     claimed_at     timestamptz,
@@ -34,14 +34,14 @@ CREATE TABLE {schema}.strunk_outbox (
     attempts       smallint    NOT NULL DEFAULT 0,
     max_attempts   smallint    NOT NULL DEFAULT 12,
     priority       smallint    NOT NULL DEFAULT 0,
-    standing       smallint,
+    admitted       boolean     NOT NULL DEFAULT true,
     dedup_waiting  boolean,
     status         text COLLATE "C" NOT NULL,
     kind           text COLLATE "C" NOT NULL,
     key            text COLLATE "C" NOT NULL,
     entity_id      text COLLATE "C",
     dedup_key      text COLLATE "C",
-    limit_key      text COLLATE "C",
+    customer_key      text COLLATE "C",
     subscriber     text COLLATE "C",
     schema_version text,
     last_error     text,
@@ -66,7 +66,7 @@ CREATE TABLE {schema}.strunk_outbox_tasks
 
 CREATE UNIQUE INDEX strunk_outbox_tasks_id ON {schema}.strunk_outbox_tasks (id);
 -- The claim index, and the only one that holds seq: ORDER BY seq can be answered by no other.
-CREATE INDEX strunk_outbox_tasks_claim ON {schema}.strunk_outbox_tasks (key, priority, seq) WHERE status = 'pending';
+CREATE INDEX strunk_outbox_tasks_claim ON {schema}.strunk_outbox_tasks (key, priority, seq) WHERE status = 'pending' AND admitted;
 -- A task holds its dedup key until it leaves this leaf, or, with dedup_waiting, until its first claim, which sets worker_id
 -- for good. Every ON CONFLICT and every search for a holder repeats the predicate.
 CREATE UNIQUE INDEX strunk_outbox_tasks_dedup ON {schema}.strunk_outbox_tasks (key, dedup_key)
@@ -74,20 +74,19 @@ CREATE UNIQUE INDEX strunk_outbox_tasks_dedup ON {schema}.strunk_outbox_tasks (k
 CREATE INDEX strunk_outbox_tasks_due ON {schema}.strunk_outbox_tasks (due_at) WHERE status = 'scheduled';
 -- For the rescue and the heartbeat's comparison of claim numbers.
 CREATE INDEX strunk_outbox_tasks_claimed ON {schema}.strunk_outbox_tasks (worker_id, claim_no) WHERE status = 'claimed';
--- How a task stands with the limits of its queue, where it has a limit_key:
---   null  not taken in yet, or no limit holds for its key
---   0     in its key's line, at place: scheduled, and due when it is called
---   1     has one of its key's shares, which another attempt must ask for again
---   2     has its key's turn, and keeps it until it is delivered or dead
---   3     has its key's turn, and keeps it as a dead letter
--- turn and place are drawn under the queue's lock (strunk_lock_line), so that they rise with the order of commits. Two of these
--- hold turn or place in an expression, so that each search finds one index that can serve it.
-CREATE INDEX strunk_outbox_tasks_arrived ON {schema}.strunk_outbox_tasks (key, limit_key, (seq + 0))
-    WHERE limit_key IS NOT NULL AND standing IS NULL AND status = 'pending';
-CREATE INDEX strunk_outbox_tasks_turn ON {schema}.strunk_outbox_tasks (key, limit_key, turn) WHERE standing > 0;
-CREATE INDEX strunk_outbox_tasks_turns ON {schema}.strunk_outbox_tasks (key, (turn + 0)) WHERE standing > 0;
-CREATE INDEX strunk_outbox_tasks_line ON {schema}.strunk_outbox_tasks (key, limit_key, place) WHERE standing = 0;
-CREATE INDEX strunk_outbox_tasks_lines ON {schema}.strunk_outbox_tasks (key, (place + 0)) WHERE standing = 0;
+-- Tasks with a customer_key wait in the backlog of their key until they are admitted (strunk_admit), in the order of seq.
+--   admitted     whether a claim may take the task. Always true without a customer_key.
+--   slot         what it takes of the quota of its key while it is admitted and not ended: a number that rises in the order of
+--                admissions, for it is drawn under the queue's admission lock.
+--   backlog_seq  its seq at the first admission. A task that has one and waits returns: it goes first in its key, in this order.
+CREATE INDEX strunk_outbox_tasks_arrived ON {schema}.strunk_outbox_tasks (key, seq) WHERE status = 'pending' AND NOT admitted;
+CREATE INDEX strunk_outbox_tasks_backlog ON {schema}.strunk_outbox_tasks (key, customer_key, (seq + 0))
+    WHERE status = 'pending' AND NOT admitted AND backlog_seq IS NULL;
+CREATE INDEX strunk_outbox_tasks_returning ON {schema}.strunk_outbox_tasks (key, customer_key, backlog_seq)
+    WHERE NOT admitted AND backlog_seq IS NOT NULL;
+CREATE INDEX strunk_outbox_tasks_slots ON {schema}.strunk_outbox_tasks (key, customer_key, slot) WHERE slot IS NOT NULL;
+-- The lowest slot of a queue. An expression, so that each search finds one index that can serve it.
+CREATE INDEX strunk_outbox_tasks_low_slot ON {schema}.strunk_outbox_tasks (key, (slot + 0)) WHERE slot IS NOT NULL;
 
 -- Events that wait for the relay. One index: the relay's.
 CREATE TABLE {schema}.strunk_outbox_events
@@ -130,7 +129,8 @@ CREATE TABLE {schema}.strunk_outbox_dead
 CREATE UNIQUE INDEX strunk_outbox_dead_id ON {schema}.strunk_outbox_dead (id);
 CREATE INDEX strunk_outbox_dead_key ON {schema}.strunk_outbox_dead (key, id);
 CREATE INDEX strunk_outbox_dead_finished ON {schema}.strunk_outbox_dead (finished_at);
-CREATE INDEX strunk_outbox_dead_turn ON {schema}.strunk_outbox_dead (key, limit_key) WHERE standing = 3;
+-- Dead letters that keep the next task of their key waiting (hold_dead).
+CREATE INDEX strunk_outbox_dead_holding ON {schema}.strunk_outbox_dead (key, customer_key) WHERE backlog_seq IS NOT NULL;
 CREATE INDEX strunk_outbox_dead_subscriber ON {schema}.strunk_outbox_dead (subscriber, id) WHERE subscriber IS NOT NULL;
 -- Dead letters of tasks alone: dead deliveries, whose key is an entity type, must not be walked over. The leaf is not hot.
 CREATE INDEX strunk_outbox_dead_tasks ON {schema}.strunk_outbox_dead (key, id) WHERE kind = 'task';
@@ -148,7 +148,7 @@ CREATE TABLE {schema}.strunk_workers (
     lease_ms    integer     NOT NULL,
     pid         integer     NOT NULL,
     concurrency integer     NOT NULL,
-    share       integer     NOT NULL DEFAULT 0,
+    quota       integer     NOT NULL DEFAULT 0,
     condemned   boolean     NOT NULL DEFAULT false,
     queue       text COLLATE "C" NOT NULL,
     host        text        NOT NULL
@@ -158,7 +158,7 @@ CREATE TABLE {schema}.strunk_workers (
 CREATE TABLE {schema}.strunk_queues (
     paused_at       timestamptz,
     queue           text COLLATE "C" PRIMARY KEY,
-    declared_limits text
+    declared_limits text[] -- all that programs have declared, in order; the last hundred
 );
 
 -- The limits of queues; a queue without a row has none. Rates are counts in so many microseconds.
@@ -178,13 +178,13 @@ CREATE TABLE {schema}.strunk_limits (
 );
 
 -- Until when what has begun uses up a rate (the theoretical arrival time of the generic cell rate algorithm), in microseconds
--- since 1970; limit_key is empty for the queue's own. Rows are added, never changed, and read by their time: whatever a snapshot keeps
+-- since 1970; customer_key is empty for the queue's own. Rows are added, never changed, and read by their time: whatever a snapshot keeps
 -- alive lies before it.
 CREATE TABLE {schema}.strunk_rates (
-    until_us  bigint NOT NULL,
-    queue     text COLLATE "C" NOT NULL,
-    limit_key text COLLATE "C" NOT NULL,
-    PRIMARY KEY (queue, limit_key, until_us)
+    until_us     bigint NOT NULL,
+    queue        text COLLATE "C" NOT NULL,
+    customer_key text COLLATE "C" NOT NULL,
+    PRIMARY KEY (queue, customer_key, until_us)
 );
 
 CREATE INDEX strunk_rates_until ON {schema}.strunk_rates (until_us);

@@ -5,15 +5,15 @@
 -- entries of tasks already done that an open snapshot keeps alive. What the fast marks do not fill is sought once more
 -- from the safe marks; a null p_safe leaves that out.
 -- p_limits is the version of the queue's limits that the worker obeys, 0 for none: whoever does not know of a limit claims
--- nothing (STR02). It obeys the limit of the queue by its share, and those of keys and rates by strunk_claim_line instead.
--- Locks: its lease row FOR KEY SHARE (strunk_condemn and strunk_void_claims take it FOR UPDATE, so either they see this
+-- nothing (STR02).
+-- Locks: the queue's admission lock, shared (a change of limits waits for the claim, and the claim for it), its lease row FOR KEY SHARE (strunk_condemn and strunk_void_claims take it FOR UPDATE, so either they see this
 -- claim's rows or this claim sees them and does nothing), then rows with SKIP LOCKED: claims run beside each other.
 -- claimed_at is read row by row, after the row was found and locked: read before, it could lie before due_at.
 -- The planner is pinned: with stale statistics it would sort the whole backlog, with fresh ones walk another index.
 CREATE OR REPLACE FUNCTION {schema}.strunk_claim(
     p_worker bigint, p_claim bigint, p_queue text, p_limit integer, p_fast bigint[], p_safe bigint[], p_limits bigint DEFAULT 0)
 RETURNS TABLE (id bigint, seq bigint, created_at timestamptz, due_at timestamptz, timeout_ms integer, attempts smallint,
-    max_attempts smallint, priority smallint, dedup_key text, payload json, metadata json, at tid, limit_key text)
+    max_attempts smallint, priority smallint, dedup_key text, payload json, metadata json, at tid, customer_key text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
@@ -22,6 +22,7 @@ DECLARE
     v_limit integer := p_limit;
     v_n     integer;
 BEGIN
+    PERFORM pg_advisory_xact_lock_shared({schema}.strunk_admission_key(p_queue));
     PERFORM 1 FROM {schema}.strunk_workers w
     WHERE w.id = p_worker AND NOT w.condemned AND w.claim_floor < p_claim FOR KEY SHARE;
     IF NOT FOUND THEN
@@ -36,14 +37,14 @@ BEGIN
             SELECT x.tid FROM unnest(v_marks) WITH ORDINALITY AS m(mark, o)
             CROSS JOIN LATERAL (
                 SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t
-                WHERE t.status = 'pending' AND t.key = p_queue AND t.priority = (10 - m.o)::smallint AND t.seq > m.mark
+                WHERE t.status = 'pending' AND t.admitted AND t.key = p_queue AND t.priority = (10 - m.o)::smallint AND t.seq > m.mark
                 ORDER BY t.seq LIMIT v_limit FOR UPDATE SKIP LOCKED) x
             LIMIT v_limit)
         UPDATE {schema}.strunk_outbox_tasks t
         SET status = 'claimed', worker_id = p_worker, claim_no = p_claim, claimed_at = clock_timestamp(), attempts = t.attempts + 1
         FROM c WHERE t.ctid = c.tid
         RETURNING t.id, t.seq, t.created_at, t.due_at, t.timeout_ms, t.attempts, t.max_attempts, t.priority,
-                  t.dedup_key, t.payload, t.metadata, t.ctid, t.limit_key;
+                  t.dedup_key, t.payload, t.metadata, t.ctid, t.customer_key;
         GET DIAGNOSTICS v_n = ROW_COUNT;
         EXIT WHEN v_n >= v_limit OR p_safe IS NULL OR v_marks = p_safe;
         v_limit := v_limit - v_n;
@@ -62,7 +63,7 @@ BEGIN
         SELECT 1 FROM unnest(p_marks) WITH ORDINALITY AS m(mark, o)
         CROSS JOIN LATERAL (
             SELECT 1 FROM {schema}.strunk_outbox_tasks t
-            WHERE t.status = 'pending' AND t.key = p_queue AND t.priority = (10 - m.o)::smallint AND t.seq > m.mark
+            WHERE t.status = 'pending' AND t.admitted AND t.key = p_queue AND t.priority = (10 - m.o)::smallint AND t.seq > m.mark
             ORDER BY t.seq LIMIT 1) x);
 END $$;
 
@@ -80,7 +81,7 @@ BEGIN
     FOR i IN 1 .. cardinality(p_to) LOOP
         CONTINUE WHEN p_to[i] <= p_from[i];
         SELECT t.seq INTO v_seq FROM {schema}.strunk_outbox_tasks t
-        WHERE t.status = 'pending' AND t.key = p_queue AND t.priority = (10 - i)::smallint AND t.seq > p_from[i] AND t.seq <= p_to[i]
+        WHERE t.status = 'pending' AND t.admitted AND t.key = p_queue AND t.priority = (10 - i)::smallint AND t.seq > p_from[i] AND t.seq <= p_to[i]
         ORDER BY t.seq LIMIT 1;
         IF FOUND THEN
             v_marks[i] := v_seq - 1;

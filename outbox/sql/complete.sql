@@ -34,9 +34,9 @@ BEGIN
         RETURNING t.*)
     INSERT INTO {schema}.strunk_outbox_delivered_tasks AS r
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, status, kind, key, dedup_key, limit_key, last_error, payload, metadata, errors)
+         priority, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
     SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
-           d.priority, 'delivered', d.kind, d.key, d.dedup_key, d.limit_key, d.last_error, d.payload, d.metadata, d.errors
+           d.priority, 'delivered', d.kind, d.key, d.dedup_key, d.customer_key, d.last_error, d.payload, d.metadata, d.errors
     FROM d
     RETURNING r.id;
 END $$;
@@ -64,9 +64,9 @@ BEGIN
         RETURNING t.*)
     INSERT INTO {schema}.strunk_outbox_delivered_tasks AS r
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, status, kind, key, dedup_key, limit_key, last_error, payload, metadata, errors)
+         priority, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
     SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
-           d.priority, 'delivered', d.kind, d.key, d.dedup_key, d.limit_key, d.last_error, d.payload, d.metadata, d.errors
+           d.priority, 'delivered', d.kind, d.key, d.dedup_key, d.customer_key, d.last_error, d.payload, d.metadata, d.errors
     FROM d
     RETURNING r.id;
 END $$;

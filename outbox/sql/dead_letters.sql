@@ -6,14 +6,8 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN
     PERFORM pg_current_xact_id();
     NEW.seq := nextval('{schema}.strunk_outbox_id_seq');
-    IF OLD.standing = 3 THEN -- it has kept its key's turn; the number must be a new one, drawn under the lock
-        PERFORM {schema}.strunk_lock_line(NEW.key);
-        IF {schema}.strunk_has_turn(NEW.key, NEW.limit_key) THEN
-            NEW.standing := NULL;
-        ELSE
-            NEW.turn := nextval('{schema}.strunk_outbox_id_seq');
-        END IF;
-    END IF;
+    NEW.admitted := NEW.customer_key IS NULL;
+    NEW.slot := NULL;
     NEW.worker_id := NULL;
     NEW.claim_no := NULL;
     NEW.claimed_at := NULL;
@@ -48,9 +42,9 @@ BEGIN
         DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (p_ids) AND t.status IN ('scheduled', 'pending') RETURNING t.*)
     INSERT INTO {schema}.strunk_outbox_dead AS r
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, status, kind, key, dedup_key, limit_key, last_error, payload, metadata, errors)
+         priority, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
     SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
-           d.priority, 'dead', d.kind, d.key, d.dedup_key, d.limit_key, p_error, d.payload, d.metadata,
+           d.priority, 'dead', d.kind, d.key, d.dedup_key, d.customer_key, p_error, d.payload, d.metadata,
            {schema}.strunk_add_error(d.errors, d.attempts, v_now, p_error, NULL, NULL)
     FROM d
     RETURNING r.id, r.key;
@@ -67,24 +61,14 @@ BEGIN
     PERFORM pg_current_xact_id();
     -- A cancellation is over, also for workers that have not looked since.
     DELETE FROM {schema}.strunk_cancels c WHERE c.task_id = ANY (p_ids);
-    -- In "C" order everywhere, before any row is locked: see strunk_revive.
-    PERFORM {schema}.strunk_lock_line(l.key)
-    FROM (SELECT DISTINCT d.key FROM {schema}.strunk_outbox_dead d WHERE d.id = ANY (p_ids) AND d.standing = 3 ORDER BY d.key OFFSET 0) l;
     FOR v_dead IN DELETE FROM {schema}.strunk_outbox_dead d WHERE d.id = ANY (p_ids) AND d.kind = 'task' RETURNING d.* LOOP
-        IF v_dead.standing = 3 THEN -- again, for one that died meanwhile
-            PERFORM {schema}.strunk_lock_line(v_dead.key);
-            IF {schema}.strunk_has_turn(v_dead.key, v_dead.limit_key) THEN
-                v_dead.standing := NULL;
-            END IF;
-        END IF;
         FOR i IN 1 .. 2 LOOP
             INSERT INTO {schema}.strunk_outbox_tasks
-                (id, seq, turn, created_at, timeout_ms, max_attempts, priority, standing, status, kind, key, dedup_key, limit_key,
+                (id, seq, backlog_seq, created_at, timeout_ms, max_attempts, priority, admitted, status, kind, key, dedup_key, customer_key,
                  last_error, payload, metadata, errors)
-            VALUES (v_dead.id, nextval('{schema}.strunk_outbox_id_seq'),
-                CASE WHEN v_dead.standing = 3 THEN nextval('{schema}.strunk_outbox_id_seq') END, v_dead.created_at, v_dead.timeout_ms,
-                v_dead.max_attempts, v_dead.priority, v_dead.standing, 'pending', v_dead.kind, v_dead.key, v_dead.dedup_key,
-                v_dead.limit_key, v_dead.last_error, v_dead.payload, v_dead.metadata, v_dead.errors)
+            VALUES (v_dead.id, nextval('{schema}.strunk_outbox_id_seq'), v_dead.backlog_seq, v_dead.created_at, v_dead.timeout_ms,
+                v_dead.max_attempts, v_dead.priority, v_dead.customer_key IS NULL, 'pending', v_dead.kind, v_dead.key, v_dead.dedup_key,
+                v_dead.customer_key, v_dead.last_error, v_dead.payload, v_dead.metadata, v_dead.errors)
             ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL) DO NOTHING;
             EXIT WHEN FOUND;
             v_dead.dedup_key := NULL;

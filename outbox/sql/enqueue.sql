@@ -7,7 +7,7 @@
 -- pg_current_xact_id() first: whoever draws a seq has an id already, which is what makes a worker's safe mark safe.
 CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue_many(
     p_queues text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[], p_delays_ms bigint[],
-    p_dues timestamptz[], p_dedups text[], p_timeouts_ms integer[], p_metadata text[], p_notify boolean, p_limit_keys text[] DEFAULT NULL)
+    p_dues timestamptz[], p_dedups text[], p_timeouts_ms integer[], p_metadata text[], p_notify boolean, p_customer_keys text[] DEFAULT NULL)
 RETURNS TABLE (ord integer, id bigint, duplicate boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
@@ -19,7 +19,7 @@ DECLARE
     v_delay    bigint := CASE WHEN cardinality(p_delays_ms) = 1 THEN p_delays_ms[1] END;
     v_timeout  integer := CASE WHEN cardinality(p_timeouts_ms) = 1 THEN p_timeouts_ms[1] END;
     v_metadata text := CASE WHEN cardinality(p_metadata) = 1 THEN p_metadata[1] END;
-    v_limit    text := CASE WHEN cardinality(p_limit_keys) = 1 THEN p_limit_keys[1] END;
+    v_customer    text := CASE WHEN cardinality(p_customer_keys) = 1 THEN p_customer_keys[1] END;
     v_ids  bigint[];
     v_rest integer[];
     v_done bigint[];
@@ -29,18 +29,18 @@ BEGIN
         RETURN QUERY
         WITH ins AS (
             INSERT INTO {schema}.strunk_outbox_tasks
-                (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, status, kind, key, limit_key, payload, metadata)
-            SELECT i.n, i.n, v_now, i.due, i.timeout_ms, i.max_attempts, i.priority,
-                   CASE WHEN i.due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue, i.limit_key, i.payload, i.metadata
+                (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, admitted, status, kind, key, customer_key, payload, metadata)
+            SELECT i.n, i.n, v_now, i.due, i.timeout_ms, i.max_attempts, i.priority, i.customer_key IS NULL,
+                   CASE WHEN i.due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue, i.customer_key, i.payload, i.metadata
             FROM (SELECT nextval('{schema}.strunk_outbox_id_seq') AS n,
                          coalesce(u.due, v_due, v_now + coalesce(u.delay, v_delay) * interval '1 millisecond') AS due,
                          coalesce(u.timeout_ms, v_timeout) AS timeout_ms,
                          coalesce(u.max_attempts, p_max_attempts[1], 12::smallint) AS max_attempts,
                          coalesce(u.priority, p_priorities[1], 0::smallint) AS priority,
-                         coalesce(u.queue, p_queues[1]) AS queue, coalesce(u.limit_key, v_limit) AS limit_key,
+                         coalesce(u.queue, p_queues[1]) AS queue, coalesce(u.customer_key, v_customer) AS customer_key,
                          u.payload::json AS payload, coalesce(u.metadata, v_metadata)::json AS metadata
-                  FROM unnest(p_payloads, p_queues, p_priorities, p_max_attempts, p_delays_ms, p_dues, p_timeouts_ms, p_metadata, p_limit_keys)
-                       AS u(payload, queue, priority, max_attempts, delay, due, timeout_ms, metadata, limit_key)
+                  FROM unnest(p_payloads, p_queues, p_priorities, p_max_attempts, p_delays_ms, p_dues, p_timeouts_ms, p_metadata, p_customer_keys)
+                       AS u(payload, queue, priority, max_attempts, delay, due, timeout_ms, metadata, customer_key)
                   OFFSET 0) i
             RETURNING strunk_outbox_tasks.id)
         SELECT (row_number() OVER ())::integer, ins.id, false FROM ins;
@@ -52,18 +52,18 @@ BEGIN
             FOR round IN 1 .. 100 LOOP
                 WITH ins AS (
                     INSERT INTO {schema}.strunk_outbox_tasks
-                        (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, status, kind, key, dedup_key, limit_key, payload, metadata)
-                    SELECT i.n, i.n, v_now, i.due, i.timeout_ms, i.max_attempts, i.priority,
-                           CASE WHEN i.due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue, i.dedup, i.limit_key, i.payload, i.metadata
+                        (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, admitted, status, kind, key, dedup_key, customer_key, payload, metadata)
+                    SELECT i.n, i.n, v_now, i.due, i.timeout_ms, i.max_attempts, i.priority, i.customer_key IS NULL,
+                           CASE WHEN i.due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue, i.dedup, i.customer_key, i.payload, i.metadata
                     FROM (SELECT v_ids[u.o] AS n, u.o, u.dedup COLLATE "C" AS dedup,
                                  coalesce(u.due, v_due, v_now + coalesce(u.delay, v_delay) * interval '1 millisecond') AS due,
                                  coalesce(u.timeout_ms, v_timeout) AS timeout_ms,
                                  coalesce(u.max_attempts, p_max_attempts[1], 12::smallint) AS max_attempts,
                                  coalesce(u.priority, p_priorities[1], 0::smallint) AS priority,
-                                 coalesce(u.queue, p_queues[1]) COLLATE "C" AS queue, coalesce(u.limit_key, v_limit) AS limit_key,
+                                 coalesce(u.queue, p_queues[1]) COLLATE "C" AS queue, coalesce(u.customer_key, v_customer) AS customer_key,
                                  u.payload::json AS payload, coalesce(u.metadata, v_metadata)::json AS metadata
-                          FROM unnest(p_payloads, p_queues, p_priorities, p_max_attempts, p_delays_ms, p_dues, p_timeouts_ms, p_metadata, p_dedups, p_limit_keys)
-                               WITH ORDINALITY AS u(payload, queue, priority, max_attempts, delay, due, timeout_ms, metadata, dedup, limit_key, o)) i
+                          FROM unnest(p_payloads, p_queues, p_priorities, p_max_attempts, p_delays_ms, p_dues, p_timeouts_ms, p_metadata, p_dedups, p_customer_keys)
+                               WITH ORDINALITY AS u(payload, queue, priority, max_attempts, delay, due, timeout_ms, metadata, dedup, customer_key, o)) i
                     WHERE i.o = ANY (v_rest)
                     ORDER BY i.queue, i.dedup, i.o
                     ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL) DO NOTHING
@@ -107,7 +107,7 @@ END $$;
 CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue(
     queue text, payload json DEFAULT '{}', priority integer DEFAULT 0, delay interval DEFAULT NULL,
     due_at timestamptz DEFAULT NULL, dedup_key text DEFAULT NULL, max_attempts integer DEFAULT 12,
-    timeout interval DEFAULT NULL, metadata json DEFAULT NULL, limit_key text DEFAULT NULL)
+    timeout interval DEFAULT NULL, metadata json DEFAULT NULL, customer_key text DEFAULT NULL)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -126,8 +126,8 @@ BEGIN
         RAISE EXCEPTION 'strunk_enqueue: due_at: % is no time', due_at USING ERRCODE = '22023';
     ELSIF octet_length(dedup_key) NOT BETWEEN 1 AND 500 THEN
         RAISE EXCEPTION 'strunk_enqueue: dedup_key: must have 1 to 500 bytes' USING ERRCODE = '22023';
-    ELSIF octet_length(limit_key) NOT BETWEEN 1 AND 500 THEN
-        RAISE EXCEPTION 'strunk_enqueue: limit_key: must have 1 to 500 bytes' USING ERRCODE = '22023';
+    ELSIF octet_length(customer_key) NOT BETWEEN 1 AND 500 THEN
+        RAISE EXCEPTION 'strunk_enqueue: customer_key: must have 1 to 500 bytes' USING ERRCODE = '22023';
     ELSIF octet_length(payload::text) > 1048576 THEN
         RAISE EXCEPTION 'strunk_enqueue: payload: more than 1 MiB; keep large data in a table of its own and enqueue its key' USING ERRCODE = '22023';
     END IF;
@@ -138,7 +138,7 @@ BEGIN
         CASE WHEN dedup_key IS NOT NULL THEN ARRAY[dedup_key] END,
         CASE WHEN timeout IS NOT NULL THEN ARRAY[ceil(extract(epoch FROM timeout) * 1000)]::integer[] END,
         CASE WHEN metadata IS NOT NULL THEN ARRAY[metadata::text] END, true,
-        CASE WHEN limit_key IS NOT NULL THEN ARRAY[limit_key] END) e;
+        CASE WHEN customer_key IS NOT NULL THEN ARRAY[customer_key] END) e;
     IF v_ord = 0 THEN
         RAISE EXCEPTION 'strunk_enqueue: dedup_key: % is being enqueued by transactions that wait for each other; try again', dedup_key USING ERRCODE = '40P01';
     END IF;

@@ -7,13 +7,13 @@
 -- Locks and deadlocks: as strunk_enqueue_many. An insert waits for the transaction that has the key: if that commits, the
 -- holder is found or changed, else the insert goes on. A holder that is claimed meanwhile has left the index: DO UPDATE
 -- follows no newer version of a row but starts again, and then inserts.
--- One that waits in its key's line, or has been called from it, is past its debounce: it is replaced and not put off.
+-- One that waits in the backlog of its key, or was admitted, is past its debounce: it is replaced and not put off.
 -- A replaced task keeps its seq, and so its place: it was visible as waiting all the time, so no worker's safe mark can
 -- have passed it.
 CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue_dedup(
     p_queues text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[], p_delays_ms bigint[],
     p_dues timestamptz[], p_dedups text[], p_timeouts_ms integer[], p_metadata text[],
-    p_modes text[], p_windows_ms bigint[], p_most_ms bigint[], p_notify boolean, p_limit_keys text[] DEFAULT NULL)
+    p_modes text[], p_windows_ms bigint[], p_most_ms bigint[], p_notify boolean, p_customer_keys text[] DEFAULT NULL)
 RETURNS TABLE (ord integer, id bigint, duplicate boolean, replaced boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
@@ -40,15 +40,15 @@ BEGIN
             EXIT WHEN id IS NOT NULL;
             IF v_mode IN ('replace', 'debounce') THEN
                 INSERT INTO {schema}.strunk_outbox_tasks AS t
-                    (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, dedup_waiting, status, kind, key, dedup_key, limit_key, payload, metadata)
-                VALUES (v_ids[ord], v_ids[ord], v_now, v_due, p_timeouts_ms[ord], p_max_attempts[ord], p_priorities[ord], true,
-                    CASE WHEN v_due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', p_queues[ord], p_dedups[ord], p_limit_keys[ord],
+                    (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, admitted, dedup_waiting, status, kind, key, dedup_key, customer_key, payload, metadata)
+                VALUES (v_ids[ord], v_ids[ord], v_now, v_due, p_timeouts_ms[ord], p_max_attempts[ord], p_priorities[ord], p_customer_keys[ord] IS NULL, true,
+                    CASE WHEN v_due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', p_queues[ord], p_dedups[ord], p_customer_keys[ord],
                     p_payloads[ord]::json, p_metadata[ord]::json)
                 ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL)
                 DO UPDATE SET payload = excluded.payload, metadata = excluded.metadata,
-                    due_at = CASE WHEN v_mode = 'debounce' AND t.standing IS NULL AND least(excluded.due_at, t.created_at + p_most_ms[ord] * v_ms) > v_now
+                    due_at = CASE WHEN v_mode = 'debounce' AND (t.customer_key IS NULL OR t.status = 'scheduled') AND least(excluded.due_at, t.created_at + p_most_ms[ord] * v_ms) > v_now
                         THEN greatest(t.due_at, least(excluded.due_at, t.created_at + p_most_ms[ord] * v_ms)) ELSE t.due_at END,
-                    status = CASE WHEN v_mode = 'debounce' AND t.standing IS NULL AND least(excluded.due_at, t.created_at + p_most_ms[ord] * v_ms) > v_now
+                    status = CASE WHEN v_mode = 'debounce' AND (t.customer_key IS NULL OR t.status = 'scheduled') AND least(excluded.due_at, t.created_at + p_most_ms[ord] * v_ms) > v_now
                         THEN 'scheduled' ELSE t.status END
                 WHERE t.status IN ('scheduled', 'pending')
                 RETURNING t.id INTO id;
@@ -56,10 +56,10 @@ BEGIN
                 replaced := duplicate;
             ELSE
                 INSERT INTO {schema}.strunk_outbox_tasks AS t
-                    (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, dedup_waiting, status, kind, key, dedup_key, limit_key, payload, metadata)
-                VALUES (v_ids[ord], v_ids[ord], v_now, v_due, p_timeouts_ms[ord], p_max_attempts[ord], p_priorities[ord],
+                    (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, admitted, dedup_waiting, status, kind, key, dedup_key, customer_key, payload, metadata)
+                VALUES (v_ids[ord], v_ids[ord], v_now, v_due, p_timeouts_ms[ord], p_max_attempts[ord], p_priorities[ord], p_customer_keys[ord] IS NULL,
                     CASE WHEN v_mode = 'waiting' THEN true END,
-                    CASE WHEN v_due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', p_queues[ord], p_dedups[ord], p_limit_keys[ord],
+                    CASE WHEN v_due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', p_queues[ord], p_dedups[ord], p_customer_keys[ord],
                     p_payloads[ord]::json, p_metadata[ord]::json)
                 ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL) DO NOTHING
                 RETURNING t.id INTO id;

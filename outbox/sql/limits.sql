@@ -1,42 +1,41 @@
--- Limits that hold over all processes: of a queue and of each key of it, of how many run and of how many begin in a time, and
--- strict order within a key. The plain path reads one row of strunk_limits a claim.
+-- Limits that hold over all processes: of a queue and of each customer key of it, of how many run and of how many begin in a time,
+-- and strict order within a key.
 --
--- The limit of a queue is dealt out to its workers in shares (strunk_take_share): no task knows of it.
+-- Keys. A task with a customer key waits in the backlog of its key until it is admitted. Admissions of a queue come one at a time
+-- (the admission lock). An admission looks at the keys of tasks that have arrived, and at keys of which a task has ended, and admits
+-- the next of each key as far as its quota goes. From then on the task is an ordinary one for claims, the fence and the rescue. The
+-- quota of a key is what its limit leaves after its slots, which are counted in the tasks themselves. A sweep over all keys makes
+-- up for what nobody has looked at: a process died, a dead letter was purged, a row was changed by hand.
 --
--- The limits of keys are kept by whoever claims, one claim of a queue at a time (strunk_lock_line). A claim takes tasks in as it
--- meets them in the claim index: one whose key has a share left is claimed, another goes to the end of its key's line, out of the
--- way of all later claims, so that a busy key slows no other. What has run names its key to the next claim, which calls the
--- first of the line: pending again, at the end of the queue, and then claimed by any worker without a question. A call that
--- was lost (a process died in between, a limit was raised, a dead letter was purged) is made up for by strunk_call_lines,
--- which walks all lines.
+-- Rates. An admission admits of each key no more than its rate lets begin now, and the claim in the same transaction pays. So
+-- claims of a queue with rates come one at a time too.
 --
--- So a key's state is read off the tasks themselves, and nothing else has to agree with them. Searches by key enter their
--- index behind a number below which nothing is left (p_turns, p_lines, p_arrived): behind it an open snapshot keeps the entries
--- of what is done alive.
+-- The queue's own number of running tasks is dealt out to its workers in quotas (strunk_take_quota): no task knows of it.
+--
+-- Each claim holds the admission lock at least shared. A change of limits holds it alone, and counts anew.
+--
+-- Searches enter their index behind a number below which nothing is left (p_low_slot, p_low_seq): behind it an open snapshot keeps
+-- the entries of what is done.
 
--- Keeps all others from taking tasks of a queue in, from calling them and from changing its limits, until the transaction ends.
-CREATE OR REPLACE FUNCTION {schema}.strunk_lock_line(p_queue text) RETURNS void
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT pg_advisory_xact_lock(hashtextextended('strunk_line:{schema}:' || p_queue, 0))
-$$;
-
--- Whether a task of a key has a share or the turn. A dead letter may have kept the turn while the limits changed, and another has
--- taken it since: then it comes back without. The caller holds strunk_lock_line.
-CREATE OR REPLACE FUNCTION {schema}.strunk_has_turn(p_queue text, p_key text) RETURNS boolean
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-    SELECT EXISTS (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.key = p_queue AND t.limit_key = p_key AND t.standing > 0)
+-- Whether a task of a queue that becomes a dead letter keeps its key waiting: hold_dead says so, and nobody has cancelled it.
+CREATE OR REPLACE FUNCTION {schema}.strunk_holds_key(p_queue text, p_task bigint) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT 1 FROM {schema}.strunk_limits l WHERE l.queue = p_queue AND l.hold_dead)
+        AND NOT EXISTS (SELECT 1 FROM {schema}.strunk_cancels c WHERE c.queue = p_queue AND c.task_id = p_task)
 $$;
 
 -- Sets the limits of a queue, at once and for all processes; null (and false) is no limit. Rates are n in per, of which burst
 -- (default 1) may begin at once. With fifo one task of a key runs at a time, in the order of their enqueue; hold_dead says that a
 -- dead letter keeps its key waiting until it is retried or purged. All null: the queue has no limits.
+-- Locks: the admission lock of the queue until the transaction ends. So every claim comes before it and is counted, or comes after
+-- it and is refused until its worker knows the new limits. What waits for a lock longer than 5 s fails.
 CREATE OR REPLACE FUNCTION {schema}.strunk_set_limits(
     queue text, running integer DEFAULT NULL, key_running integer DEFAULT NULL,
     rate integer DEFAULT NULL, rate_per interval DEFAULT NULL, rate_burst integer DEFAULT NULL,
     key_rate integer DEFAULT NULL, key_rate_per interval DEFAULT NULL, key_rate_burst integer DEFAULT NULL,
     fifo boolean DEFAULT false, hold_dead boolean DEFAULT false)
 RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 #variable_conflict use_column
 DECLARE
     v_queue  constant text := strunk_set_limits.queue;
@@ -63,7 +62,7 @@ BEGIN
     IF v_what IS NOT NULL THEN
         RAISE EXCEPTION 'strunk_set_limits: %', v_what USING ERRCODE = '22023';
     END IF;
-    PERFORM {schema}.strunk_lock_line(v_queue);
+    PERFORM {schema}.strunk_lock_admission(v_queue);
     IF running IS NULL AND key_running IS NULL AND rate IS NULL AND key_rate IS NULL AND NOT coalesce(fifo, false) THEN
         DELETE FROM {schema}.strunk_limits l WHERE l.queue = v_queue;
     ELSE
@@ -76,134 +75,80 @@ BEGIN
             rate = excluded.rate, rate_us = excluded.rate_us, rate_burst = excluded.rate_burst, key_rate = excluded.key_rate,
             key_rate_us = excluded.key_rate_us, key_rate_burst = excluded.key_rate_burst, fifo = excluded.fifo, hold_dead = excluded.hold_dead;
     END IF;
-    -- What was used up of another rate counts as the whole burst of this one at most.
-    WITH n AS (
-        SELECT false AS keyed, u.us + rate_burst_us AS most FROM (SELECT (extract(epoch FROM clock_timestamp()) * v_us)::bigint AS us) u
-        CROSS JOIN LATERAL (SELECT coalesce(rate_burst, 1) * ((v_rate + rate - 1) / rate) AS rate_burst_us) b WHERE rate IS NOT NULL
-        UNION ALL
-        SELECT true, u.us + key_burst_us FROM (SELECT (extract(epoch FROM clock_timestamp()) * v_us)::bigint AS us) u
-        CROSS JOIN LATERAL (SELECT coalesce(key_rate_burst, 1) * ((v_krate + key_rate - 1) / key_rate) AS key_burst_us) b WHERE key_rate IS NOT NULL),
-    d AS (
-        DELETE FROM {schema}.strunk_rates r USING n
-        WHERE r.queue = v_queue AND (r.limit_key <> '') = n.keyed AND r.until_us > n.most RETURNING r.limit_key, n.most)
-    INSERT INTO {schema}.strunk_rates (queue, limit_key, until_us) SELECT DISTINCT v_queue, d.limit_key, d.most FROM d ON CONFLICT DO NOTHING;
+    PERFORM {schema}.strunk_recount(v_queue);
+    PERFORM {schema}.strunk_cap_rates(v_queue);
     PERFORM pg_notify({channel}, 'c:' || v_queue), pg_notify({channel}, 'q:' || v_queue);
 END $$;
 
--- What a worker's program declares: it takes effect where it differs from what was declared last, so that limits which were
--- changed at run time hold until the program changes its mind. Returns whether it took effect.
+-- Counts what a queue runs, after its limits have changed. The caller holds the admission lock, so no claim is under way.
+--   What was admitted and not claimed waits again, and returns in its order.
+--   The quota of each worker is what it has claimed, until it asks for another.
+--   A dead letter keeps its key waiting only with hold_dead.
+CREATE OR REPLACE FUNCTION {schema}.strunk_recount(p_queue text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+BEGIN
+    UPDATE {schema}.strunk_outbox_tasks t SET admitted = false, slot = NULL
+    WHERE t.key = p_queue AND t.slot IS NOT NULL AND t.slot + 0 > 0 AND t.status = 'pending';
+    PERFORM pg_advisory_xact_lock({schema}.strunk_quota_key(p_queue));
+    UPDATE {schema}.strunk_workers w SET quota = (
+        SELECT count(*) FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'claimed' AND t.worker_id = w.id)
+    WHERE w.queue = p_queue;
+    UPDATE {schema}.strunk_outbox_dead d SET backlog_seq = NULL
+    WHERE d.key = p_queue AND d.backlog_seq IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM {schema}.strunk_limits l WHERE l.queue = p_queue AND l.hold_dead);
+END $$;
+
+-- Cuts what was used up of earlier rates to one burst of the rates that are in force.
+CREATE OR REPLACE FUNCTION {schema}.strunk_cap_rates(p_queue text) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH now AS (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us),
+    cap AS (
+        SELECT false AS of_key, now.us + l.rate_burst * ((l.rate_us + l.rate - 1) / l.rate) AS until_us
+        FROM {schema}.strunk_limits l, now WHERE l.queue = p_queue AND l.rate IS NOT NULL
+        UNION ALL
+        SELECT true, now.us + l.key_rate_burst * ((l.key_rate_us + l.key_rate - 1) / l.key_rate)
+        FROM {schema}.strunk_limits l, now WHERE l.queue = p_queue AND l.key_rate IS NOT NULL),
+    cut AS (
+        DELETE FROM {schema}.strunk_rates r USING cap
+        WHERE r.queue = p_queue AND (r.customer_key <> '') = cap.of_key AND r.until_us > cap.until_us
+        RETURNING r.customer_key, cap.until_us)
+    INSERT INTO {schema}.strunk_rates (queue, customer_key, until_us)
+    SELECT DISTINCT p_queue, cut.customer_key, cut.until_us FROM cut ON CONFLICT DO NOTHING
+$$;
+
+-- What a worker's program declares. It takes effect the first time that any program declares it: limits that were set at run time
+-- hold until there is a new declaration, and an old release that starts last does not put its own back. Returns whether it took
+-- effect. p_version only makes a declaration a new one.
 CREATE OR REPLACE FUNCTION {schema}.strunk_declare_limits(
     p_queue text, p_running integer, p_key_running integer, p_rate integer, p_rate_us bigint, p_rate_burst integer,
-    p_key_rate integer, p_key_rate_us bigint, p_key_rate_burst integer, p_fifo boolean, p_hold_dead boolean)
+    p_key_rate integer, p_key_rate_us bigint, p_key_rate_burst integer, p_fifo boolean, p_hold_dead boolean, p_version integer DEFAULT 0)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_us       constant interval := interval '1 microsecond';
     v_declared text := jsonb_strip_nulls(jsonb_build_object('running', p_running, 'key_running', p_key_running, 'rate', p_rate,
         'rate_us', p_rate_us, 'rate_burst', p_rate_burst, 'key_rate', p_key_rate, 'key_rate_us', p_key_rate_us,
-        'key_rate_burst', p_key_rate_burst, 'fifo', nullif(p_fifo, false), 'hold_dead', nullif(p_hold_dead, false)))::text;
-    v_last     text;
+        'key_rate_burst', p_key_rate_burst, 'fifo', nullif(p_fifo, false), 'hold_dead', nullif(p_hold_dead, false),
+        'version', nullif(p_version, 0)))::text;
+    v_history  text[];
 BEGIN
-    SELECT q.declared_limits INTO v_last FROM {schema}.strunk_queues q WHERE q.queue = p_queue;
-    IF v_declared = coalesce(v_last, '{}') THEN
+    SELECT q.declared_limits INTO v_history FROM {schema}.strunk_queues q WHERE q.queue = p_queue;
+    IF v_declared = ANY (v_history) THEN
         RETURN false;
+    END IF;
+    -- The first of two at once holds the lock until it has committed; the second then finds what it declares.
+    PERFORM {schema}.strunk_lock_admission(p_queue);
+    SELECT q.declared_limits INTO v_history FROM {schema}.strunk_queues q WHERE q.queue = p_queue;
+    IF v_declared = ANY (v_history) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO {schema}.strunk_queues AS q (queue, declared_limits) VALUES (p_queue, ARRAY[v_declared])
+    ON CONFLICT (queue) DO UPDATE SET declared_limits = (coalesce(q.declared_limits, '{}') || excluded.declared_limits)[greatest(1, cardinality(q.declared_limits) - 98):];
+    IF v_declared = '{}' AND v_history IS NULL THEN
+        RETURN false; -- a program without limits leaves alone what was set before any program declared something
     END IF;
     PERFORM {schema}.strunk_set_limits(p_queue, p_running, p_key_running, p_rate, p_rate_us * v_us, p_rate_burst,
         p_key_rate, p_key_rate_us * v_us, p_key_rate_burst, p_fifo, p_hold_dead);
-    INSERT INTO {schema}.strunk_queues AS q (queue, declared_limits) VALUES (p_queue, v_declared)
-    ON CONFLICT (queue) DO UPDATE SET declared_limits = excluded.declared_limits;
     RETURN true;
-END $$;
-
--- Calls the first of each key's line that the limits let run: pending, at the end of the queue, with a share or the turn of its
--- key. Returns the keys whose rate lets none begin, with the microseconds until it does. The caller holds strunk_lock_line.
--- p_after are places that all of the line lie behind. A line whose first task somebody has locked is not called.
-CREATE OR REPLACE FUNCTION {schema}.strunk_call(
-    p_limits {schema}.strunk_limits, p_queue text, p_keys text[], p_after bigint[], p_turns bigint, p_lines bigint)
-RETURNS TABLE (limit_key text, wait_us bigint)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
-SET enable_mergejoin = off SET enable_hashjoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
-DECLARE
-    v_most     integer := coalesce(p_limits.key_running, CASE WHEN p_limits.key_rate IS NULL THEN 1000 ELSE p_limits.key_rate_burst END);
-    v_holders  integer := coalesce(p_limits.key_running, 1000000);
-    v_hold     boolean := coalesce(p_limits.hold_dead, false);
-    v_standing smallint := CASE WHEN p_limits.hold_dead THEN 3 WHEN p_limits.fifo THEN 2 ELSE 1 END;
-    v_each     bigint := (p_limits.key_rate_us + p_limits.key_rate - 1) / p_limits.key_rate;
-    v_now      bigint := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
-BEGIN
-    RETURN QUERY
-    WITH g AS MATERIALIZED (
-        SELECT k.key, k.after, coalesce(p.until_us, v_now) AS until_us,
-            CASE WHEN v_each IS NOT NULL THEN greatest(0, (v_now + p_limits.key_rate_burst * v_each - coalesce(p.until_us, v_now)) / v_each) END AS tokens,
-            CASE WHEN v_hold AND EXISTS (SELECT 1 FROM {schema}.strunk_outbox_dead d
-                    WHERE d.key = p_queue AND d.limit_key = k.key AND d.standing = 3) THEN 0
-                ELSE v_most - CASE WHEN v_holders < 1000000 THEN h.n ELSE 0 END END AS free
-        FROM (SELECT u.key, greatest(min(u.after), p_lines) AS after FROM unnest(p_keys, p_after) AS u(key, after) GROUP BY u.key) k
-        CROSS JOIN LATERAL ( -- most keys have no line
-            SELECT 1 FROM {schema}.strunk_outbox_tasks t
-            WHERE t.key = p_queue AND t.limit_key = k.key AND t.standing = 0 AND t.place > k.after ORDER BY t.place LIMIT 1) f
-        CROSS JOIN LATERAL (SELECT count(*)::integer AS n FROM (
-            SELECT 1 FROM {schema}.strunk_outbox_tasks t
-            WHERE v_holders < 1000000 AND t.key = p_queue AND t.limit_key = k.key AND t.standing > 0 AND t.turn > p_turns
-            ORDER BY t.turn DESC LIMIT v_most) x) h
-        LEFT JOIN LATERAL (
-            SELECT r.until_us FROM {schema}.strunk_rates r
-            WHERE v_each IS NOT NULL AND r.queue = p_queue AND r.limit_key = k.key AND r.until_us > v_now
-            ORDER BY r.until_us DESC LIMIT 1) p ON true),
-    l AS MATERIALIZED (
-        SELECT g.key, x.tid FROM g CROSS JOIN LATERAL (
-            SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t
-            WHERE t.key = p_queue AND t.limit_key = g.key AND t.standing = 0 AND t.place > g.after
-            ORDER BY t.place LIMIT greatest(0, least(g.free, coalesce(g.tokens, g.free)))) x),
-    m AS MATERIALIZED (
-        SELECT t.ctid AS tid FROM l JOIN {schema}.strunk_outbox_tasks t ON t.ctid = l.tid
-        WHERE t.standing + 0 = 0 AND t.status || '' <> 'claimed' FOR UPDATE OF t SKIP LOCKED), -- claimed: set to pending by hand, under other limits
-    up AS (
-        UPDATE {schema}.strunk_outbox_tasks t
-        SET status = 'pending', standing = v_standing, seq = nextval('{schema}.strunk_outbox_id_seq'), turn = nextval('{schema}.strunk_outbox_id_seq')
-        FROM m WHERE t.ctid = m.tid
-        RETURNING t.limit_key)
-    SELECT up.limit_key, NULL::bigint FROM up
-    UNION ALL
-    -- Also where some were called: the next may begin before any of them has ended.
-    SELECT g.key, g.until_us + (least(g.free, g.tokens) + 1 - p_limits.key_rate_burst) * v_each - v_now
-    FROM g WHERE g.free > 0 AND (g.tokens < g.free OR (g.tokens = g.free AND p_limits.key_running IS NULL));
-END $$;
-
--- Calls the lines of keys, as strunk_claim_line does for p_done; returns how many tasks were called.
-CREATE OR REPLACE FUNCTION {schema}.strunk_call_keys(p_queue text, p_keys text[], p_places bigint[]) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_l {schema}.strunk_limits;
-BEGIN
-    PERFORM {schema}.strunk_lock_line(p_queue);
-    PERFORM pg_current_xact_id();
-    SELECT l.* INTO v_l FROM {schema}.strunk_limits l WHERE l.queue = p_queue;
-    RETURN (SELECT count(*) FILTER (WHERE c.wait_us IS NULL) FROM {schema}.strunk_call(v_l, p_queue, p_keys, p_places, 0, 0) c);
-END $$;
-
--- Calls the lines of up to p_limit keys after p_after; returns the last key it has looked at, null where there is none, and how many tasks
--- were called. Also clears away what rates no longer need.
-CREATE OR REPLACE FUNCTION {schema}.strunk_call_lines(p_queue text, p_after text, p_limit integer, OUT last_key text, OUT called bigint)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
-DECLARE
-    v_keys text[] := '{}';
-BEGIN
-    -- An empty line costs no lock and no transaction id.
-    last_key := coalesce(p_after, '');
-    FOR i IN 1 .. p_limit LOOP
-        SELECT t.limit_key INTO last_key FROM {schema}.strunk_outbox_tasks t
-        WHERE t.key = p_queue AND t.standing = 0 AND t.limit_key > last_key ORDER BY t.limit_key LIMIT 1;
-        EXIT WHEN NOT FOUND;
-        v_keys := v_keys || last_key;
-    END LOOP;
-    last_key := v_keys[cardinality(v_keys)];
-    called := 0;
-    IF cardinality(v_keys) > 0 THEN
-        called := {schema}.strunk_call_keys(p_queue, v_keys, array_fill(0::bigint, ARRAY[cardinality(v_keys)]));
-    END IF;
-    DELETE FROM {schema}.strunk_rates r WHERE r.ctid = ANY (ARRAY(
-        SELECT o.ctid FROM {schema}.strunk_rates o WHERE o.until_us < extract(epoch FROM now()) * 1000000 - 1000000 ORDER BY o.until_us LIMIT 10000));
 END $$;

@@ -51,16 +51,16 @@ BEGIN
         DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (v_ids) AND t.attempts >= t.max_attempts RETURNING t.*)
     INSERT INTO {schema}.strunk_outbox_dead AS r
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, standing, status, kind, key, dedup_key, limit_key, last_error, payload, metadata, errors)
+         priority, backlog_seq, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
     SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
-           d.priority, CASE WHEN d.standing = 3 AND NOT EXISTS (
-               SELECT 1 FROM {schema}.strunk_cancels c WHERE c.queue = d.key AND c.task_id = d.id) THEN 3 END,
-           'dead', d.kind, d.key, d.dedup_key, d.limit_key, 'the worker was lost', d.payload, d.metadata,
+           d.priority, CASE WHEN d.customer_key IS NOT NULL AND {schema}.strunk_holds_key(d.key, d.id) THEN d.backlog_seq END,
+           'dead', d.kind, d.key, d.dedup_key, d.customer_key, 'the worker was lost', d.payload, d.metadata,
            {schema}.strunk_add_error(d.errors, d.attempts, v_now, 'the worker was lost', NULL, v_by)
     FROM d RETURNING r.id, r.key, r.status;
     RETURN QUERY
     UPDATE {schema}.strunk_outbox_tasks t
-    SET status = 'pending', seq = nextval('{schema}.strunk_outbox_id_seq'), last_error = 'the worker was lost',
+    SET status = 'pending', seq = nextval('{schema}.strunk_outbox_id_seq'), admitted = t.customer_key IS NULL, slot = NULL,
+        last_error = 'the worker was lost',
         errors = {schema}.strunk_add_error(t.errors, t.attempts, v_now, 'the worker was lost', NULL, v_by)
     WHERE t.id = ANY (v_ids)
     RETURNING t.id, t.key, t.status;

@@ -11,8 +11,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Gives claimed tasks back for another attempt: scheduled after their delay, or pending where it is 0. A null error is no
--- failure (a shutdown, a snooze), and p_refunds says that the attempt is not spent. A share of its key's is given up, a turn
--- is kept. Fenced and ordered as strunk_complete.
+-- failure (a shutdown, a snooze), and p_refunds says that the attempt is not spent. A task with a customer key gives its slot
+-- up; with FIFO it returns before all others of its key. Fenced and ordered as strunk_complete.
 CREATE OR REPLACE FUNCTION {schema}.strunk_retry(
     p_worker bigint, p_ids bigint[], p_claims bigint[], p_delays_ms bigint[], p_refunds boolean[], p_errors text[], p_stacks text[], p_by text)
 RETURNS SETOF bigint
@@ -32,9 +32,10 @@ BEGIN
     SET status = CASE WHEN u.delay > 0 THEN 'scheduled' ELSE 'pending' END,
         due_at = v_now + u.delay * interval '1 millisecond',
         seq = nextval('{schema}.strunk_outbox_id_seq'),
-        standing = CASE WHEN t.standing > 1 THEN t.standing END,
-        turn = CASE WHEN t.standing > 1 THEN t.turn END,
-        place = CASE WHEN t.standing > 1 THEN t.place END,
+        admitted = t.customer_key IS NULL,
+        slot = NULL,
+        backlog_seq = CASE WHEN t.customer_key IS NOT NULL AND EXISTS (
+            SELECT 1 FROM {schema}.strunk_limits l WHERE l.queue = t.key AND l.fifo) THEN t.backlog_seq END,
         attempts = t.attempts - u.refund::integer,
         last_error = coalesce(u.error, t.last_error),
         errors = {schema}.strunk_add_error(t.errors, t.attempts, v_now, u.error, u.stack, p_by)
@@ -43,8 +44,8 @@ BEGIN
     RETURNING t.id;
 END $$;
 
--- Moves claimed tasks to the dead letters with their last error. Fenced and ordered as strunk_complete. One that keeps its key's
--- turn as a dead letter gives it up where it was cancelled.
+-- Moves claimed tasks to the dead letters with their last error. Fenced and ordered as strunk_complete. With hold_dead the dead
+-- letter keeps its backlog_seq, and with it the place of its key, unless it was cancelled.
 CREATE OR REPLACE FUNCTION {schema}.strunk_bury(
     p_worker bigint, p_ids bigint[], p_claims bigint[], p_errors text[], p_stacks text[], p_by text)
 RETURNS SETOF bigint
@@ -64,11 +65,10 @@ BEGIN
         RETURNING t.*, u.error, u.stack)
     INSERT INTO {schema}.strunk_outbox_dead AS r
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, standing, status, kind, key, dedup_key, limit_key, last_error, payload, metadata, errors)
+         priority, backlog_seq, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
     SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
-           d.priority, CASE WHEN d.standing = 3 AND NOT EXISTS (
-               SELECT 1 FROM {schema}.strunk_cancels c WHERE c.queue = d.key AND c.task_id = d.id) THEN 3 END,
-           'dead', d.kind, d.key, d.dedup_key, d.limit_key, coalesce(d.error, d.last_error), d.payload, d.metadata,
+           d.priority, CASE WHEN d.customer_key IS NOT NULL AND {schema}.strunk_holds_key(d.key, d.id) THEN d.backlog_seq END,
+           'dead', d.kind, d.key, d.dedup_key, d.customer_key, coalesce(d.error, d.last_error), d.payload, d.metadata,
            {schema}.strunk_add_error(d.errors, d.attempts, v_now, d.error, d.stack, p_by)
     FROM d
     RETURNING r.id;

@@ -25,10 +25,15 @@ SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmap
 BEGIN
     RETURN QUERY
     WITH RECURSIVE pending AS (
-        (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.key > p_after COLLATE "C" ORDER BY t.key, t.priority, t.seq LIMIT 1)
+        (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.admitted AND t.key > p_after COLLATE "C" ORDER BY t.key, t.priority, t.seq LIMIT 1)
         UNION ALL
-        SELECT (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.key > p.key ORDER BY t.key, t.priority, t.seq LIMIT 1)
+        SELECT (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.admitted AND t.key > p.key ORDER BY t.key, t.priority, t.seq LIMIT 1)
         FROM pending p WHERE p.key IS NOT NULL),
+    waiting AS (
+        (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND NOT t.admitted AND t.key > p_after COLLATE "C" ORDER BY t.key, t.seq LIMIT 1)
+        UNION ALL
+        SELECT (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND NOT t.admitted AND t.key > w.key ORDER BY t.key, t.seq LIMIT 1)
+        FROM waiting w WHERE w.key IS NOT NULL),
     dead AS (
         (SELECT d.key FROM {schema}.strunk_outbox_dead d WHERE d.kind = 'task' AND d.key > p_after COLLATE "C" ORDER BY d.key, d.id LIMIT 1)
         UNION ALL
@@ -36,6 +41,8 @@ BEGIN
         FROM dead p WHERE p.key IS NOT NULL),
     names AS (
         (SELECT p.key FROM pending p LIMIT p_limit)
+        UNION ALL (SELECT w.key FROM waiting w LIMIT p_limit)
+        UNION ALL (SELECT w.key FROM waiting w LIMIT p_limit)
         UNION ALL (SELECT d.key FROM dead d LIMIT p_limit)
         UNION ALL SELECT w.queue FROM {schema}.strunk_workers w
         UNION ALL SELECT q.queue FROM {schema}.strunk_queues q
@@ -73,8 +80,12 @@ BEGIN
           GROUP BY y.key) x;
     FOREACH queue IN ARRAY p_queues LOOP
         SELECT count(*) INTO pending FROM (
-            SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.key = queue
-            ORDER BY t.key, t.priority, t.seq LIMIT p_cap + 1) x;
+            (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.admitted AND t.key = queue
+            ORDER BY t.key, t.priority, t.seq LIMIT p_cap + 1)
+            UNION ALL
+            (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND NOT t.admitted AND t.key = queue
+            ORDER BY t.key, t.seq LIMIT p_cap + 1)
+            LIMIT p_cap + 1) x;
         pending_precision := 'exact';
         IF pending > p_cap AND p_cap = 0 THEN
             pending_precision := 'at_least';
@@ -106,7 +117,9 @@ BEGIN
         WHERE w.queue = strunk_queue_states.queue;
         SELECT min(x.since) INTO waiting_since FROM generate_series(0, 9) p CROSS JOIN LATERAL (
             SELECT greatest(t.due_at, t.created_at) AS since FROM {schema}.strunk_outbox_tasks t
-            WHERE t.status = 'pending' AND t.key = queue AND t.priority = p::smallint ORDER BY t.seq LIMIT 1) x;
+            WHERE t.status = 'pending' AND t.admitted AND t.key = queue AND t.priority = p::smallint ORDER BY t.seq LIMIT 1) x;
+        SELECT least(waiting_since, (SELECT greatest(t.due_at, t.created_at) FROM {schema}.strunk_outbox_tasks t
+            WHERE t.status = 'pending' AND NOT t.admitted AND t.key = queue ORDER BY t.seq LIMIT 1)) INTO waiting_since;
         waiting_for := v_now - waiting_since;
         SELECT max(q.paused_at) INTO paused_at FROM {schema}.strunk_queues q WHERE q.queue = strunk_queue_states.queue;
         delivered := CASE WHEN p_delivered THEN {schema}.strunk_estimate('delivered', NULL, queue) END;
@@ -312,8 +325,11 @@ DECLARE
     v_feed {schema}.strunk_feed;
     v_n    bigint;
 BEGIN
-    SELECT count(*) INTO pending FROM (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending'
-        ORDER BY t.key, t.priority, t.seq LIMIT p_cap + 1) x;
+    SELECT count(*) INTO pending FROM (
+        (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.admitted ORDER BY t.key, t.priority, t.seq LIMIT p_cap + 1)
+        UNION ALL
+        (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND NOT t.admitted ORDER BY t.key, t.seq LIMIT p_cap + 1)
+        LIMIT p_cap + 1) x;
     pending_precision := 'exact';
     IF pending > p_cap THEN
         SELECT c.n, c.precise INTO pending, pending_precision FROM {schema}.strunk_over_cap(p_cap, 'tasks', 'pending', NULL) c;
