@@ -59,7 +59,7 @@ func grants() []grant {
 			selects:   []string{"strunk_migrations", "strunk_schemas", "strunk_schema_subjects"}},
 		{role: RoleWorker,
 			functions: append([]string{
-				"strunk_advance_marks", "strunk_bury", "strunk_call_keys", "strunk_call_lines", "strunk_cancel", "strunk_claim",
+				"strunk_advance_watermarks", "strunk_allow_starts", "strunk_bury", "strunk_call_keys", "strunk_call_lines", "strunk_cancel", "strunk_claim",
 				"strunk_claim_line", "strunk_complete", "strunk_complete_at", "strunk_declare_limits",
 				"strunk_complete_or_fail", "strunk_complete_results", "strunk_control", "strunk_ended", "strunk_has_pending",
 				"strunk_inbox_mark", "strunk_inbox_marked", "strunk_progress", "strunk_release_claim", "strunk_retry",
@@ -87,7 +87,7 @@ func grants() []grant {
 				"strunk_outbox_delivered_events", "strunk_outbox_delivered_tasks", "strunk_outbox_deliveries", "strunk_outbox_events",
 				"strunk_outbox_id_seq", "strunk_outbox_tasks", "strunk_queues", "strunk_queue_stats", "strunk_rates", "strunk_reaped",
 				"strunk_results", "strunk_retries", "strunk_schedule_runs", "strunk_schedules", "strunk_schemas",
-				"strunk_schema_subjects", "strunk_snapshots", "strunk_subscriber_lag",
+				"strunk_schema_subjects", "strunk_snapshots", "strunk_starts", "strunk_subscriber_lag",
 				"strunk_subscribers", "strunk_table_sizes", "strunk_worker_stats", "strunk_workers",
 			}},
 		{role: RoleOperator, also: RoleReader,

@@ -113,6 +113,7 @@ func (l *limiter) statement(s *core.Statement, c *claimer, number int64, limit i
 		return nil
 	}
 	a := &limitedClaim{limits: l}
+	into.allowance = allowance{}
 	a.keys, a.places = l.line.takeDone()
 	*s = core.Statement{SQL: l.rt.SQL(sqlClaimLine),
 		Args: []any{l.lease.ID(), number, l.queue, limit, e.first, e.second, l.inForce().version,

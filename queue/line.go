@@ -48,7 +48,7 @@ const (
 const (
 	// sqlClaimLine is sqlClaim for a queue with limits of keys or rates: $7 is their version, $8 to $10 numbers below which nothing
 	// is left, $11 and $12 the keys to call with their places.
-	sqlClaimLine = `SELECT id, seq, created_at, due_at, timeout_ms, attempts, max_attempts, priority, dedup_key, payload, metadata, at, limit_key, place
+	sqlClaimLine = `SELECT id, seq, created_at, due_at, timeout_ms, attempts, max_attempts, priority, dedup_key, payload, metadata, at, limit_key, possibly_started, place
 FROM {schema}.strunk_claim_line($1::bigint, $2::bigint, $3::text, $4::integer, $5::bigint[], $6::bigint[], $7::bigint, $8::bigint, $9::bigint, $10::bigint,
 $11::text[], $12::bigint[])`
 	// sqlCallLines calls the lines of up to $3 keys of queue $1 behind key $2.
@@ -170,7 +170,7 @@ func (l *limiter) scan(rows pgx.Rows, c *claimer, number int64, limit int, a *li
 	for i := range slab {
 		jobs[i] = &slab[i]
 	}
-	return jobs, rows.Err()
+	return inOrder(jobs), rows.Err()
 }
 
 // sleep bounds how long the claimer may sleep by what nobody wakes it for.

@@ -134,9 +134,9 @@ func (h *manualClaim) claimWithin(ctx context.Context, tx pgx.Tx, n int) ([]*job
 		}
 	}
 	zero := make([]int64, levels)
-	sql, args := sqlClaim, []any{h.worker, manualNumber, h.def.name, n, zero, nil, h.limits.version}
+	sql, args := sqlClaim, []any{h.worker, manualNumber, h.def.name, n, zero, nil, h.limits.version, 0, 0, nil, 0}
 	if h.limits.lined() {
-		sql, args = sqlClaimLine, append(args, 0, 0, 0, []string{}, []int64{})
+		sql, args = sqlClaimLine, append(args[:7], 0, 0, 0, []string{}, []int64{})
 	}
 	if rows, err = tx.Query(ctx, h.host.SQL(sql), args...); err != nil {
 		return nil, err

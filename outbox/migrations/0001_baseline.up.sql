@@ -36,6 +36,8 @@ CREATE TABLE {schema}.strunk_outbox (
     priority       smallint    NOT NULL DEFAULT 0,
     standing       smallint,
     dedup_waiting  boolean,
+    -- A worker died while the task had started, or may have: it is started alone from then on, see strunk_starts.
+    possibly_started boolean,
     status         text COLLATE "C" NOT NULL,
     kind           text COLLATE "C" NOT NULL,
     key            text COLLATE "C" NOT NULL,
@@ -150,9 +152,24 @@ CREATE TABLE {schema}.strunk_workers (
     concurrency integer     NOT NULL,
     share       integer     NOT NULL DEFAULT 0,
     condemned   boolean     NOT NULL DEFAULT false,
+    -- The worker writes ahead in strunk_starts; otherwise whatever it has claimed counts as started.
+    writes_starts boolean   NOT NULL DEFAULT false,
     queue       text COLLATE "C" NOT NULL,
     host        text        NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+
+-- How far each worker may start the tasks that it has claimed, written ahead for many tasks at a time: an attempt is spent
+-- by a handler that started, and by nothing else. A position in the order of starts is {claim_no, 9 - priority, seq}; arrays
+-- compare element by element. Up to the highest started_to of a worker all its tasks have started. Up to the highest
+-- may_start_to some may have. Rows are added and never changed: an update of one row would slow down under an open
+-- snapshot, which keeps all of its versions.
+CREATE TABLE {schema}.strunk_starts (
+    worker_id    bigint   NOT NULL,
+    write_no     bigint   NOT NULL,
+    started_to   bigint[] NOT NULL,
+    may_start_to bigint[] NOT NULL,
+    PRIMARY KEY (worker_id, write_no)
+);
 
 -- A queue's settings; a queue without a row has the defaults.
 CREATE TABLE {schema}.strunk_queues (

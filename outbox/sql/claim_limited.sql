@@ -15,7 +15,7 @@ CREATE OR REPLACE FUNCTION {schema}.strunk_claim_line(
     p_worker bigint, p_claim bigint, p_queue text, p_limit integer, p_fast bigint[], p_safe bigint[], p_limits bigint,
     p_turns bigint, p_lines bigint, p_arrived bigint, p_done text[], p_done_places bigint[])
 RETURNS TABLE (id bigint, seq bigint, created_at timestamptz, due_at timestamptz, timeout_ms integer, attempts smallint,
-    max_attempts smallint, priority smallint, dedup_key text, payload json, metadata json, at tid, limit_key text, place bigint)
+    max_attempts smallint, priority smallint, dedup_key text, payload json, metadata json, at tid, limit_key text, possibly_started boolean, place bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
@@ -182,23 +182,24 @@ BEGIN
                 FROM (SELECT a.k, max(a.seq) AS seq FROM a WHERE a.all_of >= a.most GROUP BY a.k) f
                 JOIN s ON s.k = f.k AND s.standing IS NULL AND s.seq > f.seq GROUP BY s.priority)
             SELECT u.id, u.seq, u.created_at, u.due_at, u.timeout_ms, u.attempts, u.max_attempts, u.priority, u.dedup_key,
-                u.payload, u.metadata, u.at, u.limit_key, u.place
+                u.payload, u.metadata, u.at, u.limit_key, u.possibly_started, u.place
             FROM claimed u
             UNION ALL
             SELECT 0, least(max(s.seq), (SELECT min(u.seq) - 1 FROM undecided u WHERE u.priority = s.priority)), v_now, NULL,
-                count(*)::integer, 0::smallint, 0::smallint, s.priority, NULL, NULL, NULL, NULL, NULL, (SELECT count(*) FROM a)
+                count(*)::integer, 0::smallint, 0::smallint, s.priority, NULL, NULL, NULL, NULL, NULL, NULL, (SELECT count(*) FROM a)
             FROM s GROUP BY s.priority
             UNION ALL -- the line of a key waits for its rate alone: it is called when the next may begin
             SELECT -3, max(d.until_us) + (count(*) FILTER (WHERE d.go) + 1 - v_l.key_rate_burst) * v_each - v_us, v_now, NULL, NULL,
-                0::smallint, 0::smallint, 0::smallint, NULL, NULL, NULL, NULL, d.k, NULL
+                0::smallint, 0::smallint, 0::smallint, NULL, NULL, NULL, NULL, d.k, NULL, NULL
             FROM d WHERE v_each IS NOT NULL AND d.k IS NOT NULL GROUP BY d.k HAVING bool_or(NOT d.go AND d.standing IS NULL AND d.nth <= d.free)
             UNION ALL
-            SELECT -5, 0, v_now, NULL, NULL, 0::smallint, 0::smallint, 0::smallint, NULL, NULL, NULL, NULL, NULL, NULL
+            SELECT -5, 0, v_now, NULL, NULL, 0::smallint, 0::smallint, 0::smallint, NULL, NULL, NULL, NULL, NULL, NULL, NULL
             FROM d WHERE NOT d.go AND d.standing IS NOT NULL HAVING count(*) > 0
         LOOP
             id := v_row.id; seq := v_row.seq; created_at := v_row.created_at; due_at := v_row.due_at; timeout_ms := v_row.timeout_ms;
             attempts := v_row.attempts; max_attempts := v_row.max_attempts; priority := v_row.priority; dedup_key := v_row.dedup_key;
             payload := v_row.payload; metadata := v_row.metadata; at := v_row.at; limit_key := v_row.limit_key; place := v_row.place;
+            possibly_started := v_row.possibly_started;
             IF id > 0 THEN
                 v_used := v_used + 1;
             ELSIF id = 0 THEN

@@ -36,6 +36,7 @@ BEGIN
         turn = CASE WHEN t.standing > 1 THEN t.turn END,
         place = CASE WHEN t.standing > 1 THEN t.place END,
         attempts = t.attempts - u.refund::integer,
+        possibly_started = NULL,
         last_error = coalesce(u.error, t.last_error),
         errors = {schema}.strunk_add_error(t.errors, t.attempts, v_now, u.error, u.stack, p_by)
     FROM u
