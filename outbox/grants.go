@@ -62,7 +62,7 @@ func grants() []grant {
 				"strunk_advance_watermarks", "strunk_allow_starts", "strunk_bury", "strunk_call_keys", "strunk_call_lines", "strunk_cancel", "strunk_claim",
 				"strunk_claim_line", "strunk_complete", "strunk_complete_at", "strunk_declare_limits",
 				"strunk_complete_or_fail", "strunk_complete_results", "strunk_control", "strunk_ended", "strunk_has_pending",
-				"strunk_inbox_mark", "strunk_inbox_marked", "strunk_progress", "strunk_release_claim", "strunk_retry",
+				"strunk_inbox_mark", "strunk_inbox_marked", "strunk_isolate", "strunk_progress", "strunk_release_claim", "strunk_retry",
 				"strunk_schedule_failed", "strunk_schedule_fire", "strunk_schedule_put", "strunk_schedules_due",
 				"strunk_schedules_wait_us", "strunk_store_results", "strunk_take_share",
 			}, upkeepFunctions...),

@@ -59,12 +59,13 @@ type starter struct {
 	done  chan struct{} // closed by close
 
 	mu        sync.Mutex
-	pending   []*job // claimed and not allowed to start, in order
-	allowed   []*job // allowed, in order, from the first that is not known to have started
-	writes    int64  // the number of the last write
-	claiming  int64  // the write that a claim under way may make; 0 for none
-	sending   bool   // a write is under way
-	forgotten int64  // writes below this are forgotten
+	pending   []*job   // claimed and not allowed to start, in order
+	allowed   []*job   // allowed, in order, from the first that is not known to have started
+	writes    int64    // the number of the last write
+	claiming  int64    // the write that a claim under way may make; 0 for none
+	sending   bool     // a write is under way
+	forgotten int64    // writes below this are forgotten
+	reached   position // up to here all tasks have started
 	// started and may are what was written last.
 	started, may position
 	unwritten    time.Time     // since when tasks have started that were not written; zero for none
@@ -306,12 +307,13 @@ func (s *starter) forget(w *write) {
 
 // advance forgets the allowed tasks that have started, and returns the position up to which all have.
 func (s *starter) advance() position {
-	started, i := s.started, 0
+	i := 0
 	for ; i < len(s.allowed) && s.allowed[i].passed.Load(); i++ {
-		started = later(started, positionOf(s.allowed[i]))
+		s.reached = later(s.reached, positionOf(s.allowed[i]))
 	}
 	s.allowed = s.allowed[i:]
-	return started
+	s.reached = later(s.reached, s.started)
+	return s.reached
 }
 
 func later(a, b position) position {

@@ -66,6 +66,11 @@ CREATE TABLE {schema}.strunk_outbox_tasks
           autovacuum_vacuum_insert_scale_factor = 0.5, autovacuum_analyze_scale_factor = 0.2,
           autovacuum_vacuum_cost_delay = 0);
 
+-- Values that no claim could work, or that would stop the claims of others.
+ALTER TABLE {schema}.strunk_outbox_tasks
+    ADD CONSTRAINT strunk_outbox_tasks_priority CHECK (priority BETWEEN 0 AND 9),
+    ADD CONSTRAINT strunk_outbox_tasks_attempts CHECK (attempts BETWEEN 0 AND 30000);
+
 CREATE UNIQUE INDEX strunk_outbox_tasks_id ON {schema}.strunk_outbox_tasks (id);
 -- The claim index, and the only one that holds seq: ORDER BY seq can be answered by no other.
 CREATE INDEX strunk_outbox_tasks_claim ON {schema}.strunk_outbox_tasks (key, priority, seq) WHERE status = 'pending';

@@ -87,7 +87,7 @@ BEGIN
     RETURNING t.id, t.key, t.status;
     RETURN QUERY
     UPDATE {schema}.strunk_outbox_tasks t
-    SET status = 'pending', seq = nextval('{schema}.strunk_outbox_id_seq'), attempts = t.attempts - 1,
+    SET status = 'pending', seq = nextval('{schema}.strunk_outbox_id_seq'), attempts = greatest(0, t.attempts - 1),
         possibly_started = CASE WHEN t.id = ANY (v_maybe) THEN true ELSE t.possibly_started END
     WHERE t.id = ANY (v_ids) AND NOT coalesce(t.id = ANY (v_started), false)
     RETURNING t.id, t.key, t.status;
