@@ -25,7 +25,8 @@ type batcher struct {
 	*batching
 	base        context.Context // of handlers
 	buffer      *prefetch
-	concurrency int // of tasks
+	started     func(*job) // is called when a task's batch begins
+	concurrency int        // of tasks
 
 	mu        sync.Mutex
 	free      int // handlers that may begin
@@ -77,8 +78,8 @@ func (i *inBatch) handled(d time.Duration) time.Duration {
 // forever is a deadline that is never over.
 const forever = 1<<63 - 1
 
-func newBatcher(b *batching, base context.Context, buffer *prefetch, concurrency int) *batcher {
-	return &batcher{batching: b, base: base, buffer: buffer, concurrency: concurrency, free: b.handlers,
+func newBatcher(b *batching, base context.Context, starter *starter, concurrency int) *batcher {
+	return &batcher{batching: b, base: base, buffer: starter.buffer, started: starter.start, concurrency: concurrency, free: b.handlers,
 		open: map[string]*batch{}, gathering: list.New()}
 }
 
@@ -134,23 +135,34 @@ func (b *batcher) batchKey(j *job) string {
 func (b *batcher) enter(m *member) *batch {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	key := b.batchKey(m.j)
-	bt := b.open[key]
-	if bt == nil {
-		bt = b.add(key)
-	}
+	bt := b.batchFor(m.j)
 	m.j.inBatch.timeout.Stop()
 	m.j.state.deadline.Store(forever)
 	m.j.inBatch.batch = bt
 	bt.members = append(bt.members, m)
 	b.inside++
-	if len(bt.members) == b.size {
-		delete(b.open, key)
+	full := len(bt.members) == b.size || m.j.possiblyStarted
+	if full && b.open[bt.key] == bt {
+		delete(b.open, bt.key)
 	}
-	if len(bt.members) == b.size || b.stopping || (b.wait == 0 && b.buffer.waiting.Load() == 0) {
+	if full || b.stopping || (b.wait == 0 && b.buffer.waiting.Load() == 0) {
 		b.ripen(bt)
 	}
 	b.pump()
+	return bt
+}
+
+// batchFor returns the open batch that a task belongs in. A task that is possibly started has one of its own.
+func (b *batcher) batchFor(j *job) *batch {
+	key := b.batchKey(j)
+	if j.possiblyStarted {
+		return b.add(key)
+	}
+	bt := b.open[key]
+	if bt == nil {
+		bt = b.add(key)
+		b.open[key] = bt
+	}
 	return bt
 }
 
@@ -163,7 +175,6 @@ func (b *batcher) add(key string) *batch {
 		b.ripen(bt)
 		b.pump()
 	})
-	b.open[key] = bt
 	return bt
 }
 
@@ -268,6 +279,7 @@ func (b *batcher) begin(bt *batch) {
 	bt.cancel = cancel
 	ctx, stop := context.WithTimeoutCause(ctx, timeout, ErrTimeout)
 	for _, m := range bt.members {
+		b.started(m.j)
 		m.j.timeout = timeout
 		m.j.state.deadline.Store(time.Now().Add(timeout).UnixNano())
 		m.j.inBatch.timeout.Reset(timeout)

@@ -1,8 +1,10 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -32,10 +34,11 @@ type claimer struct {
 	control     *controller
 	limits      *limiter
 	buffer      *prefetch
+	starter     *starter
 	progress    *progressWriter
 	marks       *watermarks
-	// giveBack is called for claimed tasks that are not to begin here.
-	giveBack func(*job)
+	// giveBackReady gives back the tasks that have not started.
+	giveBackReady func()
 
 	more bool // the last claim has left tasks that could be claimed
 }
@@ -81,7 +84,7 @@ func (c *claimer) round(ctx context.Context, expected bool) (found int, again bo
 	limit := c.free()
 	found, err = c.claimIfAny(ctx, limit, expected)
 	if c.control.isPaused() { // since the claim was sent: nobody else gives back what has just come
-		c.buffer.drain(c.giveBack)
+		c.giveBackReady()
 	}
 	switch {
 	case core.SQLState(err) == core.CodeLimitsChanged:
@@ -185,6 +188,7 @@ func (c *claimer) hasPending(ctx context.Context) (any bool, err error) {
 
 // claimed is the answer to one claim.
 type claimed struct {
+	allowance allowance
 	jobs      []*job
 	xid, xmin int64
 	backlog   bool // tasks with customer keys wait, or have arrived since the last admission
@@ -199,6 +203,7 @@ func (c *claimer) claim(ctx context.Context, limit int) (int, error) {
 	defer conn.Release()
 	number, e := c.numbers.next(), c.marks.enter(time.Now())
 	var answer claimed
+	answer.allowance = c.starter.beforeClaim()
 	statement := c.statement(number, limit, e, &answer)
 	round := c.limits.beginRound(time.Now())
 	// A claim that was sent is waited for also after the soft end: its answer says what there is to give back.
@@ -207,28 +212,32 @@ func (c *claimer) claim(ctx context.Context, limit int) (int, error) {
 	err = core.OneMessage(sent, conn.Conn(), c.message(round, statement, &answer)...)
 	c.more = c.limits.endRound(round, answer, err)
 	if err != nil {
+		c.starter.claimFailed()
 		return 0, c.failed(number, err)
 	}
 	c.numbers.answered(number, len(answer.jobs))
-	c.buffer.put(answer.jobs)
+	c.starter.claimed(answer.jobs, answer.allowance)
 	about := claimAnswer{found: len(answer.jobs), limit: limit, xid: answer.xid, xmin: answer.xmin}
 	c.marks.answered(e, answer.jobs, about, time.Now())
 	return len(answer.jobs), c.advance(sent, conn.Conn(), answer.xmin)
 }
 
 // sqlClaim claims up to $4 tasks of queue $3 for worker $1 under claim number $2. It enters at watermarks $5, then at $6,
-// and does nothing unless the queue's limits are of version $7.
+// and does nothing unless the queue's limits are of version $7. If it claims no more than $8 tasks, they may start: it says so
+// as write $9 of strunk_starts, with what has started ($10), and no more than $11 as started.
 const sqlClaim = `SELECT id, seq, created_at, due_at, timeout_ms, attempts, max_attempts, priority, dedup_key,
-	payload, metadata, at, customer_key
-FROM {schema}.strunk_claim($1::bigint, $2::bigint, $3::text, $4::integer, $5::bigint[], $6::bigint[], $7::bigint)`
+	payload, metadata, at, customer_key, possibly_started
+FROM {schema}.strunk_claim($1::bigint, $2::bigint, $3::text, $4::integer, $5::bigint[], $6::bigint[], $7::bigint,
+	$8::integer, $9::bigint, $10::bigint[], $11::integer)`
 
 func (c *claimer) statement(number int64, limit int, e entry, into *claimed) core.Statement {
-	sql := sqlClaim
+	sql, args := sqlClaim, []any{c.lease.ID(), number, c.queue, limit, e.first, e.second, c.limits.inForce().version,
+		into.allowance.tasks, into.allowance.write, into.allowance.started[:], into.allowance.atOnce}
 	if c.limits.inForce().rated() {
-		sql = sqlClaimRated
+		into.allowance = allowance{} // what may start is written after the claim
+		sql, args = sqlClaimRated, args[:7]
 	}
-	return core.Statement{SQL: c.rt.SQL(sql),
-		Args: []any{c.lease.ID(), number, c.queue, limit, e.first, e.second, c.limits.inForce().version},
+	return core.Statement{SQL: c.rt.SQL(sql), Args: args,
 		Scan: func(rows pgx.Rows) (err error) {
 			into.jobs, err = c.scan(rows, number, limit)
 			return err
@@ -270,7 +279,7 @@ func (c *claimer) failed(number int64, err error) error {
 }
 
 // sqlAdvance moves the low watermarks of queue $1 from $2 towards $3.
-const sqlAdvance = `SELECT {schema}.strunk_advance_marks($1::text, $2::bigint[], $3::bigint[])`
+const sqlAdvance = `SELECT {schema}.strunk_advance_watermarks($1::text, $2::bigint[], $3::bigint[])`
 
 // advance moves the low watermarks if the candidate is ripe.
 func (c *claimer) advance(ctx context.Context, conn *pgx.Conn, xmin int64) error {
@@ -299,9 +308,20 @@ func (c *claimer) scan(rows pgx.Rows, number int64, limit int) ([]*job, error) {
 	for i := range slab {
 		jobs[i] = &slab[i]
 	}
-	return jobs, rows.Err()
+	return inOrder(jobs), rows.Err()
 }
 
 func (c *claimer) newJob(number int64) job {
 	return job{claim: number, queue: c.queue, logger: c.rt.Logger(), progress: c.progress}
+}
+
+// inOrder sorts the jobs of one claim by their positions: the second pass may have found some that belong before others.
+func inOrder(jobs []*job) []*job {
+	byPosition := func(a, b *job) int {
+		return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.seq, b.seq))
+	}
+	if !slices.IsSortedFunc(jobs, byPosition) {
+		slices.SortStableFunc(jobs, byPosition)
+	}
+	return jobs
 }

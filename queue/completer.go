@@ -2,6 +2,7 @@ package queue
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -141,6 +142,10 @@ func (c *completer) writeKind(kind outcomeKind, part []outcome) {
 			c.report(kind, part, done, lostAnswer)
 			return
 		}
+		if core.IsUnstorable(err) {
+			c.split(kind, part, err)
+			return
+		}
 		if c.giveUp() {
 			logWarning(c.rt, c.queue, "outcomes could not be written, their tasks are redelivered after the lease", err)
 			return
@@ -150,6 +155,43 @@ func (c *completer) writeKind(kind outcomeKind, part []outcome) {
 		time.Sleep(pause)
 		pause = min(2*pause, time.Second)
 	}
+}
+
+// split writes the two halves of a batch that the server refuses, so that one row does not stop its neighbours.
+func (c *completer) split(kind outcomeKind, part []outcome, err error) {
+	if n := len(part) / 2; n > 0 {
+		c.writeKind(kind, part[:n])
+		c.writeKind(kind, part[n:])
+		return
+	}
+	c.isolate(part[0], err)
+}
+
+// isolate writes an outcome that the server refuses: with a plain text, if its error's text is what is wrong with it, and
+// otherwise as a dead letter. The attempt is spent.
+func (c *completer) isolate(o outcome, err error) {
+	c.rt.Logger().Error("strunk: an outcome cannot be stored", "queue", c.queue, "task", o.job.id, "error", err)
+	if plain, ok := withPlainText(o); ok {
+		c.writeKind(o.kind, []outcome{plain})
+		return
+	}
+	o = dead(o.job, &unstorable{core.PlainText(err.Error())})
+	o.isolated = true
+	c.writeKind(outcomeDead, []outcome{o})
+}
+
+// withPlainText returns the outcome with its error's text in ASCII; false where that changes nothing.
+func withPlainText(o outcome) (outcome, bool) {
+	if o.err == nil || o.isolated {
+		return o, false
+	}
+	text, stack := errorTexts(o.err)
+	plain := core.PlainText(*text)
+	if plain == *text && (stack == nil || core.PlainText(*stack) == *stack) {
+		return o, false
+	}
+	o.err = errors.New(plain)
+	return o, true
 }
 
 // report logs and announces the outcomes of one statement. done are the ids of the tasks that it changed.

@@ -25,6 +25,7 @@ type executor struct {
 	soft        context.Context
 	base        context.Context // what the contexts of handlers derive from
 	buffer      *prefetch
+	starter     *starter
 	latency     *latency
 	control     *controller
 	judge       *judge
@@ -85,10 +86,12 @@ func (x *executor) begin(j *job) bool {
 	case !turn || x.soft.Err() != nil || x.base.Err() != nil || x.control.isPaused():
 		x.giveBack(j)
 	case cancel:
-		x.buffer.drop()
-		x.completer.add(dead(j, &cancelled{text}))
+		x.drop(j, dead(j, &cancelled{text}))
 	default:
 		x.buffer.began()
+		if x.batches == nil {
+			x.starter.start(j)
+		}
 		return true
 	}
 	if turn {
@@ -98,18 +101,26 @@ func (x *executor) begin(j *job) bool {
 }
 
 // giveBack returns a task that no handler has begun. Its attempt is not spent.
-func (x *executor) giveBack(j *job) {
-	x.buffer.drop()
-	x.completer.add(givenBack(j))
+func (x *executor) giveBack(j *job) { x.drop(j, givenBack(j)) }
+
+// drop settles a task that was allowed to start and does not.
+func (x *executor) drop(j *job, o outcome) {
+	x.buffer.dropped(true)
+	x.starter.start(j)
+	x.completer.add(o)
 }
 
 // giveBackReady gives back what is claimed and not begun.
-func (x *executor) giveBackReady() { x.buffer.drain(x.giveBack) }
+func (x *executor) giveBackReady() {
+	x.starter.drop()
+	x.buffer.drain(x.giveBack)
+}
 
 // ended counts a handler as running no more.
 func (x *executor) ended() {
 	x.buffer.ended()
 	x.turns.give()
+	x.starter.nudge()
 }
 
 // end is the end of a slot's goroutine, for one of three reasons: there are no more tasks; its handler was abandoned, and
@@ -219,6 +230,7 @@ func (x *executor) execute(base context.Context, j *job) {
 		ended := context.Cause(ctx)
 		cancel()
 		x.latency.ran(j.inBatch.handled(time.Since(began)))
+		x.starter.start(j) // one that has left its batch never did
 		if j.state.take(byHandler) {
 			x.completer.add(x.judge.decide(j, err, ended))
 		}

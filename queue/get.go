@@ -99,7 +99,10 @@ func scanRecord[T any](row pgx.Row, rec *Record[T], more ...any) error {
 	rec.DueAt = orElse(due.t, rec.CreatedAt)
 	rec.ClaimedAt, rec.FinishedAt = orElse(claimed.t, time.Time{}), orElse(finished.t, time.Time{})
 	rec.PayloadErr = errors.Join(decode(payload, &rec.Payload), decode(metadata, &rec.Metadata))
-	return decode(history, &rec.Attempts)
+	if decode(history, &rec.Attempts) != nil { // a person has replaced it
+		rec.Attempts = nil
+	}
+	return nil
 }
 
 // openRecord undoes what middleware did to the payload; Raw stays as it is stored.

@@ -214,6 +214,7 @@ func childMover() {
 
 // move is two statements, so that a kill can fall between them.
 func move(ctx context.Context, tx *outbox.OwnedTx, task queue.Task[transfer]) error {
+	fmt.Println("moving")
 	_, err := tx.Pgx().Exec(ctx, `UPDATE public.accounts SET cents = cents - $1 WHERE name = 'a'`, task.Payload.Amount)
 	if err != nil {
 		return err
@@ -245,8 +246,8 @@ func TestInTxSurvivesKill(t *testing.T) {
 	for range kills {
 		add(transfers / kills)
 		child := faults.Spawn(t, "mover", "CHILD_DSN="+outboxtest.DSN(b.pool))
-		child.Await(t, "up", soon)
-		time.Sleep(rand.N(120 * time.Millisecond)) // the moment of the kill is what is random here
+		child.Await(t, "moving", soon)
+		time.Sleep(rand.N(20 * time.Millisecond)) // the moment of the kill is what is random here
 		child.Kill()
 	}
 	last := faults.Spawn(t, "mover", "CHILD_DSN="+outboxtest.DSN(b.pool))

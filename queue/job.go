@@ -32,6 +32,10 @@ type job struct {
 	result *string
 	// settled says that the handler's own transaction has completed the task.
 	settled bool
+	// possiblyStarted says that a worker died while the task had started, or may have.
+	possiblyStarted bool
+	// passed says that the task has started, or was given back.
+	passed atomic.Bool
 	// logged says that the box's log holds the error of the attempt already.
 	logged atomic.Bool
 
@@ -99,13 +103,14 @@ func scanJob(rows pgx.Row, j *job, timeout time.Duration) error {
 	var due finite
 	var timeoutMS *int32
 	var dedup, key *string
+	var possiblyStarted *bool
 	var attempts, maxAttempts, priority int16
 	err := rows.Scan(&j.id, &j.seq, &j.createdAt, &due, &timeoutMS, &attempts, &maxAttempts, &priority, &dedup,
-		&j.payload, &j.metadataJSON, &j.at, &key)
+		&j.payload, &j.metadataJSON, &j.at, &key, &possiblyStarted)
 	if err != nil {
 		return err
 	}
-	j.key = orElse(key, "")
+	j.key, j.possiblyStarted = orElse(key, ""), orElse(possiblyStarted, false)
 	j.attempt, j.maxAttempts, j.priority = int(attempts), int(maxAttempts), int(priority)
 	j.dueAt, j.dedupKey, j.timeout = orElse(due.t, j.createdAt), orElse(dedup, ""), timeout
 	if timeoutMS != nil {

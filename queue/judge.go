@@ -25,6 +25,8 @@ type outcome struct {
 	delay  time.Duration
 	refund bool // the attempt is not spent
 	err    error
+	// isolated says that an outcome which cannot be stored has become a dead letter.
+	isolated bool
 }
 
 // givenBack is the outcome of a task that is to be pending again, its attempt not spent.
@@ -123,3 +125,8 @@ type cancelled struct{ text string }
 
 func (c *cancelled) Error() string        { return c.text }
 func (c *cancelled) Is(target error) bool { return target == ErrCancelled }
+
+// unstorable is the error of a task whose outcome cannot be stored.
+type unstorable struct{ why string }
+
+func (u *unstorable) Error() string { return "the outcome cannot be stored: " + u.why }

@@ -13,6 +13,7 @@ type latency struct {
 	seenHandled, seenBusy int64
 	seen                  time.Time
 	recent                time.Duration
+	published             atomic.Int64 // recent, for average
 }
 
 func newLatency() *latency { return &latency{} }
@@ -29,6 +30,7 @@ const stalled = 100 * time.Millisecond
 // that have been running for longer than the average without an end raise it: a worker whose handlers have become slow
 // must stop claiming ahead.
 func (l *latency) perTask(now time.Time, enough int64, running bool) time.Duration {
+	defer func() { l.published.Store(int64(l.recent)) }()
 	handled, busy := l.handled.Load(), l.busy.Load()
 	switch n := handled - l.seenHandled; {
 	case n >= enough || (n > 0 && l.recent == 0):
@@ -43,3 +45,6 @@ func (l *latency) perTask(now time.Time, enough int64, running bool) time.Durati
 	}
 	return l.recent
 }
+
+// average is what perTask returned last. It is safe for several goroutines.
+func (l *latency) average() time.Duration { return time.Duration(l.published.Load()) }

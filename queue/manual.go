@@ -151,12 +151,12 @@ func (h *manualClaim) claimWithin(ctx context.Context, tx pgx.Tx, n int) ([]*job
 	if err := h.admit(ctx, tx, n); err != nil {
 		return nil, err
 	}
-	sql := sqlClaim
-	if h.limits.rated() {
-		sql = sqlClaimRated
-	}
 	zero := make([]int64, levels)
-	if rows, err = tx.Query(ctx, h.host.SQL(sql), h.worker, manualNumber, h.def.name, n, zero, nil, h.limits.version); err != nil {
+	sql, args := sqlClaim, []any{h.worker, manualNumber, h.def.name, n, zero, nil, h.limits.version, 0, 0, nil, 0}
+	if h.limits.rated() {
+		sql, args = sqlClaimRated, args[:7]
+	}
+	if rows, err = tx.Query(ctx, h.host.SQL(sql), args...); err != nil {
 		return nil, err
 	}
 	jobs, err := h.scan(rows)

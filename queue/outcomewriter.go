@@ -30,6 +30,8 @@ const (
 	$6::text[], $7::text[], $8::text)`
 	// sqlDeadLetter makes dead letters of tasks.
 	sqlDeadLetter = `SELECT * FROM {schema}.strunk_bury($1::bigint, $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text)`
+	// sqlIsolate makes a dead letter of task $2 of worker $1, claimed under $3, whose outcome cannot be stored.
+	sqlIsolate = `SELECT $2::bigint WHERE {schema}.strunk_isolate($1::bigint, $2::bigint, $3::bigint, $4::text, $5::text)`
 	// sqlEnded returns which of these tokens have ended.
 	sqlEnded = `SELECT * FROM {schema}.strunk_ended($1::bigint, $2::bigint[], $3::bigint[])`
 	// sqlPartitions makes the partition that a move has missed.
@@ -152,6 +154,9 @@ func (w *outcomeWriter) statement(kind outcomeKind, part []outcome, byPlace bool
 		return sqlRetry, []any{w.worker, ids, claims, delays, refunds, errs, stacks, w.process}
 	default:
 		errs, stacks := errorsOf(part)
+		if part[0].isolated {
+			return sqlIsolate, []any{w.worker, ids[0], claims[0], errs[0], core.PlainText(w.process)}
+		}
 		return sqlDeadLetter, []any{w.worker, ids, claims, errs, stacks, w.process}
 	}
 }

@@ -5,22 +5,23 @@ import "sync/atomic"
 const (
 	// maxClaimed bounds the tasks of one claim. A larger claim holds its locks longer and costs as much for each task.
 	maxClaimed = 1000
-	// maxAhead bounds the tasks that a worker has claimed and not begun.
+	// maxAhead bounds the tasks that a worker has claimed and not started.
 	maxAhead = 2000
 	// maxUnsettled bounds the tasks that are claimed and whose outcomes are not written; the concurrency where that is
 	// higher.
 	maxUnsettled = 8000
 )
 
-// prefetch is the buffer between the claimer and the executor: tasks that are claimed and not begun. It also counts the
-// session's tasks.
+// prefetch is the buffer between the starter and the executor: tasks that may start and wait for a slot. It also counts
+// the session's tasks.
 type prefetch struct {
 	ready chan *job
-	// room is signalled when a task begins, ends or is settled: the claimer may have room for more.
+	// room is signalled when a task starts, ends or is settled: the claimer may have room for more.
 	room chan struct{}
 
-	waiting   atomic.Int64 // claimed and not begun
-	running   atomic.Int64 // begun and not ended
+	waiting   atomic.Int64 // claimed and not started
+	allowed   atomic.Int64 // allowed to start, and not ended
+	running   atomic.Int64 // started and not ended
 	unsettled atomic.Int64 // claimed, and the outcome not written
 }
 
@@ -28,10 +29,15 @@ func newPrefetch() *prefetch {
 	return &prefetch{ready: make(chan *job, maxAhead+maxClaimed), room: make(chan struct{}, 1)}
 }
 
-// put hands claimed tasks on.
+// claimed counts n tasks as claimed.
+func (p *prefetch) claimed(n int) {
+	p.unsettled.Add(int64(n))
+	p.waiting.Add(int64(n))
+}
+
+// put lets tasks start.
 func (p *prefetch) put(jobs []*job) {
-	p.unsettled.Add(int64(len(jobs)))
-	p.waiting.Add(int64(len(jobs)))
+	p.allowed.Add(int64(len(jobs)))
 	for _, j := range jobs {
 		p.ready <- j
 	}
@@ -40,11 +46,16 @@ func (p *prefetch) put(jobs []*job) {
 // close says that there will be no more tasks.
 func (p *prefetch) close() { close(p.ready) }
 
-// drop records that a task leaves the buffer without being begun.
-func (p *prefetch) drop() { p.waiting.Add(-1) }
+// dropped counts a task that was allowed to start, or was only claimed, as given back.
+func (p *prefetch) dropped(allowed bool) {
+	p.waiting.Add(-1)
+	if allowed {
+		p.allowed.Add(-1)
+	}
+}
 
-// began records that a task's handler is about to be called. The claimer may have looked just before the last waiting task
-// began, and no task may end for a long time: it is told.
+// began counts a task as running. The claimer may have looked just before the last waiting task began, and no task may end
+// for a long time: it is told.
 func (p *prefetch) began() {
 	p.running.Add(1)
 	if p.waiting.Add(-1) == 0 {
@@ -52,8 +63,11 @@ func (p *prefetch) began() {
 	}
 }
 
-// ended records that a handler runs no more.
-func (p *prefetch) ended() { p.running.Add(-1) }
+// ended counts a task as running no more.
+func (p *prefetch) ended() {
+	p.running.Add(-1)
+	p.allowed.Add(-1)
+}
 
 // settled records that n outcomes were written.
 func (p *prefetch) settled(n int) {

@@ -12,7 +12,7 @@ import (
 
 // session is a worker's life under one lease. It wires up the parts and has them start and end in order.
 //
-//	claimer -> prefetch -> executor -> completer
+//	claimer -> starter -> prefetch -> executor -> completer
 //
 // The controller and the limiter tell them what they must not do.
 type session struct {
@@ -30,6 +30,7 @@ type session struct {
 	limits    *limiter
 	control   *controller
 	claimer   *claimer
+	starter   *starter
 	executor  *executor
 	batches   *batcher // of a batch worker; nil for others
 	completer *completer
@@ -49,7 +50,7 @@ func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration) 
 		return nil, err
 	}
 	lease, err := rt.Lease(life.Soft, core.LeaseSpec{Queue: s.queue, Duration: s.duration,
-		Concurrency: w.opts.concurrency, Claims: numbers.known, Resolved: numbers.resolved})
+		Concurrency: w.opts.concurrency, Claims: numbers.known, Resolved: numbers.resolved, WritesStarts: true})
 	if err != nil {
 		return nil, err
 	}
@@ -73,16 +74,19 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration) {
 			s.limits.ended(o.job)
 		}
 		s.buffer.settled(len(batch))
+		s.starter.nudge()
 	}
+	s.starter = newStarter(s.rt, w, s.lease.ID(), latency, s.buffer)
+	s.starter.giveBack = func(j *job) { s.completer.add(givenBack(j)) }
 	if w.batch != nil {
-		s.batches = newBatcher(w.batch, s.base, s.buffer, w.opts.concurrency)
+		s.batches = newBatcher(w.batch, s.base, s.starter, w.opts.concurrency)
 	}
 	s.executor = &executor{rt: s.rt, concurrency: w.opts.concurrency, soft: s.life.Soft, base: s.base, buffer: s.buffer,
-		latency: latency, control: s.control, judge: judge, completer: s.completer, batches: s.batches,
+		starter: s.starter, latency: latency, control: s.control, judge: judge, completer: s.completer, batches: s.batches,
 		work: through(w.handler(s.rt, s.batches, writer), chain), turns: w.turns}
 	s.claimer = &claimer{rt: s.rt, queue: s.queue, concurrency: w.opts.concurrency, timeout: w.opts.timeout, poll: poll,
 		lease: s.lease, numbers: numbers, latency: latency, control: s.control, limits: s.limits, buffer: s.buffer,
-		progress: progress, marks: newWatermarks(), giveBack: s.executor.giveBack}
+		starter: s.starter, progress: progress, marks: newWatermarks(), giveBackReady: s.executor.giveBackReady}
 	s.control.onPause, s.control.onCancel = s.executor.giveBackReady, s.executor.cancel
 }
 
@@ -93,6 +97,8 @@ func (s *session) run() {
 	stop := make(chan struct{})
 	var side sync.WaitGroup
 	side.Go(s.completer.run)
+	starting := make(chan struct{})
+	go func() { defer close(starting); s.starter.run() }()
 	side.Go(func() { s.watch(stop) })
 	side.Go(func() { s.executor.watch(stop, s.endedAt) })
 	side.Go(func() { s.control.run(stop) })
@@ -100,7 +106,8 @@ func (s *session) run() {
 
 	s.claimer.run(s.life.Soft) // until the soft end or the loss of the lease
 	side.Go(func() { s.limits.drain(stop) })
-	s.buffer.close()
+	s.starter.close()
+	<-starting
 	s.executor.giveBackReady()
 	s.executor.wait()
 	close(stop)

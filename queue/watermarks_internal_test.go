@@ -155,7 +155,7 @@ func (m *model) claim(s *session, limit int) int {
 	m.must(err)
 	for range n {
 		j := <-s.buffer.ready
-		s.buffer.drop()
+		s.buffer.dropped(true)
 		if other := m.held[j.id]; other != nil {
 			m.Fatalf("task %d is with worker %d and with worker %d", j.id, other.lease.ID(), s.lease.ID())
 		}

@@ -97,6 +97,8 @@ type LeaseSpec struct {
 	Queue       string
 	Duration    time.Duration
 	Concurrency int
+	// WritesStarts says that the worker writes ahead which tasks it starts; otherwise all that it has claimed count as started.
+	WritesStarts bool
 	// Claims is called at each heartbeat: claim numbers above low that the table holds and that are not among known are
 	// given back. Safe for concurrent use.
 	Claims func() (low int64, known []int64)

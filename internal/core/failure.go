@@ -3,6 +3,8 @@ package core
 import (
 	"fmt"
 	"log/slog"
+	"strings"
+	"unicode"
 )
 
 // MostErrorBytes bounds what is kept of an error's text and of a stack.
@@ -29,6 +31,16 @@ func ErrorTexts(err error, stackOf func(error) (string, bool)) (text, stack *str
 		stack = &st
 	}
 	return &s, stack
+}
+
+// PlainText is a text in ASCII, which a database of any encoding can hold: other characters become question marks.
+func PlainText(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r > unicode.MaxASCII {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 // Why is a failure in a log, with the stack of a panic; nothing of a nil text.

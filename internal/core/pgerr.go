@@ -45,3 +45,11 @@ func AnswerLost(err error) bool {
 	state := SQLState(err)
 	return err != nil && (state == "" || strings.HasPrefix(state, "57P0") || strings.HasPrefix(state, "08"))
 }
+
+// IsUnstorable reports whether the server refused a value, and would refuse it again: data that a type cannot hold (class 22),
+// a constraint (class 23, a missing partition aside), or a limit such as that of an index row (class 54).
+func IsUnstorable(err error) bool {
+	state := SQLState(err)
+	return len(state) == 5 && (pgerrcode.IsDataException(state) || pgerrcode.IsProgramLimitExceeded(state) ||
+		pgerrcode.IsIntegrityConstraintViolation(state) && !IsMissingPartition(err))
+}

@@ -20,6 +20,7 @@ END $strunk$;
 DROP TABLE
     {schema}.strunk_outbox,
     {schema}.strunk_workers,
+    {schema}.strunk_starts,
     {schema}.strunk_queues,
     {schema}.strunk_limits,
     {schema}.strunk_rates,

@@ -36,6 +36,8 @@ CREATE TABLE {schema}.strunk_outbox (
     priority       smallint    NOT NULL DEFAULT 0,
     admitted       boolean     NOT NULL DEFAULT true,
     dedup_waiting  boolean,
+    -- A worker died while the task had started, or may have: it is started alone from then on, see strunk_starts.
+    possibly_started boolean,
     status         text COLLATE "C" NOT NULL,
     kind           text COLLATE "C" NOT NULL,
     key            text COLLATE "C" NOT NULL,
@@ -63,6 +65,11 @@ CREATE TABLE {schema}.strunk_outbox_tasks
     WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
           autovacuum_vacuum_insert_scale_factor = 0.5, autovacuum_analyze_scale_factor = 0.2,
           autovacuum_vacuum_cost_delay = 0);
+
+-- Values that no claim could work, or that would stop the claims of others.
+ALTER TABLE {schema}.strunk_outbox_tasks
+    ADD CONSTRAINT strunk_outbox_tasks_priority CHECK (priority BETWEEN 0 AND 9),
+    ADD CONSTRAINT strunk_outbox_tasks_attempts CHECK (attempts BETWEEN 0 AND 30000);
 
 CREATE UNIQUE INDEX strunk_outbox_tasks_id ON {schema}.strunk_outbox_tasks (id);
 -- The claim index, and the only one that holds seq: ORDER BY seq can be answered by no other.
@@ -150,9 +157,24 @@ CREATE TABLE {schema}.strunk_workers (
     concurrency integer     NOT NULL,
     quota       integer     NOT NULL DEFAULT 0,
     condemned   boolean     NOT NULL DEFAULT false,
+    -- The worker writes ahead in strunk_starts; otherwise whatever it has claimed counts as started.
+    writes_starts boolean   NOT NULL DEFAULT false,
     queue       text COLLATE "C" NOT NULL,
     host        text        NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+
+-- How far each worker may start the tasks that it has claimed, written ahead for many tasks at a time: an attempt is spent
+-- by a handler that started, and by nothing else. A position in the order of starts is {claim_no, 9 - priority, seq}; arrays
+-- compare element by element. Up to the highest started_to of a worker all its tasks have started. Up to the highest
+-- may_start_to some may have. Rows are added and never changed: an update of one row would slow down under an open
+-- snapshot, which keeps all of its versions.
+CREATE TABLE {schema}.strunk_starts (
+    worker_id    bigint   NOT NULL,
+    write_no     bigint   NOT NULL,
+    started_to   bigint[] NOT NULL,
+    may_start_to bigint[] NOT NULL,
+    PRIMARY KEY (worker_id, write_no)
+);
 
 -- A queue's settings; a queue without a row has the defaults.
 CREATE TABLE {schema}.strunk_queues (

@@ -1,26 +1,35 @@
--- Claiming tasks: the ordinary claim.
+-- Claiming tasks: the ordinary claim, and how far a worker may start what it has claimed.
 
 -- Claims up to p_limit pending tasks of a queue, highest priority first, then first in first out.
--- p_fast and p_safe hold a mark for each priority from 9 down to 0: the index is entered behind the mark, past the
--- entries of tasks already done that an open snapshot keeps alive. What the fast marks do not fill is sought once more
--- from the safe marks; a null p_safe leaves that out.
--- p_limits is the version of the queue's limits that the worker obeys, 0 for none: whoever does not know of a limit claims
--- nothing (STR02).
--- Locks: the queue's admission lock, shared (a change of limits waits for the claim, and the claim for it), its lease row FOR KEY SHARE (strunk_condemn and strunk_void_claims take it FOR UPDATE, so either they see this
--- claim's rows or this claim sees them and does nothing), then rows with SKIP LOCKED: claims run beside each other.
--- claimed_at is read row by row, after the row was found and locked: read before, it could lie before due_at.
+--
+-- p_high and p_low hold a watermark for each priority from 9 down to 0. The index is entered above the watermark, past the
+-- entries of finished tasks that an open snapshot keeps alive. The first pass enters at p_high. What it does not fill is
+-- sought once more from p_low; a null p_low leaves the second pass out.
+-- p_limits is the version of the queue's limits that the worker obeys, 0 for none. A worker that does not know of a limit
+-- claims nothing (STR02).
+-- p_start is how many tasks may start. Where no more were claimed, the row p_write of strunk_starts says so; it also says
+-- that tasks have started up to p_started, or all of these where there are no more than p_at_once.
+--
+-- Locks: the queue's admission lock, shared: a change of limits waits for the claim, and the claim for it. Then the lease row
+-- FOR KEY SHARE. strunk_condemn and strunk_void_claims take it FOR UPDATE, so either they see the rows of this claim, or this
+-- claim sees their change and does nothing. Then the tasks, with SKIP LOCKED: claims run beside each other. claimed_at is read
+-- for each row after it was locked: read before, it could lie before due_at.
 -- The planner is pinned: with stale statistics it would sort the whole backlog, with fresh ones walk another index.
 CREATE OR REPLACE FUNCTION {schema}.strunk_claim(
-    p_worker bigint, p_claim bigint, p_queue text, p_limit integer, p_fast bigint[], p_safe bigint[], p_limits bigint DEFAULT 0)
+    p_worker bigint, p_claim bigint, p_queue text, p_limit integer, p_high bigint[], p_low bigint[],
+    p_limits bigint DEFAULT 0, p_start integer DEFAULT 0, p_write bigint DEFAULT 0, p_started bigint[] DEFAULT NULL,
+    p_at_once integer DEFAULT 0)
 RETURNS TABLE (id bigint, seq bigint, created_at timestamptz, due_at timestamptz, timeout_ms integer, attempts smallint,
-    max_attempts smallint, priority smallint, dedup_key text, payload json, metadata json, at tid, customer_key text)
+    max_attempts smallint, priority smallint, dedup_key text, payload json, metadata json, at tid, customer_key text,
+    possibly_started boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    v_marks bigint[] := p_fast;
+    v_marks bigint[] := p_high;
     v_limit integer := p_limit;
     v_n     integer;
+    v_all   integer := 0;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared({schema}.strunk_admission_key(p_queue));
     PERFORM 1 FROM {schema}.strunk_workers w
@@ -29,7 +38,8 @@ BEGIN
         RAISE EXCEPTION 'strunk_claim: worker % has no lease for claim %', p_worker, p_claim USING ERRCODE = 'STR01';
     END IF;
     IF coalesce((SELECT l.version FROM {schema}.strunk_limits l WHERE l.queue = p_queue), 0) <> p_limits THEN
-        RAISE EXCEPTION 'strunk_claim: queue %: its limits are not those of version %', p_queue, p_limits USING ERRCODE = 'STR02';
+        RAISE EXCEPTION 'strunk_claim: queue %: its limits are not those of version %', p_queue, p_limits
+            USING ERRCODE = 'STR02';
     END IF;
     LOOP
         RETURN QUERY
@@ -41,36 +51,64 @@ BEGIN
                 ORDER BY t.seq LIMIT v_limit FOR UPDATE SKIP LOCKED) x
             LIMIT v_limit)
         UPDATE {schema}.strunk_outbox_tasks t
-        SET status = 'claimed', worker_id = p_worker, claim_no = p_claim, claimed_at = clock_timestamp(), attempts = t.attempts + 1
+        SET status = 'claimed', worker_id = p_worker, claim_no = p_claim, claimed_at = clock_timestamp(),
+            attempts = t.attempts + 1
         FROM c WHERE t.ctid = c.tid
         RETURNING t.id, t.seq, t.created_at, t.due_at, t.timeout_ms, t.attempts, t.max_attempts, t.priority,
-                  t.dedup_key, t.payload, t.metadata, t.ctid, t.customer_key;
+                  t.dedup_key, t.payload, t.metadata, t.ctid, t.customer_key, t.possibly_started;
         GET DIAGNOSTICS v_n = ROW_COUNT;
-        EXIT WHEN v_n >= v_limit OR p_safe IS NULL OR v_marks = p_safe;
+        v_all := v_all + v_n;
+        EXIT WHEN v_n >= v_limit OR p_low IS NULL OR v_marks = p_low;
         v_limit := v_limit - v_n;
-        v_marks := p_safe;
+        v_marks := p_low;
     END LOOP;
+    IF v_all BETWEEN 1 AND p_start THEN
+        INSERT INTO {schema}.strunk_starts (worker_id, write_no, started_to, may_start_to)
+        VALUES (p_worker, p_write, CASE WHEN v_all <= p_at_once THEN ARRAY[p_claim, 10, 0] ELSE p_started END,
+            ARRAY[p_claim, 10, 0]);
+    END IF;
 END $$;
 
--- Whether a queue has a pending task behind the marks (as in strunk_claim). Reads only: polling an empty queue spends no
+-- Writes ahead, as row p_write of strunk_starts, that a worker's tasks have started up to p_started and may start up to
+-- p_may_start. Forgets its rows from p_from (null: none) to below p_to. Returns false, and changes nothing, where the worker
+-- has lost its lease. Locks: the lease row FOR KEY SHARE, for the same reason as strunk_claim.
+CREATE OR REPLACE FUNCTION {schema}.strunk_allow_starts(
+    p_worker bigint, p_write bigint, p_started bigint[], p_may_start bigint[], p_from bigint, p_to bigint)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    PERFORM 1 FROM {schema}.strunk_workers w WHERE w.id = p_worker AND NOT w.condemned FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO {schema}.strunk_starts (worker_id, write_no, started_to, may_start_to)
+    VALUES (p_worker, p_write, p_started, p_may_start);
+    IF p_from IS NOT NULL THEN
+        DELETE FROM {schema}.strunk_starts s WHERE s.worker_id = p_worker AND s.write_no >= p_from AND s.write_no < p_to;
+    END IF;
+    RETURN true;
+END $$;
+
+-- Whether a queue has a pending task above the watermarks (see strunk_claim). Reads only: polling an empty queue spends no
 -- transaction id and writes nothing.
-CREATE OR REPLACE FUNCTION {schema}.strunk_has_pending(p_queue text, p_marks bigint[]) RETURNS boolean
+CREATE OR REPLACE FUNCTION {schema}.strunk_has_pending(p_queue text, p_watermarks bigint[]) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN EXISTS (
-        SELECT 1 FROM unnest(p_marks) WITH ORDINALITY AS m(mark, o)
+        SELECT 1 FROM unnest(p_watermarks) WITH ORDINALITY AS m(mark, o)
         CROSS JOIN LATERAL (
             SELECT 1 FROM {schema}.strunk_outbox_tasks t
             WHERE t.status = 'pending' AND t.admitted AND t.key = p_queue AND t.priority = (10 - m.o)::smallint AND t.seq > m.mark
             ORDER BY t.seq LIMIT 1) x);
 END $$;
 
--- Moves safe marks forward: from p_from towards p_to for each priority from 9 down to 0, stopping below the first task
+-- Moves low watermarks forward, from p_from towards p_to, for each priority from 9 down to 0. It stops below the first task
 -- that is still pending (a lock that was skipped and rolled back). The caller has made sure that no transaction is left
 -- that could still commit a task at or below p_to. Reads only.
-CREATE OR REPLACE FUNCTION {schema}.strunk_advance_marks(p_queue text, p_from bigint[], p_to bigint[]) RETURNS bigint[]
+CREATE OR REPLACE FUNCTION {schema}.strunk_advance_watermarks(p_queue text, p_from bigint[], p_to bigint[])
+RETURNS bigint[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET jit = off SET plan_cache_mode = force_generic_plan AS $$
@@ -81,7 +119,8 @@ BEGIN
     FOR i IN 1 .. cardinality(p_to) LOOP
         CONTINUE WHEN p_to[i] <= p_from[i];
         SELECT t.seq INTO v_seq FROM {schema}.strunk_outbox_tasks t
-        WHERE t.status = 'pending' AND t.admitted AND t.key = p_queue AND t.priority = (10 - i)::smallint AND t.seq > p_from[i] AND t.seq <= p_to[i]
+        WHERE t.status = 'pending' AND t.admitted AND t.key = p_queue AND t.priority = (10 - i)::smallint
+            AND t.seq > p_from[i] AND t.seq <= p_to[i]
         ORDER BY t.seq LIMIT 1;
         IF FOUND THEN
             v_marks[i] := v_seq - 1;

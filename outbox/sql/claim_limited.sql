@@ -5,7 +5,8 @@
 CREATE OR REPLACE FUNCTION {schema}.strunk_claim_rated(
     p_worker bigint, p_claim bigint, p_queue text, p_limit integer, p_fast bigint[], p_safe bigint[], p_limits bigint)
 RETURNS TABLE (id bigint, seq bigint, created_at timestamptz, due_at timestamptz, timeout_ms integer, attempts smallint,
-    max_attempts smallint, priority smallint, dedup_key text, payload json, metadata json, at tid, customer_key text)
+    max_attempts smallint, priority smallint, dedup_key text, payload json, metadata json, at tid, customer_key text,
+    possibly_started boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_limits {schema}.strunk_limits;

@@ -26,7 +26,7 @@ BEGIN
         SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t
         WHERE t.status = 'claimed' AND t.worker_id = p_worker AND t.claim_no = ANY (p_claims) ORDER BY t.id FOR UPDATE)
     UPDATE {schema}.strunk_outbox_tasks t
-    SET status = 'pending', seq = nextval('{schema}.strunk_outbox_id_seq'), attempts = t.attempts - 1,
+    SET status = 'pending', seq = nextval('{schema}.strunk_outbox_id_seq'), attempts = greatest(0, t.attempts - 1),
         admitted = t.customer_key IS NULL, slot = NULL
     FROM l WHERE t.ctid = l.tid
     RETURNING t.id;

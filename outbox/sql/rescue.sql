@@ -21,17 +21,35 @@ BEGIN
     RETURN true;
 END $$;
 
--- Gives back up to p_limit tasks of a condemned worker: pending, or dead where their attempts are spent. When none is
--- left it removes the worker's row and ends; repeat while it returns rows. Locks in id order, waits for completions
--- under way (no SKIP LOCKED: a skipped row would be an orphan).
+-- What a worker's crash means for each of its claimed tasks p_ids: started (the attempt is spent), possibly_started (it is not, and
+-- the task is started alone from then on) or waiting (nothing has happened to it). See strunk_starts.
+CREATE OR REPLACE FUNCTION {schema}.strunk_crash_states(p_worker bigint, p_ids bigint[]) RETURNS TABLE (id bigint, state text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+    SELECT t.id, CASE
+        WHEN NOT w.writes_starts OR ARRAY[t.claim_no, 9 - t.priority, t.seq] <= s.started_to THEN 'started'
+        WHEN ARRAY[t.claim_no, 9 - t.priority, t.seq] <= s.may_start_to THEN 'possibly_started'
+        ELSE 'waiting' END
+    FROM {schema}.strunk_workers w
+    LEFT JOIN LATERAL (
+        SELECT max(x.started_to) AS started_to, max(x.may_start_to) AS may_start_to FROM {schema}.strunk_starts x
+        WHERE x.worker_id = w.id) s ON true
+    JOIN {schema}.strunk_outbox_tasks t ON t.id = ANY (p_ids)
+    WHERE w.id = p_worker
+$$;
+
+-- Gives back up to p_limit tasks of a condemned worker: pending, or dead where their attempts are spent. The attempt of a task
+-- that had not started is not spent. When none is left it removes the worker's row and ends; repeat while it returns rows.
+-- Locks in id order, waits for completions under way (no SKIP LOCKED: a skipped row would be an orphan).
 CREATE OR REPLACE FUNCTION {schema}.strunk_rescue(p_worker bigint, p_limit integer)
 RETURNS TABLE (id bigint, queue text, status text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
-    v_now  timestamptz := clock_timestamp();
-    v_ids  bigint[];
-    v_by   text;
+    v_now     timestamptz := clock_timestamp();
+    v_ids     bigint[];
+    v_started bigint[];
+    v_maybe   bigint[];
+    v_by      text;
 BEGIN
     SELECT w.host || '/' || w.pid INTO v_by FROM {schema}.strunk_workers w WHERE w.id = p_worker AND w.condemned;
     IF NOT FOUND THEN
@@ -42,13 +60,16 @@ BEGIN
         WHERE t.status = 'claimed' AND t.worker_id = p_worker ORDER BY t.claim_no LIMIT p_limit);
     IF cardinality(v_ids) = 0 THEN
         DELETE FROM {schema}.strunk_workers w WHERE w.id = p_worker AND w.condemned;
+        DELETE FROM {schema}.strunk_starts s WHERE s.worker_id = p_worker;
         RETURN;
     END IF;
     v_ids := ARRAY(SELECT t.id FROM {schema}.strunk_outbox_tasks t
         WHERE t.id = ANY (v_ids) AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker ORDER BY t.id FOR UPDATE);
+    SELECT array_agg(c.id) FILTER (WHERE c.state = 'started'), array_agg(c.id) FILTER (WHERE c.state = 'possibly_started')
+    INTO v_started, v_maybe FROM {schema}.strunk_crash_states(p_worker, v_ids) c;
     RETURN QUERY
     WITH d AS (
-        DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (v_ids) AND t.attempts >= t.max_attempts RETURNING t.*)
+        DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (v_started) AND t.attempts >= t.max_attempts RETURNING t.*)
     INSERT INTO {schema}.strunk_outbox_dead AS r
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
          priority, backlog_seq, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
@@ -62,6 +83,13 @@ BEGIN
     SET status = 'pending', seq = nextval('{schema}.strunk_outbox_id_seq'), admitted = t.customer_key IS NULL, slot = NULL,
         last_error = 'the worker was lost',
         errors = {schema}.strunk_add_error(t.errors, t.attempts, v_now, 'the worker was lost', NULL, v_by)
-    WHERE t.id = ANY (v_ids)
+    WHERE t.id = ANY (v_started)
+    RETURNING t.id, t.key, t.status;
+    RETURN QUERY
+    UPDATE {schema}.strunk_outbox_tasks t
+    SET status = 'pending', seq = nextval('{schema}.strunk_outbox_id_seq'), admitted = t.customer_key IS NULL, slot = NULL,
+        attempts = greatest(0, t.attempts - 1),
+        possibly_started = CASE WHEN t.id = ANY (v_maybe) THEN true ELSE t.possibly_started END
+    WHERE t.id = ANY (v_ids) AND NOT coalesce(t.id = ANY (v_started), false)
     RETURNING t.id, t.key, t.status;
 END $$;

@@ -1,10 +1,15 @@
 -- Ending an attempt without success: another attempt, or a dead letter.
 
--- The history of a task's attempts with one more entry, at most the last twenty.
-CREATE OR REPLACE FUNCTION {schema}.strunk_add_error(p_errors jsonb, p_attempt integer, p_at timestamptz, p_error text, p_stack text, p_by text) RETURNS jsonb
+-- The history of a task's attempts with one more entry, at most the last twenty. A history that a person has replaced by
+-- something else begins anew.
+CREATE OR REPLACE FUNCTION {schema}.strunk_add_error(
+    p_errors jsonb, p_attempt integer, p_at timestamptz, p_error text, p_stack text, p_by text) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN p_error IS NULL THEN p_errors
-        ELSE CASE WHEN jsonb_array_length(p_errors) >= 20 THEN p_errors - 0 ELSE coalesce(p_errors, '[]'::jsonb) END
+        ELSE CASE
+                WHEN p_errors IS NULL OR jsonb_typeof(p_errors) <> 'array' THEN '[]'::jsonb
+                WHEN jsonb_array_length(p_errors) >= 20 THEN p_errors - 0
+                ELSE p_errors END
              || jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
                     'attempt', p_attempt, 'at', p_at, 'error', p_error, 'stack', nullif(p_stack, ''), 'worker', p_by)))
         END
@@ -36,7 +41,8 @@ BEGIN
         slot = NULL,
         backlog_seq = CASE WHEN t.customer_key IS NOT NULL AND EXISTS (
             SELECT 1 FROM {schema}.strunk_limits l WHERE l.queue = t.key AND l.fifo) THEN t.backlog_seq END,
-        attempts = t.attempts - u.refund::integer,
+        attempts = greatest(0, t.attempts - u.refund::integer),
+        possibly_started = NULL,
         last_error = coalesce(u.error, t.last_error),
         errors = {schema}.strunk_add_error(t.errors, t.attempts, v_now, u.error, u.stack, p_by)
     FROM u
@@ -72,4 +78,35 @@ BEGIN
            {schema}.strunk_add_error(d.errors, d.attempts, v_now, d.error, d.stack, p_by)
     FROM d
     RETURNING r.id;
+END $$;
+
+-- Makes a dead letter of one claimed task whose outcome cannot be stored. Nothing of the row is taken over that could be what
+-- is wrong with it: its history begins anew, and where a dead letter with its id exists it gets another id, which the
+-- error names. Returns whether the task was claimed under this token. Fenced as strunk_complete.
+CREATE OR REPLACE FUNCTION {schema}.strunk_isolate(p_worker bigint, p_id bigint, p_claim bigint, p_error text, p_by text)
+RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_task  {schema}.strunk_outbox_tasks;
+    v_now   timestamptz := clock_timestamp();
+    v_error text := p_error;
+BEGIN
+    DELETE FROM {schema}.strunk_outbox_tasks t
+    WHERE t.id = p_id AND t.status = 'claimed' AND t.worker_id = p_worker AND t.claim_no = p_claim RETURNING t.* INTO v_task;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    IF EXISTS (SELECT 1 FROM {schema}.strunk_outbox_dead d WHERE d.id = p_id) THEN
+        v_task.id := nextval('{schema}.strunk_outbox_id_seq');
+        v_error := format('task %s, now %s: %s', p_id, v_task.id, p_error);
+    END IF;
+    INSERT INTO {schema}.strunk_outbox_dead
+        (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
+         priority, backlog_seq, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
+    VALUES (v_task.id, v_task.seq, v_task.worker_id, v_task.claim_no, v_task.created_at, v_task.due_at, v_task.claimed_at,
+        v_now, v_task.timeout_ms, v_task.attempts, v_task.max_attempts, v_task.priority,
+        CASE WHEN v_task.customer_key IS NOT NULL AND {schema}.strunk_holds_key(v_task.key, p_id) THEN v_task.backlog_seq END,
+        'dead', v_task.kind, v_task.key, v_task.dedup_key, v_task.customer_key, v_error, v_task.payload, v_task.metadata,
+        {schema}.strunk_add_error(NULL, v_task.attempts, v_now, v_error, NULL, p_by));
+    RETURN true;
 END $$;
