@@ -34,7 +34,7 @@ type order struct {
 var orders = events.Define("order", func(o order) string { return o.ID }, events.Config{})
 
 // internalFunctions are called by strunk's own functions, or by the owner's reaper.
-var internalFunctions = []string{
+var internalFunctions = []string{"strunk_mend_feed",
 	"strunk_add_error", "strunk_bury_copy", "strunk_bury_waiting", "strunk_call", "strunk_forget_feed_part", "strunk_has_turn",
 	"strunk_lock_line", "strunk_next_copy", "strunk_raise_floor", "strunk_rename_subscriber",
 	"strunk_revive", "strunk_revive_delivery", "strunk_schedule_enqueue", "strunk_schema_parts",
