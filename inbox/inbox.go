@@ -46,7 +46,7 @@ func Once(ctx context.Context, tx outbox.Tx, consumer, messageID string, fn func
 	}
 	if first {
 		if err := fn(ctx); err != nil {
-			_ = exec(context.WithoutCancel(ctx), t, sqlRollback) // fn's error is the one to report, and the caller rolls back
+			undo(context.WithoutCancel(ctx), t)
 			return false, err
 		}
 	}
@@ -54,6 +54,14 @@ func Once(ctx context.Context, tx outbox.Tx, consumer, messageID string, fn func
 		return false, fmt.Errorf("strunk/inbox: consumer %q: %w", consumer, err)
 	}
 	return first, nil
+}
+
+// undo takes the savepoint's writes back, and the savepoint with them: one that stays would take the place of that of a Once
+// around this one. Its errors are dropped: fn's error is the one to report, and the caller rolls back.
+func undo(ctx context.Context, t core.Tx) {
+	if exec(ctx, t, sqlRollback) == nil {
+		_ = exec(ctx, t, sqlRelease)
+	}
 }
 
 func check(ctx context.Context, tx outbox.Tx, consumer, messageID string, fn func(context.Context) error) (core.Tx, error) {
@@ -97,7 +105,7 @@ func begin(ctx context.Context, t core.Tx, consumer, messageID string) (first bo
 		return rows.Err()
 	})
 	if err != nil {
-		_ = exec(context.WithoutCancel(ctx), t, sqlRollback) // the error to report is the first
+		undo(context.WithoutCancel(ctx), t) // the error to report is the first
 	}
 	return first, err
 }

@@ -217,3 +217,31 @@ func ExampleOnce() {
 	// booking evt_1
 	// seen before: evt_1
 }
+
+// TestInboxOnceInsideOnce fails within, and then around it, in a transaction that commits: neither mark nor write is left.
+func TestInboxOnceInsideOnce(t *testing.T) {
+	t.Parallel()
+	pool, box := open(t)
+	failed := errors.New("failed")
+	err := box.InTx(t.Context(), func(tx *outbox.OwnedTx) error {
+		_, err := inbox.Once(t.Context(), tx, "billing", "outer", func(ctx context.Context) error {
+			if _, err := tx.Pgx().Exec(ctx, `INSERT INTO public.effects VALUES ('outer')`); err != nil {
+				return err
+			}
+			if _, err := inbox.Once(ctx, tx, "billing", "inner", func(context.Context) error { return failed }); !errors.Is(err, failed) {
+				t.Errorf("the inner Once: %v; want %v", err, failed)
+			}
+			return failed
+		})
+		if !errors.Is(err, failed) {
+			t.Errorf("the outer Once: %v; want %v", err, failed)
+		}
+		return nil
+	})
+	if err != nil || effects(t, pool) != 0 {
+		t.Errorf("%d writes are left, %v; want none", effects(t, pool), err)
+	}
+	if ran, err := handle(t.Context(), box, "billing", "outer", fine); err != nil || !ran {
+		t.Errorf("the message again: ran %t, %v; want true", ran, err)
+	}
+}

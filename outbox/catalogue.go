@@ -17,7 +17,7 @@ type catalogue map[string][]string
 // to, the table's parent where it is a leaf, name and definition. The search_path must hold the schema and nothing else, so that
 // definitions name no schema; bodies of functions do, and are cleaned.
 const sqlCatalogue = `WITH ours AS (
-	SELECT c.oid, c.relname::text AS name, c.relkind, c.relpersistence, c.reloptions, c.relpartbound,
+	SELECT c.oid, c.relname::text AS name, c.relkind, c.relpersistence, c.reloptions, c.relpartbound, c.relreplident AS replident,
 		CASE WHEN pp.partstrat = 'r' THEN p.relname::text END AS whole
 	FROM pg_catalog.pg_class c
 	LEFT JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid AND c.relkind IN ('r', 'p')
@@ -29,6 +29,7 @@ const sqlCatalogue = `WITH ours AS (
 SELECT 'table' AS kind, o.name AS owner, o.whole, '' AS name,
 	pg_catalog.concat_ws(' ', o.relkind::text, o.relpersistence::text, pg_catalog.pg_get_partkeydef(o.oid), (SELECT pg_catalog.string_agg(r, ',' ORDER BY r) FROM pg_catalog.unnest(o.reloptions) r),
 		CASE WHEN o.whole IS NULL THEN pg_catalog.pg_get_expr(o.relpartbound, o.oid) END,
+		CASE o.replident WHEN 'f' THEN 'REPLICA IDENTITY FULL' WHEN 'n' THEN 'REPLICA IDENTITY NOTHING' WHEN 'i' THEN 'REPLICA IDENTITY USING INDEX' END,
 		CASE WHEN o.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(o.oid) END) AS def FROM ours o
 UNION ALL
 SELECT 'column', o.name, o.whole, a.attname::text, pg_catalog.concat_ws(' ', pg_catalog.format_type(a.atttypid, a.atttypmod),

@@ -43,7 +43,7 @@ type grant struct {
 
 // upkeepFunctions are for every process that calls Run: its loops may serve others' tasks and events.
 var upkeepFunctions = []string{
-	"strunk_beat", "strunk_condemn", "strunk_ensure_feed_partitions", "strunk_ensure_task_partitions", "strunk_loop_begin",
+	"strunk_adopt_orphans", "strunk_beat", "strunk_condemn", "strunk_ensure_feed_partitions", "strunk_ensure_task_partitions", "strunk_loop_begin",
 	"strunk_loop_ran", "strunk_next_due_ms", "strunk_promote", "strunk_reap_dead", "strunk_reap_leaf", "strunk_reap_notes",
 	"strunk_reap_schedule_runs", "strunk_relay", "strunk_rescue", "strunk_return_claims", "strunk_sweep",
 	"strunk_unknown_claims", "strunk_void_claims",

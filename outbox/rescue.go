@@ -19,6 +19,8 @@ const (
 	looksPerLease = 10
 	lookFastest   = 20 * time.Millisecond
 	lookSlowest   = 500 * time.Millisecond
+	// adoptEvery is how often the rescue looks for claimed tasks whose worker has no row.
+	adoptEvery = 5 * time.Second
 	// mostTakers bounds the workers that are rescued at once, each over a connection of its own.
 	mostTakers = 4
 )
@@ -36,6 +38,8 @@ type rescuer struct {
 	upkeep *control
 	seen   map[int64]sighting
 	last   time.Time // of the last successful look
+	// adopted is when this process last looked for claimed tasks without a worker.
+	adopted time.Time
 
 	takers   sync.WaitGroup
 	mu       sync.Mutex
@@ -69,6 +73,9 @@ const sqlWorkers = `SELECT id, beat, lease_ms::bigint, condemned FROM {schema}.s
 
 // look reads the heartbeats once, rescues whose lease is over, and returns how long to wait.
 func (r *rescuer) look(ctx context.Context) (time.Duration, error) {
+	if err := r.adopt(ctx); err != nil {
+		return lookSlowest, err
+	}
 	var workers []workerRow
 	err := r.upkeep.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, r.box.sql(sqlWorkers))
@@ -87,6 +94,25 @@ func (r *rescuer) look(ctx context.Context) (time.Duration, error) {
 		r.begin(ctx, w)
 	}
 	return pause, r.failed()
+}
+
+// sqlAdopt gives claimed tasks without a worker one whose lease is over.
+const sqlAdopt = `SELECT {schema}.strunk_adopt_orphans()`
+
+// adopt looks, now and then, for claimed tasks whose worker's row somebody has deleted.
+func (r *rescuer) adopt(ctx context.Context) error {
+	if time.Since(r.adopted) < adoptEvery {
+		return nil
+	}
+	n, err := queryControl[int64](ctx, r.upkeep, r.box.sql(sqlAdopt))
+	if err != nil {
+		return err
+	}
+	r.adopted = time.Now()
+	if n > 0 {
+		r.box.cfg.Logger.Warn("strunk: claimed tasks had a worker without a row in strunk_workers; they are given back", "workers", n)
+	}
+	return nil
 }
 
 // begin has a taker give a worker's tasks back, unless one does, or as many as may are under way: the next look comes soon. A taker

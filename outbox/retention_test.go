@@ -29,6 +29,7 @@ func oldDay(t testing.TB, pool *pgxpool.Pool, days, rows int, queues ...string) 
 	name := "strunk_outbox_delivered_tasks_" + day.Format("20060102")
 	mustExec(t, pool, fmt.Sprintf(`CREATE TABLE public.%s (LIKE public.strunk_outbox_delivered_tasks INCLUDING DEFAULTS)`, name))
 	mustExec(t, pool, fmt.Sprintf(`CREATE UNIQUE INDEX %s_id ON public.%[1]s (id)`, name))
+	mustExec(t, pool, fmt.Sprintf(`ALTER TABLE public.%s REPLICA IDENTITY USING INDEX %[1]s_id`, name))
 	mustExec(t, pool, fmt.Sprintf(`ALTER TABLE public.strunk_outbox_delivered_tasks ATTACH PARTITION public.%s FOR VALUES FROM ('%s 00:00:00+00') TO ('%s 00:00:00+00')`,
 		name, day.Format(time.DateOnly), day.AddDate(0, 0, 1).Format(time.DateOnly)))
 	for _, q := range queues {

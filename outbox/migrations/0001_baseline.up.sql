@@ -434,3 +434,9 @@ CREATE TABLE {schema}.strunk_schema_subjects (
     subject    text COLLATE "C" PRIMARY KEY,
     mode       text        NOT NULL
 );
+
+-- Every table has a primary key or a replica identity, so that a publication of all tables stops no update.
+ALTER TABLE {schema}.strunk_outbox_tasks REPLICA IDENTITY USING INDEX strunk_outbox_tasks_id;
+ALTER TABLE {schema}.strunk_outbox_events REPLICA IDENTITY USING INDEX strunk_outbox_events_seq;
+ALTER TABLE {schema}.strunk_outbox_deliveries REPLICA IDENTITY USING INDEX strunk_outbox_deliveries_id;
+ALTER TABLE {schema}.strunk_outbox_dead REPLICA IDENTITY USING INDEX strunk_outbox_dead_id;

@@ -15,6 +15,7 @@ BEGIN
         CONTINUE WHEN to_regclass('{schema}.' || quote_ident(v_name)) IS NOT NULL;
         EXECUTE format('CREATE TABLE {schema}.%I (LIKE {schema}.strunk_outbox_delivered_tasks INCLUDING DEFAULTS)', v_name);
         EXECUTE format('CREATE UNIQUE INDEX %I ON {schema}.%I (id)', v_name || '_id', v_name);
+        EXECUTE format('ALTER TABLE {schema}.%I REPLICA IDENTITY USING INDEX %I', v_name, v_name || '_id');
         EXECUTE format('ALTER TABLE {schema}.strunk_outbox_delivered_tasks ATTACH PARTITION {schema}.%I FOR VALUES FROM (%L) TO (%L)',
             v_name, to_char(v_today + i, 'YYYY-MM-DD') || ' 00:00:00+00', to_char(v_today + i + 1, 'YYYY-MM-DD') || ' 00:00:00+00');
         v_made := v_made + 1;
@@ -36,6 +37,7 @@ DECLARE
     v_name  text;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtextextended('strunk_partitions:{schema}', 0));
+    PERFORM {schema}.strunk_mend_feed();
     SELECT f.head INTO v_head FROM {schema}.strunk_feed f ORDER BY f.slot DESC LIMIT 1;
     SELECT p.* INTO v_last FROM {schema}.strunk_feed_parts p ORDER BY p.first DESC LIMIT 1;
     IF FOUND THEN
@@ -54,6 +56,7 @@ BEGIN
         EXECUTE format('CREATE TABLE {schema}.%I (LIKE {schema}.strunk_outbox_delivered_events INCLUDING DEFAULTS)', v_name);
         -- The reader's index. Nothing else needs a position: ids are found by their block ranges, which rise with it.
         EXECUTE format('CREATE UNIQUE INDEX %I ON {schema}.%I (key, position)', v_name || '_read', v_name);
+        EXECUTE format('ALTER TABLE {schema}.%I REPLICA IDENTITY USING INDEX %I', v_name, v_name || '_read');
         EXECUTE format('CREATE INDEX %I ON {schema}.%I USING brin (id, position) WITH (pages_per_range = 32, autosummarize = on)', v_name || '_id', v_name);
         EXECUTE format('ALTER TABLE {schema}.strunk_outbox_delivered_events ATTACH PARTITION {schema}.%I FOR VALUES FROM (%s) TO (%s)',
             v_name, v_first, v_first + v_size);
@@ -61,6 +64,32 @@ BEGIN
         v_made := v_made + 1;
     END LOOP;
     RETURN v_made;
+END $$;
+
+-- Makes again what the feed cannot do without and somebody has deleted: the records of its partitions, the row of the relay
+-- and that of the floor. The head is the last position that is stored or that a subscriber has reached: no position is given
+-- twice. high starts at 0, so that the relay looks at all events that wait. The caller holds the lock of the partitions.
+CREATE OR REPLACE FUNCTION {schema}.strunk_mend_feed() RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_head bigint;
+BEGIN
+    INSERT INTO {schema}.strunk_feed_parts (first, past, name)
+    SELECT b.bounds[1]::bigint, b.bounds[2]::bigint, b.name
+    FROM (SELECT c.relname::text AS name, regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''?(\d+)''?\) TO \(''?(\d+)''?\)') AS bounds
+          FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+          WHERE i.inhparent = '{schema}.strunk_outbox_delivered_events'::regclass AND NOT i.inhdetachpending) b
+    WHERE NOT EXISTS (SELECT 1 FROM {schema}.strunk_feed_parts p WHERE p.name = b.name)
+    ON CONFLICT DO NOTHING;
+    IF NOT EXISTS (SELECT 1 FROM {schema}.strunk_feed) THEN
+        SELECT greatest(max(e.position), (SELECT max(s.cursor) FROM {schema}.strunk_subscribers s), 0) INTO v_head
+        FROM {schema}.strunk_outbox_delivered_events e;
+        INSERT INTO {schema}.strunk_feed (slot, head, high) VALUES (0, v_head, 0) ON CONFLICT DO NOTHING;
+    END IF;
+    IF NOT EXISTS (SELECT 1 FROM {schema}.strunk_feed_floor) THEN
+        INSERT INTO {schema}.strunk_feed_floor (floor)
+        SELECT coalesce(min(p.first) - 1, 0) FROM {schema}.strunk_feed_parts p ON CONFLICT DO NOTHING;
+    END IF;
 END $$;
 
 SELECT {schema}.strunk_ensure_task_partitions();

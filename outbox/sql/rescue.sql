@@ -93,3 +93,27 @@ BEGIN
     WHERE t.id = ANY (v_ids) AND NOT coalesce(t.id = ANY (v_started), false)
     RETURNING t.id, t.key, t.status;
 END $$;
+
+-- Gives claimed tasks whose worker has no row a row that is condemned, so that the ordinary rescue gives them back: somebody
+-- has deleted rows of strunk_workers. Returns how many workers. It hops over the index from worker to worker.
+CREATE OR REPLACE FUNCTION {schema}.strunk_adopt_orphans() RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    v_n bigint;
+BEGIN
+    WITH RECURSIVE holders AS (
+        (SELECT t.worker_id FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'claimed' ORDER BY t.worker_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT t.worker_id FROM {schema}.strunk_outbox_tasks t
+                WHERE t.status = 'claimed' AND t.worker_id > h.worker_id ORDER BY t.worker_id LIMIT 1)
+        FROM holders h WHERE h.worker_id IS NOT NULL)
+    INSERT INTO {schema}.strunk_workers (id, lease_ms, pid, concurrency, condemned, queue, host)
+    SELECT h.worker_id, 1000, 0, 0, true,
+           (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'claimed' AND t.worker_id = h.worker_id LIMIT 1), 'unknown'
+    FROM holders h
+    WHERE h.worker_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {schema}.strunk_workers w WHERE w.id = h.worker_id)
+    ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS v_n = ROW_COUNT;
+    RETURN v_n;
+END $$;
