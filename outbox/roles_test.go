@@ -34,6 +34,7 @@ type order struct {
 var orders = events.Define("order", func(o order) string { return o.ID }, events.Config{})
 
 // internalFunctions are called by strunk's own functions, or by the owner's reaper.
+var internalFunctions = []string{
 	"strunk_add_error", "strunk_admission_key", "strunk_admit_keys", "strunk_bury_copy", "strunk_bury_waiting",
 	"strunk_cap_rates", "strunk_crash_states", "strunk_forget_feed_part", "strunk_holds_key", "strunk_mend_feed",
 	"strunk_next_copy", "strunk_pay", "strunk_quota_key", "strunk_raise_floor", "strunk_recount",
