@@ -19,6 +19,7 @@ func (l *atomList) add(is bool, keyword string, fill func(*node)) {
 	if is {
 		a := &node{path: l.of.path, atom: keyword}
 		fill(a)
+		a.hasLogic = len(a.anyOf)+len(a.oneOf) > 0 || a.not != nil || a.condition != nil
 		l.atoms = append(l.atoms, a)
 	}
 }
@@ -27,8 +28,8 @@ func (n *node) splitValues() []*node {
 	l := &atomList{of: n, atoms: []*node{}}
 	l.add(n.isFalse(), "false", func(a *node) { a.always = n.always })
 	l.add(n.types != 0 && n.types != anyType, "type", func(a *node) { a.types = n.types })
-	l.add(n.enum != nil, "enum", func(a *node) { a.enum = n.enum })
-	l.add(n.konst != nil, "const", func(a *node) { a.konst = n.konst })
+	l.add(n.enum != nil, "enum", func(a *node) { a.enum, a.enumSet = n.enum, n.enumSet })
+	l.add(n.konst != nil, "const", func(a *node) { a.konst, a.constSet = n.konst, n.constSet })
 	l.add(n.minimum != nil, "minimum", func(a *node) { a.minimum = n.minimum })
 	l.add(n.maximum != nil, "maximum", func(a *node) { a.maximum = n.maximum })
 	l.add(n.exclusiveMinimum != nil, "exclusiveMinimum", func(a *node) { a.exclusiveMinimum = n.exclusiveMinimum })
@@ -51,7 +52,7 @@ func (n *node) splitContainers() []*node {
 	l.add(atLeastOne(n.minItems), "minItems", func(a *node) { a.minItems = n.minItems })
 	l.add(n.maxItems != nil, "maxItems", func(a *node) { a.maxItems = n.maxItems })
 	l.add(n.unique, "uniqueItems", func(a *node) { a.unique = true })
-	hasValues := len(n.properties) > 0 || len(n.patterns) > 0 || n.additional != nil && !n.additional.isTrue()
+	hasValues := len(n.properties) > 0 || len(n.patterns) > 0 || n.additional != nil
 	l.add(hasValues, "properties", func(a *node) {
 		a.properties, a.patterns, a.additional = n.properties, n.patterns, n.additional
 	})
@@ -71,7 +72,7 @@ func (n *node) splitLogic() []*node {
 	}
 	l.atoms = append(l.atoms, n.allOf...)
 	l.add(len(n.anyOf) > 0, "anyOf", func(a *node) { a.anyOf = n.anyOf })
-	l.add(len(n.oneOf) > 0, "oneOf", func(a *node) { a.oneOf = n.oneOf })
+	l.add(len(n.oneOf) > 0, "oneOf", func(a *node) { a.oneOf, a.disjoint = n.oneOf, allDisjoint(n.oneOf) })
 	l.add(n.not != nil, "not", func(a *node) { a.not = n.not })
 	hasBranch := n.condition != nil && (n.then != nil || n.otherwise != nil)
 	l.add(hasBranch, "if", func(a *node) { a.condition, a.then, a.otherwise = n.condition, n.then, n.otherwise })

@@ -40,7 +40,7 @@ func (m Mode) check() error {
 	if m == "" || slices.Contains(Modes, m) {
 		return nil
 	}
-	return fmt.Errorf("strunk/schema: compatibility mode %q: there is no such mode: use one of %v", m, Modes)
+	return fmt.Errorf("%w: compatibility mode %q: there is no such mode: use one of %v", ErrInvalid, m, Modes)
 }
 
 // Revision is one version of a contract.
@@ -157,7 +157,7 @@ func before(history []Revision, next Revision) (sorted []Revision, known bool, e
 }
 
 func same(old, next Revision) error {
-	if Document(old.Document).Equal(next.Document) {
+	if sameMeaning(old.Document, next.Document) {
 		return nil
 	}
 	return fmt.Errorf("%w: %q has another document already: give the changed one a later number", ErrInvalidVersion, next.Version)
@@ -180,7 +180,7 @@ func sortRevisions(history []Revision) ([]Revision, error) {
 
 // pair compares two revisions in the directions that the mode asks for.
 func (c *checker) pair(old, next Revision) ([]Problem, error) {
-	if c.mode == None || Document(old.Document).Equal(next.Document) {
+	if c.mode == None || sameMeaning(old.Document, next.Document) {
 		return nil, nil
 	}
 	was, err := c.parse(old)
@@ -191,13 +191,13 @@ func (c *checker) pair(old, next Revision) ([]Problem, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &reporter{old: old.Version, new: next.Version, reported: map[string]bool{}}
-	r.keepAll(newProver(c.lenient), was, is)
+	r := &reporter{old: old.Version, new: next.Version, lenient: c.lenient, reported: map[string]bool{}}
+	r.keepAll(was, is)
 	if c.mode.backward() {
-		r.direction(newProver(c.lenient), was, is, true)
+		r.direction(was, is, true)
 	}
 	if c.mode.forward() {
-		r.direction(newProver(c.lenient), is, was, false)
+		r.direction(is, was, false)
 	}
 	return r.problems, nil
 }

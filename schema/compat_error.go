@@ -1,9 +1,9 @@
 package schema
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -22,6 +22,10 @@ type Problem struct {
 	New  string // the version that is refused
 	Why  string // what the change does
 	Mend string // what to do instead
+
+	// Example is a small JSON value that one version takes and the other refuses; empty where none was looked for, or
+	// none was found.
+	Example string
 }
 
 // String reads `path rule: why: mend`.
@@ -37,12 +41,16 @@ func (e *CompatibilityError) Unwrap() error { return ErrIncompatible }
 
 // refusal describes an atom that refuses what the writing version lets through.
 func (r *reporter) refusal(atom *node) Problem {
-	reader, writer := r.new, r.old
-	if !r.backward {
-		reader, writer = r.old, r.new
-	}
+	reader, writer := r.sides()
 	why := fmt.Sprintf("%s asks for %s, and documents of %s need not comply", reader, r.demand(atom), writer)
 	return Problem{Path: atom.path, Rule: atom.atom, Why: why, Mend: r.mend(atom)}
+}
+
+func (r *reporter) sides() (reader, writer string) {
+	if r.backward {
+		return r.new, r.old
+	}
+	return r.old, r.new
 }
 
 // demand says what a keyword asks for.
@@ -69,14 +77,17 @@ func (r *reporter) demand(atom *node) string {
 
 // scalar is the value of a keyword that has a number.
 func (n *node) scalar() (string, bool) {
-	out, w := object{}, &writer{}
-	w.writeNumbers(out, n)
-	w.writeCounts(out, map[string]*int{
-		"minLength": n.minLength, "maxLength": n.maxLength, "minItems": n.minItems, "maxItems": n.maxItems,
-		"minProperties": n.minProperties, "maxProperties": n.maxProperties,
-	})
-	value, ok := out[n.atom].(json.Number)
-	return string(value), ok
+	for _, bound := range []*number{n.minimum, n.maximum, n.exclusiveMinimum, n.exclusiveMaximum, n.multipleOf} {
+		if bound != nil {
+			return string(bound.text), true
+		}
+	}
+	for _, count := range []*int{n.minLength, n.maxLength, n.minItems, n.maxItems, n.minProperties, n.maxProperties} {
+		if count != nil {
+			return strconv.Itoa(*count), true
+		}
+	}
+	return "", false
 }
 
 // mend says what to change, in the new version, for it is the only one that can change.

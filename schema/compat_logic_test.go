@@ -19,7 +19,7 @@ var logicCases = []compatCase{
 	{"discriminated variant changes",
 		`{"oneOf":[{"properties":{"k":{"const":"a"},"x":{"maximum":1}},"required":["k","x"],"type":"object"},{"properties":{"k":{"const":"b"}},"required":["k"],"type":"object"}]}`,
 		`{"oneOf":[{"properties":{"k":{"const":"a"},"x":{"maximum":2}},"required":["k","x"],"type":"object"},{"properties":{"k":{"const":"b"}},"required":["k"],"type":"object"}]}`,
-		"bB", "oneOf", "2 is new"},
+		"bB", "maximum", "2 is new"},
 	{"allOf flattened", `{"allOf":[{"minimum":1},{"maximum":5}]}`, `{"minimum":1,"maximum":5}`, "bfBF", "", "the meaning is the same"},
 	{"add to allOf", `{"allOf":[{"minimum":1}]}`, `{"allOf":[{"minimum":1},{"maximum":5}]}`, "fF", "maximum", "6 was allowed"},
 	{"remove from allOf", `{"allOf":[{"minimum":1},{"maximum":5}]}`, `{"allOf":[{"minimum":1}]}`, "bB", "maximum", "6 is new"},

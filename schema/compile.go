@@ -2,16 +2,12 @@ package schema
 
 import (
 	"errors"
-	"fmt"
 )
 
 // Schema is a compiled contract. It is immutable and safe for concurrent use.
 type Schema struct {
 	document Document
 	root     *node
-	engine   *engine
-	unique   bool // uniqueItems occurs
-	size     int  // as unrolled counts it
 	maxBytes int
 }
 
@@ -44,14 +40,10 @@ func compile(document []byte, options []CompileOption) (*Schema, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkDraft7(parsed.value); err != nil {
+		return nil, err
+	}
 	schema := &Schema{document: append(Document{}, document...), root: parsed.root(), maxBytes: DefaultMaxBytes}
-	for _, n := range parsed.order {
-		schema.unique = schema.unique || n.unique
-	}
-	schema.size = unrolled(schema.root, map[*node]int{})
-	if schema.engine, err = newEngine(schema.root); err != nil {
-		return nil, &SchemaError{[]SchemaProblem{{Why: err.Error()}}}
-	}
 	for _, option := range options {
 		option.applyCompile(schema)
 	}
@@ -72,16 +64,9 @@ func (s *Schema) Validate(payload []byte) error {
 
 func (s *Schema) validate(payload []byte) error {
 	value, err := decode(payload, s.maxBytes, MaxDepth)
-	if err == nil && s.unique {
-		err = checkTellable(value, "")
-	}
-	if err == nil && len(payload) > maxWork/s.size && tooMuchWork(s.root, value) {
-		err = &limitError{"", "work", fmt.Sprintf("takes more than %d checks: "+
-			"the schema refers to itself from several branches", maxWork)}
-	}
 	var limit *limitError
 	if errors.As(err, &limit) {
-		return &ValidationError{Violations: []Violation{{limit.path, limit.rule, limit.why}}}
+		return &ValidationError{Violations: []Violation{{clip(limit.path, maxPath), limit.rule, limit.why}}}
 	}
-	return s.engine.validate(value)
+	return validate(s.root, value, maxWork+len(payload))
 }

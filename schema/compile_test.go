@@ -126,7 +126,7 @@ func TestViolations(t *testing.T) {
 	want := []string{
 		`(root) required: lacks the property "who"`,
 		`/at format: must be a valid date-time`,
-		`/a~1b anyOf: fits none of the schemas`,
+		`/a~1b anyOf: fits none of the schemas; the nearest is /properties/a~1b/anyOf/1`,
 		`/a~1b maximum: must be at most 3`,
 		`/id minimum: must be at least 9007199254740993`,
 		`/if maximum: must be at most 1`,
@@ -158,7 +158,7 @@ func TestViolationsAreCut(t *testing.T) {
 	}
 }
 
-// Every saying has the words for its kind of error: none falls back to gojsonschema's.
+// Every saying has the words for its kind of error: none is left without.
 func TestEveryKeywordHasItsWords(t *testing.T) {
 	for document, payload := range map[string]string{
 		`false`: `1`, `{"type":"string"}`: `1`, `{"oneOf":[true,true]}`: `1`, `{"anyOf":[false]}`: `1`, `{"allOf":[false]}`: `1`, `{"not":{}}`: `1`,
@@ -180,18 +180,18 @@ func TestEveryKeywordHasItsWords(t *testing.T) {
 	}
 }
 
-// Numbers that are one float64 are no duplicates, and no pair that differs either: nobody is told the wrong thing.
+// Numbers that are one float64 are different all the same.
 func TestUniqueItemsBeyondFloats(t *testing.T) {
 	const payload = `{"a":[[9007199254740993],[9007199254740992]]}`
-	for _, document := range []string{
-		`{"properties":{"a":{"uniqueItems":true}}}`, `{"properties":{"a":{"not":{"uniqueItems":true}}}}`,
+	for document, unique := range map[string]bool{
+		`{"properties":{"a":{"uniqueItems":true}}}`: true, `{"properties":{"a":{"not":{"uniqueItems":true}}}}`: false,
+		`{"properties":{"tags":{"uniqueItems":true}}}`: true,
 	} {
 		schema, err := Compile([]byte(document))
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = schema.Validate([]byte(payload))
-		if err == nil || !strings.Contains(err.Error(), "/a/1 uniqueItems: holds a number that differs") {
+		if err = schema.Validate([]byte(payload)); (err == nil) != unique {
 			t.Errorf("%s: %v", document, err)
 		}
 	}

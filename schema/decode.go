@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +29,9 @@ func decode(text []byte, maxBytes, maxDepth int) (any, error) {
 	if !utf8.Valid(text) {
 		return nil, &limitError{"", "json", "is not valid UTF-8"}
 	}
+	if hasLoneSurrogate(text) {
+		return nil, &limitError{"", "json", `has half of a surrogate pair, such as \ud800 alone, which is no character`}
+	}
 	value, err := decodeOne(text)
 	if err != nil {
 		return nil, &limitError{"", "json", err.Error()}
@@ -36,6 +40,27 @@ func decode(text []byte, maxBytes, maxDepth int) (any, error) {
 		return nil, err
 	}
 	return value, nil
+}
+
+// surrogates finds escapes in order, so that an escaped backslash hides none: a pair, and any other.
+var surrogates = regexp.MustCompile(`\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.`)
+
+// hasLoneSurrogate reports half of a pair, which encoding/json would replace and jsonb refuses.
+func hasLoneSurrogate(text []byte) bool {
+	if !bytes.Contains(text, []byte(`\ud`)) && !bytes.Contains(text, []byte(`\uD`)) {
+		return false
+	}
+	const alone = len(`\ud800`)
+	lone := false
+	for rest := text; !lone; {
+		at := surrogates.FindIndex(rest)
+		if at == nil {
+			return false
+		}
+		lone = at[1]-at[0] == alone
+		rest = rest[at[1]:]
+	}
+	return lone
 }
 
 func decodeOne(text []byte) (any, error) {
@@ -95,6 +120,9 @@ func under(token string, err error) error {
 
 // checkDigits keeps numbers such as 1e2000000 away from arithmetic.
 func checkDigits(number string) error {
+	if len(number) < 20 && !strings.ContainsAny(number, "eE") {
+		return nil
+	}
 	mantissa, exponent, _ := strings.Cut(strings.ToLower(number), "e")
 	size, err := strconv.Atoi(strings.TrimPrefix(exponent, "+"))
 	if err != nil && exponent != "" {
@@ -107,47 +135,6 @@ func checkDigits(number string) error {
 		return &limitError{"", "digits", "is beyond the range of a float64"}
 	}
 	return nil
-}
-
-// canonical returns a text that two JSON values share exactly when they are equal; numbers by value, exactly.
-func canonical(value any) string {
-	var out strings.Builder
-	writeCanonical(&out, value)
-	return out.String()
-}
-
-func writeCanonical(out *strings.Builder, value any) {
-	switch v := value.(type) {
-	case json.Number:
-		out.WriteString(rational(v).RatString())
-	case []any:
-		writeCanonicalArray(out, v)
-	case map[string]any:
-		writeCanonicalObject(out, v)
-	default: // nil, bool, string: they can always be written
-		text, _ := json.Marshal(v)
-		out.Write(text)
-	}
-}
-
-func writeCanonicalArray(out *strings.Builder, array []any) {
-	out.WriteByte('[')
-	for _, item := range array {
-		writeCanonical(out, item)
-		out.WriteByte(',')
-	}
-	out.WriteByte(']')
-}
-
-func writeCanonicalObject(out *strings.Builder, object map[string]any) {
-	out.WriteByte('{')
-	for _, key := range sortedKeys(object) {
-		writeCanonical(out, key)
-		out.WriteByte(':')
-		writeCanonical(out, object[key])
-		out.WriteByte(',')
-	}
-	out.WriteByte('}')
 }
 
 // rational returns a number that has passed checkDigits, exactly.

@@ -17,7 +17,7 @@ import (
 // escaped as in a URL.
 func FileName(subject, version string) (string, error) {
 	if subject == "" || strings.Trim(subject, ".") == "" {
-		return "", fmt.Errorf("%w: %q is no name of a subject", ErrInvalidDir, subject)
+		return "", fmt.Errorf("%w: %q is no name of a subject: give it letters", ErrInvalid, subject)
 	}
 	if _, err := ParseVersion(version); err != nil {
 		return "", err

@@ -22,6 +22,8 @@ var (
 	ErrUndecodable = errors.New("strunk/schema: undecodable payload")
 	// ErrInvalidUpcast: the steps of an [Upcaster] make no chain.
 	ErrInvalidUpcast = errors.New("strunk/schema: invalid upcast")
+	// ErrInvalid: the name of a subject, or a compatibility mode, is none.
+	ErrInvalid = errors.New("strunk/schema: invalid")
 	// ErrInvalidDir: a directory of schemas has files that can't be told apart or named.
 	ErrInvalidDir = errors.New("strunk/schema: invalid directory")
 )
@@ -53,7 +55,7 @@ func (e *SchemaError) Unwrap() error { return ErrInvalidSchema }
 // values, only its keys. It is an [ErrInvalidPayload].
 type ValidationError struct {
 	Violations []Violation
-	Omitted    int // how many more there are, past [MaxViolations]
+	Omitted    int // how many more there are, past [MaxViolations]; the count stops at 10,000
 }
 
 // Violation is one rule that a payload breaks.

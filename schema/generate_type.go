@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"bytes"
 	"encoding"
 	"encoding/json"
 	"fmt"
@@ -82,6 +83,10 @@ func (g *generator) written(t reflect.Type, where, base string) (object, bool) {
 	if schema, ok := g.customSchema(t, where, base); ok {
 		return schema, canBeNull(t)
 	}
+	if writesEmbeddedTime(t) {
+		g.fault(where, "embeds time.Time and inherits its MarshalJSON, so that encoding/json writes the time alone: "+
+			"give the field a name, or give the type MarshalJSON and JSONSchema, or use TypeAs")
+	}
 	switch pointer := reflect.PointerTo(t); {
 	case t == timeType:
 		return object{"type": "string", "format": "date-time"}, false
@@ -96,6 +101,18 @@ func (g *generator) written(t reflect.Type, where, base string) (object, bool) {
 		return object{"anyOf": []any{object{"type": "string"}, g.nullable(plain, null)}}, null
 	}
 	return g.kindSchema(t, where)
+}
+
+// writesEmbeddedTime reports whether a struct is written as the time.Time that it embeds.
+func writesEmbeddedTime(t reflect.Type) bool {
+	for i := range numFields(t) {
+		if f := t.Field(i); f.Anonymous && indirect(f.Type) == timeType && t.Implements(marshaler) {
+			text, err := json.Marshal(reflect.New(t).Interface())
+			zero, _ := json.Marshal(reflect.Zero(f.Type).Interface())
+			return err != nil || bytes.Equal(text, zero)
+		}
+	}
+	return false
 }
 
 func (g *generator) kindSchema(t reflect.Type, where string) (object, bool) {

@@ -3,7 +3,6 @@ package schema
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -19,7 +18,7 @@ func init() {
 		"$schema": (*parser).readDraft, "$id": (*parser).readID, "$ref": (*parser).readRef,
 		"definitions": func(p *parser, n *node, v any) { p.schemaMap(n, "definitions", v) },
 		"type":        (*parser).readType, "enum": (*parser).readEnum,
-		"const": func(_ *parser, n *node, v any) { n.konst = []any{v} },
+		"const": func(_ *parser, n *node, v any) { n.konst, n.constSet = []any{v}, newValueSet([]any{v}) },
 
 		"minimum":          numberReader("minimum", func(n *node) **number { return &n.minimum }),
 		"maximum":          numberReader("maximum", func(n *node) **number { return &n.maximum }),
@@ -167,6 +166,7 @@ func (p *parser) readEnum(n *node, value any) {
 			n.enum = append(n.enum, v)
 		}
 	}
+	n.enumSet = newValueSet(n.enum)
 }
 
 func numberReader(name string, field func(*node) **number) reader {
@@ -177,7 +177,7 @@ func numberReader(name string, field func(*node) **number) reader {
 		} else if !ok {
 			p.fault(n.path, name, "must be a number")
 		} else {
-			*field(n) = &number{text, rational(text)}
+			*field(n) = &number{text, rational(text), newDecimal(string(text))}
 		}
 	}
 }
@@ -212,8 +212,8 @@ func (p *parser) readPattern(n *node, value any) {
 }
 
 // regex compiles an expression; the engine has no look-around and no back references.
-func (p *parser) regex(n *node, keyword, text string) *regexp.Regexp {
-	compiled, err := regexp.Compile(text)
+func (p *parser) regex(n *node, keyword, text string) *expression {
+	compiled, err := newExpression(text)
 	if err != nil {
 		p.fault(n.path, keyword, fmt.Sprintf("%v: expressions are those of Go (RE2), which have no "+
 			"look-ahead, no look-behind, no back references and no \\u escapes: rewrite it without", err))

@@ -3,7 +3,6 @@ package schema
 import (
 	"encoding/json"
 	"math/big"
-	"regexp"
 )
 
 // typeSet holds the types of JSON; a number that is no integer is a type of its own, so that integer ⊂ number.
@@ -45,8 +44,9 @@ func (s typeSet) names() []string {
 
 // number is a number of a schema, as written and exactly.
 type number struct {
-	text json.Number
-	rat  *big.Rat
+	text  json.Number
+	rat   *big.Rat
+	exact decimal
 }
 
 // node is one schema of a document: a boolean, a reference, or keywords that must all hold.
@@ -62,12 +62,14 @@ type node struct {
 	enum  []any   // nil when there is no enum keyword
 	konst []any   // one value, or none
 
+	enumSet, constSet *valueSet // of enum and konst
+
 	minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf *number
 
 	minLength, maxLength, minItems, maxItems, minProperties, maxProperties *int
 
 	pattern string
-	regex   *regexp.Regexp // nil when there is no pattern keyword
+	regex   *expression // nil when there is no pattern keyword
 	format  string
 	unique  bool
 
@@ -81,15 +83,19 @@ type node struct {
 
 	allOf, anyOf, oneOf             []*node
 	not, condition, then, otherwise *node
+	hasLogic                        bool // any of these
 
 	atom  string  // the keyword, in a node that the compatibility check has cut out of another
 	atoms []*node // what the compatibility check has cut this one into
+
+	disjoint bool     // in an atom of oneOf: its branches exclude each other
+	glance   *summary // kept by summarize
 }
 
 // patternSchema is one entry of patternProperties.
 type patternSchema struct {
 	pattern string
-	regex   *regexp.Regexp
+	regex   *expression
 	schema  *node
 }
 
@@ -154,13 +160,18 @@ func (n *node) forKey(key string) []*node {
 
 // forIndex lists the schema, if any, that the array's item at an index must pass.
 func (n *node) forIndex(i int) []*node {
+	return present([]*node{n.forItem(i)})
+}
+
+// forItem is the schema that the array's item at an index must pass, or nil.
+func (n *node) forItem(i int) *node {
 	switch {
 	case n.items != nil:
-		return []*node{n.items}
+		return n.items
 	case i < len(n.tuple):
-		return []*node{n.tuple[i]}
-	case n.tuple != nil && n.additionalItems != nil:
-		return []*node{n.additionalItems}
+		return n.tuple[i]
+	case n.tuple != nil:
+		return n.additionalItems
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 type parser struct {
 	nodes    map[string]*node // by path
 	order    []*node
+	value    any // the document, decoded
 	problems []SchemaProblem
 }
 
@@ -27,6 +28,7 @@ func parse(document []byte) (*parser, error) {
 	if key, ok := duplicateKey(document); ok {
 		p.fault("", "", fmt.Sprintf("an object has the key %q twice: keep one of them", key))
 	}
+	p.value = value
 	p.schema("", value)
 	p.link()
 	if p.err() == nil {
@@ -81,6 +83,7 @@ func (p *parser) object(n *node, keywords map[string]any) {
 		}
 	}
 	p.checkTogether(n, keywords)
+	n.hasLogic = len(n.allOf)+len(n.anyOf)+len(n.oneOf) > 0 || n.not != nil || n.condition != nil
 	n.key = meaning(keywords)
 }
 

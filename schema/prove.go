@@ -2,9 +2,8 @@ package schema
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
-	"strings"
+	"strconv"
 )
 
 // prover decides whether schemas contradict each other. It is a tableau over the keywords: it may fail to find a
@@ -15,22 +14,24 @@ import (
 type prover struct {
 	lenient bool
 	steps   int
+	checks  int // of values, which cost less
 	ids     map[*node]int
 	open    map[string]bool
 	known   map[string]bool
 	trail   []string // the contradictions found, oldest first: those under an assumption that fails are forgotten
-	engines map[*node]*engine
 }
 
 func newProver(lenient bool) *prover {
 	return &prover{
 		lenient: lenient, ids: map[*node]int{}, open: map[string]bool{}, known: map[string]bool{},
-		engines: map[*node]*engine{},
 	}
 }
 
 // spent reports whether the budget is used up, after which nothing is found any more.
-func (p *prover) spent() bool { return p.steps > maxProof }
+func (p *prover) spent() bool { return p.steps+p.checks/checksPerStep > maxProof }
+
+// checksPerStep is how many checks of a value cost as much as one step.
+const checksPerStep = 20
 
 // covered reports whether every value that passes all of from passes want.
 func (p *prover) covered(from []*node, want *node) bool {
@@ -85,7 +86,11 @@ func (p *prover) key(nodes []*node) string {
 		ids[i] = id
 	}
 	slices.Sort(ids)
-	return strings.Trim(fmt.Sprint(slices.Compact(ids)), "[]")
+	text := make([]byte, 0, 8*len(ids))
+	for _, id := range slices.Compact(ids) {
+		text = append(strconv.AppendInt(text, int64(id), 36), ' ')
+	}
+	return string(text)
 }
 
 // claim is a set of atoms: a value passes all of pos and none of neg. Choices are atoms that split the claim.
@@ -163,13 +168,22 @@ func (p *prover) deny(c *claim, n *node) bool {
 	case "not":
 		return p.assume(c, n.not)
 	case "anyOf":
-		return slices.ContainsFunc(n.anyOf, func(part *node) bool { return p.deny(c, part) })
-	case "oneOf", "if", "dependencies":
+		return p.denyAll(c, n.anyOf)
+	case "oneOf":
+		if n.disjoint {
+			return p.denyAll(c, n.oneOf)
+		}
+		c.negChoices = append(c.negChoices, n)
+	case "if", "dependencies":
 		c.negChoices = append(c.negChoices, n)
 	default:
 		c.neg = append(c.neg, n)
 	}
 	return false
+}
+
+func (p *prover) denyAll(c *claim, branches []*node) bool {
+	return slices.ContainsFunc(branches, func(part *node) bool { return p.deny(c, part) })
 }
 
 func meets(nodes []*node, n *node) bool {
@@ -178,6 +192,7 @@ func meets(nodes []*node, n *node) bool {
 
 // choose splits the claim at its next choice; every part must contradict itself.
 func (p *prover) choose(c *claim) bool {
+	c.dropIdle()
 	if len(c.posChoices) == 0 && len(c.negChoices) == 0 {
 		return p.refuteTypes(c)
 	}
@@ -192,6 +207,13 @@ func (p *prover) choose(c *claim) bool {
 	n := c.negChoices[0]
 	c.negChoices = c.negChoices[1:]
 	return p.chooseFailing(c, n)
+}
+
+// dropIdle forgets the denied schemas that no value of the claim passes anyway: the other variants of a union.
+func (c *claim) dropIdle() {
+	c.negChoices = slices.DeleteFunc(c.negChoices, func(n *node) bool {
+		return n.atom == "" && apartFromAny(n, c.seenPos)
+	})
 }
 
 // refuteOneByOne tries to contradict one denied schema alone, which spares most of the work: a variant of the old
@@ -210,12 +232,22 @@ func (p *prover) refuteOneByOne(c *claim) bool {
 func (p *prover) chooseHolding(c *claim, n *node) bool {
 	switch n.atom {
 	case "anyOf":
-		return every(n.anyOf, func(i int) bool { return p.refute(c.clone(), n.anyOf[i:i+1], nil) })
+		return p.refuteBranches(c, n.anyOf)
 	case "oneOf":
+		if n.disjoint {
+			return p.refuteBranches(c, n.oneOf)
+		}
 		return every(n.oneOf, func(i int) bool { return p.refute(c.clone(), n.oneOf[i:i+1], others(n.oneOf, i)) })
 	}
 	return p.refute(c.clone(), present([]*node{n.condition, n.then}), nil) &&
 		p.refute(c.clone(), present([]*node{n.otherwise}), []*node{n.condition})
+}
+
+// refuteBranches contradicts every branch; those that are plainly apart from the claim cost nothing.
+func (p *prover) refuteBranches(c *claim, branches []*node) bool {
+	return every(branches, func(i int) bool {
+		return apartFromAny(branches[i], c.seenPos) || p.refute(c.clone(), branches[i:i+1], nil)
+	})
 }
 
 func (p *prover) chooseFailing(c *claim, n *node) bool {
@@ -366,19 +398,11 @@ func (p *prover) possible(c *claim, value any) bool {
 	return true
 }
 
-// passes asks gojsonschema about one value.
+// passes holds one value to a schema.
 func (p *prover) passes(n *node, value any) (passes, sure bool) {
-	p.steps += 10
-	if p.spent() {
-		return false, false
-	}
-	compiled, ok := p.engines[n]
-	if !ok {
-		compiled, _ = newEngine(n)
-		p.engines[n] = compiled
-	}
-	if compiled == nil || compiled.schema == nil || checkTellable(value, "") != nil || tooMuchWork(n, value) {
-		return false, false
-	}
-	return compiled.validate(value) == nil, true
+	const most = maxWork / 10
+	e := &evaluation{left: most}
+	passes = e.check(n, value)
+	p.checks += most - e.left
+	return passes, e.refused == "" && !p.spent()
 }

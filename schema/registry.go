@@ -74,7 +74,7 @@ func (r *Registry) Register(ctx context.Context, subject, version string, docume
 		err = r.register(ctx, subject, Revision{version, text}, options)
 	}
 	if err != nil {
-		return fmt.Errorf("strunk/schema: register %q %q: %w", clip(subject), clip(version), err)
+		return fmt.Errorf("strunk/schema: register %q %q: %w", clipName(subject), clipName(version), err)
 	}
 	return nil
 }
@@ -86,7 +86,7 @@ func (r *Registry) Check(ctx context.Context, subject, version string, document 
 		err = r.check(ctx, subject, Revision{version, text}, options)
 	}
 	if err != nil {
-		return fmt.Errorf("strunk/schema: check %q %q: %w", clip(subject), clip(version), err)
+		return fmt.Errorf("strunk/schema: check %q %q: %w", clipName(subject), clipName(version), err)
 	}
 	return nil
 }
@@ -154,13 +154,13 @@ func (r *Registry) Validate(ctx context.Context, subject, version string, payloa
 
 func notRegistered(subject, version string) error {
 	if version == "" {
-		return fmt.Errorf("%w: subject %q has no versions: register one", ErrNotRegistered, clip(subject))
+		return fmt.Errorf("%w: subject %q has no versions: register one", ErrNotRegistered, clipName(subject))
 	}
-	return fmt.Errorf("%w: subject %q has no version %q: register it first, or use one that is", ErrNotRegistered, clip(subject), clip(version))
+	return fmt.Errorf("%w: subject %q has no version %q: register it first, or use one that is", ErrNotRegistered, clipName(subject), clipName(version))
 }
 
-// clip keeps an overlong name out of an error text.
-func clip(s string) string { return core.CleanText(s, 100) }
+// clipName keeps an overlong name out of an error text.
+func clipName(s string) string { return core.CleanText(s, 100) }
 
 func orNull(s string) *string {
 	if s == "" {

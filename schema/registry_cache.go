@@ -146,7 +146,7 @@ func (r *Registry) answer(ctx context.Context, p place, q *question) {
 func (r *Registry) fetch(ctx context.Context, p place) (*compiled, error) {
 	found, err := r.ask(ctx, sqlVersion, p.subject, orNull(p.version))
 	if err != nil {
-		return nil, &core.NotChecked{Err: fmt.Errorf("strunk/schema: asking the registry for %q: %w", clip(p.subject), err)}
+		return nil, &core.NotChecked{Err: fmt.Errorf("strunk/schema: asking the registry for %q: %w", clipName(p.subject), err)}
 	}
 	if len(found) == 0 && p.version != "" {
 		return nil, notRegistered(p.subject, p.version)
@@ -159,7 +159,7 @@ func (r *Registry) fetch(ctx context.Context, p place) (*compiled, error) {
 	}
 	schema, err := Compile(found[0].Document)
 	if err != nil {
-		return nil, &core.NotChecked{Err: fmt.Errorf("strunk/schema: %q %s is registered and does not compile: %w", clip(p.subject), found[0].Version, err)}
+		return nil, &core.NotChecked{Err: fmt.Errorf("strunk/schema: %q %s is registered and does not compile: %w", clipName(p.subject), found[0].Version, err)}
 	}
 	done := &compiled{found[0].Version, schema}
 	r.cache.keep(place{p.subject, done.version}, done)

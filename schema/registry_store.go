@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -58,7 +59,7 @@ func (r *Registry) begin(subject, version string, document any) ([]byte, error) 
 		return nil, err
 	}
 	if err := core.CheckName(subject); err != nil {
-		return nil, fmt.Errorf("%w: the subject's name %w", ErrInvalidDir, err)
+		return nil, fmt.Errorf("%w: the subject's name %w", ErrInvalid, err)
 	}
 	if _, err := FileName(subject, version); err != nil {
 		return nil, err
@@ -87,50 +88,80 @@ func documentText(document any) ([]byte, error) {
 	return text, nil
 }
 
+// register compares without a lock, which may take a while, and adds the version under the subject's lock if nothing
+// has changed since; else it compares again.
 func (r *Registry) register(ctx context.Context, subject string, next Revision, options []RegisterOption) error {
-	err := core.RetryConflicts(ctx, func() error {
+	for {
+		seen, err := r.history(ctx, r.host.Pool(), subject, options)
+		if err == nil {
+			err = seen.check(next)
+		}
+		if err != nil {
+			return err
+		}
+		if added, err := r.put(ctx, subject, next, seen, options); added || err != nil {
+			return err
+		}
+	}
+}
+
+// put adds a version that was held to a history, and reports whether that history still was all there is.
+func (r *Registry) put(ctx context.Context, subject string, next Revision, seen history, options []RegisterOption) (added bool, err error) {
+	err = core.RetryConflicts(ctx, func() error {
 		return pgx.BeginTxFunc(ctx, r.host.Pool(), core.PlainTx, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, r.host.SQL(sqlLock), subject); err != nil {
 				return err
 			}
-			to, err := r.compare(ctx, tx, subject, next, options)
-			if err != nil {
+			now, err := r.history(ctx, tx, subject, options)
+			if added = err == nil && now.equal(seen); !added {
 				return err
 			}
-			_, err = tx.Exec(ctx, r.host.SQL(sqlPut), subject, next.Version, string(next.Document), to.mode, to.strict)
+			_, err = tx.Exec(ctx, r.host.SQL(sqlPut), subject, next.Version, string(next.Document), now.mode, now.strict)
 			return err
 		})
 	})
-	if err == nil {
+	if added && err == nil {
 		r.host.Wake(topic)
 	}
-	return err
+	return added, err
 }
 
 func (r *Registry) check(ctx context.Context, subject string, next Revision, options []RegisterOption) error {
-	_, err := r.compare(ctx, r.host.Pool(), subject, next, options)
-	return err
+	seen, err := r.history(ctx, r.host.Pool(), subject, options)
+	if err != nil {
+		return err
+	}
+	return seen.check(next)
 }
 
-// compare holds the next version of a subject to its history, by the rules that it returns.
-func (r *Registry) compare(ctx context.Context, db querier, subject string, next Revision, options []RegisterOption) (rules, error) {
-	to, err := r.rules(ctx, db, subject, options)
-	if err != nil {
-		return to, err
+// history is what a new version of a subject is held to: the versions before it, and the rules.
+type history struct {
+	rules
+	revisions []Revision
+}
+
+func (r *Registry) history(ctx context.Context, db querier, subject string, options []RegisterOption) (h history, err error) {
+	if h.rules, err = r.rules(ctx, db, subject, options); err != nil {
+		return h, err
 	}
 	all, err := r.readFrom(ctx, db, sqlVersions, subject)
-	if err != nil {
-		return to, err
+	for _, v := range all {
+		h.revisions = append(h.revisions, Revision{v.Version, v.Document})
 	}
-	history := make([]Revision, len(all))
-	for i, v := range all {
-		history[i] = Revision{v.Version, v.Document}
-	}
+	return h, err
+}
+
+// equal: versions never change, so their names tell.
+func (h history) equal(other history) bool {
+	return h.rules == other.rules && slices.EqualFunc(h.revisions, other.revisions, func(a, b Revision) bool { return a.Version == b.Version })
+}
+
+func (h history) check(next Revision) error {
 	var asked []CheckOption
-	if to.strict {
+	if h.strict {
 		asked = append(asked, Strict())
 	}
-	return to, CheckHistory(history, next, to.mode, asked...)
+	return CheckHistory(h.revisions, next, h.mode, asked...)
 }
 
 // rules are those of the subject, changed by the options.

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -11,22 +12,53 @@ import (
 type reporter struct {
 	prover   *prover
 	old, new string // versions
-	backward bool   // the new version reads what the old one wrote
+	lenient  bool
+	backward bool // the new version reads what the old one wrote
 	problems []Problem
 	reported map[string]bool
-	count    int             // of problems, those known already included
+	said     int             // problems that were put in words, those known already included
+	count    int             // the same, and the comparisons that are being explained elsewhere
 	seen     map[string]bool // the comparisons explained
 }
 
-// direction reports what the reading schema refuses of the written one.
-func (r *reporter) direction(p *prover, written, reading *node, backward bool) {
-	r.prover, r.backward, r.seen = p, backward, map[string]bool{}
+// direction decides whether the reading schema takes all that the written one takes, and reports what it refuses. The
+// verdict is the prover's alone: where the reporter finds no words, the answer is still no.
+func (r *reporter) direction(written, reading *node, backward bool) {
+	judge := newProver(r.lenient)
+	if judge.covered([]*node{written}, reading) {
+		return
+	}
+	r.prover, r.backward, r.seen = newProver(r.lenient), backward, map[string]bool{}
+	before := r.said
 	r.explain([]*node{written}, reading)
+	switch {
+	case r.said > before:
+	case judge.spent():
+		r.giveUp(reading)
+	default:
+		r.addUnexplained(written, reading)
+	}
+}
+
+// addUnexplained reports a refusal that has no place of its own, by a value that shows it.
+func (r *reporter) addUnexplained(written, reading *node) {
+	rule := "schema"
+	if parts := reading.split(); len(parts) > 0 {
+		rule = cmp.Or(parts[0].atom, rule)
+	}
+	problem := r.refusal(&node{path: reading.path, atom: rule})
+	if example, found := breakingExample(written, reading, r.lenient); found {
+		reader, writer := r.sides()
+		problem.Example = example
+		problem.Why = fmt.Sprintf("%s refuses %s, which %s takes", reader, example, writer)
+	}
+	r.add("", problem)
 }
 
 // add keeps a problem, unless the same is known from the other direction. About is the property it speaks of, if any.
 func (r *reporter) add(about string, problem Problem) {
 	r.count++
+	r.said++
 	key := problem.Path + " " + problem.Rule + " " + about
 	if r.reported[key] {
 		return
@@ -150,16 +182,34 @@ func (r *reporter) explainItems(from []*node, atom *node) {
 	}
 }
 
-// explainChoice goes into the only branch that takes a type, such as the object beside null.
+// explainChoice goes into the only branch that can take a variant of the writing version, or a type, such as the
+// object beside null.
 func (r *reporter) explainChoice(from []*node, atom *node, branches []*node) {
-	for _, t := range typeNodes {
-		if r.prover.covered(append([]*node{t}, from...), atom) {
+	variants := r.variants(from)
+	if len(variants) == 0 {
+		variants = typeNodes
+	}
+	for _, variant := range variants {
+		narrowed := append([]*node{variant}, from...)
+		if r.prover.covered(narrowed, atom) {
 			continue
 		}
-		if viable := r.prover.viable(branches, t); len(viable) == 1 {
-			r.explain(append([]*node{t}, from...), viable[0])
+		if viable := r.prover.viable(branches, variant); len(viable) == 1 {
+			r.explain(narrowed, viable[0])
 		}
 	}
+}
+
+// variants are the branches of the writing version's union, if it has one.
+func (r *reporter) variants(from []*node) []*node {
+	for _, n := range from {
+		for _, part := range n.target().split() {
+			if branches := append(slices.Clone(part.anyOf), part.oneOf...); len(branches) > 1 && allDisjoint(branches) {
+				return branches
+			}
+		}
+	}
+	return nil
 }
 
 var typeNodes = func() (nodes []*node) {
@@ -171,7 +221,7 @@ var typeNodes = func() (nodes []*node) {
 
 func (p *prover) viable(branches []*node, with ...*node) (kept []*node) {
 	for _, branch := range branches {
-		if !p.empty(append([]*node{branch}, with...), nil) {
+		if !apartFromAny(branch, with) && !p.empty(append([]*node{branch}, with...), nil) {
 			kept = append(kept, branch)
 		}
 	}
@@ -197,8 +247,8 @@ func (p *prover) flat(from []*node, t typeSet) *claim {
 }
 
 // keepAll reports what the new version drops.
-func (r *reporter) keepAll(p *prover, old, new *node) {
-	r.prover, r.seen = p, map[string]bool{}
+func (r *reporter) keepAll(old, new *node) {
+	r.prover, r.seen = newProver(r.lenient), map[string]bool{}
 	r.keep([]*node{old}, []*node{new})
 }
 
@@ -209,7 +259,7 @@ func (r *reporter) keep(old, new []*node) {
 		return
 	}
 	r.seen[key] = true
-	if gone := declaredTypes(old) & listedTypes(old) &^ declaredTypes(new); gone != 0 {
+	if gone := possibleTypes(old) &^ declaredTypes(new); gone != 0 {
 		r.add("", Problem{
 			Path: old[0].path, Rule: "type", Mend: backwardMends["type"],
 			Why: fmt.Sprintf("%s no longer accepts %s, which %s does", r.new, wording(gone), r.old),
@@ -218,6 +268,18 @@ func (r *reporter) keep(old, new []*node) {
 	}
 	r.keepProperties(old, new)
 	r.keepItems(old, new)
+	r.keepVariants(old, new)
+}
+
+// keepVariants compares each variant of a union with the one that takes its place.
+func (r *reporter) keepVariants(old, new []*node) {
+	successors := r.variants(new)
+	for _, variant := range r.variants(old) {
+		found := slices.DeleteFunc(slices.Clone(successors), func(n *node) bool { return disjoint(n, variant) })
+		if len(found) == 1 {
+			r.keep([]*node{variant}, found)
+		}
+	}
 }
 
 func wording(gone typeSet) string {
@@ -250,6 +312,9 @@ func (r *reporter) keepProperties(old, new []*node) {
 func (r *reporter) keepItems(old, new []*node) {
 	was, is := r.prover.flat(old, typeArray).arrayFacts(), r.prover.flat(new, typeArray).arrayFacts()
 	for i := range max(was.tuple, is.tuple) + 1 {
+		if was.most >= 0 && i >= was.most {
+			return // the old version had no such item
+		}
 		r.keep(was.at(i), is.at(i))
 	}
 }
@@ -287,15 +352,11 @@ func (n *node) declaredTypes() typeSet {
 	return types
 }
 
-// listedTypes are the types of the values that enum and const list.
-func listedTypes(nodes []*node) typeSet {
+// possibleTypes are the types that schemas let through together.
+func possibleTypes(nodes []*node) typeSet {
 	types := anyType
 	for _, n := range nodes {
-		for ; n.ref != nil; n = n.ref {
-		}
-		if listed := append(slices.Clone(n.enum), n.konst...); listed != nil {
-			types &= typesOf(listed)
-		}
+		types &= n.possibleTypes()
 	}
 	return types
 }

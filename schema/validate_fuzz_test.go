@@ -18,20 +18,10 @@ func validatesAsReference(t *rapid.T) {
 	for range 8 {
 		value := randomValue(t, 3)
 		got := schema.Validate(mustJSON(value))
-		if isLimit(got) {
-			continue
-		}
 		if want := (reference{document}).valid(document, value); want != (got == nil) {
 			t.Fatalf("%s\nagainst %s\nwant valid %v, got %v", mustJSON(value), mustJSON(document), want, got)
 		}
 	}
-}
-
-// isLimit: numbers that float64 can't tell apart are refused in arrays that must be unique.
-func isLimit(err error) bool {
-	var invalid *ValidationError
-	return errors.As(err, &invalid) && len(invalid.Violations) == 1 &&
-		invalid.Violations[0].Why == "holds a number that differs from another one beyond what a float64 can tell: send such numbers as strings"
 }
 
 func TestValidatesAsReference(t *testing.T) { rapid.Check(t, validatesAsReference) }

@@ -1,0 +1,112 @@
+package schema
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const suite = "../testdata/jsonschema-suite/draft7"
+
+type suiteGroup struct {
+	Description string
+	Schema      json.RawMessage
+	Tests       []struct {
+		Description string
+		Data        json.RawMessage
+		Valid       bool
+	}
+}
+
+func readSuite(t *testing.T, pattern string) map[string][]suiteGroup {
+	t.Helper()
+	names, _ := filepath.Glob(filepath.Join(suite, pattern))
+	if len(names) == 0 {
+		t.Fatal("the suite is missing")
+	}
+	groups := map[string][]suiteGroup{}
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var read []suiteGroup
+		if err := json.Unmarshal(text, &read); err != nil {
+			t.Fatal(name, err)
+		}
+		groups[strings.TrimSuffix(filepath.Base(name), ".json")] = read
+	}
+	return groups
+}
+
+// The official suite: every case whose schema compiles has the verdict that it should; schemas that are refused are
+// refused for one of the reasons that docs/schemas.md gives.
+func TestOfficialSuite(t *testing.T) {
+	right, refused := 0, 0
+	for file, groups := range readSuite(t, "*.json") {
+		for _, group := range groups {
+			schema, err := Compile(group.Schema)
+			if err != nil {
+				refused += len(group.Tests)
+				if !isDocumented(err) {
+					t.Errorf("%s: %s: %v", file, group.Description, err)
+				}
+				continue
+			}
+			for _, test := range group.Tests {
+				if err := schema.Validate(test.Data); (err == nil) != test.Valid {
+					t.Errorf("%s: %s: %s: got %v", file, group.Description, test.Description, err)
+				}
+				right++
+			}
+		}
+	}
+	t.Logf("%d cases, and %d of schemas that are refused", right, refused)
+	if right < 800 {
+		t.Errorf("only %d cases were run", right)
+	}
+}
+
+// isDocumented: what Compile refuses by design.
+func isDocumented(err error) bool {
+	for _, reason := range []string{
+		"leaves the document", "stands beside $ref", "is allowed at the root alone", "does nothing without", "does nothing unless",
+		"would not be enforced", "expressions are those of Go", "leads to no schema", "so that nothing fits", "without going through a property",
+		"is an empty list",
+	} {
+		if strings.Contains(err.Error(), reason) {
+			return true
+		}
+	}
+	return false
+}
+
+// knownFormats are the formats that differ from the suite in some cases, and in how many. docs/schemas.md says why.
+var knownFormats = map[string]int{
+	"hostname":         23, // the letters that punycode encodes are not looked at
+	"ecmascript-regex": 9,  // expressions are those of Go
+	"iri":              1,  // net/url knows no IPvFuture with a capital V
+}
+
+func TestOfficialFormats(t *testing.T) {
+	for file, groups := range readSuite(t, "optional/format/*.json") {
+		var wrong []string
+		for _, group := range groups {
+			schema, err := Compile(group.Schema)
+			if err != nil {
+				continue // a format that is refused by name
+			}
+			for _, test := range group.Tests {
+				if (schema.Validate(test.Data) == nil) != test.Valid {
+					wrong = append(wrong, fmt.Sprintf("%s: %s: %v", test.Description, test.Data, test.Valid))
+				}
+			}
+		}
+		if len(wrong) != knownFormats[file] {
+			t.Errorf("%s: %d cases are known, and these differ:\n%s", file, knownFormats[file], strings.Join(wrong, "\n"))
+		}
+	}
+}
