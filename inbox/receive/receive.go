@@ -107,7 +107,7 @@ func (b *binding) Prepare(core.Host) (problems []error) {
 
 // Run implements core.Binding.
 func (b *binding) Run(life core.Life, rt core.Runtime) error {
-	box, logger := outbox.BoxOf(core.Seal{}, rt), rt.Logger().With("receiver", b.name)
+	box, logger := rt.Box().(*outbox.Box), rt.Logger().With("receiver", b.name)
 	for pause := firstPause; life.Soft.Err() == nil; {
 		err := b.next(life, box)
 		if err == nil {
