@@ -92,8 +92,8 @@ func ExampleTo() {
 	}
 	// Output:
 	// order 42: unavailable
-	// order 42: {"id": "42", "status": "paid"}
-	// order 42: {"id": "42", "status": "shipped"}
+	// order 42: {"id":"42","status":"paid"}
+	// order 42: {"id":"42","status":"shipped"}
 }
 
 // receive is the other side: it checks the signature, and is unavailable at first.
