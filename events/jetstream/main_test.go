@@ -1,0 +1,178 @@
+package jetstream_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/events/forward"
+	strunkjs "github.com/strunk-go/strunk/events/jetstream"
+	"github.com/strunk-go/strunk/internal/faults"
+	"github.com/strunk-go/strunk/outbox"
+	"github.com/strunk-go/strunk/outbox/outboxtest"
+)
+
+func TestMain(m *testing.M) {
+	faults.Main(faults.Roles{"forwarder": childForwarder})
+	os.Exit(m.Run())
+}
+
+// soon bounds every wait for something that must happen.
+const soon = 40 * time.Second
+
+type order struct {
+	ID   string `json:"id"`
+	N    int    `json:"n"`
+	Text string `json:"text,omitempty"`
+}
+
+var orders = events.Define("order", func(o order) string { return o.ID }, events.Config{})
+
+// bed is a database with a box.
+type bed struct {
+	t    testing.TB
+	pool *pgxpool.Pool
+	box  *outbox.Box
+}
+
+func newBed(t testing.TB) *bed { return bedOn(t, outboxtest.New(t)) }
+
+func bedOn(t testing.TB, pool *pgxpool.Pool) *bed {
+	t.Helper()
+	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
+	box, err := outbox.Open(t.Context(), pool, outbox.Config{Logger: logger, Grace: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &bed{t: t, pool: pool, box: box}
+}
+
+// run drives bindings until the returned function is called, or the test ends.
+func (b *bed) run(bindings ...outbox.Binding) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- b.box.Run(ctx, bindings...) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			b.t.Errorf("Run: %v", err)
+		}
+	})
+	b.t.Cleanup(stop)
+	return stop
+}
+
+func (b *bed) publish(states ...order) {
+	b.t.Helper()
+	err := b.box.InTx(context.Background(), func(tx *outbox.OwnedTx) error {
+		_, err := orders.PublishBatch(context.Background(), tx, states)
+		return err
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bed) delete(id string) {
+	b.t.Helper()
+	err := b.box.InTx(context.Background(), func(tx *outbox.OwnedTx) error {
+		_, err := orders.Delete(context.Background(), tx, id)
+		return err
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bed) caughtUp(name string) {
+	b.t.Helper()
+	eventually(b.t, name+" reaches the head", func() bool {
+		var waiting int
+		if err := b.pool.QueryRow(context.Background(), `SELECT count(*) FROM public.strunk_outbox WHERE kind = 'event' AND status = 'pending'`).Scan(&waiting); err != nil {
+			b.t.Fatal(err)
+		}
+		s, err := events.SubscriberStats(context.Background(), b.box, name)
+		return err == nil && waiting == 0 && s.Lag == 0
+	})
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(soon); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// messages reads all messages that a stream holds.
+func messages(t testing.TB, js jetstream.JetStream, name string) (all []*jetstream.RawStreamMsg) {
+	t.Helper()
+	stream, err := js.Stream(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := stream.CachedInfo().State
+	for seq := state.FirstSeq; state.Msgs > 0 && seq <= state.LastSeq; seq++ {
+		msg, err := stream.GetMsg(t.Context(), seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, msg)
+	}
+	return all
+}
+
+// history is the versions of each entity in the order of the stream, as "a: 1 2 3".
+func history(all []*jetstream.RawStreamMsg) map[string]string {
+	versions := map[string][]string{}
+	for _, m := range all {
+		id := m.Header.Get("ce-subject")
+		versions[id] = append(versions[id], m.Header.Get("ce-version"))
+	}
+	lines := map[string]string{}
+	for id, v := range versions {
+		lines[id] = strings.Join(v, " ")
+	}
+	return lines
+}
+
+// everyVersion checks that each of n entities has its versions 1 to last, each at least once and in order: a version stands
+// behind the one before it, and the last message is the last version.
+func everyVersion(t testing.TB, all []*jetstream.RawStreamMsg, n, last int) {
+	t.Helper()
+	seen := map[string]int{}
+	for _, m := range all {
+		id, version := m.Header.Get("ce-subject"), 0
+		fmt.Sscan(m.Header.Get("ce-version"), &version)
+		if version > seen[id]+1 {
+			t.Errorf("entity %s: version %d came after %d", id, version, seen[id])
+		}
+		seen[id] = max(seen[id], version)
+	}
+	if len(seen) != n {
+		t.Errorf("%d entities arrived, want %d", len(seen), n)
+	}
+	for id, v := range seen {
+		if v != last {
+			t.Errorf("entity %s ends at version %d, want %d", id, v, last)
+		}
+	}
+}
+
+var create = &jetstream.StreamConfig{Storage: jetstream.MemoryStorage}
+
+func toOrders(js jetstream.JetStream) outbox.Binding {
+	return strunkjs.Forward(orders, js, strunkjs.Config{Stream: "ORDERS", Create: create, AckTimeout: time.Second}, forward.Lease(2*time.Second))
+}
+
+const forwarderName = "jetstream:ORDERS:order"

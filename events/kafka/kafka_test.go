@@ -1,0 +1,225 @@
+package kafka_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/events/forward"
+	"github.com/strunk-go/strunk/events/kafka"
+	"github.com/strunk-go/strunk/outbox"
+	"github.com/strunk-go/strunk/outbox/outboxtest"
+)
+
+const soon = 40 * time.Second
+
+type order struct {
+	ID   string `json:"id"`
+	N    int    `json:"n"`
+	Text string `json:"text,omitempty"`
+}
+
+var orders = events.Define("order", func(o order) string { return o.ID }, events.Config{})
+
+type bed struct {
+	t    *testing.T
+	pool *pgxpool.Pool
+	box  *outbox.Box
+}
+
+func newBed(t *testing.T) *bed {
+	t.Helper()
+	pool := outboxtest.New(t)
+	box, err := outbox.Open(t.Context(), pool, outbox.Config{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Grace: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &bed{t: t, pool: pool, box: box}
+}
+
+func (b *bed) run(bindings ...outbox.Binding) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- b.box.Run(ctx, bindings...) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			b.t.Errorf("Run: %v", err)
+		}
+	})
+	b.t.Cleanup(stop)
+	return stop
+}
+
+func (b *bed) publish(states ...order) {
+	b.t.Helper()
+	b.in(func(tx *outbox.OwnedTx) error {
+		_, err := orders.PublishBatch(context.Background(), tx, states)
+		return err
+	})
+}
+
+func (b *bed) in(fn func(tx *outbox.OwnedTx) error) {
+	b.t.Helper()
+	if err := b.box.InTx(context.Background(), fn); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(soon); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+func cluster(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
+	t.Helper()
+	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func client(t *testing.T, c *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	return cl
+}
+
+// read returns the first n records of a topic, those of a partition in order.
+func read(t *testing.T, c *kfake.Cluster, topic string, n int) (all []*kgo.Record) {
+	t.Helper()
+	cl := client(t, c, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	for len(all) < n && ctx.Err() == nil {
+		all = append(all, cl.PollFetches(ctx).Records()...)
+	}
+	if len(all) < n {
+		t.Fatalf("%d records arrived, want %d", len(all), n)
+	}
+	return all
+}
+
+func header(r *kgo.Record, key string) string {
+	for _, h := range r.Headers {
+		if h.Key == key {
+			return string(h.Value)
+		}
+	}
+	return ""
+}
+
+func TestForward(t *testing.T) {
+	t.Parallel()
+	for _, structured := range []bool{false, true} {
+		t.Run(fmt.Sprint("structured=", structured), func(t *testing.T) {
+			t.Parallel()
+			b, c := newBed(t), cluster(t)
+			b.publish(order{ID: "é", N: 1}, order{ID: "é", N: 2})
+			b.in(func(tx *outbox.OwnedTx) error { _, err := orders.Delete(context.Background(), tx, "é"); return err })
+			b.run(kafka.Forward(orders, client(t, c), kafka.Config{Topic: "orders", Structured: structured, Create: &kafka.Topic{Partitions: 4, Replicas: 1,
+				Configs: map[string]string{"cleanup.policy": "compact"}}}))
+			all := read(t, c, "orders", 3)
+			for i, r := range all {
+				if string(r.Key) != "é" || r.Partition != all[0].Partition {
+					t.Errorf("record %d: key %q in partition %d", i, r.Key, r.Partition)
+				}
+			}
+			if structured {
+				if want := `"subject":"é"`; !strings.Contains(string(all[0].Value), want) || header(all[0], "content-type") != forward.StructuredType {
+					t.Errorf("%s with %v", all[0].Value, all[0].Headers)
+				}
+			} else if header(all[1], "ce_version") != "2" || header(all[1], "ce_subject") != "é" || string(all[1].Value) != `{"id":"é","n":2}` {
+				t.Errorf("%s with %v", all[1].Value, all[1].Headers)
+			}
+			if last := all[2]; last.Value != nil || header(last, "ce_deleted") != "true" || header(last, "ce_version") != "3" {
+				t.Errorf("the tombstone: %q with %v", last.Value, last.Headers)
+			}
+		})
+	}
+}
+
+func TestTooLargeParksItsEntity(t *testing.T) {
+	t.Parallel()
+	b, c := newBed(t), cluster(t, kfake.SeedTopics(2, "orders"))
+	b.publish(order{ID: "big", Text: strings.Repeat("x", 30_000)}, order{ID: "a"}, order{ID: "big", N: 2})
+	f := kafka.Forward(orders, client(t, c, kgo.ProducerBatchMaxBytes(20_000)), kafka.Config{Topic: "orders"})
+	b.run(f)
+	eventually(t, "the entity is parked", func() bool {
+		parked, err := events.Parked(t.Context(), b.box, f.Name(), 10)
+		return err == nil && len(parked) == 1 && parked[0].EntityID == "big" && parked[0].Waiting && parked[0].Events == 2 &&
+			strings.Contains(parked[0].LastError, "max.message.bytes")
+	})
+	if r := read(t, c, "orders", 1)[0]; string(r.Key) != "a" {
+		t.Errorf("%s arrived", r.Key)
+	}
+}
+
+func TestUnusableTopics(t *testing.T) {
+	t.Parallel()
+	b, c := newBed(t), cluster(t, kfake.SeedTopics(1, "there"))
+	for text, f := range map[string]*forward.Forwarder{
+		"there is no topic":      kafka.Forward(orders, client(t, c), kafka.Config{Topic: "none"}),
+		"Config.Topic is empty":  kafka.Forward(orders, client(t, c), kafka.Config{}),
+		"client is nil":          kafka.Forward(orders, nil, kafka.Config{Topic: "there"}),
+		"idempotent writes are ": kafka.Forward(orders, client(t, c, kgo.DisableIdempotentWrite()), kafka.Config{Topic: "there"}),
+	} {
+		if err := b.box.Run(t.Context(), f); !errors.Is(err, forward.ErrUnusable) || !strings.Contains(err.Error(), text) {
+			t.Errorf("%v does not say %q", err, text)
+		}
+	}
+}
+
+// The brokers' connections break again and again; every version arrives, in order.
+func TestBrokenConnections(t *testing.T) {
+	t.Parallel()
+	const entities, versions = 20, 10
+	b, c := newBed(t), cluster(t, kfake.SeedTopics(3, "orders"))
+	b.run(kafka.Forward(orders, client(t, c), kafka.Config{Topic: "orders"}))
+	for v := 1; v <= versions; v++ {
+		states := make([]order, entities)
+		for i := range states {
+			states[i] = order{ID: fmt.Sprint("e", i), N: v}
+		}
+		b.publish(states...)
+		if v == versions/2 {
+			if err := c.MoveTopicPartition("orders", 0, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	seen := map[string]int{}
+	for _, r := range read(t, c, "orders", entities*versions) {
+		var v int
+		fmt.Sscan(header(r, "ce_version"), &v)
+		if v > seen[string(r.Key)]+1 {
+			t.Errorf("entity %s: version %d came after %d", r.Key, v, seen[string(r.Key)])
+		}
+		seen[string(r.Key)] = max(seen[string(r.Key)], v)
+	}
+	for id, v := range seen {
+		if v != versions {
+			t.Errorf("entity %s ends at %d", id, v)
+		}
+	}
+}
