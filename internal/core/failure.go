@@ -53,3 +53,17 @@ func Why(text, stack *string) slog.Attr {
 	}
 	return slog.Group("", "error", *text, "stack", *stack)
 }
+
+// ASCIIText replaces what is not ASCII, for a database whose encoding cannot hold it. Nil stays nil.
+func ASCIIText(text *string) *string {
+	if text == nil {
+		return nil
+	}
+	plain := strings.Map(func(r rune) rune {
+		if r > unicode.MaxASCII {
+			return '?'
+		}
+		return r
+	}, *text)
+	return &plain
+}

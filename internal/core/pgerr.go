@@ -53,3 +53,6 @@ func IsUnstorable(err error) bool {
 	return len(state) == 5 && (pgerrcode.IsDataException(state) || pgerrcode.IsProgramLimitExceeded(state) ||
 		pgerrcode.IsIntegrityConstraintViolation(state) && !IsMissingPartition(err))
 }
+
+// IsDataError reports whether the server refused a value itself (class 22): no repetition makes it acceptable.
+func IsDataError(err error) bool { return strings.HasPrefix(SQLState(err), "22") }
