@@ -18,7 +18,7 @@ const (
 )
 
 // MaxInFlight bounds InFlight.
-const MaxInFlight = lanes * events.MostBatch
+const MaxInFlight = lanes * events.MaxBatchSize
 
 // lanes is how many batches are under way at once.
 const lanes = 4
@@ -67,8 +67,9 @@ func Backoff(first, longest time.Duration) Option {
 // From sets where a new forwarder starts, as events.From does for a subscriber.
 func From(start events.Start) Option { return subscribe(events.From(start)) }
 
-// Lease sets how long the owner may be silent before another process takes over, as events.Lease does for a subscriber.
-func Lease(d time.Duration) Option { return subscribe(events.Lease(d)) }
+// VisibilityTimeout sets how long the owner may be silent before another process takes over, as events.VisibilityTimeout does
+// for a subscriber.
+func VisibilityTimeout(d time.Duration) Option { return subscribe(events.VisibilityTimeout(d)) }
 
 // PollInterval sets how often the forwarder looks for events that no notification announced.
 func PollInterval(d time.Duration) Option { return subscribe(events.PollInterval(d)) }
