@@ -22,10 +22,10 @@ const (
 	// sqlUnregister removes subscriber $1.
 	sqlUnregister = `SELECT {schema}.strunk_unregister($1::text)`
 	// sqlSubscribers describes the subscribers, or ($1 not null) one of them. It locks nothing.
-	sqlSubscribers = `SELECT s.name, s.entity_type, s.cursor, h.head, l.floor + 1, h.head - s.cursor, s.start, s.boot <> 0, s.paused, s.needs_restart,
+	sqlSubscribers = `SELECT s.name, s.entity_type, s.cursor, h.head, l.floor + 1, h.head - s.cursor, s.start, s.bootstrap <> 'done', s.paused, s.needs_restart,
 	coalesce(s.host || '/' || s.pid, ''), s.registered_at, s.moved_at,
 	coalesce((SELECT (extract(epoch FROM pg_catalog.clock_timestamp() - min(e.created_at)) * 1000)::bigint
-		FROM unnest(s.entity_type || s.former) AS t(type) CROSS JOIN LATERAL (SELECT e.created_at FROM {schema}.strunk_outbox_delivered_events e
+		FROM unnest(s.entity_type || s.previous_types) AS t(type) CROSS JOIN LATERAL (SELECT e.created_at FROM {schema}.strunk_outbox_delivered_events e
 			WHERE e.key = t.type AND e.position > s.cursor ORDER BY e.position LIMIT 1) e), 0),
 	(SELECT pg_catalog.count(DISTINCT (d.key, d.entity_id)) FROM {schema}.strunk_outbox_deliveries d WHERE d.subscriber = s.name),
 	(SELECT pg_catalog.count(*) FROM {schema}.strunk_outbox_dead d WHERE d.subscriber = s.name),
@@ -39,7 +39,7 @@ WHERE $1::text IS NULL OR s.name = $1 ORDER BY s.name`
 )
 
 // Replay has a subscriber handle the events from position from on again; 0 is the earliest that is kept. It may be running
-// in any process: its owner notices, drops what is under way, and goes on from there. Copies of events that come again are
+// in any process: its owner notices, drops what is under way, and goes on from there. Deliveries of events that come again are
 // dropped; entities parked before from stay parked. Errors: [ErrUnknownSubscriber], [*RangeError].
 func Replay(ctx context.Context, box *outbox.Box, name string, from int64) error {
 	return rewind(ctx, box, "replay", name, from, false)
@@ -77,7 +77,7 @@ func Resume(ctx context.Context, box *outbox.Box, name string) error {
 	return known(ctx, box, "resume", name, ErrUnknownSubscriber, sqlPause, name, false)
 }
 
-// Skip has a subscriber with the policy Block pass the event at a position that blocks it: a copy becomes a dead letter.
+// Skip has a subscriber with the policy Block pass the event at a position that blocks it: it becomes a dead letter.
 // Errors: [ErrNotFound] where that event does not block it.
 func Skip(ctx context.Context, box *outbox.Box, name string, position int64) error {
 	return known(ctx, box, "skip", name, ErrNotFound, sqlSkip, name, position)
@@ -130,11 +130,11 @@ func adminError(what, name string, err error) error {
 type SubscriberStatus struct {
 	Name       string
 	EntityType string
-	// Cursor is the position up to which everything is handled, copied or passed over.
+	// Cursor is the position up to which everything is handled, parked, dead or passed over.
 	Cursor int64
 	// Head and Earliest are the last and the first position that the feed keeps.
 	Head, Earliest int64
-	// Lag is how many events, of all types, are behind the cursor's back: Head - Cursor.
+	// Lag is how many events, of all types, the feed has after the cursor: Head - Cursor.
 	Lag int64
 	// Start is where it began.
 	Start Start
@@ -150,7 +150,7 @@ type SubscriberStatus struct {
 	MovedAt time.Time
 	// Age is how long ago the oldest event that it has not passed was published, by the database's clock; 0 where there is none.
 	Age time.Duration
-	// Parked counts the entities of which copies wait for it, and Dead its dead letters.
+	// Parked counts the entities that have deliveries for it, and Dead its dead letters.
 	Parked, Dead int64
 	// BlockedAt is the position of the event that blocks it, 0 where none does; Attempts and LastError are that event's.
 	BlockedAt int64

@@ -12,23 +12,23 @@ import (
 )
 
 const (
-	// sqlPublishRenamed is sqlPublish for entity types $9 with former names $8; see strunk_publish_renamed for what it locks.
+	// sqlPublishRenamed is sqlPublish for entity types $9 with previous names $8; see strunk_publish_renamed for what it locks.
 	sqlPublishRenamed = `SELECT ord, id, version FROM {schema}.strunk_publish_renamed($8::text[], $9::text[], $1::text[], $2::text[], $3::text[], $4::text[],
 $5::text[], $6::text[], $7::boolean)`
-	// sqlAdopt moves up to $3 snapshots from the former name $1 to the name $2; see strunk_adopt_snapshots for what it locks.
+	// sqlAdopt moves up to $3 snapshots from the previous name $1 to the name $2; see strunk_adopt_snapshots for what it locks.
 	sqlAdopt = `SELECT {schema}.strunk_adopt_snapshots($1::text, $2::text, $3::integer)`
 
 	// adoptChunk bounds the snapshots of one transaction.
 	adoptChunk = 500
 )
 
-// errOutdated ends a subscriber of a process that knows its entity type by a former name alone.
+// errOutdated ends a subscriber of a process that knows its entity type by a previous name alone.
 var errOutdated = errors.New("its entity type was renamed")
 
-// former are the former names of the entity type; never nil, which would be SQL's NULL.
-func (d *definition) former() []string { return append([]string{}, d.cfg.Aliases...) }
+// previousNames are the previous names of the entity type; never nil, which would be SQL's NULL.
+func (d *definition) previousNames() []string { return append([]string{}, d.cfg.Aliases...) }
 
-// names are the entity type and its former names.
+// names are the entity type and its previous names.
 func (d *definition) names() []string { return append([]string{d.entityType}, d.cfg.Aliases...) }
 
 // topics announce the events of the stream.
@@ -45,23 +45,23 @@ func (s *subscriber) Former() (kind, name string, former []string) {
 	return "entity type", s.def.entityType, s.def.cfg.Aliases
 }
 
-// formerNames lists the former names of renamed types, each with the name now, in the order in which every process locks
+// aliasPairs lists the previous names of renamed types, each with the name now, in the order in which every process locks
 // them, whichever of the names it knows: by the oldest, and from the oldest on.
-func formerNames(renamed []*definition) (formers, names []string) {
+func aliasPairs(renamed []*definition) (aliases, names []string) {
 	slices.SortFunc(renamed, func(a, b *definition) int { return strings.Compare(a.cfg.Aliases[0], b.cfg.Aliases[0]) })
 	for _, def := range renamed {
 		for _, alias := range def.cfg.Aliases {
-			if !slices.Contains(formers, alias) { // a type may be defined twice
-				formers, names = append(formers, alias), append(names, def.entityType)
+			if !slices.Contains(aliases, alias) { // a type may be defined twice
+				aliases, names = append(aliases, alias), append(names, def.entityType)
 			}
 		}
 	}
-	return formers, names
+	return aliases, names
 }
 
-// AdoptSnapshots ends the renaming of an entity type: it gives what was last published under the former name to the name,
-// where that is the newer version, and removes the former name's snapshots. Call it when no process publishes under the
-// former name any more, before Config.Aliases forgets it; and once again after that, for the stubs that publishes have left
+// AdoptSnapshots ends the renaming of an entity type: it gives what was last published under the previous name to the name,
+// where that is the newer version, and removes the previous name's snapshots. Call it when no process publishes under the
+// previous name any more, before Config.Aliases forgets it; and once again after that, for the stubs that publishes have left
 // in between. It returns how many entities it has moved; those that were moved before an error stay moved.
 func AdoptSnapshots(ctx context.Context, box *outbox.Box, former, entityType string) (moved int64, err error) {
 	fail := func(err error) error {

@@ -150,7 +150,7 @@ func TestRenameWhileSnapshotsAreDelivered(t *testing.T) {
 		return ctx.Err()
 	}, append(start, events.Timeout(time.Hour))...))
 	eventually(t, "the mark is behind b", func() (string, bool) {
-		mark := value[string](b, `SELECT coalesce(max(boot_mark), '') FROM public.strunk_subscribers`)
+		mark := value[string](b, `SELECT coalesce(max(bootstrap_mark), '') FROM public.strunk_subscribers`)
 		return mark, mark == "c"
 	})
 	var got record

@@ -62,7 +62,7 @@ func childSubscriber() {
 	}
 	lease, err := time.ParseDuration(os.Getenv("CHILD_LEASE"))
 	must(err)
-	opts := []events.SubscribeOption{events.Lease(lease), events.Retry(atOnce), events.Concurrency(4)}
+	opts := []events.SubscribeOption{events.VisibilityTimeout(lease), events.Retry(atOnce), events.Concurrency(4)}
 	if mode == "die" {
 		opts = append(opts, events.OnFailure(events.DeadLetter), events.MaxAttempts(3))
 	}

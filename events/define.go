@@ -21,9 +21,9 @@ type Config struct {
 	MaxState int
 	// Validator checks each state before the transaction is touched; nil means none.
 	Validator Validator
-	// Aliases are former names of a renamed entity type, under which older processes may still publish. Subscribers receive the
+	// Aliases are previous names of a renamed entity type, under which older processes may still publish. Subscribers receive the
 	// events under all of its names, in order per entity; an entity has one line of versions under all of them; and the
-	// newest version is its snapshot. Publishes use the name, and lock and count the entity under the former ones as well.
+	// newest version is its snapshot. Publishes use the name, and lock and count the entity under the previous ones as well.
 	// Declare them with the rename and not later, the oldest first; AdoptSnapshots ends it.
 	Aliases []string
 }

@@ -5,10 +5,36 @@
 //
 //	var Orders = events.Define("order", func(o Order) string { return o.ID }, events.Config{})
 //
-// Publishers call [Stream.Publish] with an open transaction; the current state of an entity is [Stream.Snapshot]; subscribers
-// made by [Stream.Subscriber] are handed to [outbox.Box.Run]. It is state that is published, not the steps that led to it:
-// each event holds all that a subscriber needs, and an event replaces the ones before it. Streams and subscribers are safe
-// for use by several goroutines.
+// A publisher publishes within its transaction. If that rolls back, there was no event:
+//
+//	err := box.InTx(ctx, func(tx *outbox.OwnedTx) error {
+//		if err := save(ctx, tx.Pgx(), order); err != nil {
+//			return err
+//		}
+//		_, err := Orders.Publish(ctx, tx, order)
+//		return err
+//	})
+//
+// A subscriber handles each event, in any process that runs it, one at a time per name:
+//
+//	err := box.Run(ctx, Orders.Subscriber("search-indexer", index))
+//
+// It is state that is published, not the steps that led to it: each event holds all that a subscriber needs, and an event
+// replaces the ones before it. The current state of an entity is [Stream.Snapshot].
+//
+// # Guarantees
+//
+// An event that was committed reaches every subscriber at least once. The events of one entity come in the order of their
+// versions; there is no order across entities. A handler whose effects are in the same database can have them exactly once:
+// [Stream.SubscriberInTx]. For effects elsewhere, [Event].Version tells which of two states is newer. All of this holds when
+// processes are killed, and when the database is restarted, fails over to a standby that was behind, or is restored: then
+// events are repeated, and none is skipped.
+//
+// # Where to go on
+//
+// [From] says where a new subscriber begins, [OnFailure] what becomes of an event that fails, [Concurrency] how many entities
+// are handled at once. [Replay], [Reset], [Pause], [Skip] and [Subscribers] are for operators. Streams and subscribers are
+// safe for use by several goroutines.
 package events
 
 import (
@@ -128,7 +154,7 @@ type Event[T any] struct {
 	Deleted bool
 	// FromSnapshot says that this is what a new subscriber is given of an entity's past: its state, not an event.
 	FromSnapshot bool
-	// Redelivered says that the event comes from the copies that are kept for this subscriber alone: it has failed before, or
+	// Redelivered says that the event is a delivery, kept for this subscriber alone: it has failed before, or
 	// waited behind one that had.
 	Redelivered bool
 	// SchemaVersion is what the state was published with, or empty.
@@ -152,9 +178,9 @@ type Handler[T any] func(ctx context.Context, event Event[T]) error
 // BatchHandler handles several events at once, in order. After an error all of them are handed to it again, one by one.
 type BatchHandler[T any] func(ctx context.Context, events []Event[T]) error
 
-// TxHandler handles one event in a transaction that the cursor moves in: what it writes with tx is there exactly once. It
+// HandlerInTx handles one event in a transaction that the cursor moves in: what it writes with tx is there exactly once. It
 // must neither commit nor roll back.
-type TxHandler[T any] func(ctx context.Context, tx *outbox.OwnedTx, event Event[T]) error
+type HandlerInTx[T any] func(ctx context.Context, tx *outbox.OwnedTx, event Event[T]) error
 
 // Subscriber makes a consumer of this stream for [outbox.Box.Run]. The name is its durable identity: its cursor outlives the
 // process, and of all processes that run it one at a time has it. Events of different entities are handled side by side
@@ -168,9 +194,9 @@ func (s *Stream[T]) BatchSubscriber(name string, handler BatchHandler[T], opts .
 	return &Subscriber[T]{newSubscriber(s.definition(), name, typedBatch(s.definition(), handler), opts)}
 }
 
-// TxSubscriber is Subscriber for a handler whose writes commit together with the cursor: effectively once, for effects in
+// SubscriberInTx is Subscriber for a handler whose writes commit together with the cursor: effectively once, for effects in
 // this database. Its events are handled one after the other, at most [BatchSize] in a transaction.
-func (s *Stream[T]) TxSubscriber(name string, handler TxHandler[T], opts ...SubscribeOption) *Subscriber[T] {
+func (s *Stream[T]) SubscriberInTx(name string, handler HandlerInTx[T], opts ...SubscribeOption) *Subscriber[T] {
 	return &Subscriber[T]{newSubscriber(s.definition(), name, typedTx(s.definition(), handler), opts)}
 }
 

@@ -105,7 +105,7 @@ func ExampleStream_PublishBatch() {
 }
 
 // What a handler writes in its transaction commits together with the cursor.
-func ExampleStream_TxSubscriber() {
+func ExampleStream_SubscriberInTx() {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
 	box := open(ctx)
@@ -119,7 +119,7 @@ func ExampleStream_TxSubscriber() {
 		}
 		return err
 	}
-	if err := box.Run(ctx, Orders.TxSubscriber("projection", project)); err != nil {
+	if err := box.Run(ctx, Orders.SubscriberInTx("projection", project)); err != nil {
 		log.Fatal(err)
 	}
 	var n int

@@ -40,7 +40,7 @@ func TestTxHandlerWritesExactlyOnce(t *testing.T) {
 		return nil
 	}
 	sub := func() outbox.Binding {
-		return orders.TxSubscriber("exactly", handle, events.Retry(atOnce), events.BatchSize(10))
+		return orders.SubscriberInTx("exactly", handle, events.Retry(atOnce), events.BatchSize(10))
 	}
 	b.publishMany(n)
 	stop := b.run(sub())
@@ -66,7 +66,7 @@ func TestTxHandlerIsFenced(t *testing.T) {
 	b.exec(`CREATE TABLE public.effects (version bigint, attempt text)`)
 	begun, finish := make(chan struct{}, 10), make(chan struct{})
 	var first atomic.Bool
-	b.run(orders.TxSubscriber("fenced", func(ctx context.Context, tx *outbox.OwnedTx, e events.Event[order]) error {
+	b.run(orders.SubscriberInTx("fenced", func(ctx context.Context, tx *outbox.OwnedTx, e events.Event[order]) error {
 		who := "second"
 		if first.CompareAndSwap(false, true) {
 			who = "first"

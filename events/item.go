@@ -8,33 +8,28 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// item is one event without its type, or (redeliver) the order to redeliver the copies of an entity.
+// item is one event without its type, or (redeliver) the order to handle the deliveries of an entity.
 type item struct {
-	// order is the item's place among what its session delivers: the position, or the number of a snapshot; 0 for copies.
+	// order is the item's place among what its session delivers: the position, or the number of a snapshot; 0 for deliveries.
 	order                           int64
 	position, version, id           int64
-	copyID                          int64 // of a copy: the row's id
+	deliveryID                      int64 // of a delivery: the row's id
 	entityID, schemaVersion         string
 	publishedAt                     time.Time
 	payload, metadataJSON, diffJSON []byte
 	attempt                         int
 	fromSnapshot                    bool
 	redeliver                       bool
-	copy                            *item // of an order to redeliver: the copy in hand
-	left                            *bool // of a copy that is settled: whether its entity has another; nil: the epoch is over
+	delivery                        *item // of an order to redeliver: the delivery in hand
+	left                            *bool // of a delivery that is settled: whether its entity has another; nil: the epoch is over
 }
 
-// retryKey is what the item's attempts are kept under.
-func (it *item) retryKey() retryKey {
+// attemptKey is what the item's attempts are stored under.
+func (it *item) attemptKey() attemptKey {
 	if it.fromSnapshot {
-		return retryKey{entityID: it.entityID}
+		return attemptKey{entityID: it.entityID}
 	}
-	return retryKey{position: it.position}
-}
-
-type retryKey struct {
-	position int64
-	entityID string // of a snapshot
+	return attemptKey{position: it.position}
 }
 
 // work is what a subscriber does with its events: the one place where a stream's type is erased.
@@ -75,7 +70,7 @@ func typedBatch[T any](def *definition, handler BatchHandler[T]) work {
 	}}
 }
 
-func typedTx[T any](def *definition, handler TxHandler[T]) work {
+func typedTx[T any](def *definition, handler HandlerInTx[T]) work {
 	if handler == nil {
 		return work{batch: true, inTx: true}
 	}
@@ -95,7 +90,7 @@ func typedTx[T any](def *definition, handler TxHandler[T]) work {
 
 func typedEvent[T any](def *definition, it *item) (Event[T], error) {
 	e := Event[T]{Position: it.position, Version: it.version, ID: it.id, EntityType: def.entityType, EntityID: it.entityID,
-		Deleted: it.payload == nil, FromSnapshot: it.fromSnapshot, Redelivered: it.copyID != 0, SchemaVersion: it.schemaVersion,
+		Deleted: it.payload == nil, FromSnapshot: it.fromSnapshot, Redelivered: it.deliveryID != 0, SchemaVersion: it.schemaVersion,
 		Diff: json.RawMessage(it.diffJSON), PublishedAt: it.publishedAt, Attempt: it.attempt}
 	if err := decode(it.payload, &e.State); err != nil {
 		return e, err

@@ -4,15 +4,25 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // idle is what lane.first holds where nothing waits.
 const idle = math.MaxInt64
 
+// laneWork is what lanes do with their items.
+type laneWork interface {
+	// group returns how many of the items are handled at once; one at least.
+	group(items []*item) int
+	// handle sees items through. resumed is the outcome of an attempt that is over.
+	handle(l *lane, items []*item, resumed error) verdict
+	// ending reports whether no further event may be begun.
+	ending() bool
+}
+
 // lane handles the events of a part of the entities, one after the other.
 type lane struct {
-	s     *session
+	lanes *lanes
+	work  laneWork
 	first atomic.Int64 // order of the first item that is not finished, or a lower bound of it
 	// due is when the running handler ought to have returned, in unix nanoseconds; 0 while none runs. Whoever sets it back to
 	// 0, the handler's return or the watch, says what comes next.
@@ -27,8 +37,8 @@ type lane struct {
 	current []*item
 }
 
-func newLane(s *session) *lane {
-	l := &lane{s: s, wake: make(chan struct{}, 1)}
+func newLane(all *lanes, work laneWork) *lane {
+	l := &lane{lanes: all, work: work, wake: make(chan struct{}, 1)}
 	l.first.Store(idle)
 	return l
 }
@@ -62,10 +72,10 @@ func (l *lane) take() []*item {
 		if len(items) > 0 {
 			return items
 		}
-		signal(l.s.progress)
+		signal(l.lanes.progress)
 		select {
 		case <-l.wake:
-		case <-l.s.stopping:
+		case <-l.lanes.stopping:
 			return nil
 		}
 	}
@@ -86,12 +96,12 @@ func (l *lane) serve(resumed error) {
 	v := goOn
 	defer func() {
 		if v != abandoned {
-			l.s.lanesDone.Done()
+			l.lanes.running.Done()
 		}
 	}()
 	if resumed != nil {
 		l.current = cloned(l.current)
-		v = l.s.handle(l, l.current, resumed)
+		v = l.work.handle(l, l.current, resumed)
 	}
 	for v == goOn {
 		if len(l.rest) == 0 {
@@ -100,12 +110,12 @@ func (l *lane) serve(resumed error) {
 				return
 			}
 		}
-		if l.s.ending() {
+		if l.work.ending() {
 			return
 		}
-		n := l.s.group(l.rest)
+		n := l.work.group(l.rest)
 		l.current, l.rest = l.rest[:n], l.rest[n:]
-		v = l.s.handle(l, l.current, nil)
+		v = l.work.handle(l, l.current, nil)
 	}
 }
 
@@ -114,29 +124,13 @@ func cloned(items []*item) []*item {
 	copies := make([]*item, len(items))
 	for i, it := range items {
 		c := *it
-		if it.copy != nil {
-			inner := *it.copy
-			c.copy = &inner
+		if it.delivery != nil {
+			inner := *it.delivery
+			c.delivery = &inner
 		}
 		copies[i] = &c
 	}
 	return copies
-}
-
-// abandonGrace is how long a handler whose context has ended may take to return before its goroutine is left behind.
-const abandonGrace = 5 * time.Second
-
-// overdue reports whether the lane's handler should have returned.
-func (l *lane) overdue(now time.Time, ended time.Time) bool {
-	due := l.due.Load()
-	if due == 0 {
-		return false
-	}
-	over := time.Unix(0, due)
-	if !ended.IsZero() && ended.Before(over) {
-		over = ended
-	}
-	return now.Sub(over) > abandonGrace
 }
 
 func signal(ch chan struct{}) {

@@ -14,21 +14,21 @@ import (
 
 // Defaults of subscribers.
 const (
-	DefaultConcurrency = 10
-	DefaultBatchSize   = 100
-	DefaultMaxAttempts = 12
-	DefaultTimeout     = 5 * time.Minute
-	DefaultLease       = 30 * time.Second
+	DefaultConcurrency       = 10
+	DefaultBatchSize         = 100
+	DefaultMaxAttempts       = 12
+	DefaultTimeout           = 5 * time.Minute
+	DefaultVisibilityTimeout = 30 * time.Second
 )
 
 // Bounds of options.
 const (
-	// MostConcurrency bounds Concurrency.
-	MostConcurrency = 10_000
-	// MostBatch bounds BatchSize.
-	MostBatch = 1000
-	// MostAttempts bounds MaxAttempts.
-	MostAttempts = 1000
+	// MaxConcurrency bounds Concurrency.
+	MaxConcurrency = 10_000
+	// MaxBatchSize bounds BatchSize.
+	MaxBatchSize = 1000
+	// MaxAttemptsLimit bounds MaxAttempts.
+	MaxAttemptsLimit = 1000
 )
 
 // PublishOption changes one publish.
@@ -112,7 +112,7 @@ const (
 	// entities one in Concurrency, by chance, waits too, and the rest go on as far as is read ahead. It is the default. A person
 	// may skip the event (Skip).
 	Block FailurePolicy = "block"
-	// Park holds back the event's entity alone: copies of its events are kept for this subscriber while the others go on.
+	// Park holds back the event's entity alone: its events become deliveries, kept for this subscriber, while the others go on.
 	// After MaxAttempts the entity stays parked until a person retries or releases it.
 	Park FailurePolicy = "park"
 	// DeadLetter is Park until MaxAttempts; then the event becomes a dead letter, and the entity's later events follow.
@@ -139,12 +139,12 @@ type subscribeOptions struct {
 }
 
 // Concurrency sets how many events are handled at once, each of another entity; without it DefaultConcurrency. A
-// TxSubscriber handles one at a time.
+// SubscriberInTx handles one at a time.
 func Concurrency(n int) SubscribeOption {
 	return subscribeOption(func(o *subscribeOptions) { o.concurrency = n })
 }
 
-// BatchSize bounds the events that a BatchSubscriber's handler is given at once, and those that a TxSubscriber handles in
+// BatchSize bounds the events that a BatchSubscriber's handler is given at once, and those that a SubscriberInTx handles in
 // one transaction; without it DefaultBatchSize.
 func BatchSize(n int) SubscribeOption {
 	return subscribeOption(func(o *subscribeOptions) { o.batch = n })
@@ -176,9 +176,9 @@ func Timeout(d time.Duration) SubscribeOption {
 	return subscribeOption(func(o *subscribeOptions) { o.timeout = d })
 }
 
-// Lease sets how long the owner of a subscriber may be silent before another process takes over; without it DefaultLease.
+// VisibilityTimeout sets how long the owner of a subscriber may be silent before another process takes over; without it DefaultVisibilityTimeout.
 // It bounds no handler: as long as the process lives the lease is renewed.
-func Lease(d time.Duration) SubscribeOption {
+func VisibilityTimeout(d time.Duration) SubscribeOption {
 	return subscribeOption(func(o *subscribeOptions) { o.lease = d })
 }
 
@@ -189,7 +189,7 @@ func PollInterval(d time.Duration) SubscribeOption {
 
 func newSubscribeOptions(opts []SubscribeOption) subscribeOptions {
 	o := subscribeOptions{concurrency: DefaultConcurrency, batch: DefaultBatchSize, attempts: DefaultMaxAttempts, timeout: DefaultTimeout,
-		lease: DefaultLease, start: FromBeginning, policy: Block, retry: DefaultBackoff}
+		lease: DefaultVisibilityTimeout, start: FromBeginning, policy: Block, retry: DefaultBackoff}
 	for _, opt := range opts {
 		if opt != nil {
 			opt.applySubscribe(&o)
@@ -211,11 +211,11 @@ func (o subscribeOptions) problems() (errs []error) {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	check(o.concurrency >= 1 && o.concurrency <= MostConcurrency, "Concurrency: %d is not from 1 to %d", o.concurrency, MostConcurrency)
-	check(o.batch >= 1 && o.batch <= MostBatch, "BatchSize: %d is not from 1 to %d", o.batch, MostBatch)
-	check(o.attempts >= 1 && o.attempts <= MostAttempts, "MaxAttempts: %d is not from 1 to %d", o.attempts, MostAttempts)
+	check(o.concurrency >= 1 && o.concurrency <= MaxConcurrency, "Concurrency: %d is not from 1 to %d", o.concurrency, MaxConcurrency)
+	check(o.batch >= 1 && o.batch <= MaxBatchSize, "BatchSize: %d is not from 1 to %d", o.batch, MaxBatchSize)
+	check(o.attempts >= 1 && o.attempts <= MaxAttemptsLimit, "MaxAttempts: %d is not from 1 to %d", o.attempts, MaxAttemptsLimit)
 	check(o.timeout >= time.Millisecond && o.timeout <= longestDuration, "Timeout: %v is not from 1ms to %v", o.timeout, longestDuration)
-	check(o.lease >= shortestLease && o.lease <= longestDuration, "Lease: %v is not from %v to %v", o.lease, shortestLease, longestDuration)
+	check(o.lease >= shortestLease && o.lease <= longestDuration, "VisibilityTimeout: %v is not from %v to %v", o.lease, shortestLease, longestDuration)
 	check(o.poll >= 0, "PollInterval: %v is negative", o.poll)
 	check(o.retry != nil, "Retry: the policy is nil")
 	check(o.start == FromBeginning || o.start == FromSnapshots || o.start == FromNow, "From: %q is not one of the Start constants", o.start)

@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	// sqlParked lists the entities of which copies wait for subscriber $1, at most $2. It locks nothing.
+	// sqlParked lists the entities that have deliveries for subscriber $1, at most $2. It locks nothing.
 	sqlParked = `SELECT DISTINCT ON (d.key, d.entity_id) d.key, d.entity_id, d.id, coalesce(d.position, 0), d.version, d.attempts,
 	coalesce(d.last_error, ''), d.status = 'scheduled' AND d.due_at IS NULL, pg_catalog.count(*) OVER (PARTITION BY d.key, d.entity_id)
 FROM {schema}.strunk_outbox_deliveries d WHERE d.subscriber = $1 ORDER BY d.key, d.entity_id, d.version, d.id LIMIT $2`
-	// sqlRetryParked has the parked copies of subscriber $1, of entity $2 or (null) of all, tried again.
+	// sqlRetryParked has the parked deliveries of subscriber $1, of entity $2 or (null) of all, tried again.
 	sqlRetryParked = `SELECT {schema}.strunk_retry_parked($1::text, $2::text)`
-	// sqlReleaseParked gives up on the oldest copy of entity $2 for subscriber $1.
+	// sqlReleaseParked gives up on the oldest delivery of entity $2 for subscriber $1.
 	sqlReleaseParked = `SELECT {schema}.strunk_release_parked($1::text, $2::text)`
 	// sqlDead lists the dead letters of subscriber $1, newest first, at most $2. It locks nothing.
 	sqlDead = `SELECT d.id, d.key, d.entity_id, coalesce(d.position, 0), d.version, d.attempts, coalesce(d.last_error, ''), d.payload, d.errors, d.finished_at
@@ -28,17 +28,18 @@ FROM {schema}.strunk_outbox_dead d WHERE d.subscriber = $1 AND d.kind = 'deliver
 	sqlRetryDead = `SELECT {schema}.strunk_retry_dead_deliveries($1::text, $2::bigint[])`
 )
 
-// ParkedEntity is an entity of which copies wait for one subscriber: the first is the event that failed.
+// ParkedEntity is an entity that is parked for one subscriber, or between two attempts: its events are deliveries, copies for
+// this subscriber alone. The first is the event that failed.
 type ParkedEntity struct {
 	EntityType, EntityID string
-	// ID is the copy's row in strunk_outbox; Position and Version are the failing event's.
+	// ID is the delivery's row in strunk_outbox; Position and Version are the failing event's.
 	ID, Position, Version int64
 	// Attempts and LastError are the failing event's.
 	Attempts  int
 	LastError string
 	// Waiting says that a person must act; otherwise another attempt comes by itself.
 	Waiting bool
-	// Events counts the copies: the failing event, and those held behind it.
+	// Events counts the deliveries: the failing event, and those that wait behind it.
 	Events int64
 }
 
@@ -61,15 +62,15 @@ func RetryAllParked(ctx context.Context, box *outbox.Box, name string) (int64, e
 	return count(ctx, box, "retry parked", name, sqlRetryParked, name, nil)
 }
 
-// Release gives up on the event that an entity is parked for: it becomes a dead letter of the subscriber, and what was held
+// Release gives up on the event that an entity is parked for: it becomes a dead letter of the subscriber, and what waits
 // behind it is delivered. Errors: [ErrNotFound], also while the event is being tried.
 func Release(ctx context.Context, box *outbox.Box, name, entityID string) error {
 	return known(ctx, box, "release", name, fmt.Errorf("entity %q: %w", clip(entityID), ErrNotFound), sqlReleaseParked, name, entityID)
 }
 
-// DeadEvent is an event that its subscriber has given up: a copy, the feed still has the event for the others.
+// DeadEvent is a dead letter: an event that its subscriber has given up. The feed still has the event for the others.
 type DeadEvent struct {
-	// ID is the copy's row in strunk_outbox.
+	// ID is the dead letter's row in strunk_outbox.
 	ID                   int64
 	EntityType, EntityID string
 	Position, Version    int64

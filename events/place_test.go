@@ -35,7 +35,7 @@ func TestReplayWhileRunning(t *testing.T) {
 	child.Kill()
 
 	var got record
-	b.run(orders.Subscriber("replayed", got.handle, events.Lease(childLease)))
+	b.run(orders.Subscriber("replayed", got.handle, events.VisibilityTimeout(childLease)))
 	got.await(t, 2)
 	b.reachHead("replayed")
 	for i := range 8 {
@@ -206,7 +206,7 @@ func TestBootstrapWithEveryHandler(t *testing.T) {
 	f := failing{bad: "e7"}
 	from := events.From(events.FromSnapshots)
 	b.run(
-		orders.TxSubscriber("tx", func(ctx context.Context, tx *outbox.OwnedTx, e events.Event[order]) error {
+		orders.SubscriberInTx("tx", func(ctx context.Context, tx *outbox.OwnedTx, e events.Event[order]) error {
 			_, err := tx.Pgx().Exec(ctx, `INSERT INTO public.states VALUES ($1, $2)`, e.EntityID, e.Version)
 			return err
 		}, from, events.PollInterval(testPoll)),

@@ -145,10 +145,10 @@ func TestStaleOwnerCannotMoveCursor(t *testing.T) {
 	}
 	// What the stale owner would write, with its epoch, at the latest moment.
 	for _, sql := range []string{
-		`SELECT public.strunk_move_cursor('stale', $1, 2, true)`,
+		`SELECT public.strunk_move_cursor('stale', $1, 0, 2, true)`,
 		`SELECT public.strunk_start_events('stale', $1, 99)`,
-		`SELECT coalesce(public.strunk_event_failed('stale', $1, 1, '', 1, 'no', NULL, 'x'), false)`,
-		`SELECT public.strunk_copy_event('stale', $1, 'order', 'a', 1, 1, 1, now(), NULL, '{}', NULL, NULL, 1, 1, 'no', NULL, 'x', NULL, false, false) <> 'gone'`,
+		`SELECT coalesce(public.strunk_attempt_failed('stale', $1, 1, '', 1, 'no', NULL, 'x'), false)`,
+		`SELECT public.strunk_add_delivery('stale', $1, 'order', 'a', 1, 1, 1, now(), NULL, '{}', NULL, NULL, 1, 1, 'no', NULL, 'x', 'parked', NULL) <> 'epoch_over'`,
 	} {
 		if value[bool](b, sql, epoch) {
 			t.Errorf("%s was let through with an epoch that is over", sql)

@@ -63,7 +63,7 @@ func encode(def *definition, state any) ([]byte, error) {
 // params are the arrays of one statement: of full length, of length one where all items agree, or nil.
 type params struct {
 	types, ids, states, versions, metadata, diffs []*string
-	renamed                                       []*definition // of the items, those with former names
+	renamed                                       []*definition // of the items, those with previous names
 }
 
 func (p *params) add(item Item, version string) error {
@@ -225,8 +225,8 @@ func send(ctx context.Context, t core.Tx, what string, p params) ([]Published, e
 	args := []any{shrink(p.types), p.ids, p.states, shrink(p.versions), shrink(p.metadata), allNil(p.diffs), t.NotifyInside()}
 	sql := sqlPublish
 	if len(p.renamed) > 0 {
-		formers, names := formerNames(p.renamed)
-		sql, args = sqlPublishRenamed, append(args, formers, names)
+		aliases, names := aliasPairs(p.renamed)
+		sql, args = sqlPublishRenamed, append(args, aliases, names)
 	}
 	err := t.Query(ctx, t.Host().SQL(sql), args, func(rows core.Rows) error {
 		for rows.Next() {

@@ -174,8 +174,8 @@ func TestRefusedStates(t *testing.T) {
 	_, err := s.Publish(ctx, nil, state{ID: "a"})
 	wantError(t, err, outbox.ErrInvalidTx)
 	err = b.box.Run(ctx, zero.Subscriber("", nil), events.Define("", orderID, events.Config{}).Subscriber("x", nil),
-		orders.Subscriber("", nil, events.Concurrency(0), events.Lease(1)))
-	for _, text := range []string{"events.Define", "entity type must not be empty", "the name must not be empty", "handler is nil", "Concurrency: 0", "Lease: 1ns"} {
+		orders.Subscriber("", nil, events.Concurrency(0), events.VisibilityTimeout(1)))
+	for _, text := range []string{"events.Define", "entity type must not be empty", "the name must not be empty", "handler is nil", "Concurrency: 0", "VisibilityTimeout: 1ns"} {
 		if err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("Run: %v; want it to say %q", err, text)
 		}

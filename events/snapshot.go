@@ -17,13 +17,13 @@ import (
 
 const (
 	// sqlSnapshot reads the state of entity $2 of a type, under whichever of its names ($1) has the newest version: where a
-	// former one has the same, it is a stub. It locks nothing.
+	// previous one has the same, it is a stub. It locks nothing.
 	sqlSnapshot = `SELECT entity_id, version, updated_at, coalesce(schema_version, ''), state
 FROM (SELECT s.* FROM {schema}.strunk_snapshots s WHERE s.entity_type = ANY ($1::text[]) AND s.entity_id = $2 ORDER BY s.version DESC, s.deleted LIMIT 1) s
 WHERE NOT deleted`
-	// sqlSnapshots reads the next $3 states of a type, under its names $1, behind id $2. It locks nothing.
+	// sqlSnapshots reads the next $3 states of a type, bounded by $4 bytes, under its names $1, behind id $2. It locks nothing.
 	sqlSnapshots = `SELECT entity_id, version, updated_at, coalesce(schema_version, ''), state
-FROM {schema}.strunk_live_snapshots($1::text[], $2::text, $3::integer)`
+FROM {schema}.strunk_live_snapshots($1::text[], $2::text, $3::integer, $4::bigint)`
 
 	snapshotPage = 1000
 )
@@ -82,7 +82,7 @@ func snapshots[T any](ctx context.Context, box *outbox.Box, def *definition) ite
 				}
 				after = row.EntityID
 			}
-			if len(page) < snapshotPage {
+			if len(page) == 0 {
 				return
 			}
 		}
@@ -90,7 +90,7 @@ func snapshots[T any](ctx context.Context, box *outbox.Box, def *definition) ite
 }
 
 func snapshotsAfter(ctx context.Context, host core.Host, def *definition, after string) ([]snapshotRow, error) {
-	rows, err := host.Pool().Query(ctx, host.SQL(sqlSnapshots), def.names(), after, snapshotPage)
+	rows, err := host.Pool().Query(ctx, host.SQL(sqlSnapshots), def.names(), after, snapshotPage, maxReadBytes)
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ func relay(t testing.TB, pool *pgxpool.Pool) {
 			t.Fatal(err)
 		}
 		var moved int
-		if err := tx.QueryRow(t.Context(), `SELECT moved FROM public.strunk_relay(10000, false)`).Scan(&moved); err != nil {
+		if err := tx.QueryRow(t.Context(), `SELECT moved FROM public.strunk_relay(10000, 1 << 30, false)`).Scan(&moved); err != nil {
 			t.Fatal(err)
 		}
 		exec(t, pool, `SELECT 1`)

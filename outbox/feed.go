@@ -15,7 +15,7 @@ const DefaultEventRetention = 7 * 24 * time.Hour
 
 const (
 	// sqlRaiseFloor raises the floor of the feed: retention $1 and lag cap $2 (null: none) in milliseconds.
-	sqlRaiseFloor = `SELECT leaf, marked FROM {schema}.strunk_raise_floor($1::bigint, $2::bigint)`
+	sqlRaiseFloor = `SELECT partition_name, marked FROM {schema}.strunk_raise_floor($1::bigint, $2::bigint)`
 	// sqlPendingDetach names the leaves of the feed whose detaching was begun and not ended.
 	sqlPendingDetach = `SELECT c.relname::text FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = '{schema}.strunk_outbox_delivered_events'::pg_catalog.regclass AND i.inhdetachpending`

@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// relayChunk bounds the events that one transaction moves.
-	relayChunk = 2000
+	// relayRows and relayBytes bound the events that one transaction moves.
+	relayRows  = 2000
+	relayBytes = 16 << 20
 	// relayBusyPause is the wait while another process holds the relay's lock.
 	relayBusyPause = 5 * time.Millisecond
 	// relayMisses is how many wake-ups in a row may have found nothing to do, because the relay of another process was
@@ -25,6 +26,7 @@ const (
 type relay struct {
 	box    *Box
 	conn   *control // nothing may delay the relay, and it may delay nothing
+	limit  *core.BatchLimit
 	misses int
 	sweep  time.Time // of the last sweep
 	report loopReport
@@ -32,7 +34,7 @@ type relay struct {
 }
 
 func newRelay(b *Box) *relay {
-	return &relay{box: b, conn: newControl(b), report: loopReport{loop: LoopRelay}}
+	return &relay{box: b, conn: newControl(b), limit: core.NewBatchLimit(relayRows, relayBytes), report: loopReport{loop: LoopRelay}}
 }
 
 // relayed is what one turn has done.
@@ -40,6 +42,7 @@ type relayed struct {
 	locked  bool  // false: another process had its turn
 	moved   int   // events
 	swept   int   // of them where none ought to have been
+	more    bool  // the move was cut off by its limit
 	head    int64 // of the feed
 	missing int64 // seqs still to come, or rolled back
 	low     bool  // the last leaf of the feed has been entered
@@ -73,6 +76,10 @@ func (r *relay) drain(ctx context.Context) (time.Duration, error) {
 	for ctx.Err() == nil {
 		done, err := r.turn(ctx)
 		switch {
+		case r.limit.Failed(err) && ctx.Err() == nil:
+			rows, bytes := r.limit.Now()
+			r.box.cfg.Logger.Warn("strunk: the relay took too long; its next moves are smaller", "max_events", rows, "max_bytes", bytes)
+			continue
 		case err != nil && ctx.Err() == nil:
 			r.box.cfg.Logger.Warn("strunk: the relay failed; trying again", "error", err)
 			return r.box.cfg.PollInterval, err
@@ -81,8 +88,11 @@ func (r *relay) drain(ctx context.Context) (time.Duration, error) {
 			core.Sleep(ctx, relayBusyPause)
 			continue
 		}
+		if err == nil && done.moved > 0 {
+			r.limit.Succeeded()
+		}
 		moved += done.moved
-		if done.moved < relayChunk {
+		if !done.more {
 			break
 		}
 	}
@@ -131,23 +141,24 @@ const (
 	pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('strunk_relay:{schema}', 0))::text, true),
 	pg_catalog.set_config('synchronous_commit', CASE pg_catalog.current_setting('synchronous_commit')
 		WHEN 'off' THEN 'on' WHEN 'local' THEN 'on' ELSE pg_catalog.current_setting('synchronous_commit') END, true)`
-	// sqlRelay moves up to $1 events; $2 looks for them everywhere.
-	sqlRelay = `SELECT locked, moved, swept, head, missing, low, types FROM {schema}.strunk_relay($1::integer, $2::boolean)`
+	// sqlRelay moves up to $1 events, bounded by $2 bytes; $3 looks for them everywhere.
+	sqlRelay = `SELECT locked, moved, swept, more, head, missing, low, types FROM {schema}.strunk_relay($1::integer, $2::bigint, $3::boolean)`
 	// sqlEnsureFeed makes leaves of the feed ahead.
 	sqlEnsureFeed = `SELECT {schema}.strunk_ensure_feed_partitions()`
 )
 
 func (r *relay) move(ctx context.Context, sweep bool) (done relayed, err error) {
+	rows, bytes := r.limit.Now()
 	err = r.conn.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return core.RetryConflicts(ctx, func() error {
 			return core.OneMessage(ctx, conn,
 				core.Statement{SQL: r.box.sql(sqlRelayLock)},
-				core.Statement{SQL: r.box.sql(sqlRelay), Args: []any{relayChunk, sweep}, Scan: func(rows pgx.Rows) error {
+				core.Statement{SQL: r.box.sql(sqlRelay), Args: []any{rows, bytes, sweep}, Scan: func(rows pgx.Rows) error {
 					var head, missing *int64
-					var low *bool
-					_, err := pgx.ForEachRow(rows, []any{&done.locked, &done.moved, &done.swept, &head, &missing, &low, &done.types}, func() error {
+					var low, more *bool
+					_, err := pgx.ForEachRow(rows, []any{&done.locked, &done.moved, &done.swept, &more, &head, &missing, &low, &done.types}, func() error {
 						if done.locked {
-							done.head, done.missing, done.low = *head, *missing, *low
+							done.more, done.head, done.missing, done.low = *more, *head, *missing, *low
 						}
 						return nil
 					})

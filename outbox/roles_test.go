@@ -34,9 +34,10 @@ type order struct {
 var orders = events.Define("order", func(o order) string { return o.ID }, events.Config{})
 
 // internalFunctions are called by strunk's own functions, or by the owner's reaper.
-var internalFunctions = []string{"strunk_mend_feed",
-	"strunk_add_error", "strunk_bury_copy", "strunk_bury_waiting", "strunk_call", "strunk_forget_feed_part", "strunk_has_turn",
-	"strunk_lock_line", "strunk_next_copy", "strunk_raise_floor", "strunk_rename_subscriber",
+var internalFunctions = []string{
+	"strunk_add_error", "strunk_advance_feed", "strunk_dead_letter_delivery", "strunk_document_bytes", "strunk_epoch_holds", "strunk_next_epoch",
+	"strunk_bury_waiting", "strunk_call", "strunk_forget_feed_part", "strunk_has_turn",
+	"strunk_lock_line", "strunk_mend_feed", "strunk_next_delivery", "strunk_raise_floor", "strunk_rename_subscriber",
 	"strunk_revive", "strunk_revive_delivery", "strunk_schedule_enqueue", "strunk_schema_parts",
 }
 
@@ -152,7 +153,7 @@ const (
 	aNumber   = `SELECT nextval('public.strunk_outbox_id_seq')`
 	aDrop     = `DROP TABLE public.strunk_outbox`
 	aLeaf     = `SELECT * FROM public.strunk_outbox_tasks`
-	aFeed     = `SELECT * FROM public.strunk_read_feed('s', 'order', 0, 1)`
+	aFeed     = `SELECT * FROM public.strunk_read_feed(ARRAY['order'], 0, 1, 1000)`
 	aSwitch   = `SELECT public.strunk_schedule_switch('s', false, NULL, false)`
 	aRewind   = `SELECT * FROM public.strunk_rewind('s', 0, false)`
 )

@@ -143,8 +143,8 @@ func Handler[T any](t *Telemetry, subscriber string, handler events.Handler[T]) 
 	}
 }
 
-// TxHandler is Handler for handlers in a transaction.
-func TxHandler[T any](t *Telemetry, subscriber string, handler events.TxHandler[T]) events.TxHandler[T] {
+// HandlerInTx is Handler for handlers in a transaction.
+func HandlerInTx[T any](t *Telemetry, subscriber string, handler events.HandlerInTx[T]) events.HandlerInTx[T] {
 	return func(ctx context.Context, tx *outbox.OwnedTx, e events.Event[T]) error {
 		m := messageOf(subscriber, e)
 		ctx = t.propagator.Extract(ctx, propagation.MapCarrier(m.metadata))

@@ -3,6 +3,8 @@ package core
 import (
 	"fmt"
 	"log/slog"
+	"strings"
+	"unicode"
 )
 
 // MostErrorBytes bounds what is kept of an error's text and of a stack.
@@ -40,4 +42,18 @@ func Why(text, stack *string) slog.Attr {
 		return slog.String("error", *text)
 	}
 	return slog.Group("", "error", *text, "stack", *stack)
+}
+
+// ASCIIText replaces what is not ASCII, for a database whose encoding cannot hold it. Nil stays nil.
+func ASCIIText(text *string) *string {
+	if text == nil {
+		return nil
+	}
+	plain := strings.Map(func(r rune) rune {
+		if r > unicode.MaxASCII {
+			return '?'
+		}
+		return r
+	}, *text)
+	return &plain
 }

@@ -45,3 +45,6 @@ func AnswerLost(err error) bool {
 	state := SQLState(err)
 	return err != nil && (state == "" || strings.HasPrefix(state, "57P0") || strings.HasPrefix(state, "08"))
 }
+
+// IsDataError reports whether the server refused a value itself (class 22): no repetition makes it acceptable.
+func IsDataError(err error) bool { return strings.HasPrefix(SQLState(err), "22") }

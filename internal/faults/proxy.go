@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -44,7 +44,10 @@ type Proxy struct {
 	traps  []*Trap
 	down   bool
 	closed bool
+	rate   int // bytes a second towards clients, over all connections; 0 is as fast as can be
 	wg     sync.WaitGroup
+
+	pace sync.Mutex // held while bytes are on a slow link
 }
 
 // Trap waits for one message of a client that contains its text.
@@ -117,6 +120,35 @@ func (p *Proxy) Set(text string, action Action) *Trap {
 	defer p.mu.Unlock()
 	p.traps = append(p.traps, t)
 	return t
+}
+
+// SetRate makes the link to the clients slow: bytes a second, over all connections together; 0 ends it.
+func (p *Proxy) SetRate(bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rate = bytes
+}
+
+// send writes to a client at the link's rate.
+func (p *Proxy) send(client net.Conn, message []byte) error {
+	for len(message) > 0 {
+		p.mu.Lock()
+		rate := p.rate
+		p.mu.Unlock()
+		if rate == 0 {
+			_, err := client.Write(message)
+			return err
+		}
+		part := message[:min(len(message), max(rate/50, 1))]
+		p.pace.Lock()
+		time.Sleep(time.Duration(len(part)) * time.Second / time.Duration(rate))
+		p.pace.Unlock()
+		if _, err := client.Write(part); err != nil {
+			return err
+		}
+		message = message[len(part):]
+	}
+	return nil
 }
 
 // CutAll cuts all connections; new ones are accepted.
@@ -322,6 +354,6 @@ func (l *link) answer(message []byte) bool {
 			}
 		}
 	}
-	_, err := io.Copy(l.client, bytes.NewReader(message))
+	err := l.proxy.send(l.client, message)
 	return err == nil || errors.Is(err, net.ErrClosed)
 }

@@ -98,8 +98,8 @@ CREATE TABLE {schema}.strunk_outbox_events
 
 CREATE UNIQUE INDEX strunk_outbox_events_seq ON {schema}.strunk_outbox_events (seq);
 
--- Copies of events for one subscriber: failing ones between attempts, parked ones, and those held behind them. Not unique
--- by version: a dead copy may be revived twice.
+-- Deliveries: copies of events for one subscriber. The first of an entity is retrying (due_at is set) or parked (it is not);
+-- the others wait behind it. Not unique by version: a dead delivery may be set back to pending twice.
 CREATE TABLE {schema}.strunk_outbox_deliveries
     PARTITION OF {schema}.strunk_outbox_active FOR VALUES IN ('delivery')
     WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
@@ -282,32 +282,35 @@ CREATE TABLE {schema}.strunk_snapshots (
     PRIMARY KEY (entity_type, entity_id)
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.2);
 
--- Subscribers: everything up to cursor is handled; what is beyond started has not been begun. epoch rises with every new
--- owner and every rewind, and fences all that an owner writes. boot is 0 (follows the feed), 1 (delivers the snapshots) or
--- 2 (follows the feed without the versions that the snapshots had). No clock is compared: beat is watched as that of
--- strunk_workers is. former are entity types that were renamed to entity_type: a process that still follows one must not own it.
+-- Subscribers. Everything up to cursor is handled. Nothing beyond started has been begun. epoch rises with every new owner
+-- and every rewind; no value of it comes twice, also after a failover to an old copy of the database. server_started is the
+-- start of the server that gave the epoch. Both together fence all that an owner writes: see strunk_epoch_holds.
+-- bootstrap is 'done' (the subscriber follows the feed), 'snapshots' (it is given the snapshots) or 'catching_up' (it follows
+-- the feed without the versions that the snapshots had). No clock is compared: beat is watched as that of strunk_workers is.
+-- previous_types are entity types that were renamed to entity_type: a process that still follows one must not own the subscriber.
 CREATE TABLE {schema}.strunk_subscribers (
     cursor        bigint      NOT NULL,
     started       bigint      NOT NULL,
     epoch         bigint      NOT NULL DEFAULT 1,
     beat          bigint      NOT NULL DEFAULT 0,
     owner         bigint,
-    boot_seq      bigint,
-    boot_head     bigint,
+    bootstrap_seq  bigint,
+    bootstrap_head bigint,
+    server_started timestamptz,
     registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     moved_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     beat_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     lease_ms      integer     NOT NULL,
     pid           integer,
-    boot          smallint    NOT NULL DEFAULT 0,
     paused        boolean     NOT NULL DEFAULT false,
     needs_restart boolean     NOT NULL DEFAULT false,
     name          text COLLATE "C" PRIMARY KEY,
     entity_type   text COLLATE "C" NOT NULL,
     start         text COLLATE "C" NOT NULL,
+    bootstrap     text COLLATE "C" NOT NULL DEFAULT 'done' CHECK (bootstrap IN ('done', 'snapshots', 'catching_up')),
     host          text,
-    boot_mark     text COLLATE "C",
-    former        text[]      NOT NULL DEFAULT '{}'
+    bootstrap_mark text COLLATE "C",
+    previous_types text[]     NOT NULL DEFAULT '{}'
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
 -- The versions that a subscriber had from the snapshots, until the feed is past them.

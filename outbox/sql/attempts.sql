@@ -3,13 +3,12 @@
 -- Counts an attempt before it is made, and returns the attempts with it and whether a person has asked to skip the event.
 -- Fenced: nothing where the epoch is another. Only events that have failed, or were under way when an owner was lost, come
 -- here; p_least is what they have had at least.
-CREATE OR REPLACE FUNCTION {schema}.strunk_try_event(p_name text, p_epoch bigint, p_position bigint, p_entity text, p_least integer)
+CREATE OR REPLACE FUNCTION {schema}.strunk_count_attempt(p_name text, p_epoch bigint, p_position bigint, p_entity text, p_least integer)
 RETURNS TABLE (attempts integer, skip boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM 1 FROM {schema}.strunk_subscribers s WHERE s.name = p_name AND s.epoch = p_epoch FOR KEY SHARE;
-    IF NOT FOUND THEN
+    IF NOT {schema}.strunk_epoch_holds(p_name, p_epoch) THEN
         RETURN;
     END IF;
     RETURN QUERY
@@ -21,11 +20,10 @@ END $$;
 
 -- Drops the attempts of an event that was handled while the cursor cannot pass it yet: the next crash is not its fault.
 -- Fenced; false where the epoch is another.
-CREATE OR REPLACE FUNCTION {schema}.strunk_event_handled(p_name text, p_epoch bigint, p_position bigint, p_entity text) RETURNS boolean
+CREATE OR REPLACE FUNCTION {schema}.strunk_clear_attempts(p_name text, p_epoch bigint, p_position bigint, p_entity text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 BEGIN
-    PERFORM 1 FROM {schema}.strunk_subscribers s WHERE s.name = p_name AND s.epoch = p_epoch FOR KEY SHARE;
-    IF NOT FOUND THEN
+    IF NOT {schema}.strunk_epoch_holds(p_name, p_epoch) THEN
         RETURN false;
     END IF;
     DELETE FROM {schema}.strunk_retries r WHERE r.subscriber = p_name AND r.position = p_position AND r.entity_id = p_entity;
@@ -33,14 +31,13 @@ BEGIN
 END $$;
 
 -- Keeps why an attempt failed. Returns whether a person has asked to skip the event; null where the epoch is another.
-CREATE OR REPLACE FUNCTION {schema}.strunk_event_failed(p_name text, p_epoch bigint, p_position bigint, p_entity text, p_attempts integer, p_error text, p_stack text, p_by text)
+CREATE OR REPLACE FUNCTION {schema}.strunk_attempt_failed(p_name text, p_epoch bigint, p_position bigint, p_entity text, p_attempts integer, p_error text, p_stack text, p_by text)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 DECLARE
     v_skip boolean;
 BEGIN
-    PERFORM 1 FROM {schema}.strunk_subscribers s WHERE s.name = p_name AND s.epoch = p_epoch FOR KEY SHARE;
-    IF NOT FOUND THEN
+    IF NOT {schema}.strunk_epoch_holds(p_name, p_epoch) THEN
         RETURN NULL;
     END IF;
     INSERT INTO {schema}.strunk_retries AS r (position, attempts, subscriber, entity_id, last_error, errors)
@@ -52,7 +49,7 @@ BEGIN
     RETURN v_skip;
 END $$;
 
--- Has a subscriber skip the event that blocks it: a copy goes to the dead letters. False where nothing blocks it.
+-- Has a subscriber skip the event that blocks it: a copy of it becomes a dead letter. False where nothing blocks it.
 CREATE OR REPLACE FUNCTION {schema}.strunk_skip_event(p_name text, p_position bigint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 BEGIN

@@ -1,28 +1,35 @@
 -- Deliveries to one subscriber: retrying, parked, dead.
 
--- Copies an event for one subscriber: scheduled (p_delay_ms; null is parked, until a person acts) or dead. With p_behind it
--- is copied only where older copies of the entity wait, and 'free' says that there are none. 'gone' says that the epoch is
--- another. A copy that is there already, from before a crash, is left. KEY SHARE on the subscriber's row: whoever releases
--- copies holds it FOR UPDATE.
-CREATE OR REPLACE FUNCTION {schema}.strunk_copy_event(
+-- Adds a delivery, a copy of an event for one subscriber alone. p_state is 'retrying' (due after p_delay_ms), 'parked' (until a
+-- person acts), 'dead', or 'waiting': behind the deliveries that the entity has. Returns 'added', also where it is there
+-- already, from before a crash; 'free' where a waiting one has none to wait for, and is not added; 'epoch_over' where the
+-- epoch is another.
+CREATE OR REPLACE FUNCTION {schema}.strunk_add_delivery(
     p_name text, p_epoch bigint, p_type text, p_entity text, p_id bigint, p_position bigint, p_version bigint, p_published timestamptz,
     p_schema_version text, p_payload text, p_metadata text, p_diff text, p_attempts integer, p_max_attempts integer,
-    p_error text, p_stack text, p_by text, p_delay_ms bigint, p_dead boolean, p_behind boolean)
+    p_error text, p_stack text, p_by text, p_state text, p_delay_ms bigint)
 RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' SET enable_seqscan = off AS $$
 DECLARE
-    v_now    timestamptz := clock_timestamp();
-    v_errors jsonb;
-    v_id     bigint;
+    v_now      timestamptz := clock_timestamp();
+    v_errors   jsonb;
+    v_id       bigint;
+    v_attempts integer := least(p_attempts, 32767);
 BEGIN
-    PERFORM 1 FROM {schema}.strunk_subscribers s WHERE s.name = p_name AND s.epoch = p_epoch FOR KEY SHARE;
-    IF NOT FOUND THEN
-        RETURN 'gone';
+    IF NOT {schema}.strunk_epoch_holds(p_name, p_epoch) THEN
+        RETURN 'epoch_over';
     END IF;
-    IF p_behind THEN
+    IF p_state = 'waiting' THEN
         PERFORM 1 FROM {schema}.strunk_outbox_deliveries d WHERE d.subscriber = p_name AND d.key = p_type AND d.entity_id = p_entity LIMIT 1;
         IF NOT FOUND THEN
             RETURN 'free';
+        END IF;
+    END IF;
+    IF p_state <> 'dead' THEN
+        PERFORM 1 FROM {schema}.strunk_outbox_deliveries d
+        WHERE d.subscriber = p_name AND d.key = p_type AND d.entity_id = p_entity AND d.version = p_version AND d.position = p_position;
+        IF FOUND THEN
+            RETURN 'added';
         END IF;
     END IF;
     SELECT r.errors INTO v_errors FROM {schema}.strunk_retries r
@@ -30,36 +37,32 @@ BEGIN
     v_errors := {schema}.strunk_add_error(v_errors, p_attempts, v_now, p_error, p_stack, p_by);
     PERFORM pg_current_xact_id();
     v_id := nextval('{schema}.strunk_outbox_id_seq');
-    IF p_dead THEN
+    IF p_state = 'dead' THEN
         INSERT INTO {schema}.strunk_outbox_dead
             (id, seq, position, version, created_at, finished_at, attempts, max_attempts, status, kind, key, entity_id,
              subscriber, schema_version, last_error, payload, metadata, diff, errors)
-        VALUES (v_id, v_id, p_position, p_version, p_published, v_now, least(p_attempts, 32767), p_max_attempts, 'dead', 'delivery', p_type, p_entity,
+        VALUES (v_id, v_id, p_position, p_version, p_published, v_now, v_attempts, p_max_attempts, 'dead', 'delivery', p_type, p_entity,
              p_name, p_schema_version, p_error, p_payload::json, p_metadata::json, p_diff::json, v_errors);
-        RETURN 'dead';
-    END IF;
-    PERFORM 1 FROM {schema}.strunk_outbox_deliveries d
-    WHERE d.subscriber = p_name AND d.key = p_type AND d.entity_id = p_entity AND d.version = p_version AND d.position = p_position;
-    IF NOT FOUND THEN
+    ELSE
         INSERT INTO {schema}.strunk_outbox_deliveries
             (id, seq, position, version, created_at, due_at, attempts, max_attempts, status, kind, key, entity_id,
              subscriber, schema_version, last_error, payload, metadata, diff, errors)
-        VALUES (v_id, v_id, p_position, p_version, p_published, v_now + p_delay_ms * interval '1 millisecond', least(p_attempts, 32767),
+        VALUES (v_id, v_id, p_position, p_version, p_published, v_now + p_delay_ms * interval '1 millisecond', v_attempts,
              p_max_attempts, 'scheduled', 'delivery', p_type, p_entity, p_name, p_schema_version, p_error, p_payload::json,
              p_metadata::json, p_diff::json, v_errors);
     END IF;
-    RETURN 'held';
+    RETURN 'added';
 END $$;
 
--- The entities of a type that have copies waiting for a subscriber.
-CREATE OR REPLACE FUNCTION {schema}.strunk_held(p_name text, p_type text) RETURNS SETOF text
+-- The entities of a type that have deliveries for a subscriber.
+CREATE OR REPLACE FUNCTION {schema}.strunk_delivery_entities(p_name text, p_type text) RETURNS SETOF text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT DISTINCT d.entity_id FROM {schema}.strunk_outbox_deliveries d WHERE d.subscriber = p_name AND d.key = p_type
 $$;
 
--- The oldest copy of each entity, where it is to be redelivered now; wait_ms is null there, and otherwise says how long
--- until it is. Copies that nobody has asked for are left out. A claim of an epoch that is over counts for nothing.
-CREATE OR REPLACE FUNCTION {schema}.strunk_redeliveries(p_name text, p_epoch bigint, p_type text, p_limit integer)
+-- The oldest delivery of each entity that is to be handled now (wait_ms is null) or in wait_ms. Parked ones are left out. A
+-- claim of an epoch that is over counts for nothing.
+CREATE OR REPLACE FUNCTION {schema}.strunk_due_deliveries(p_name text, p_epoch bigint, p_type text, p_limit integer)
 RETURNS TABLE (entity_id text, wait_ms bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 #variable_conflict use_column
@@ -75,9 +78,9 @@ BEGIN
     ORDER BY 2 NULLS FIRST LIMIT p_limit;
 END $$;
 
--- Takes the oldest copy of an entity where it is to be redelivered now, and counts the attempt. left says how many copies
--- the entity has; no row: nothing to be done now. Fenced.
-CREATE OR REPLACE FUNCTION {schema}.strunk_redeliver(p_name text, p_epoch bigint, p_type text, p_entity text)
+-- Claims the oldest delivery of an entity where it is to be handled now, and counts the attempt. No row: nothing is to be done
+-- now. Fenced.
+CREATE OR REPLACE FUNCTION {schema}.strunk_take_delivery(p_name text, p_epoch bigint, p_type text, p_entity text)
 RETURNS TABLE (id bigint, pos bigint, version bigint, published_at timestamptz, schema_version text, payload json, metadata json, diff json,
     attempts smallint, max_attempts smallint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' SET enable_seqscan = off SET jit = off AS $$
@@ -86,8 +89,7 @@ DECLARE
     v_now timestamptz := clock_timestamp();
     v_id  bigint;
 BEGIN
-    PERFORM 1 FROM {schema}.strunk_subscribers s WHERE s.name = p_name AND s.epoch = p_epoch FOR KEY SHARE;
-    IF NOT FOUND THEN
+    IF NOT {schema}.strunk_epoch_holds(p_name, p_epoch) THEN
         RETURN;
     END IF;
     SELECT d.id INTO v_id FROM {schema}.strunk_outbox_deliveries d
@@ -99,8 +101,8 @@ BEGIN
     RETURNING d.id, d.position, d.version, d.created_at, d.schema_version, d.payload, d.metadata, d.diff, d.attempts, d.max_attempts;
 END $$;
 
--- Makes the oldest copy of an entity pending where it only waits behind one that has gone; returns whether any is left.
-CREATE OR REPLACE FUNCTION {schema}.strunk_next_copy(p_name text, p_type text, p_entity text) RETURNS boolean
+-- Makes the oldest delivery of an entity pending where it waited behind one that has gone; returns whether any is left.
+CREATE OR REPLACE FUNCTION {schema}.strunk_next_delivery(p_name text, p_type text, p_entity text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     v_id bigint;
@@ -114,29 +116,28 @@ BEGIN
     RETURN true;
 END $$;
 
--- Removes a copy that was handled and lets the next of its entity follow. Returns whether one is left; null where the
--- epoch is another.
-CREATE OR REPLACE FUNCTION {schema}.strunk_redelivered(p_name text, p_epoch bigint, p_id bigint) RETURNS boolean
+-- Removes a delivery that was handled and lets the next of its entity follow. Returns whether one is left; null where the epoch
+-- is another, or the claim is no longer this epoch's.
+CREATE OR REPLACE FUNCTION {schema}.strunk_delivery_handled(p_name text, p_epoch bigint, p_id bigint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 DECLARE
     v_type   text;
     v_entity text;
 BEGIN
-    PERFORM 1 FROM {schema}.strunk_subscribers s WHERE s.name = p_name AND s.epoch = p_epoch FOR KEY SHARE;
-    IF NOT FOUND THEN
+    IF NOT {schema}.strunk_epoch_holds(p_name, p_epoch) THEN
         RETURN NULL;
     END IF;
     DELETE FROM {schema}.strunk_outbox_deliveries d WHERE d.id = p_id AND d.status = 'claimed' AND d.claim_no = p_epoch RETURNING d.key, d.entity_id INTO v_type, v_entity;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    RETURN {schema}.strunk_next_copy(p_name, v_type, v_entity);
+    RETURN {schema}.strunk_next_delivery(p_name, v_type, v_entity);
 END $$;
 
--- Keeps why the redelivery of a copy failed: it is due again after p_delay_ms, parked (null), or with p_bury it becomes a
--- dead letter and the next of its entity follows. Returns as strunk_redelivered does.
-CREATE OR REPLACE FUNCTION {schema}.strunk_redelivery_failed(
-    p_name text, p_epoch bigint, p_id bigint, p_error text, p_stack text, p_by text, p_delay_ms bigint, p_bury boolean)
+-- Keeps why a delivery failed: it is retried after p_delay_ms, parked (null), or with p_dead it becomes a dead letter and the
+-- next of its entity follows. Returns as strunk_delivery_handled does.
+CREATE OR REPLACE FUNCTION {schema}.strunk_delivery_failed(
+    p_name text, p_epoch bigint, p_id bigint, p_error text, p_stack text, p_by text, p_delay_ms bigint, p_dead boolean)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 DECLARE
@@ -144,8 +145,7 @@ DECLARE
     v_type   text;
     v_entity text;
 BEGIN
-    PERFORM 1 FROM {schema}.strunk_subscribers s WHERE s.name = p_name AND s.epoch = p_epoch FOR KEY SHARE;
-    IF NOT FOUND THEN
+    IF NOT {schema}.strunk_epoch_holds(p_name, p_epoch) THEN
         RETURN NULL;
     END IF;
     UPDATE {schema}.strunk_outbox_deliveries d
@@ -155,15 +155,15 @@ BEGIN
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    IF p_bury THEN
-        PERFORM {schema}.strunk_bury_copy(p_id);
-        RETURN {schema}.strunk_next_copy(p_name, v_type, v_entity);
+    IF p_dead THEN
+        PERFORM {schema}.strunk_dead_letter_delivery(p_id);
+        RETURN {schema}.strunk_next_delivery(p_name, v_type, v_entity);
     END IF;
     RETURN true;
 END $$;
 
--- Moves a copy to the dead letters.
-CREATE OR REPLACE FUNCTION {schema}.strunk_bury_copy(p_id bigint) RETURNS void
+-- Moves a delivery to the dead letters.
+CREATE OR REPLACE FUNCTION {schema}.strunk_dead_letter_delivery(p_id bigint) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH d AS (DELETE FROM {schema}.strunk_outbox_deliveries d WHERE d.id = p_id RETURNING d.*)
     INSERT INTO {schema}.strunk_outbox_dead
@@ -174,8 +174,8 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
     FROM d
 $$;
 
--- Has the parked copies of a subscriber tried again, of one entity or (null) of all: their attempts begin anew. Returns how
--- many. FOR UPDATE on the subscriber's row: no copy is added meanwhile.
+-- Has the parked and retrying deliveries of a subscriber tried again, of one entity or (null) of all: their attempts begin
+-- anew. Returns how many. FOR UPDATE on the subscriber's row: none is added meanwhile.
 CREATE OR REPLACE FUNCTION {schema}.strunk_retry_parked(p_name text, p_entity text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' SET enable_seqscan = off AS $$
 DECLARE
@@ -191,8 +191,8 @@ BEGIN
     RETURN v_n;
 END $$;
 
--- Gives up on an entity's oldest copy: it becomes a dead letter, and what is held behind it is delivered. Returns whether
--- there was one.
+-- Gives up on an entity's oldest delivery: it becomes a dead letter, and what waits behind it is delivered. Returns whether
+-- there was one that is not being handled.
 CREATE OR REPLACE FUNCTION {schema}.strunk_release_parked(p_name text, p_entity text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' SET enable_seqscan = off AS $$
 DECLARE
@@ -209,8 +209,8 @@ BEGIN
     IF FOUND THEN
         RETURN false;
     END IF;
-    PERFORM {schema}.strunk_bury_copy(v_id);
-    PERFORM {schema}.strunk_next_copy(p_name, v_type, p_entity);
+    PERFORM {schema}.strunk_dead_letter_delivery(v_id);
+    PERFORM {schema}.strunk_next_delivery(p_name, v_type, p_entity);
     RETURN true;
 END $$;
 
@@ -234,7 +234,7 @@ BEGIN
     RETURN v_n;
 END $$;
 
--- On the dead leaf alone: a dead delivery that a person sets back to pending is redelivered to its subscriber.
+-- On the dead partition alone: a dead delivery that a person sets back to pending is redelivered to its subscriber.
 CREATE OR REPLACE FUNCTION {schema}.strunk_revive_delivery() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

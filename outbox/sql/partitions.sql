@@ -23,8 +23,8 @@ BEGIN
     RETURN v_made;
 END $$;
 
--- Makes leaves of the feed until one that nothing has reached is ahead, and room for 10,000 events; returns how many. A leaf
--- is four times as large as the one before when that was made within the hour, and a quarter when it lasted two days. Safe
+-- Makes partitions of the feed until one that nothing has reached is ahead, and room for 10,000 events; returns how many. A
+-- partition is four times as large as the one before when that was made within the hour, and a quarter when it lasted two days. Safe
 -- beside itself: an advisory lock. CREATE and ATTACH rather than PARTITION OF: ATTACH blocks no insert.
 CREATE OR REPLACE FUNCTION {schema}.strunk_ensure_feed_partitions() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -63,14 +63,14 @@ BEGIN
     END IF;
 END $$;
 
--- Publishes states of renamed entity types: p_formers[n] is a former name of type p_names[n], under which processes may still
--- publish. An entity has one line of versions under all its names, counted in the rows of both: the row under each former
+-- Publishes states of renamed entity types: p_previous_names[n] is a previous name of type p_names[n], under which processes may still
+-- publish. An entity has one line of versions under all its names, counted in the rows of both: the row under each previous
 -- name is made where it is missing, locked first, and left as a stub with the new version. So whoever publishes next, under
 -- either name, goes on from there, and seq follows the order of the commits.
--- Locks: the rows under former names, in the order of p_formers, oldest first, and in "C" order of the ids, then as
+-- Locks: the rows under previous names, in the order of p_previous_names, oldest first, and in "C" order of the ids, then as
 -- strunk_publish_many.
 CREATE OR REPLACE FUNCTION {schema}.strunk_publish_renamed(
-    p_formers text[], p_names text[],
+    p_previous_names text[], p_names text[],
     p_types text[], p_ids text[], p_states text[], p_schema_versions text[], p_metadata text[], p_diffs text[], p_notify boolean)
 RETURNS TABLE (ord integer, id bigint, version bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
@@ -78,49 +78,49 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 DECLARE
     v_types    text[];
     v_entities text[];
-    v_formers  text[];
+    v_previous  text[];
 BEGIN
     PERFORM pg_current_xact_id();
-    SELECT array_agg(t.type), array_agg(t.entity), array_agg(t.former) INTO v_types, v_entities, v_formers FROM (
-        SELECT DISTINCT f.o, u.entity COLLATE "C" AS entity, f.former, f.name AS type
+    SELECT array_agg(t.type), array_agg(t.entity), array_agg(t.previous) INTO v_types, v_entities, v_previous FROM (
+        SELECT DISTINCT f.o, u.entity COLLATE "C" AS entity, f.previous, f.name AS type
         FROM unnest(p_ids, p_types) AS u(entity, type)
-        JOIN unnest(p_formers, p_names) WITH ORDINALITY AS f(former, name, o) ON f.name = coalesce(u.type, p_types[1])
+        JOIN unnest(p_previous_names, p_names) WITH ORDINALITY AS f(previous, name, o) ON f.name = coalesce(u.type, p_types[1])
         ORDER BY 1, 2) t;
     INSERT INTO {schema}.strunk_snapshots AS s (version, updated_at, deleted, entity_type, entity_id)
-    SELECT 0, clock_timestamp(), true, t.former, t.entity FROM unnest(v_formers, v_entities) WITH ORDINALITY AS t(former, entity, o) ORDER BY t.o
+    SELECT 0, clock_timestamp(), true, t.previous, t.entity FROM unnest(v_previous, v_entities) WITH ORDINALITY AS t(previous, entity, o) ORDER BY t.o
     ON CONFLICT (entity_type, entity_id) DO UPDATE SET version = s.version;
     INSERT INTO {schema}.strunk_snapshots AS s (version, updated_at, deleted, entity_type, entity_id)
     SELECT max(o.version), clock_timestamp(), true, t.type, t.entity
-    FROM unnest(v_formers, v_types, v_entities) AS t(former, type, entity)
-    JOIN {schema}.strunk_snapshots o ON o.entity_type = t.former COLLATE "C" AND o.entity_id = t.entity COLLATE "C"
+    FROM unnest(v_previous, v_types, v_entities) AS t(previous, type, entity)
+    JOIN {schema}.strunk_snapshots o ON o.entity_type = t.previous COLLATE "C" AND o.entity_id = t.entity COLLATE "C"
     GROUP BY t.type, t.entity ORDER BY t.type COLLATE "C", t.entity COLLATE "C"
     ON CONFLICT (entity_type, entity_id) DO UPDATE SET version = greatest(s.version, excluded.version);
     RETURN QUERY SELECT * FROM {schema}.strunk_publish_many(p_types, p_ids, p_states, p_schema_versions, p_metadata, p_diffs, p_notify);
     UPDATE {schema}.strunk_snapshots o
     SET version = n.version, updated_at = n.updated_at, deleted = true, schema_version = NULL, state = NULL
-    FROM unnest(v_formers, v_types, v_entities) AS t(former, type, entity)
+    FROM unnest(v_previous, v_types, v_entities) AS t(previous, type, entity)
     JOIN {schema}.strunk_snapshots n ON n.entity_type = t.type COLLATE "C" AND n.entity_id = t.entity COLLATE "C"
-    WHERE o.entity_type = t.former COLLATE "C" AND o.entity_id = t.entity COLLATE "C";
+    WHERE o.entity_type = t.previous COLLATE "C" AND o.entity_id = t.entity COLLATE "C";
 END $$;
 
--- Moves up to p_limit snapshots from a former name of an entity type to its name, where theirs are the newer version, and
--- removes them. Returns how many it removed; 0 is the end. For when nobody publishes under the former name any more. Locks
+-- Moves up to p_limit snapshots from a previous name of an entity type to its name, where theirs are the newer version, and
+-- removes them. Returns how many it removed; 0 is the end. For when nobody publishes under the previous name any more. Locks
 -- in the order of strunk_publish_renamed.
-CREATE OR REPLACE FUNCTION {schema}.strunk_adopt_snapshots(p_former text, p_type text, p_limit integer) RETURNS integer
+CREATE OR REPLACE FUNCTION {schema}.strunk_adopt_snapshots(p_previous text, p_type text, p_limit integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     v_entities text[];
     v_n        integer;
 BEGIN
     SELECT array_agg(l.entity_id) INTO v_entities FROM (
-        SELECT s.entity_id FROM {schema}.strunk_snapshots s WHERE s.entity_type = p_former COLLATE "C" ORDER BY s.entity_id LIMIT p_limit FOR UPDATE) l;
+        SELECT s.entity_id FROM {schema}.strunk_snapshots s WHERE s.entity_type = p_previous COLLATE "C" ORDER BY s.entity_id LIMIT p_limit FOR UPDATE) l;
     INSERT INTO {schema}.strunk_snapshots AS s (version, updated_at, deleted, entity_type, entity_id, schema_version, state)
     SELECT o.version, o.updated_at, o.deleted, p_type, o.entity_id, o.schema_version, o.state FROM {schema}.strunk_snapshots o
-    WHERE o.entity_type = p_former COLLATE "C" AND o.entity_id = ANY (v_entities) ORDER BY o.entity_id
+    WHERE o.entity_type = p_previous COLLATE "C" AND o.entity_id = ANY (v_entities) ORDER BY o.entity_id
     ON CONFLICT (entity_type, entity_id) DO UPDATE
     SET version = excluded.version, updated_at = excluded.updated_at, deleted = excluded.deleted, schema_version = excluded.schema_version, state = excluded.state
     WHERE excluded.version > s.version;
-    DELETE FROM {schema}.strunk_snapshots o WHERE o.entity_type = p_former COLLATE "C" AND o.entity_id = ANY (v_entities);
+    DELETE FROM {schema}.strunk_snapshots o WHERE o.entity_type = p_previous COLLATE "C" AND o.entity_id = ANY (v_entities);
     GET DIAGNOSTICS v_n = ROW_COUNT;
     RETURN v_n;
 END $$;

@@ -1,7 +1,7 @@
 -- Rewinding a subscriber.
 
 -- Sets a subscriber's place: the events from p_from on are delivered again; 0 is the earliest kept. It raises the epoch, so
--- that the owner drops what is under way, and drops the copies of what comes again. With p_reset it starts over as it was
+-- that the owner drops what is under way, and drops the deliveries of what comes again. With p_reset it starts over as it was
 -- registered: one that began with the snapshots does so again, the others at the earliest kept. outcome is 'ok', 'unknown'
 -- or 'range'. Holds the floor FOR SHARE: retention cannot pass the place before it is committed.
 CREATE OR REPLACE FUNCTION {schema}.strunk_rewind(p_name text, p_from bigint, p_reset boolean)
@@ -10,10 +10,10 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 #variable_conflict use_column
 DECLARE
     v_floor bigint;
-    v_scan  boolean;
+    v_bootstrap boolean;
 BEGIN
     SELECT l.floor INTO v_floor FROM {schema}.strunk_feed_floor l FOR SHARE;
-    SELECT p_reset AND s.start = 'snapshots' INTO v_scan FROM {schema}.strunk_subscribers s WHERE s.name = p_name FOR UPDATE;
+    SELECT p_reset AND s.start = 'snapshots' INTO v_bootstrap FROM {schema}.strunk_subscribers s WHERE s.name = p_name FOR UPDATE;
     IF NOT FOUND THEN
         outcome := 'unknown';
         RETURN NEXT;
@@ -26,14 +26,14 @@ BEGIN
         RETURN NEXT;
         RETURN;
     END IF;
-    cursor := CASE WHEN v_scan THEN head WHEN p_from = 0 THEN v_floor ELSE p_from - 1 END;
+    cursor := CASE WHEN v_bootstrap THEN head WHEN p_from = 0 THEN v_floor ELSE p_from - 1 END;
     UPDATE {schema}.strunk_subscribers s
-    SET cursor = strunk_rewind.cursor, started = strunk_rewind.cursor, epoch = s.epoch + 1, needs_restart = false, moved_at = clock_timestamp(),
-        boot = CASE WHEN v_scan THEN 1 ELSE 0 END, boot_mark = NULL, boot_seq = NULL, boot_head = NULL
+    SET cursor = strunk_rewind.cursor, started = strunk_rewind.cursor, epoch = {schema}.strunk_next_epoch(s.epoch), needs_restart = false, moved_at = clock_timestamp(),
+        bootstrap = CASE WHEN v_bootstrap THEN 'snapshots' ELSE 'done' END, bootstrap_mark = NULL, bootstrap_seq = NULL, bootstrap_head = NULL
     WHERE s.name = p_name;
     DELETE FROM {schema}.strunk_bootstrap b WHERE b.subscriber = p_name;
     DELETE FROM {schema}.strunk_retries r WHERE r.subscriber = p_name;
-    DELETE FROM {schema}.strunk_outbox_deliveries d WHERE d.subscriber = p_name AND (v_scan OR p_reset OR d.position > strunk_rewind.cursor);
+    DELETE FROM {schema}.strunk_outbox_deliveries d WHERE d.subscriber = p_name AND (v_bootstrap OR p_reset OR d.position > strunk_rewind.cursor);
     outcome := 'ok';
     RETURN NEXT;
 END $$;

@@ -101,12 +101,12 @@ BEGIN
     RETURN v_all + v_n;
 END $$;
 
--- Raises the floor of the feed: whole leaves whose last event was relayed longer than p_retention_ms ago, and that every
+-- Raises the floor of the feed: whole partitions whose last event was relayed longer than p_retention_ms ago, and that every
 -- registered subscriber has passed. p_cap_ms (null: none) drops what is older than that whoever has not passed it, and marks
--- those subscribers. Returns the leaves behind the floor, which may then be detached and dropped, and the subscribers
+-- those subscribers. Returns the partitions behind the floor, which may then be detached and dropped, and the subscribers
 -- marked. Locks the floor: a subscriber that chooses its place comes before or after, never in between.
 CREATE OR REPLACE FUNCTION {schema}.strunk_raise_floor(p_retention_ms bigint, p_cap_ms bigint)
-RETURNS TABLE (leaf text, marked text)
+RETURNS TABLE (partition_name text, marked text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 #variable_conflict use_column
 DECLARE
@@ -131,17 +131,17 @@ BEGIN
         v_floor := v_new;
     END IF;
     RETURN QUERY SELECT p.name, NULL::text FROM {schema}.strunk_feed_parts p WHERE p.past - 1 <= v_floor ORDER BY p.first;
-    -- Of the record of positions and times, the newest of each minute is kept, and nothing that is older than all leaves.
+    -- Of the record of positions and times, the newest of each minute is kept, and nothing that is older than all partitions.
     DELETE FROM {schema}.strunk_feed f WHERE f.slot < (SELECT max(g.slot) FROM {schema}.strunk_feed g) - 3600 AND (f.head < v_floor OR EXISTS (
         SELECT 1 FROM {schema}.strunk_feed g WHERE g.slot > f.slot AND g.slot < (f.slot / 60 + 1) * 60));
 END $$;
 
--- Forgets a leaf of the feed that has been dropped, with its table where that is detached.
+-- Forgets a partition of the feed that has been dropped, with its table where that is detached.
 CREATE OR REPLACE FUNCTION {schema}.strunk_forget_feed_part(p_name text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
 BEGIN
     IF p_name !~ '^strunk_outbox_delivered_events_[0-9]+$' THEN
-        RAISE EXCEPTION 'strunk_forget_feed_part: % is no leaf of the feed', p_name USING ERRCODE = '22023';
+        RAISE EXCEPTION 'strunk_forget_feed_part: % is no partition of the feed', p_name USING ERRCODE = '22023';
     END IF;
     IF EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhrelid = to_regclass('{schema}.' || quote_ident(p_name))) THEN
         RAISE EXCEPTION 'strunk_forget_feed_part: % is still attached', p_name USING ERRCODE = '55006';

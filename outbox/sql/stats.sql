@@ -150,9 +150,9 @@ BEGIN
         moved_at := s.moved_at; owner := CASE WHEN s.owner IS NOT NULL THEN coalesce(s.host, '') || '/' || coalesce(s.pid, 0) END;
         beat_at := s.beat_at; lease_ms := s.lease_ms;
         owner_silent := s.owner IS NOT NULL AND s.beat_at < v_now - s.lease_ms * interval '1 millisecond';
-        paused := s.paused; needs_restart := s.needs_restart; starting := s.boot > 0;
+        paused := s.paused; needs_restart := s.needs_restart; starting := s.bootstrap <> 'done';
         SELECT count(*), min(x.created_at) INTO waiting, waiting_since FROM (
-            SELECT e.created_at FROM unnest(s.entity_type || s.former) AS t(type) CROSS JOIN LATERAL (
+            SELECT e.created_at FROM unnest(s.entity_type || s.previous_types) AS t(type) CROSS JOIN LATERAL (
                 SELECT e.created_at FROM {schema}.strunk_outbox_delivered_events e
                 WHERE e.key = t.type AND e.position > s.cursor ORDER BY e.position LIMIT p_cap + 1) e) x;
         waiting_precision := CASE WHEN waiting > p_cap THEN 'at_least' ELSE 'exact' END;

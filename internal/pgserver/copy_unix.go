@@ -1,0 +1,41 @@
+//go:build unix
+
+package pgserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+func (c *cluster) copyData(ctx context.Context) error {
+	dir := filepath.Join(c.dir, "copy")
+	cmd := exec.CommandContext(ctx, program(c.programs.dir, "pg_basebackup"), "-d", c.DSN(), "-D", dir, "-c", "fast", "-X", "stream", "--no-sync")
+	if err := demote(cmd); err != nil {
+		return err
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return failed("copy the server's data: %w: %s", err, out)
+	}
+	return nil
+}
+
+func (c *cluster) useCopy(standby bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.server != nil {
+		return failed("use a copy of the server's data: it is running")
+	}
+	data, dir := filepath.Join(c.dir, "data"), filepath.Join(c.dir, "copy")
+	if err := errors.Join(os.Rename(data, data+".before"), os.Rename(dir, data)); err != nil {
+		return fmt.Errorf("use a copy of the server's data: %w", err)
+	}
+	if !standby {
+		return nil
+	}
+	signal := exec.Command("/bin/sh", "-c", `: >"$1"`, "sh", filepath.Join(data, "standby.signal"))
+	return errors.Join(demote(signal), signal.Run())
+}
