@@ -172,7 +172,7 @@ func everyVersion(t testing.TB, all []*jetstream.RawStreamMsg, n, last int) {
 var create = &jetstream.StreamConfig{Storage: jetstream.MemoryStorage}
 
 func toOrders(js jetstream.JetStream) outbox.Binding {
-	return strunkjs.Forward(orders, js, strunkjs.Config{Stream: "ORDERS", Create: create, AckTimeout: time.Second}, forward.Lease(2*time.Second))
+	return strunkjs.Forward(orders, js, strunkjs.Config{Stream: "ORDERS", Create: create, AckTimeout: time.Second}, forward.VisibilityTimeout(2*time.Second))
 }
 
 const forwarderName = "jetstream:ORDERS:order"
