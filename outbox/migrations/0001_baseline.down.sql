@@ -1,4 +1,5 @@
--- Everything goes: views, then functions with their triggers, then the tables with all their partitions, then the sequences.
+-- Everything goes: views, then functions with their triggers, then the tables with all their
+-- partitions, then the sequences.
 DO $strunk$
 DECLARE
     v_object text;
@@ -12,7 +13,8 @@ BEGIN
     END LOOP;
     FOR v_object IN
         SELECT p.oid::pg_catalog.regprocedure::text FROM pg_catalog.pg_proc p
-        WHERE p.pronamespace = '{schema}'::pg_catalog.regnamespace AND pg_catalog.starts_with(p.proname::text, 'strunk_')
+        WHERE p.pronamespace = '{schema}'::pg_catalog.regnamespace AND pg_catalog.starts_with(p.proname::text,
+            'strunk_')
     LOOP
         EXECUTE pg_catalog.format('DROP FUNCTION IF EXISTS %s CASCADE', v_object);
     END LOOP;

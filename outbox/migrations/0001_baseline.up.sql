@@ -1,12 +1,13 @@
 -- The tables of strunk, their indexes and their partitions. The functions stand in outbox/sql, a file for each topic.
 --
--- {schema} is the quoted PostgreSQL schema of this installation. Columns are ordered wide to narrow. There is no foreign key
--- anywhere: a lease row is locked by the claim itself (strunk_claim), and a key check for each of a thousand rows would cost
--- more than the claim.
+-- {schema} is the quoted PostgreSQL schema of this installation. Columns are ordered wide to
+-- narrow. There is no foreign key anywhere: a lease row is locked by the claim itself
+-- (strunk_claim), and a key check for each of a thousand rows would cost more than the claim.
 
 -- ==================== Sequences
 
--- CACHE 1: seq and id must rise with the order in which transactions draw them; a session cache would hand out old numbers late.
+-- CACHE 1: seq and id must rise with the order in which transactions draw them; a session cache
+-- would hand out old numbers late.
 CREATE SEQUENCE {schema}.strunk_outbox_id_seq AS bigint CACHE 1;
 
 -- A sequence of the events alone, so that a number missing from it can only be an event's. CACHE 1: within an entity it
@@ -53,9 +54,10 @@ CREATE TABLE {schema}.strunk_outbox (
     errors         jsonb
 ) PARTITION BY LIST (status);
 
--- Small and hot. One leaf for each kind, so that a burst of events waiting for the relay does not bloat the tasks' pages.
--- Half of each page is left free for the claimed versions: an update within its page writes 15 % less WAL a task (no lock
--- record of its own, and only what changed of the row).
+-- Small and hot. One leaf for each kind, so that a burst of events waiting for the relay does not
+-- bloat the tasks' pages. Half of each page is left free for the claimed versions: an update within
+-- its page writes 15 % less WAL a task (no lock record of its own, and only what changed of the
+-- row).
 CREATE TABLE {schema}.strunk_outbox_active
     PARTITION OF {schema}.strunk_outbox FOR VALUES IN ('scheduled', 'pending', 'claimed')
     PARTITION BY LIST (kind);
@@ -73,20 +75,24 @@ ALTER TABLE {schema}.strunk_outbox_tasks
 
 CREATE UNIQUE INDEX strunk_outbox_tasks_id ON {schema}.strunk_outbox_tasks (id);
 -- The claim index, and the only one that holds seq: ORDER BY seq can be answered by no other.
-CREATE INDEX strunk_outbox_tasks_claim ON {schema}.strunk_outbox_tasks (key, priority, seq) WHERE status = 'pending' AND admitted;
--- A task holds its dedup key until it leaves this leaf, or, with dedup_waiting, until its first claim, which sets worker_id
--- for good. Every ON CONFLICT and every search for a holder repeats the predicate.
+CREATE INDEX strunk_outbox_tasks_claim ON {schema}.strunk_outbox_tasks (key, priority, seq)
+    WHERE status = 'pending' AND admitted;
+-- A task holds its dedup key until it leaves this leaf, or, with dedup_waiting, until its first
+-- claim, which sets worker_id for good. Every ON CONFLICT and every search for a holder repeats the
+-- predicate.
 CREATE UNIQUE INDEX strunk_outbox_tasks_dedup ON {schema}.strunk_outbox_tasks (key, dedup_key)
     WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL);
 CREATE INDEX strunk_outbox_tasks_due ON {schema}.strunk_outbox_tasks (due_at) WHERE status = 'scheduled';
 -- For the rescue and the heartbeat's comparison of claim numbers.
 CREATE INDEX strunk_outbox_tasks_claimed ON {schema}.strunk_outbox_tasks (worker_id, claim_no) WHERE status = 'claimed';
--- Tasks with a customer_key wait in the backlog of their key until they are admitted (strunk_admit), in the order of seq.
+-- Tasks with a customer_key wait in the backlog of their key until they are admitted
+-- (strunk_admit), in the order of seq.
 --   admitted     whether a claim may take the task. Always true without a customer_key.
 --   slot         what it takes of the quota of its key while it is admitted and not ended: a number that rises in the order of
 --                admissions, for it is drawn under the queue's admission lock.
 --   backlog_seq  its seq at the first admission. A task that has one and waits returns: it goes first in its key, in this order.
-CREATE INDEX strunk_outbox_tasks_arrived ON {schema}.strunk_outbox_tasks (key, seq) WHERE status = 'pending' AND NOT admitted;
+CREATE INDEX strunk_outbox_tasks_arrived ON {schema}.strunk_outbox_tasks (key, seq) WHERE status = 'pending'
+    AND NOT admitted;
 CREATE INDEX strunk_outbox_tasks_backlog ON {schema}.strunk_outbox_tasks (key, customer_key, (seq + 0))
     WHERE status = 'pending' AND NOT admitted AND backlog_seq IS NULL;
 CREATE INDEX strunk_outbox_tasks_returning ON {schema}.strunk_outbox_tasks (key, customer_key, backlog_seq)
@@ -104,14 +110,16 @@ CREATE TABLE {schema}.strunk_outbox_events
 
 CREATE UNIQUE INDEX strunk_outbox_events_seq ON {schema}.strunk_outbox_events (seq);
 
--- Deliveries: copies of events for one subscriber. The first of an entity is retrying (due_at is set) or parked (it is not);
--- the others wait behind it. Not unique by version: a dead delivery may be set back to pending twice.
+-- Deliveries: copies of events for one subscriber. The first of an entity is retrying (due_at is
+-- set) or parked (it is not); the others wait behind it. Not unique by version: a dead delivery may
+-- be set back to pending twice.
 CREATE TABLE {schema}.strunk_outbox_deliveries
     PARTITION OF {schema}.strunk_outbox_active FOR VALUES IN ('delivery')
     WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0);
 
 CREATE UNIQUE INDEX strunk_outbox_deliveries_id ON {schema}.strunk_outbox_deliveries (id);
-CREATE INDEX strunk_outbox_deliveries_order ON {schema}.strunk_outbox_deliveries (subscriber, key, entity_id, version, id);
+CREATE INDEX strunk_outbox_deliveries_order ON {schema}.strunk_outbox_deliveries (subscriber, key, entity_id,
+    version, id);
 
 -- ==================== The outbox: what is delivered, and what is dead
 
@@ -137,9 +145,11 @@ CREATE UNIQUE INDEX strunk_outbox_dead_id ON {schema}.strunk_outbox_dead (id);
 CREATE INDEX strunk_outbox_dead_key ON {schema}.strunk_outbox_dead (key, id);
 CREATE INDEX strunk_outbox_dead_finished ON {schema}.strunk_outbox_dead (finished_at);
 -- Dead letters that keep the next task of their key waiting (hold_dead).
-CREATE INDEX strunk_outbox_dead_holding ON {schema}.strunk_outbox_dead (key, customer_key) WHERE backlog_seq IS NOT NULL;
+CREATE INDEX strunk_outbox_dead_holding ON {schema}.strunk_outbox_dead (key, customer_key)
+    WHERE backlog_seq IS NOT NULL;
 CREATE INDEX strunk_outbox_dead_subscriber ON {schema}.strunk_outbox_dead (subscriber, id) WHERE subscriber IS NOT NULL;
--- Dead letters of tasks alone: dead deliveries, whose key is an entity type, must not be walked over. The leaf is not hot.
+-- Dead letters of tasks alone: dead deliveries, whose key is an entity type, must not be walked
+-- over. The leaf is not hot.
 CREATE INDEX strunk_outbox_dead_tasks ON {schema}.strunk_outbox_dead (key, id) WHERE kind = 'task';
 
 -- ==================== Workers, queues and their limits
@@ -163,11 +173,12 @@ CREATE TABLE {schema}.strunk_workers (
     host        text        NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
--- How far each worker may start the tasks that it has claimed, written ahead for many tasks at a time: an attempt is spent
--- by a handler that started, and by nothing else. A position in the order of starts is {claim_no, 9 - priority, seq}; arrays
--- compare element by element. Up to the highest started_to of a worker all its tasks have started. Up to the highest
--- may_start_to some may have. Rows are added and never changed: an update of one row would slow down under an open
--- snapshot, which keeps all of its versions.
+-- How far each worker may start the tasks that it has claimed, written ahead for many tasks at a
+-- time: an attempt is spent by a handler that started, and by nothing else. A position in the order
+-- of starts is {claim_no, 9 - priority, seq}; arrays compare element by element. Up to the highest
+-- started_to of a worker all its tasks have started. Up to the highest may_start_to some may have.
+-- Rows are added and never changed: an update of one row would slow down under an open snapshot,
+-- which keeps all of its versions.
 CREATE TABLE {schema}.strunk_starts (
     worker_id    bigint   NOT NULL,
     write_no     bigint   NOT NULL,
@@ -199,9 +210,9 @@ CREATE TABLE {schema}.strunk_limits (
     queue          text COLLATE "C" PRIMARY KEY
 );
 
--- Until when what has begun uses up a rate (the theoretical arrival time of the generic cell rate algorithm), in microseconds
--- since 1970; customer_key is empty for the queue's own. Rows are added, never changed, and read by their time: whatever a snapshot keeps
--- alive lies before it.
+-- Until when what has begun uses up a rate (the theoretical arrival time of the generic cell rate
+-- algorithm), in microseconds since 1970; customer_key is empty for the queue's own. Rows are
+-- added, never changed, and read by their time: whatever a snapshot keeps alive lies before it.
 CREATE TABLE {schema}.strunk_rates (
     until_us     bigint NOT NULL,
     queue        text COLLATE "C" NOT NULL,
@@ -266,10 +277,11 @@ CREATE TABLE {schema}.strunk_feed_parts (
     name    text        NOT NULL
 );
 
--- What the relay has done, one row for each second in which it moved something: the newest holds. A single row updated
--- for ever would drag all its versions along under an open snapshot. Older rows tell which position belonged to which time.
--- high is the highest seq that was seen, missing the exact set of those below it that were not, fence and fence_high say
--- which of them are safe to forget: see strunk_relay.
+-- What the relay has done, one row for each second in which it moved something: the newest holds. A
+-- single row updated for ever would drag all its versions along under an open snapshot. Older rows
+-- tell which position belonged to which time. high is the highest seq that was seen, missing the
+-- exact set of those below it that were not, fence and fence_high say which of them are safe to
+-- forget: see strunk_relay.
 CREATE TABLE {schema}.strunk_feed (
     slot       bigint      PRIMARY KEY,
     head       bigint      NOT NULL,
@@ -282,8 +294,8 @@ CREATE TABLE {schema}.strunk_feed (
 
 INSERT INTO {schema}.strunk_feed (slot, head, high) VALUES (0, 0, 0);
 
--- Positions up to floor are no longer kept. Retention locks the row FOR UPDATE before it raises the floor; whoever chooses
--- a place in the feed holds it FOR SHARE until the choice is committed.
+-- Positions up to floor are no longer kept. Retention locks the row FOR UPDATE before it raises the
+-- floor; whoever chooses a place in the feed holds it FOR SHARE until the choice is committed.
 CREATE TABLE {schema}.strunk_feed_floor (
     floor bigint  NOT NULL,
     one   boolean PRIMARY KEY DEFAULT true CHECK (one)
@@ -304,12 +316,14 @@ CREATE TABLE {schema}.strunk_snapshots (
     PRIMARY KEY (entity_type, entity_id)
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.2);
 
--- Subscribers. Everything up to cursor is handled. Nothing beyond started has been begun. epoch rises with every new owner
--- and every rewind; no value of it comes twice, also after a failover to an old copy of the database. server_started is the
--- start of the server that gave the epoch. Both together fence all that an owner writes: see strunk_epoch_holds.
--- bootstrap is 'done' (the subscriber follows the feed), 'snapshots' (it is given the snapshots) or 'catching_up' (it follows
--- the feed without the versions that the snapshots had). No clock is compared: beat is watched as that of strunk_workers is.
--- previous_types are entity types that were renamed to entity_type: a process that still follows one must not own the subscriber.
+-- Subscribers. Everything up to cursor is handled. Nothing beyond started has been begun. epoch
+-- rises with every new owner and every rewind; no value of it comes twice, also after a failover to
+-- an old copy of the database. server_started is the start of the server that gave the epoch. Both
+-- together fence all that an owner writes: see strunk_epoch_holds. bootstrap is 'done' (the
+-- subscriber follows the feed), 'snapshots' (it is given the snapshots) or 'catching_up' (it
+-- follows the feed without the versions that the snapshots had). No clock is compared: beat is
+-- watched as that of strunk_workers is. previous_types are entity types that were renamed to
+-- entity_type: a process that still follows one must not own the subscriber.
 CREATE TABLE {schema}.strunk_subscribers (
     cursor        bigint      NOT NULL,
     started       bigint      NOT NULL,
@@ -385,9 +399,9 @@ CREATE TABLE {schema}.strunk_schedules (
 
 CREATE INDEX strunk_schedules_due ON {schema}.strunk_schedules (next_due) WHERE enabled;
 
--- One row for each due time that has become a task, whatever became of the task. The key is what makes a second task for
--- a due time impossible. It outlives the schedule; old rows go with the reaper, and strunk_schedule_fire never goes
--- back behind last_due.
+-- One row for each due time that has become a task, whatever became of the task. The key is what
+-- makes a second task for a due time impossible. It outlives the schedule; old rows go with the
+-- reaper, and strunk_schedule_fire never goes back behind last_due.
 CREATE TABLE {schema}.strunk_schedule_runs (
     due_at      timestamptz NOT NULL,
     fired_at    timestamptz NOT NULL,
@@ -398,8 +412,8 @@ CREATE TABLE {schema}.strunk_schedule_runs (
 
 CREATE INDEX strunk_schedule_runs_fired ON {schema}.strunk_schedule_runs (fired_at);
 
--- What each loop did last, over all processes, so that a loop that nobody runs can be told. Written at most once per some
--- seconds and loop: see strunk_loop_ran.
+-- What each loop did last, over all processes, so that a loop that nobody runs can be told. Written
+-- at most once per some seconds and loop: see strunk_loop_ran.
 CREATE TABLE {schema}.strunk_loops (
     begun_at      timestamptz,
     last_ok_at    timestamptz,
@@ -410,7 +424,8 @@ CREATE TABLE {schema}.strunk_loops (
     last_error    text
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
--- Which leaves of the delivered tasks have been rid of a queue's tasks ('': of all queues without a retention of their own).
+-- Which leaves of the delivered tasks have been rid of a queue's tasks ('': of all queues without a
+-- retention of their own).
 CREATE TABLE {schema}.strunk_reaped (
     leaf  text COLLATE "C" NOT NULL,
     queue text COLLATE "C" NOT NULL,
@@ -419,8 +434,9 @@ CREATE TABLE {schema}.strunk_reaped (
 
 -- ==================== Schemas
 
--- Every version of every contract, as it was registered: versions are never changed. parts is the version as four numbers,
--- so that 1.10 comes after 1.9 and 1 is 1.0. json, not jsonb: the document is kept as it was written.
+-- Every version of every contract, as it was registered: versions are never changed. parts is the
+-- version as four numbers, so that 1.10 comes after 1.9 and 1 is 1.0. json, not jsonb: the document
+-- is kept as it was written.
 CREATE TABLE {schema}.strunk_schemas (
     registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     subject       text COLLATE "C" NOT NULL,

@@ -1,6 +1,7 @@
 -- Admission: which tasks with a customer key may be claimed. See the head of limits.sql.
 
--- The number of a queue's admission lock, an advisory one. Its holder admits, claims by rates, or changes limits; claims share it.
+-- The number of a queue's admission lock, an advisory one. Its holder admits, claims by rates, or
+-- changes limits; claims share it.
 CREATE OR REPLACE FUNCTION {schema}.strunk_admission_key(p_queue text) RETURNS bigint
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT hashtextextended('strunk_admission:{schema}:' || p_queue, 0)
@@ -12,10 +13,12 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
     SELECT pg_advisory_xact_lock({schema}.strunk_admission_key(p_queue))
 $$;
 
--- Admits the next tasks of these keys, of each at most p_max and what its quota and its rate leave. Returns, for each key, how many
--- it admitted, and where its rate holds it up the microseconds until the next may begin. The caller holds the admission lock.
--- A task that returns goes first. While one that returns is put off for another attempt, its place in the quota is kept.
--- A task that somebody has locked is not admitted, and with FIFO nothing of its key is: a later look finds it.
+-- Admits the next tasks of these keys, of each at most p_max and what its quota and its rate leave.
+-- Returns, for each key, how many it admitted, and where its rate holds it up the microseconds
+-- until the next may begin. The caller holds the admission lock. A task that returns goes first.
+-- While one that returns is put off for another attempt, its place in the quota is kept. A task
+-- that somebody has locked is not admitted, and with FIFO nothing of its key is: a later look finds
+-- it.
 CREATE OR REPLACE FUNCTION {schema}.strunk_admit_keys(
     p_limits {schema}.strunk_limits, p_queue text, p_keys text[], p_max integer, p_low_seq bigint, p_low_slot bigint)
 RETURNS TABLE (customer_key text, admitted bigint, wait_us bigint)
@@ -26,7 +29,8 @@ SET enable_hashjoin = off SET jit = off SET plan_cache_mode = force_generic_plan
 DECLARE
     v_max     constant integer := 1000000; -- no limit
     v_running constant integer := coalesce(p_limits.key_running, v_max);
-    v_step    constant bigint := (p_limits.key_rate_us + p_limits.key_rate - 1) / p_limits.key_rate; -- of a rate, for one task
+    -- of a rate, for one task
+    v_step    constant bigint := (p_limits.key_rate_us + p_limits.key_rate - 1) / p_limits.key_rate;
     v_counted constant boolean := p_limits.key_running IS NOT NULL OR v_step IS NOT NULL;
     v_hold    constant boolean := coalesce(p_limits.hold_dead, false);
     v_now     constant bigint := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
@@ -38,7 +42,8 @@ BEGIN
                 WHERE d.key = p_queue AND d.customer_key = k.key AND d.backlog_seq IS NOT NULL) THEN 0
                 ELSE least(p_max, v_running - slots.n) END AS free,
             CASE WHEN v_step IS NULL THEN v_max
-                ELSE (v_now + p_limits.key_rate_burst * v_step - coalesce(rate.until_us, v_now)) / v_step - slots.unclaimed END AS tokens
+                ELSE (v_now + p_limits.key_rate_burst * v_step - coalesce(rate.until_us,
+                    v_now)) / v_step - slots.unclaimed END AS tokens
         FROM (SELECT u.key, min(u.o) AS o FROM unnest(p_keys) WITH ORDINALITY AS u(key, o) GROUP BY u.key) k
         CROSS JOIN LATERAL (
             SELECT count(*)::integer AS n, (count(*) FILTER (WHERE x.status = 'pending'))::integer AS unclaimed FROM (
@@ -57,7 +62,8 @@ BEGIN
             ORDER BY t.backlog_seq LIMIT greatest(0, least(q.free, q.tokens)))
             UNION ALL
             (SELECT t.ctid FROM {schema}.strunk_outbox_tasks t
-            WHERE t.key = p_queue AND t.customer_key = q.key AND t.status = 'pending' AND NOT t.admitted AND t.backlog_seq IS NULL
+            WHERE t.key = p_queue AND t.customer_key = q.key AND t.status = 'pending' AND NOT t.admitted
+                AND t.backlog_seq IS NULL
                 AND t.seq + 0 > p_low_seq
             ORDER BY t.seq + 0 LIMIT greatest(0, least(q.free, q.tokens)))
             LIMIT greatest(0, least(q.free, q.tokens))) n),
@@ -72,12 +78,14 @@ BEGIN
     SELECT q.key, coalesce(d.n, 0),
         CASE WHEN v_step IS NOT NULL AND q.free > 0 AND greatest(q.tokens, 0) <= coalesce(d.n, 0)
             THEN q.until_us + (q.unclaimed + coalesce(d.n, 0) + 1 - p_limits.key_rate_burst) * v_step - v_now END
-    FROM quota q LEFT JOIN (SELECT x.customer_key AS key, count(*) AS n FROM done x GROUP BY x.customer_key) d ON d.key = q.key;
+    FROM quota q LEFT JOIN (SELECT x.customer_key AS key, count(*) AS n FROM done x GROUP BY x.customer_key) d
+        ON d.key = q.key;
 END $$;
 
--- One admission: looks at the keys of up to p_limit tasks that have arrived above seq p_top, of up to p_limit above seq p_late (null: of
--- none), and at p_keys, and admits what their quotas leave. It waits for the admission lock, and reads in later statements, so
--- that it sees whatever its predecessors committed. Refuses (STR02) unless the queue's limits are of version p_limits.
+-- One admission: looks at the keys of up to p_limit tasks that have arrived above seq p_top, of up
+-- to p_limit above seq p_late (null: of none), and at p_keys, and admits what their quotas leave.
+-- It waits for the admission lock, and reads in later statements, so that it sees whatever its
+-- predecessors committed. Refuses (STR02) unless the queue's limits are of version p_limits.
 -- p_settled is a seq at or below which nothing arrives any more.
 --   arrived, top         how many it has looked at above p_top, and the highest seq of these
 --   late_top             the highest seq that it has looked at above p_late; null where that was all
@@ -86,7 +94,8 @@ END $$;
 CREATE OR REPLACE FUNCTION {schema}.strunk_admit(
     p_queue text, p_limits bigint, p_keys text[], p_top bigint, p_late bigint, p_limit integer,
     p_settled bigint, p_low_seq bigint, p_low_slot bigint)
-RETURNS TABLE (admitted bigint, arrived bigint, top bigint, late_top bigint, low_seq bigint, low_slot bigint, wait_keys text[], waits_us bigint[])
+RETURNS TABLE (admitted bigint, arrived bigint, top bigint, late_top bigint, low_seq bigint, low_slot bigint,
+    wait_keys text[], waits_us bigint[])
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET jit = off SET plan_cache_mode = force_generic_plan AS $$
@@ -100,7 +109,8 @@ BEGIN
     PERFORM pg_current_xact_id(); -- whoever draws a seq has an id already
     SELECT l.* INTO v_limits FROM {schema}.strunk_limits l WHERE l.queue = p_queue;
     IF coalesce(v_limits.version, 0) <> p_limits THEN
-        RAISE EXCEPTION 'strunk_admit: queue %: its limits are not those of version %', p_queue, p_limits USING ERRCODE = 'STR02';
+        RAISE EXCEPTION 'strunk_admit: queue %: its limits are not those of version %', p_queue,
+            p_limits USING ERRCODE = 'STR02';
     END IF;
     SELECT t.slot - 1 INTO low_slot FROM {schema}.strunk_outbox_tasks t
     WHERE t.key = p_queue AND t.slot IS NOT NULL AND t.slot + 0 > p_low_slot ORDER BY t.slot + 0 LIMIT 1;
@@ -111,16 +121,19 @@ BEGIN
 
     SELECT array_agg(x.customer_key), count(*), max(x.seq) INTO v_keys, arrived, top FROM (
         SELECT t.customer_key, t.seq FROM {schema}.strunk_outbox_tasks t
-        WHERE t.key = p_queue AND t.status = 'pending' AND NOT t.admitted AND t.seq > p_top ORDER BY t.seq LIMIT p_limit) x;
+        WHERE t.key = p_queue AND t.status = 'pending' AND NOT t.admitted AND t.seq > p_top ORDER BY t.seq
+            LIMIT p_limit) x;
     IF p_late IS NOT NULL THEN
         SELECT array_agg(x.customer_key), CASE WHEN count(*) = p_limit THEN max(x.seq) END INTO v_late, late_top FROM (
             SELECT t.customer_key, t.seq FROM {schema}.strunk_outbox_tasks t
-            WHERE t.key = p_queue AND t.status = 'pending' AND NOT t.admitted AND t.seq > p_late ORDER BY t.seq LIMIT p_limit) x;
+            WHERE t.key = p_queue AND t.status = 'pending' AND NOT t.admitted AND t.seq > p_late ORDER BY t.seq
+                LIMIT p_limit) x;
     END IF;
     SELECT coalesce(sum(a.admitted), 0), array_agg(a.customer_key) FILTER (WHERE a.wait_us IS NOT NULL),
         array_agg(a.wait_us) FILTER (WHERE a.wait_us IS NOT NULL)
     INTO admitted, wait_keys, waits_us
-    FROM {schema}.strunk_admit_keys(v_limits, p_queue, p_keys || v_late || v_keys, greatest(1000, 2 * p_limit), low_seq, low_slot) a;
+    FROM {schema}.strunk_admit_keys(v_limits, p_queue, p_keys || v_late || v_keys, greatest(1000, 2 * p_limit),
+        low_seq, low_slot) a;
     RETURN NEXT;
 END $$;
 
@@ -133,14 +146,18 @@ BEGIN
     PERFORM {schema}.strunk_lock_admission(p_queue);
     PERFORM pg_current_xact_id();
     SELECT l.* INTO v_limits FROM {schema}.strunk_limits l WHERE l.queue = p_queue;
-    RETURN (SELECT coalesce(sum(a.admitted), 0) FROM {schema}.strunk_admit_keys(v_limits, p_queue, p_keys, 1000, 0, 0) a);
+    RETURN (SELECT coalesce(sum(a.admitted), 0) FROM {schema}.strunk_admit_keys(v_limits, p_queue, p_keys, 1000, 0,
+        0) a);
 END $$;
 
--- Looks at up to p_limit keys of a queue's backlog behind p_after, whoever has looked at them before. Returns the last key, null
--- where there is none, and how many tasks it admitted. Also deletes what rates no longer need.
-CREATE OR REPLACE FUNCTION {schema}.strunk_sweep_backlog(p_queue text, p_after text, p_limit integer, OUT last_key text, OUT admitted bigint)
+-- Looks at up to p_limit keys of a queue's backlog behind p_after, whoever has looked at them
+-- before. Returns the last key, null where there is none, and how many tasks it admitted. Also
+-- deletes what rates no longer need.
+CREATE OR REPLACE FUNCTION {schema}.strunk_sweep_backlog(p_queue text, p_after text, p_limit integer,
+    OUT last_key text, OUT admitted bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET jit = off AS $$
 DECLARE
     v_keys text[] := '{}';
     v_key    text := coalesce(p_after, '');
@@ -148,7 +165,8 @@ BEGIN
     -- An empty backlog costs no lock and no transaction id.
     FOR i IN 1 .. p_limit LOOP
         SELECT least(
-            (SELECT t.customer_key FROM {schema}.strunk_outbox_tasks t WHERE t.key = p_queue AND t.status = 'pending' AND NOT t.admitted
+            (SELECT t.customer_key FROM {schema}.strunk_outbox_tasks t WHERE t.key = p_queue
+                AND t.status = 'pending' AND NOT t.admitted
                 AND t.backlog_seq IS NULL AND t.customer_key > v_key ORDER BY t.customer_key LIMIT 1),
             (SELECT t.customer_key FROM {schema}.strunk_outbox_tasks t WHERE t.key = p_queue AND NOT t.admitted
                 AND t.backlog_seq IS NOT NULL AND t.customer_key > v_key ORDER BY t.customer_key LIMIT 1)) INTO v_key;
@@ -161,7 +179,8 @@ BEGIN
         admitted := {schema}.strunk_admit_released(p_queue, v_keys);
     END IF;
     DELETE FROM {schema}.strunk_rates r WHERE r.ctid = ANY (ARRAY(
-        SELECT o.ctid FROM {schema}.strunk_rates o WHERE o.until_us < extract(epoch FROM now()) * 1000000 - 1000000 ORDER BY o.until_us LIMIT 10000));
+        SELECT o.ctid FROM {schema}.strunk_rates o WHERE o.until_us < extract(epoch FROM now()) * 1000000 - 1000000
+            ORDER BY o.until_us LIMIT 10000));
 END $$;
 
 -- Whether a task with a customer key waits in a queue above seq p_low. Reads only.

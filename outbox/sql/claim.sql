@@ -2,19 +2,20 @@
 
 -- Claims up to p_limit pending tasks of a queue, highest priority first, then first in first out.
 --
--- p_high and p_low hold a watermark for each priority from 9 down to 0. The index is entered above the watermark, past the
--- entries of finished tasks that an open snapshot keeps alive. The first pass enters at p_high. What it does not fill is
--- sought once more from p_low; a null p_low leaves the second pass out.
--- p_limits is the version of the queue's limits that the worker obeys, 0 for none. A worker that does not know of a limit
--- claims nothing (STR02).
--- p_start is how many tasks may start. Where no more were claimed, the row p_write of strunk_starts says so; it also says
+-- p_high and p_low hold a watermark for each priority from 9 down to 0. The index is entered above
+-- the watermark, past the entries of finished tasks that an open snapshot keeps alive. The first
+-- pass enters at p_high. What it does not fill is sought once more from p_low; a null p_low leaves
+-- the second pass out. p_limits is the version of the queue's limits that the worker obeys, 0 for
+-- none. A worker that does not know of a limit claims nothing (STR02). p_start is how many tasks
+-- may start. Where no more were claimed, the row p_write of strunk_starts says so; it also says
 -- that tasks have started up to p_started, or all of these where there are no more than p_at_once.
 --
--- Locks: the queue's admission lock, shared: a change of limits waits for the claim, and the claim for it. Then the lease row
--- FOR KEY SHARE. strunk_condemn and strunk_void_claims take it FOR UPDATE, so either they see the rows of this claim, or this
--- claim sees their change and does nothing. Then the tasks, with SKIP LOCKED: claims run beside each other. claimed_at is read
--- for each row after it was locked: read before, it could lie before due_at.
--- The planner is pinned: with stale statistics it would sort the whole backlog, with fresh ones walk another index.
+-- Locks: the queue's admission lock, shared: a change of limits waits for the claim, and the claim
+-- for it. Then the lease row FOR KEY SHARE. strunk_condemn and strunk_void_claims take it FOR
+-- UPDATE, so either they see the rows of this claim, or this claim sees their change and does
+-- nothing. Then the tasks, with SKIP LOCKED: claims run beside each other. claimed_at is read for
+-- each row after it was locked: read before, it could lie before due_at. The planner is pinned:
+-- with stale statistics it would sort the whole backlog, with fresh ones walk another index.
 CREATE OR REPLACE FUNCTION {schema}.strunk_claim(
     p_worker bigint, p_claim bigint, p_queue text, p_limit integer, p_high bigint[], p_low bigint[],
     p_limits bigint DEFAULT 0, p_start integer DEFAULT 0, p_write bigint DEFAULT 0, p_started bigint[] DEFAULT NULL,
@@ -47,7 +48,8 @@ BEGIN
             SELECT x.tid FROM unnest(v_marks) WITH ORDINALITY AS m(mark, o)
             CROSS JOIN LATERAL (
                 SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t
-                WHERE t.status = 'pending' AND t.admitted AND t.key = p_queue AND t.priority = (10 - m.o)::smallint AND t.seq > m.mark
+                WHERE t.status = 'pending' AND t.admitted AND t.key = p_queue AND t.priority = (10 - m.o)::smallint
+                    AND t.seq > m.mark
                 ORDER BY t.seq LIMIT v_limit FOR UPDATE SKIP LOCKED) x
             LIMIT v_limit)
         UPDATE {schema}.strunk_outbox_tasks t
@@ -69,9 +71,10 @@ BEGIN
     END IF;
 END $$;
 
--- Writes ahead, as row p_write of strunk_starts, that a worker's tasks have started up to p_started and may start up to
--- p_may_start. Forgets its rows from p_from (null: none) to below p_to. Returns false, and changes nothing, where the worker
--- has lost its lease. Locks: the lease row FOR KEY SHARE, for the same reason as strunk_claim.
+-- Writes ahead, as row p_write of strunk_starts, that a worker's tasks have started up to p_started
+-- and may start up to p_may_start. Forgets its rows from p_from (null: none) to below p_to. Returns
+-- false, and changes nothing, where the worker has lost its lease. Locks: the lease row FOR KEY
+-- SHARE, for the same reason as strunk_claim.
 CREATE OR REPLACE FUNCTION {schema}.strunk_allow_starts(
     p_worker bigint, p_write bigint, p_started bigint[], p_may_start bigint[], p_from bigint, p_to bigint)
 RETURNS boolean
@@ -84,13 +87,14 @@ BEGIN
     INSERT INTO {schema}.strunk_starts (worker_id, write_no, started_to, may_start_to)
     VALUES (p_worker, p_write, p_started, p_may_start);
     IF p_from IS NOT NULL THEN
-        DELETE FROM {schema}.strunk_starts s WHERE s.worker_id = p_worker AND s.write_no >= p_from AND s.write_no < p_to;
+        DELETE FROM {schema}.strunk_starts s WHERE s.worker_id = p_worker AND s.write_no >= p_from
+            AND s.write_no < p_to;
     END IF;
     RETURN true;
 END $$;
 
--- Whether a queue has a pending task above the watermarks (see strunk_claim). Reads only: polling an empty queue spends no
--- transaction id and writes nothing.
+-- Whether a queue has a pending task above the watermarks (see strunk_claim). Reads only: polling
+-- an empty queue spends no transaction id and writes nothing.
 CREATE OR REPLACE FUNCTION {schema}.strunk_has_pending(p_queue text, p_watermarks bigint[]) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
@@ -100,13 +104,15 @@ BEGIN
         SELECT 1 FROM unnest(p_watermarks) WITH ORDINALITY AS m(mark, o)
         CROSS JOIN LATERAL (
             SELECT 1 FROM {schema}.strunk_outbox_tasks t
-            WHERE t.status = 'pending' AND t.admitted AND t.key = p_queue AND t.priority = (10 - m.o)::smallint AND t.seq > m.mark
+            WHERE t.status = 'pending' AND t.admitted AND t.key = p_queue AND t.priority = (10 - m.o)::smallint
+                AND t.seq > m.mark
             ORDER BY t.seq LIMIT 1) x);
 END $$;
 
--- Moves low watermarks forward, from p_from towards p_to, for each priority from 9 down to 0. It stops below the first task
--- that is still pending (a lock that was skipped and rolled back). The caller has made sure that no transaction is left
--- that could still commit a task at or below p_to. Reads only.
+-- Moves low watermarks forward, from p_from towards p_to, for each priority from 9 down to 0. It
+-- stops below the first task that is still pending (a lock that was skipped and rolled back). The
+-- caller has made sure that no transaction is left that could still commit a task at or below p_to.
+-- Reads only.
 CREATE OR REPLACE FUNCTION {schema}.strunk_advance_watermarks(p_queue text, p_from bigint[], p_to bigint[])
 RETURNS bigint[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

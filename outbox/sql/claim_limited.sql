@@ -1,7 +1,7 @@
 -- Claims of a queue with rates, and what they pay.
 
--- strunk_claim for a queue with rates: one claim at a time, no more than the rate of the queue lets begin now. The tasks that it
--- claims pay for the rates with their claim.
+-- strunk_claim for a queue with rates: one claim at a time, no more than the rate of the queue lets
+-- begin now. The tasks that it claims pay for the rates with their claim.
 CREATE OR REPLACE FUNCTION {schema}.strunk_claim_rated(
     p_worker bigint, p_claim bigint, p_queue text, p_limit integer, p_fast bigint[], p_safe bigint[], p_limits bigint)
 RETURNS TABLE (id bigint, seq bigint, created_at timestamptz, due_at timestamptz, timeout_ms integer, attempts smallint,
@@ -16,7 +16,8 @@ BEGIN
     SELECT l.* INTO v_limits FROM {schema}.strunk_limits l WHERE l.queue = p_queue;
     v_tokens := {schema}.strunk_tokens(v_limits, p_queue);
     IF v_tokens IS NULL OR v_tokens > 0 THEN
-        RETURN QUERY SELECT c.* FROM {schema}.strunk_claim(p_worker, p_claim, p_queue, least(p_limit, v_tokens)::integer, p_fast, p_safe, p_limits) c;
+        RETURN QUERY SELECT c.* FROM {schema}.strunk_claim(p_worker, p_claim, p_queue, least(p_limit,
+            v_tokens)::integer, p_fast, p_safe, p_limits) c;
         PERFORM {schema}.strunk_pay(v_limits, p_queue, p_worker, p_claim);
     END IF;
 END $$;
@@ -25,7 +26,8 @@ END $$;
 CREATE OR REPLACE FUNCTION {schema}.strunk_tokens(p_limits {schema}.strunk_limits, p_queue text) RETURNS bigint
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
     SELECT CASE WHEN p_limits.rate IS NOT NULL THEN greatest(0, (now.us + p_limits.rate_burst * rate.step - coalesce((
-        SELECT r.until_us FROM {schema}.strunk_rates r WHERE r.queue = p_queue AND r.customer_key = '' AND r.until_us > now.us
+        SELECT r.until_us FROM {schema}.strunk_rates r WHERE r.queue = p_queue AND r.customer_key = ''
+            AND r.until_us > now.us
         ORDER BY r.until_us DESC LIMIT 1), now.us)) / rate.step) END
     FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us) now,
         (SELECT (p_limits.rate_us + p_limits.rate - 1) / p_limits.rate AS step) rate
@@ -41,8 +43,10 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET
         WHERE l.queue = p_queue AND l.rate IS NOT NULL GROUP BY l.rate_burst, l.rate_us, l.rate), 0)
 $$;
 
--- Pays for the tasks of a claim. It reads the time after they were claimed, so that no two come closer than their rate lets them.
-CREATE OR REPLACE FUNCTION {schema}.strunk_pay(p_limits {schema}.strunk_limits, p_queue text, p_worker bigint, p_claim bigint) RETURNS void
+-- Pays for the tasks of a claim. It reads the time after they were claimed, so that no two come
+-- closer than their rate lets them.
+CREATE OR REPLACE FUNCTION {schema}.strunk_pay(p_limits {schema}.strunk_limits, p_queue text, p_worker bigint,
+    p_claim bigint) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
     WITH now AS (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us),
     begun AS MATERIALIZED (
@@ -55,7 +59,8 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET
         FROM begun b WHERE b.key IS NOT NULL GROUP BY b.key)
     INSERT INTO {schema}.strunk_rates (queue, customer_key, until_us)
     SELECT p_queue, c.key, c.us + coalesce((
-        SELECT r.until_us FROM {schema}.strunk_rates r WHERE r.queue = p_queue AND r.customer_key = c.key AND r.until_us > now.us
+        SELECT r.until_us FROM {schema}.strunk_rates r WHERE r.queue = p_queue AND r.customer_key = c.key
+            AND r.until_us > now.us
         ORDER BY r.until_us DESC LIMIT 1), now.us)
     FROM costs c, now WHERE c.us > 0
     ON CONFLICT DO NOTHING

@@ -1,7 +1,8 @@
 -- Claims whose answer was lost, and claims by hand.
 
 -- Claim numbers above p_low that the table holds for a worker and that the worker does not know of.
-CREATE OR REPLACE FUNCTION {schema}.strunk_unknown_claims(p_worker bigint, p_low bigint, p_known bigint[]) RETURNS SETOF bigint
+CREATE OR REPLACE FUNCTION {schema}.strunk_unknown_claims(p_worker bigint, p_low bigint,
+    p_known bigint[]) RETURNS SETOF bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
     SELECT DISTINCT t.claim_no FROM {schema}.strunk_outbox_tasks t
     WHERE t.status = 'claimed' AND t.worker_id = p_worker AND t.claim_no > p_low AND NOT t.claim_no = ANY (p_known)
@@ -18,7 +19,8 @@ END $$;
 
 -- Gives back, unspent, the tasks of claims whose answer was lost. Locks in id order.
 CREATE OR REPLACE FUNCTION {schema}.strunk_return_claims(p_worker bigint, p_claims bigint[]) RETURNS SETOF bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s'
+    SET enable_seqscan = off AS $$
 BEGIN
     PERFORM pg_current_xact_id();
     RETURN QUERY
@@ -32,7 +34,8 @@ BEGIN
     RETURNING t.id;
 END $$;
 
--- Gives up a hand-made claim: all that is left goes back unspent, and its lease row is removed. Returns how many went back.
+-- Gives up a hand-made claim: all that is left goes back unspent, and its lease row is removed.
+-- Returns how many went back.
 CREATE OR REPLACE FUNCTION {schema}.strunk_release_claim(p_worker bigint) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE

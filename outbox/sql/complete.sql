@@ -1,13 +1,16 @@
 -- Completing claimed tasks.
 
--- Completes claimed tasks: moves them to delivered, or deletes them where p_keep is false. Returns the ids it moved; an
--- id that is missing was not claimed under this token any more. p_ids must be in ascending order: rows are locked in it.
+-- Completes claimed tasks: moves them to delivered, or deletes them where p_keep is false. Returns
+-- the ids it moved; an id that is missing was not claimed under this token any more. p_ids must be
+-- in ascending order: rows are locked in it.
 --
--- The plan leaves no choice, whatever the statistics, and so do those of strunk_retry and strunk_bury. LATERAL with OFFSET 0
--- puts the ids outside and a look-up inside, for which no index but that of id can serve. The row is then taken by its ctid,
--- for which no index can. A plain join was made on an empty table's statistics now and then, and walked all claimed
--- rows for each id: 260 µs a task in place of 15. A row that moved in between is missed: the caller asks once more.
-CREATE OR REPLACE FUNCTION {schema}.strunk_complete(p_worker bigint, p_ids bigint[], p_claims bigint[], p_keep boolean) RETURNS SETOF bigint
+-- The plan leaves no choice, whatever the statistics, and so do those of strunk_retry and
+-- strunk_bury. LATERAL with OFFSET 0 puts the ids outside and a look-up inside, for which no index
+-- but that of id can serve. The row is then taken by its ctid, for which no index can. A plain join
+-- was made on an empty table's statistics now and then, and walked all claimed rows for each id:
+-- 260 µs a task in place of 15. A row that moved in between is missed: the caller asks once more.
+CREATE OR REPLACE FUNCTION {schema}.strunk_complete(p_worker bigint, p_ids bigint[], p_claims bigint[],
+    p_keep boolean) RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
@@ -35,15 +38,18 @@ BEGIN
     INSERT INTO {schema}.strunk_outbox_delivered_tasks AS r
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
          priority, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
-    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
-           d.priority, 'delivered', d.kind, d.key, d.dedup_key, d.customer_key, d.last_error, d.payload, d.metadata, d.errors
+    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms,
+        d.attempts, d.max_attempts,
+           d.priority, 'delivered', d.kind, d.key, d.dedup_key, d.customer_key, d.last_error, d.payload,
+               d.metadata, d.errors
     FROM d
     RETURNING r.id;
 END $$;
 
 -- strunk_complete with the places that strunk_claim told: no index is searched. A row that is no longer at its place is
 -- missed, as if its token were another: the caller asks strunk_complete for those.
-CREATE OR REPLACE FUNCTION {schema}.strunk_complete_at(p_worker bigint, p_ids bigint[], p_claims bigint[], p_at tid[], p_keep boolean) RETURNS SETOF bigint
+CREATE OR REPLACE FUNCTION {schema}.strunk_complete_at(p_worker bigint, p_ids bigint[], p_claims bigint[],
+    p_at tid[], p_keep boolean) RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
@@ -53,26 +59,31 @@ BEGIN
     IF NOT p_keep THEN
         RETURN QUERY
         DELETE FROM {schema}.strunk_outbox_tasks t USING unnest(p_ids, p_claims, p_at) AS u(id, claim, at)
-        WHERE t.ctid = u.at AND t.id + 0 = u.id AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker AND t.claim_no + 0 = u.claim
+        WHERE t.ctid = u.at AND t.id + 0 = u.id AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker
+            AND t.claim_no + 0 = u.claim
         RETURNING t.id;
         RETURN;
     END IF;
     RETURN QUERY
     WITH d AS (
         DELETE FROM {schema}.strunk_outbox_tasks t USING unnest(p_ids, p_claims, p_at) AS u(id, claim, at)
-        WHERE t.ctid = u.at AND t.id + 0 = u.id AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker AND t.claim_no + 0 = u.claim
+        WHERE t.ctid = u.at AND t.id + 0 = u.id AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker
+            AND t.claim_no + 0 = u.claim
         RETURNING t.*)
     INSERT INTO {schema}.strunk_outbox_delivered_tasks AS r
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
          priority, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
-    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
-           d.priority, 'delivered', d.kind, d.key, d.dedup_key, d.customer_key, d.last_error, d.payload, d.metadata, d.errors
+    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms,
+        d.attempts, d.max_attempts,
+           d.priority, 'delivered', d.kind, d.key, d.dedup_key, d.customer_key, d.last_error, d.payload,
+               d.metadata, d.errors
     FROM d
     RETURNING r.id;
 END $$;
 
 -- Which of these tokens ended as delivered or dead: asked after the answer to a commit was lost.
-CREATE OR REPLACE FUNCTION {schema}.strunk_ended(p_worker bigint, p_ids bigint[], p_claims bigint[]) RETURNS SETOF bigint
+CREATE OR REPLACE FUNCTION {schema}.strunk_ended(p_worker bigint, p_ids bigint[],
+    p_claims bigint[]) RETURNS SETOF bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT d.id FROM unnest(p_ids, p_claims) AS u(id, claim)
     JOIN {schema}.strunk_outbox_delivered_tasks d ON d.id = u.id AND d.worker_id = p_worker AND d.claim_no = u.claim
@@ -81,15 +92,19 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     JOIN {schema}.strunk_outbox_dead d ON d.id = u.id AND d.worker_id = p_worker AND d.claim_no = u.claim
     UNION ALL
     SELECT t.id FROM unnest(p_ids, p_claims) AS u(id, claim)
-    JOIN {schema}.strunk_outbox_tasks t ON t.id = u.id AND t.worker_id = p_worker AND t.claim_no = u.claim AND t.status <> 'claimed'
+    JOIN {schema}.strunk_outbox_tasks t ON t.id = u.id AND t.worker_id = p_worker AND t.claim_no = u.claim
+        AND t.status <> 'claimed'
 $$;
 
--- Completes one task in the transaction of its handler, or raises STR01: then nothing of that transaction may be committed.
-CREATE OR REPLACE FUNCTION {schema}.strunk_complete_or_fail(p_worker bigint, p_id bigint, p_claim bigint, p_keep boolean) RETURNS void
+-- Completes one task in the transaction of its handler, or raises STR01: then nothing of that
+-- transaction may be committed.
+CREATE OR REPLACE FUNCTION {schema}.strunk_complete_or_fail(p_worker bigint, p_id bigint, p_claim bigint,
+    p_keep boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM 1 FROM {schema}.strunk_complete(p_worker, ARRAY[p_id], ARRAY[p_claim], p_keep);
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'strunk_complete_or_fail: task % is no longer claimed by worker %', p_id, p_worker USING ERRCODE = 'STR01';
+        RAISE EXCEPTION 'strunk_complete_or_fail: task % is no longer claimed by worker %', p_id,
+            p_worker USING ERRCODE = 'STR01';
     END IF;
 END $$;

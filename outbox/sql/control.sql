@@ -1,7 +1,8 @@
 -- Cancelling tasks, pausing queues.
 
--- Cancels a task. A waiting one becomes a dead letter at once (cancelled); a running one is marked, and its worker told, whose
--- handler's context ends (cancelling). Otherwise the status in which it has ended, or null where there is none.
+-- Cancels a task. A waiting one becomes a dead letter at once (cancelled); a running one is marked,
+-- and its worker told, whose handler's context ends (cancelling). Otherwise the status in which it
+-- has ended, or null where there is none.
 CREATE OR REPLACE FUNCTION {schema}.strunk_cancel(p_id bigint, p_reason text DEFAULT '') RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
@@ -13,7 +14,8 @@ BEGIN
     IF NOT FOUND THEN
         RETURN (SELECT o.status FROM {schema}.strunk_outbox o WHERE o.id = p_id AND o.kind = 'task' LIMIT 1);
     ELSIF v_status = 'claimed' THEN
-        INSERT INTO {schema}.strunk_cancels (task_id, queue, reason) VALUES (p_id, v_queue, v_error) ON CONFLICT DO NOTHING;
+        INSERT INTO {schema}.strunk_cancels (task_id, queue, reason) VALUES (p_id, v_queue, v_error)
+            ON CONFLICT DO NOTHING;
         PERFORM pg_notify({channel}, 'c:' || v_queue);
         RETURN 'cancelling';
     END IF;
@@ -42,19 +44,23 @@ BEGIN
     PERFORM pg_notify({channel}, 'c:' || p_queue);
 END $$;
 
--- What a worker must know besides its tasks: first a row that says whether its queue is paused, then one for each task that
--- is to be cancelled and has not ended. All workers of the queue hear of all of these: whichever has the task, or claims it
--- after it was given back, ends it. Those that wait are buried here, by whichever worker looks first. Without
--- cancellations it writes nothing.
-CREATE OR REPLACE FUNCTION {schema}.strunk_control(p_queue text) RETURNS TABLE (paused boolean, task_id bigint, reason text)
+-- What a worker must know besides its tasks: first a row that says whether its queue is paused,
+-- then one for each task that is to be cancelled and has not ended. All workers of the queue hear
+-- of all of these: whichever has the task, or claims it after it was given back, ends it. Those
+-- that wait are buried here, by whichever worker looks first. Without cancellations it writes
+-- nothing.
+CREATE OR REPLACE FUNCTION {schema}.strunk_control(p_queue text) RETURNS TABLE (paused boolean, task_id bigint,
+    reason text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     v_wish   record;
     v_status text;
 BEGIN
-    RETURN QUERY SELECT EXISTS (SELECT 1 FROM {schema}.strunk_queues q WHERE q.queue = p_queue AND q.paused_at IS NOT NULL),
+    RETURN QUERY SELECT EXISTS (SELECT 1 FROM {schema}.strunk_queues q WHERE q.queue = p_queue
+        AND q.paused_at IS NOT NULL),
         NULL::bigint, NULL::text;
-    FOR v_wish IN SELECT c.task_id, c.reason FROM {schema}.strunk_cancels c WHERE c.queue = p_queue ORDER BY c.task_id LOOP
+    FOR v_wish IN SELECT c.task_id, c.reason FROM {schema}.strunk_cancels c WHERE c.queue = p_queue
+        ORDER BY c.task_id LOOP
         SELECT t.status INTO v_status FROM {schema}.strunk_outbox_tasks t WHERE t.id = v_wish.task_id;
         IF FOUND AND v_status <> 'claimed' THEN
             PERFORM 1 FROM {schema}.strunk_bury_waiting(ARRAY[v_wish.task_id], v_wish.reason);

@@ -30,28 +30,31 @@ CREATE OR REPLACE TRIGGER strunk_revive BEFORE UPDATE ON {schema}.strunk_outbox_
     FOR EACH ROW WHEN (OLD.kind = 'task' AND NEW.status IN ('pending', 'scheduled'))
     EXECUTE FUNCTION {schema}.strunk_revive();
 
--- Moves tasks that wait (scheduled, pending) to the dead letters; returns those it moved. Locks in the order given, and waits
--- for a claim under way, whose task it then leaves alone.
-CREATE OR REPLACE FUNCTION {schema}.strunk_bury_waiting(p_ids bigint[], p_error text) RETURNS TABLE (id bigint, queue text)
+-- Moves tasks that wait (scheduled, pending) to the dead letters; returns those it moved. Locks in
+-- the order given, and waits for a claim under way, whose task it then leaves alone.
+CREATE OR REPLACE FUNCTION {schema}.strunk_bury_waiting(p_ids bigint[], p_error text) RETURNS TABLE (id bigint,
+    queue text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
 BEGIN
     RETURN QUERY
     WITH d AS (
-        DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (p_ids) AND t.status IN ('scheduled', 'pending') RETURNING t.*)
+        DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (p_ids) AND t.status IN ('scheduled',
+            'pending') RETURNING t.*)
     INSERT INTO {schema}.strunk_outbox_dead AS r
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
          priority, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
-    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
+    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms,
+        d.attempts, d.max_attempts,
            d.priority, 'dead', d.kind, d.key, d.dedup_key, d.customer_key, p_error, d.payload, d.metadata,
            {schema}.strunk_add_error(d.errors, d.attempts, v_now, p_error, NULL, NULL)
     FROM d
     RETURNING r.id, r.key;
 END $$;
 
--- Gives dead letters all their attempts again: pending, due now, at the end of the queue. A dedup key that another task holds
--- is given up. Wakes the queues.
+-- Gives dead letters all their attempts again: pending, due now, at the end of the queue. A dedup
+-- key that another task holds is given up. Wakes the queues.
 CREATE OR REPLACE FUNCTION {schema}.strunk_retry_dead(p_ids bigint[]) RETURNS TABLE (id bigint, queue text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
@@ -61,15 +64,20 @@ BEGIN
     PERFORM pg_current_xact_id();
     -- A cancellation is over, also for workers that have not looked since.
     DELETE FROM {schema}.strunk_cancels c WHERE c.task_id = ANY (p_ids);
-    FOR v_dead IN DELETE FROM {schema}.strunk_outbox_dead d WHERE d.id = ANY (p_ids) AND d.kind = 'task' RETURNING d.* LOOP
+    FOR v_dead IN DELETE FROM {schema}.strunk_outbox_dead d WHERE d.id = ANY (p_ids) AND d.kind = 'task'
+        RETURNING d.* LOOP
         FOR i IN 1 .. 2 LOOP
             INSERT INTO {schema}.strunk_outbox_tasks
-                (id, seq, backlog_seq, created_at, timeout_ms, max_attempts, priority, admitted, status, kind, key, dedup_key, customer_key,
+                (id, seq, backlog_seq, created_at, timeout_ms, max_attempts, priority, admitted, status, kind, key,
+                    dedup_key, customer_key,
                  last_error, payload, metadata, errors)
-            VALUES (v_dead.id, nextval('{schema}.strunk_outbox_id_seq'), v_dead.backlog_seq, v_dead.created_at, v_dead.timeout_ms,
-                v_dead.max_attempts, v_dead.priority, v_dead.customer_key IS NULL, 'pending', v_dead.kind, v_dead.key, v_dead.dedup_key,
+            VALUES (v_dead.id, nextval('{schema}.strunk_outbox_id_seq'), v_dead.backlog_seq, v_dead.created_at,
+                v_dead.timeout_ms,
+                v_dead.max_attempts, v_dead.priority, v_dead.customer_key IS NULL, 'pending', v_dead.kind,
+                    v_dead.key, v_dead.dedup_key,
                 v_dead.customer_key, v_dead.last_error, v_dead.payload, v_dead.metadata, v_dead.errors)
-            ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL) DO NOTHING;
+            ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL
+                OR worker_id IS NULL) DO NOTHING;
             EXIT WHEN FOUND;
             v_dead.dedup_key := NULL;
         END LOOP;

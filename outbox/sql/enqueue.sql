@@ -7,10 +7,12 @@
 -- pg_current_xact_id() first: whoever draws a seq has an id already, which is what makes a worker's safe mark safe.
 CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue_many(
     p_queues text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[], p_delays_ms bigint[],
-    p_dues timestamptz[], p_dedups text[], p_timeouts_ms integer[], p_metadata text[], p_notify boolean, p_customer_keys text[] DEFAULT NULL)
+    p_dues timestamptz[], p_dedups text[], p_timeouts_ms integer[], p_metadata text[], p_notify boolean,
+        p_customer_keys text[] DEFAULT NULL)
 RETURNS TABLE (ord integer, id bigint, duplicate boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET jit = off AS $$
 DECLARE
     v_now  timestamptz := clock_timestamp();
     v_n    integer := cardinality(p_payloads);
@@ -29,9 +31,11 @@ BEGIN
         RETURN QUERY
         WITH ins AS (
             INSERT INTO {schema}.strunk_outbox_tasks
-                (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, admitted, status, kind, key, customer_key, payload, metadata)
+                (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, admitted, status, kind, key,
+                    customer_key, payload, metadata)
             SELECT i.n, i.n, v_now, i.due, i.timeout_ms, i.max_attempts, i.priority, i.customer_key IS NULL,
-                   CASE WHEN i.due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue, i.customer_key, i.payload, i.metadata
+                   CASE WHEN i.due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue, i.customer_key,
+                       i.payload, i.metadata
             FROM (SELECT nextval('{schema}.strunk_outbox_id_seq') AS n,
                          coalesce(u.due, v_due, v_now + coalesce(u.delay, v_delay) * interval '1 millisecond') AS due,
                          coalesce(u.timeout_ms, v_timeout) AS timeout_ms,
@@ -39,34 +43,43 @@ BEGIN
                          coalesce(u.priority, p_priorities[1], 0::smallint) AS priority,
                          coalesce(u.queue, p_queues[1]) AS queue, coalesce(u.customer_key, v_customer) AS customer_key,
                          u.payload::json AS payload, coalesce(u.metadata, v_metadata)::json AS metadata
-                  FROM unnest(p_payloads, p_queues, p_priorities, p_max_attempts, p_delays_ms, p_dues, p_timeouts_ms, p_metadata, p_customer_keys)
+                  FROM unnest(p_payloads, p_queues, p_priorities, p_max_attempts, p_delays_ms, p_dues,
+                      p_timeouts_ms, p_metadata, p_customer_keys)
                        AS u(payload, queue, priority, max_attempts, delay, due, timeout_ms, metadata, customer_key)
                   OFFSET 0) i
             RETURNING strunk_outbox_tasks.id)
         SELECT (row_number() OVER ())::integer, ins.id, false FROM ins;
     ELSE
-        SELECT array_agg(nextval('{schema}.strunk_outbox_id_seq')), array_agg(g) INTO v_ids, v_rest FROM generate_series(1, v_n) g;
+        SELECT array_agg(nextval('{schema}.strunk_outbox_id_seq')), array_agg(g) INTO v_ids, v_rest
+            FROM generate_series(1, v_n) g;
         -- A round inserts what conflicts with nothing, then names the holder of what did. A holder may be gone again by
         -- then (done, or dead): such an item goes round once more.
         BEGIN
             FOR round IN 1 .. 100 LOOP
                 WITH ins AS (
                     INSERT INTO {schema}.strunk_outbox_tasks
-                        (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, admitted, status, kind, key, dedup_key, customer_key, payload, metadata)
+                        (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, admitted, status, kind,
+                            key, dedup_key, customer_key, payload, metadata)
                     SELECT i.n, i.n, v_now, i.due, i.timeout_ms, i.max_attempts, i.priority, i.customer_key IS NULL,
-                           CASE WHEN i.due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue, i.dedup, i.customer_key, i.payload, i.metadata
+                           CASE WHEN i.due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue, i.dedup,
+                               i.customer_key, i.payload, i.metadata
                     FROM (SELECT v_ids[u.o] AS n, u.o, u.dedup COLLATE "C" AS dedup,
-                                 coalesce(u.due, v_due, v_now + coalesce(u.delay, v_delay) * interval '1 millisecond') AS due,
+                                 coalesce(u.due, v_due, v_now + coalesce(u.delay,
+                                     v_delay) * interval '1 millisecond') AS due,
                                  coalesce(u.timeout_ms, v_timeout) AS timeout_ms,
                                  coalesce(u.max_attempts, p_max_attempts[1], 12::smallint) AS max_attempts,
                                  coalesce(u.priority, p_priorities[1], 0::smallint) AS priority,
-                                 coalesce(u.queue, p_queues[1]) COLLATE "C" AS queue, coalesce(u.customer_key, v_customer) AS customer_key,
+                                 coalesce(u.queue, p_queues[1]) COLLATE "C" AS queue, coalesce(u.customer_key,
+                                     v_customer) AS customer_key,
                                  u.payload::json AS payload, coalesce(u.metadata, v_metadata)::json AS metadata
-                          FROM unnest(p_payloads, p_queues, p_priorities, p_max_attempts, p_delays_ms, p_dues, p_timeouts_ms, p_metadata, p_dedups, p_customer_keys)
-                               WITH ORDINALITY AS u(payload, queue, priority, max_attempts, delay, due, timeout_ms, metadata, dedup, customer_key, o)) i
+                          FROM unnest(p_payloads, p_queues, p_priorities, p_max_attempts, p_delays_ms, p_dues,
+                              p_timeouts_ms, p_metadata, p_dedups, p_customer_keys)
+                               WITH ORDINALITY AS u(payload, queue, priority, max_attempts, delay, due, timeout_ms,
+                                   metadata, dedup, customer_key, o)) i
                     WHERE i.o = ANY (v_rest)
                     ORDER BY i.queue, i.dedup, i.o
-                    ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL) DO NOTHING
+                    ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL
+                        OR worker_id IS NULL) DO NOTHING
                     RETURNING strunk_outbox_tasks.id)
                 SELECT array_agg(ins.id) INTO v_done FROM ins;
                 RETURN QUERY SELECT r, v_ids[r], false FROM unnest(v_rest) r WHERE v_ids[r] = ANY (v_done);
@@ -121,7 +134,8 @@ BEGIN
     ELSIF coalesce(max_attempts, -1) NOT BETWEEN 1 AND 1000 THEN
         RAISE EXCEPTION 'strunk_enqueue: max_attempts: % is not from 1 to 1000', max_attempts USING ERRCODE = '22023';
     ELSIF payload IS NULL THEN
-        RAISE EXCEPTION 'strunk_enqueue: payload: must not be NULL (give ''null''::json for a JSON null)' USING ERRCODE = '22023';
+        RAISE EXCEPTION 'strunk_enqueue: payload: must not be NULL (give ''null''::json for a JSON null)' USING
+            ERRCODE = '22023';
     ELSIF NOT isfinite(due_at) THEN
         RAISE EXCEPTION 'strunk_enqueue: due_at: % is no time', due_at USING ERRCODE = '22023';
     ELSIF octet_length(dedup_key) NOT BETWEEN 1 AND 500 THEN

@@ -3,12 +3,14 @@
 -- How many bytes a document has on its way to a client. What is stored as it is need not be read for that.
 CREATE OR REPLACE FUNCTION {schema}.strunk_document_bytes(p_document json) RETURNS integer
 LANGUAGE sql STABLE AS $$
-    SELECT CASE WHEN p_document IS NULL THEN 0 WHEN pg_catalog.pg_column_compression(p_document) IS NULL THEN pg_catalog.pg_column_size(p_document)
+    SELECT CASE WHEN p_document IS NULL THEN 0 WHEN pg_catalog.pg_column_compression(p_document) IS NULL
+        THEN pg_catalog.pg_column_size(p_document)
                 ELSE pg_catalog.octet_length(p_document::text) END
 $$;
 
--- Events of a type, under any of its names, behind p_after, in order: up to p_limit, and not more than p_bytes of them unless
--- it is a single one; read_bytes adds them up. To be read in a statement after the one that reads the head: no event at or before that head is missing.
+-- Events of a type, under any of its names, behind p_after, in order: up to p_limit, and not more
+-- than p_bytes of them unless it is a single one; read_bytes adds them up. To be read in a
+-- statement after the one that reads the head: no event at or before that head is missing.
 CREATE OR REPLACE FUNCTION {schema}.strunk_read_feed(p_types text[], p_after bigint, p_limit integer, p_bytes bigint)
 RETURNS TABLE (pos bigint, version bigint, id bigint, published_at timestamptz, entity_id text, schema_version text,
     payload json, metadata json, diff json, read_bytes bigint)
@@ -21,7 +23,8 @@ DECLARE
 BEGIN
     IF cardinality(p_types) = 1 THEN
         RETURN QUERY
-        SELECT e.position, e.version, e.id, e.created_at, e.entity_id, e.schema_version, e.payload, e.metadata, e.diff, e.up_to::bigint FROM (
+        SELECT e.position, e.version, e.id, e.created_at, e.entity_id, e.schema_version, e.payload, e.metadata,
+            e.diff, e.up_to::bigint FROM (
             SELECT r.*, sum(r.bytes) OVER (ORDER BY r.position ROWS UNBOUNDED PRECEDING) AS up_to FROM (
                 SELECT e.*, {schema}.strunk_document_bytes(e.payload) + {schema}.strunk_document_bytes(e.diff) AS bytes
                 FROM {schema}.strunk_outbox_delivered_events e
@@ -30,7 +33,8 @@ BEGIN
         RETURN;
     END IF;
     RETURN QUERY
-    SELECT e.position, e.version, e.id, e.created_at, e.entity_id, e.schema_version, e.payload, e.metadata, e.diff, e.up_to::bigint FROM (
+    SELECT e.position, e.version, e.id, e.created_at, e.entity_id, e.schema_version, e.payload, e.metadata, e.diff,
+        e.up_to::bigint FROM (
         SELECT r.*, sum(r.bytes) OVER (ORDER BY r.position ROWS UNBOUNDED PRECEDING) AS up_to
         FROM unnest(p_types) AS t(type) CROSS JOIN LATERAL (
             SELECT e.*, {schema}.strunk_document_bytes(e.payload) + {schema}.strunk_document_bytes(e.diff) AS bytes
@@ -39,17 +43,20 @@ BEGIN
     WHERE e.up_to - e.bytes < p_bytes ORDER BY e.position LIMIT p_limit;
 END $$;
 
--- Moves a cursor forward and, with p_tidy, drops the attempts behind it. p_saved is where the owner knows the cursor to be at
--- least: one that lies behind it was lost in a crash of the server, and must not pass what was lost with it. Fenced; false
--- where the epoch is another, or the cursor was lost. A cursor never moves back. Locks the subscriber's row.
-CREATE OR REPLACE FUNCTION {schema}.strunk_move_cursor(p_name text, p_epoch bigint, p_saved bigint, p_cursor bigint, p_tidy boolean) RETURNS boolean
+-- Moves a cursor forward and, with p_tidy, drops the attempts behind it. p_saved is where the owner
+-- knows the cursor to be at least: one that lies behind it was lost in a crash of the server, and
+-- must not pass what was lost with it. Fenced; false where the epoch is another, or the cursor was
+-- lost. A cursor never moves back. Locks the subscriber's row.
+CREATE OR REPLACE FUNCTION {schema}.strunk_move_cursor(p_name text, p_epoch bigint, p_saved bigint,
+    p_cursor bigint, p_tidy boolean) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 DECLARE
     v_cursor bigint;
 BEGIN
     UPDATE {schema}.strunk_subscribers s
     SET cursor = p_cursor, started = greatest(s.started, p_cursor), moved_at = clock_timestamp()
-    WHERE s.name = p_name AND s.epoch = p_epoch AND s.server_started = pg_postmaster_start_time() AND s.cursor < p_cursor AND s.cursor >= p_saved;
+    WHERE s.name = p_name AND s.epoch = p_epoch AND s.server_started = pg_postmaster_start_time()
+        AND s.cursor < p_cursor AND s.cursor >= p_saved;
     IF NOT FOUND THEN
         SELECT s.cursor INTO v_cursor FROM {schema}.strunk_subscribers s
         WHERE s.name = p_name AND s.epoch = p_epoch AND s.server_started = pg_postmaster_start_time();

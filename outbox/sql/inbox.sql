@@ -5,7 +5,8 @@
 CREATE OR REPLACE FUNCTION {schema}.strunk_inbox_mark(p_consumer text, p_message text, p_task bigint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    INSERT INTO {schema}.strunk_inbox (consumer, message_id, task_id) VALUES (p_consumer, p_message, p_task) ON CONFLICT DO NOTHING;
+    INSERT INTO {schema}.strunk_inbox (consumer, message_id, task_id) VALUES (p_consumer, p_message, p_task)
+        ON CONFLICT DO NOTHING;
     RETURN FOUND;
 END $$;
 

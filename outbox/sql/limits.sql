@@ -1,34 +1,40 @@
--- Limits that hold over all processes: of a queue and of each customer key of it, of how many run and of how many begin in a time,
--- and strict order within a key.
+-- Limits that hold over all processes: of a queue and of each customer key of it, of how many run
+-- and of how many begin in a time, and strict order within a key.
 --
--- Keys. A task with a customer key waits in the backlog of its key until it is admitted. Admissions of a queue come one at a time
--- (the admission lock). An admission looks at the keys of tasks that have arrived, and at keys of which a task has ended, and admits
--- the next of each key as far as its quota goes. From then on the task is an ordinary one for claims, the fence and the rescue. The
--- quota of a key is what its limit leaves after its slots, which are counted in the tasks themselves. A sweep over all keys makes
--- up for what nobody has looked at: a process died, a dead letter was purged, a row was changed by hand.
+-- Keys. A task with a customer key waits in the backlog of its key until it is admitted. Admissions
+-- of a queue come one at a time (the admission lock). An admission looks at the keys of tasks that
+-- have arrived, and at keys of which a task has ended, and admits the next of each key as far as
+-- its quota goes. From then on the task is an ordinary one for claims, the fence and the rescue.
+-- The quota of a key is what its limit leaves after its slots, which are counted in the tasks
+-- themselves. A sweep over all keys makes up for what nobody has looked at: a process died, a dead
+-- letter was purged, a row was changed by hand.
 --
--- Rates. An admission admits of each key no more than its rate lets begin now, and the claim in the same transaction pays. So
--- claims of a queue with rates come one at a time too.
+-- Rates. An admission admits of each key no more than its rate lets begin now, and the claim in the
+-- same transaction pays. So claims of a queue with rates come one at a time too.
 --
--- The queue's own number of running tasks is dealt out to its workers in quotas (strunk_take_quota): no task knows of it.
+-- The queue's own number of running tasks is dealt out to its workers in quotas
+-- (strunk_take_quota): no task knows of it.
 --
 -- Each claim holds the admission lock at least shared. A change of limits holds it alone, and counts anew.
 --
--- Searches enter their index behind a number below which nothing is left (p_low_slot, p_low_seq): behind it an open snapshot keeps
--- the entries of what is done.
+-- Searches enter their index behind a number below which nothing is left (p_low_slot, p_low_seq):
+-- behind it an open snapshot keeps the entries of what is done.
 
--- Whether a task of a queue that becomes a dead letter keeps its key waiting: hold_dead says so, and nobody has cancelled it.
+-- Whether a task of a queue that becomes a dead letter keeps its key waiting: hold_dead says so,
+-- and nobody has cancelled it.
 CREATE OR REPLACE FUNCTION {schema}.strunk_holds_key(p_queue text, p_task bigint) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (SELECT 1 FROM {schema}.strunk_limits l WHERE l.queue = p_queue AND l.hold_dead)
         AND NOT EXISTS (SELECT 1 FROM {schema}.strunk_cancels c WHERE c.queue = p_queue AND c.task_id = p_task)
 $$;
 
--- Sets the limits of a queue, at once and for all processes; null (and false) is no limit. Rates are n in per, of which burst
--- (default 1) may begin at once. With fifo one task of a key runs at a time, in the order of their enqueue; hold_dead says that a
--- dead letter keeps its key waiting until it is retried or purged. All null: the queue has no limits.
--- Locks: the admission lock of the queue until the transaction ends. So every claim comes before it and is counted, or comes after
--- it and is refused until its worker knows the new limits. What waits for a lock longer than 5 s fails.
+-- Sets the limits of a queue, at once and for all processes; null (and false) is no limit. Rates
+-- are n in per, of which burst (default 1) may begin at once. With fifo one task of a key runs at a
+-- time, in the order of their enqueue; hold_dead says that a dead letter keeps its key waiting
+-- until it is retried or purged. All null: the queue has no limits. Locks: the admission lock of
+-- the queue until the transaction ends. So every claim comes before it and is counted, or comes
+-- after it and is refused until its worker knows the new limits. What waits for a lock longer than
+-- 5 s fails.
 CREATE OR REPLACE FUNCTION {schema}.strunk_set_limits(
     queue text, running integer DEFAULT NULL, key_running integer DEFAULT NULL,
     rate integer DEFAULT NULL, rate_per interval DEFAULT NULL, rate_burst integer DEFAULT NULL,
@@ -49,14 +55,20 @@ BEGIN
         WHEN NOT coalesce(running BETWEEN 0 AND 1000000, true) THEN 'running: from 0 to 1000000'
         WHEN NOT coalesce(key_running BETWEEN 1 AND 10000, true) THEN 'key_running: from 1 to 10000'
         WHEN (rate IS NULL) <> (rate_per IS NULL) THEN 'rate and rate_per belong together'
-        WHEN NOT coalesce(rate BETWEEN 1 AND 1000000 AND v_rate BETWEEN rate AND 86400000000 * 366, true) THEN 'rate: from 1 to 1000000 in at most 366 days, a microsecond for each'
-        WHEN NOT (rate_burst IS NULL OR (rate IS NOT NULL AND rate_burst BETWEEN 1 AND 1000000)) THEN 'rate_burst: from 1 to 1000000, and only with a rate'
+        WHEN NOT coalesce(rate BETWEEN 1 AND 1000000 AND v_rate BETWEEN rate AND 86400000000 * 366, true)
+            THEN 'rate: from 1 to 1000000 in at most 366 days, a microsecond for each'
+        WHEN NOT (rate_burst IS NULL OR (rate IS NOT NULL AND rate_burst BETWEEN 1 AND 1000000))
+            THEN 'rate_burst: from 1 to 1000000, and only with a rate'
         WHEN (key_rate IS NULL) <> (key_rate_per IS NULL) THEN 'key_rate and key_rate_per belong together'
-        WHEN NOT coalesce(key_rate BETWEEN 1 AND 1000000 AND v_krate BETWEEN key_rate AND 86400000000 * 366, true) THEN 'key_rate: from 1 to 1000000 in at most 366 days, a microsecond for each'
-        WHEN NOT (key_rate_burst IS NULL OR (key_rate IS NOT NULL AND key_rate_burst BETWEEN 1 AND 1000000)) THEN 'key_rate_burst: from 1 to 1000000, and only with a key_rate'
-        WHEN coalesce(greatest(rate_burst::numeric * v_rate / rate, key_rate_burst::numeric * v_krate / key_rate) > 1e17, false)
+        WHEN NOT coalesce(key_rate BETWEEN 1 AND 1000000 AND v_krate BETWEEN key_rate AND 86400000000 * 366, true)
+            THEN 'key_rate: from 1 to 1000000 in at most 366 days, a microsecond for each'
+        WHEN NOT (key_rate_burst IS NULL OR (key_rate IS NOT NULL AND key_rate_burst BETWEEN 1 AND 1000000))
+            THEN 'key_rate_burst: from 1 to 1000000, and only with a key_rate'
+        WHEN coalesce(greatest(rate_burst::numeric * v_rate / rate,
+            key_rate_burst::numeric * v_krate / key_rate) > 1e17, false)
             THEN 'rate_burst, key_rate_burst: a burst may be what the rate lets begin in 3000 years'
-        WHEN fifo AND coalesce(key_running, 1) <> 1 THEN 'fifo: one task of a key runs at a time, so key_running must be 1 or null'
+        WHEN fifo AND coalesce(key_running, 1) <> 1 THEN
+            'fifo: one task of a key runs at a time, so key_running must be 1 or null'
         WHEN hold_dead AND NOT fifo THEN 'hold_dead: only with fifo'
     END;
     IF v_what IS NOT NULL THEN
@@ -67,20 +79,26 @@ BEGIN
         DELETE FROM {schema}.strunk_limits l WHERE l.queue = v_queue;
     ELSE
         INSERT INTO {schema}.strunk_limits AS l
-            (version, queue, running, key_running, rate, rate_us, rate_burst, key_rate, key_rate_us, key_rate_burst, fifo, hold_dead)
+            (version, queue, running, key_running, rate, rate_us, rate_burst, key_rate, key_rate_us,
+                key_rate_burst, fifo, hold_dead)
         VALUES (nextval('{schema}.strunk_outbox_id_seq'), v_queue, running, CASE WHEN fifo THEN 1 ELSE key_running END,
             rate, v_rate, coalesce(rate_burst, CASE WHEN rate IS NOT NULL THEN 1 END),
-            key_rate, v_krate, coalesce(key_rate_burst, CASE WHEN key_rate IS NOT NULL THEN 1 END), coalesce(fifo, false), coalesce(hold_dead, false))
-        ON CONFLICT (queue) DO UPDATE SET version = excluded.version, running = excluded.running, key_running = excluded.key_running,
-            rate = excluded.rate, rate_us = excluded.rate_us, rate_burst = excluded.rate_burst, key_rate = excluded.key_rate,
-            key_rate_us = excluded.key_rate_us, key_rate_burst = excluded.key_rate_burst, fifo = excluded.fifo, hold_dead = excluded.hold_dead;
+            key_rate, v_krate, coalesce(key_rate_burst, CASE WHEN key_rate IS NOT NULL THEN 1 END), coalesce(fifo,
+                false), coalesce(hold_dead, false))
+        ON CONFLICT (queue) DO UPDATE SET version = excluded.version, running = excluded.running,
+            key_running = excluded.key_running,
+            rate = excluded.rate, rate_us = excluded.rate_us, rate_burst = excluded.rate_burst,
+                key_rate = excluded.key_rate,
+            key_rate_us = excluded.key_rate_us, key_rate_burst = excluded.key_rate_burst, fifo = excluded.fifo,
+                hold_dead = excluded.hold_dead;
     END IF;
     PERFORM {schema}.strunk_recount(v_queue);
     PERFORM {schema}.strunk_cap_rates(v_queue);
     PERFORM pg_notify({channel}, 'c:' || v_queue), pg_notify({channel}, 'q:' || v_queue);
 END $$;
 
--- Counts what a queue runs, after its limits have changed. The caller holds the admission lock, so no claim is under way.
+-- Counts what a queue runs, after its limits have changed. The caller holds the admission lock, so
+-- no claim is under way.
 --   What was admitted and not claimed waits again, and returns in its order.
 --   The quota of each worker is what it has claimed, until it asks for another.
 --   A dead letter keeps its key waiting only with hold_dead.
@@ -117,17 +135,20 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
     SELECT DISTINCT p_queue, cut.customer_key, cut.until_us FROM cut ON CONFLICT DO NOTHING
 $$;
 
--- What a worker's program declares. It takes effect the first time that any program declares it: limits that were set at run time
--- hold until there is a new declaration, and an old release that starts last does not put its own back. Returns whether it took
--- effect. p_version only makes a declaration a new one.
+-- What a worker's program declares. It takes effect the first time that any program declares it:
+-- limits that were set at run time hold until there is a new declaration, and an old release that
+-- starts last does not put its own back. Returns whether it took effect. p_version only makes a
+-- declaration a new one.
 CREATE OR REPLACE FUNCTION {schema}.strunk_declare_limits(
     p_queue text, p_running integer, p_key_running integer, p_rate integer, p_rate_us bigint, p_rate_burst integer,
-    p_key_rate integer, p_key_rate_us bigint, p_key_rate_burst integer, p_fifo boolean, p_hold_dead boolean, p_version integer DEFAULT 0)
+    p_key_rate integer, p_key_rate_us bigint, p_key_rate_burst integer, p_fifo boolean, p_hold_dead boolean,
+        p_version integer DEFAULT 0)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_us       constant interval := interval '1 microsecond';
-    v_declared text := jsonb_strip_nulls(jsonb_build_object('running', p_running, 'key_running', p_key_running, 'rate', p_rate,
+    v_declared text := jsonb_strip_nulls(jsonb_build_object('running', p_running, 'key_running', p_key_running,
+        'rate', p_rate,
         'rate_us', p_rate_us, 'rate_burst', p_rate_burst, 'key_rate', p_key_rate, 'key_rate_us', p_key_rate_us,
         'key_rate_burst', p_key_rate_burst, 'fifo', nullif(p_fifo, false), 'hold_dead', nullif(p_hold_dead, false),
         'version', nullif(p_version, 0)))::text;
@@ -144,7 +165,8 @@ BEGIN
         RETURN false;
     END IF;
     INSERT INTO {schema}.strunk_queues AS q (queue, declared_limits) VALUES (p_queue, ARRAY[v_declared])
-    ON CONFLICT (queue) DO UPDATE SET declared_limits = (coalesce(q.declared_limits, '{}') || excluded.declared_limits)[greatest(1, cardinality(q.declared_limits) - 98):];
+    ON CONFLICT (queue) DO UPDATE SET declared_limits = (coalesce(q.declared_limits,
+        '{}') || excluded.declared_limits)[greatest(1, cardinality(q.declared_limits) - 98):];
     IF v_declared = '{}' AND v_history IS NULL THEN
         RETURN false; -- a program without limits leaves alone what was set before any program declared something
     END IF;

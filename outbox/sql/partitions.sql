@@ -13,19 +13,22 @@ BEGIN
     FOR i IN 0 .. p_ahead LOOP
         v_name := 'strunk_outbox_delivered_tasks_' || to_char(v_today + i, 'YYYYMMDD');
         CONTINUE WHEN to_regclass('{schema}.' || quote_ident(v_name)) IS NOT NULL;
-        EXECUTE format('CREATE TABLE {schema}.%I (LIKE {schema}.strunk_outbox_delivered_tasks INCLUDING DEFAULTS)', v_name);
+        EXECUTE format('CREATE TABLE {schema}.%I (LIKE {schema}.strunk_outbox_delivered_tasks INCLUDING DEFAULTS)',
+            v_name);
         EXECUTE format('CREATE UNIQUE INDEX %I ON {schema}.%I (id)', v_name || '_id', v_name);
         EXECUTE format('ALTER TABLE {schema}.%I REPLICA IDENTITY USING INDEX %I', v_name, v_name || '_id');
         EXECUTE format('ALTER TABLE {schema}.strunk_outbox_delivered_tasks ATTACH PARTITION {schema}.%I FOR VALUES FROM (%L) TO (%L)',
-            v_name, to_char(v_today + i, 'YYYY-MM-DD') || ' 00:00:00+00', to_char(v_today + i + 1, 'YYYY-MM-DD') || ' 00:00:00+00');
+            v_name, to_char(v_today + i, 'YYYY-MM-DD') || ' 00:00:00+00', to_char(v_today + i + 1,
+                'YYYY-MM-DD') || ' 00:00:00+00');
         v_made := v_made + 1;
     END LOOP;
     RETURN v_made;
 END $$;
 
--- Makes partitions of the feed until one that nothing has reached is ahead, and room for 10,000 events; returns how many. A
--- partition is four times as large as the one before when that was made within the hour, and a quarter when it lasted two days. Safe
--- beside itself: an advisory lock. CREATE and ATTACH rather than PARTITION OF: ATTACH blocks no insert.
+-- Makes partitions of the feed until one that nothing has reached is ahead, and room for 10,000
+-- events; returns how many. A partition is four times as large as the one before when that was made
+-- within the hour, and a quarter when it lasted two days. Safe beside itself: an advisory lock.
+-- CREATE and ATTACH rather than PARTITION OF: ATTACH blocks no insert.
 CREATE OR REPLACE FUNCTION {schema}.strunk_ensure_feed_partitions() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -60,15 +63,17 @@ BEGIN
         EXECUTE format('CREATE INDEX %I ON {schema}.%I USING brin (id, position) WITH (pages_per_range = 32, autosummarize = on)', v_name || '_id', v_name);
         EXECUTE format('ALTER TABLE {schema}.strunk_outbox_delivered_events ATTACH PARTITION {schema}.%I FOR VALUES FROM (%s) TO (%s)',
             v_name, v_first, v_first + v_size);
-        INSERT INTO {schema}.strunk_feed_parts (first, past, name) VALUES (v_first, v_first + v_size, v_name) RETURNING * INTO v_last;
+        INSERT INTO {schema}.strunk_feed_parts (first, past, name) VALUES (v_first, v_first + v_size, v_name)
+            RETURNING * INTO v_last;
         v_made := v_made + 1;
     END LOOP;
     RETURN v_made;
 END $$;
 
--- Makes again what the feed cannot do without and somebody has deleted: the records of its partitions, the row of the relay
--- and that of the floor. The head is the last position that is stored or that a subscriber has reached: no position is given
--- twice. high starts at 0, so that the relay looks at all events that wait. The caller holds the lock of the partitions.
+-- Makes again what the feed cannot do without and somebody has deleted: the records of its
+-- partitions, the row of the relay and that of the floor. The head is the last position that is
+-- stored or that a subscriber has reached: no position is given twice. high starts at 0, so that
+-- the relay looks at all events that wait. The caller holds the lock of the partitions.
 CREATE OR REPLACE FUNCTION {schema}.strunk_mend_feed() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -76,7 +81,8 @@ DECLARE
 BEGIN
     INSERT INTO {schema}.strunk_feed_parts (first, past, name)
     SELECT b.bounds[1]::bigint, b.bounds[2]::bigint, b.name
-    FROM (SELECT c.relname::text AS name, regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''?(\d+)''?\) TO \(''?(\d+)''?\)') AS bounds
+    FROM (SELECT c.relname::text AS name, regexp_match(pg_get_expr(c.relpartbound, c.oid),
+        'FROM \(''?(\d+)''?\) TO \(''?(\d+)''?\)') AS bounds
           FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
           WHERE i.inhparent = '{schema}.strunk_outbox_delivered_events'::regclass AND NOT i.inhdetachpending) b
     WHERE NOT EXISTS (SELECT 1 FROM {schema}.strunk_feed_parts p WHERE p.name = b.name)

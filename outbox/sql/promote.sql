@@ -1,7 +1,8 @@
 -- Delayed tasks and retries that become due.
 
--- Makes due tasks pending, the longest due first, at most p_limit; returns the queues to wake. Enters the index at p_from,
--- past the entries of earlier promotions that an open snapshot keeps alive. Runs beside itself: SKIP LOCKED.
+-- Makes due tasks pending, the longest due first, at most p_limit; returns the queues to wake.
+-- Enters the index at p_from, past the entries of earlier promotions that an open snapshot keeps
+-- alive. Runs beside itself: SKIP LOCKED.
 CREATE OR REPLACE FUNCTION {schema}.strunk_promote(p_from timestamptz, p_limit integer)
 RETURNS TABLE (queue text, promoted bigint, last_due timestamptz)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -28,11 +29,12 @@ BEGIN
     SELECT up.key, count(*), max(up.due_at) FROM up GROUP BY up.key;
 END $$;
 
--- Milliseconds until the next scheduled task is due, at least 0; null where there is none from p_from on. One that a person
--- has put off for ever is none.
+-- Milliseconds until the next scheduled task is due, at least 0; null where there is none from
+-- p_from on. One that a person has put off for ever is none.
 CREATE OR REPLACE FUNCTION {schema}.strunk_next_due_ms(p_from timestamptz) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
-    SELECT greatest(0, ceil(extract(epoch FROM t.due_at - clock_timestamp()) * 1000))::bigint FROM {schema}.strunk_outbox_tasks t
+    SELECT greatest(0, ceil(extract(epoch FROM t.due_at - clock_timestamp()) * 1000))::bigint
+        FROM {schema}.strunk_outbox_tasks t
     WHERE t.status = 'scheduled' AND t.due_at >= p_from AND t.due_at < 'infinity' ORDER BY t.due_at LIMIT 1
 $$;

@@ -1,13 +1,15 @@
 -- The relay: committed events get their positions.
 
--- What the relay knows of the feed after a move: p_feed as it was, p_seqs the numbers that were moved, p_cut whether more may
--- wait, p_sweep whether all numbers were looked at, p_xmin the oldest transaction that ran before the move.
--- A missing seq is forgotten when no transaction is left that could still commit it: its publisher had an id before it drew
--- the seq, so before the one above was drawn, which this relay saw committed; fence is an id that a relay was given after
--- that, and so above the publisher's. Once pg_snapshot_xmin has passed it, the publisher has ended, and what it committed
--- was seen by the move. A fence that no transaction of this server can have been given comes from another one, whose database
--- was restored here: it is drawn anew.
-CREATE OR REPLACE FUNCTION {schema}.strunk_advance_feed(p_feed {schema}.strunk_feed, p_seqs bigint[], p_cut boolean, p_sweep boolean, p_xmin xid8)
+-- What the relay knows of the feed after a move: p_feed as it was, p_seqs the numbers that were
+-- moved, p_cut whether more may wait, p_sweep whether all numbers were looked at, p_xmin the oldest
+-- transaction that ran before the move. A missing seq is forgotten when no transaction is left that
+-- could still commit it: its publisher had an id before it drew the seq, so before the one above
+-- was drawn, which this relay saw committed; fence is an id that a relay was given after that, and
+-- so above the publisher's. Once pg_snapshot_xmin has passed it, the publisher has ended, and what
+-- it committed was seen by the move. A fence that no transaction of this server can have been given
+-- comes from another one, whose database was restored here: it is drawn anew.
+CREATE OR REPLACE FUNCTION {schema}.strunk_advance_feed(p_feed {schema}.strunk_feed, p_seqs bigint[],
+    p_cut boolean, p_sweep boolean, p_xmin xid8)
 RETURNS {schema}.strunk_feed
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -41,15 +43,17 @@ BEGIN
     RETURN f;
 END $$;
 
--- Moves waiting events into the feed, in seq order, and gives them their positions: up to p_limit, and not more than p_bytes
--- of them unless it is a single one. The transaction must have set strunk.relay to the result of the try for the relay's lock
--- in an *earlier* statement: what this one sees then includes all that earlier holders have done, and positions follow on
--- theirs.
--- Looks at seqs above the highest seen and at the exact set of those missing below, nowhere else: the index entries of what
--- has been moved, which an open snapshot keeps alive, are never walked. p_sweep looks at all of them.
--- more says that the move was cut off by p_limit or p_bytes. Neither locks nor writes anything when nothing waits.
+-- Moves waiting events into the feed, in seq order, and gives them their positions: up to p_limit,
+-- and not more than p_bytes of them unless it is a single one. The transaction must have set
+-- strunk.relay to the result of the try for the relay's lock in an *earlier* statement: what this
+-- one sees then includes all that earlier holders have done, and positions follow on theirs. Looks
+-- at seqs above the highest seen and at the exact set of those missing below, nowhere else: the
+-- index entries of what has been moved, which an open snapshot keeps alive, are never walked.
+-- p_sweep looks at all of them. more says that the move was cut off by p_limit or p_bytes. Neither
+-- locks nor writes anything when nothing waits.
 CREATE OR REPLACE FUNCTION {schema}.strunk_relay(p_limit integer, p_bytes bigint, p_sweep boolean)
-RETURNS TABLE (locked boolean, moved integer, swept integer, more boolean, head bigint, missing bigint, low boolean, types text[])
+RETURNS TABLE (locked boolean, moved integer, swept integer, more boolean, head bigint, missing bigint,
+    low boolean, types text[])
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
@@ -78,23 +82,29 @@ BEGIN
     WITH c AS MATERIALIZED (
         SELECT x.seq, x.tid, sum(x.bytes) OVER (ORDER BY x.seq ROWS UNBOUNDED PRECEDING) - x.bytes AS before FROM (
             SELECT y.seq, y.tid, y.bytes FROM unnest(v_look) AS r(r) CROSS JOIN LATERAL (
-                SELECT e.seq, e.ctid AS tid, pg_column_size(e.payload) + coalesce(pg_column_size(e.diff), 0) AS bytes FROM {schema}.strunk_outbox_events e
+                SELECT e.seq, e.ctid AS tid, pg_column_size(e.payload) + coalesce(pg_column_size(e.diff),
+                    0) AS bytes FROM {schema}.strunk_outbox_events e
                 WHERE e.seq >= coalesce(lower(r.r), 0) AND e.seq < upper(r.r) ORDER BY e.seq LIMIT p_limit) y
             UNION ALL
             SELECT z.seq, z.tid, z.bytes FROM (
-                SELECT e.seq, e.ctid AS tid, pg_column_size(e.payload) + coalesce(pg_column_size(e.diff), 0) AS bytes FROM {schema}.strunk_outbox_events e
+                SELECT e.seq, e.ctid AS tid, pg_column_size(e.payload) + coalesce(pg_column_size(e.diff),
+                    0) AS bytes FROM {schema}.strunk_outbox_events e
                 WHERE e.seq > f.high ORDER BY e.seq LIMIT p_limit) z) x
         ORDER BY x.seq LIMIT p_limit),
     d AS (
-        DELETE FROM {schema}.strunk_outbox_events e USING c WHERE e.ctid = c.tid AND coalesce(c.before, 0) < p_bytes RETURNING e.*),
+        DELETE FROM {schema}.strunk_outbox_events e USING c WHERE e.ctid = c.tid AND coalesce(c.before,
+            0) < p_bytes RETURNING e.*),
     ins AS (
         INSERT INTO {schema}.strunk_outbox_delivered_events AS r
-            (id, seq, position, version, created_at, finished_at, status, kind, key, entity_id, schema_version, payload, metadata, diff)
-        SELECT d.id, d.seq, f.head + row_number() OVER (ORDER BY d.seq), d.version, d.created_at, v_now, 'delivered', 'event', d.key,
+            (id, seq, position, version, created_at, finished_at, status, kind, key, entity_id, schema_version,
+                payload, metadata, diff)
+        SELECT d.id, d.seq, f.head + row_number() OVER (ORDER BY d.seq), d.version, d.created_at, v_now,
+            'delivered', 'event', d.key,
                d.entity_id, d.schema_version, d.payload, d.metadata, d.diff
         FROM d
         RETURNING r.seq, r.key)
-    SELECT count(*), array_agg(ins.seq), array_agg(DISTINCT ins.key), (SELECT count(*) FROM c) INTO moved, v_seqs, types, v_found FROM ins;
+    SELECT count(*), array_agg(ins.seq), array_agg(DISTINCT ins.key), (SELECT count(*) FROM c) INTO moved, v_seqs,
+        types, v_found FROM ins;
 
     more := moved >= p_limit OR v_found > moved;
     IF p_sweep THEN
@@ -103,7 +113,8 @@ BEGIN
     f := {schema}.strunk_advance_feed(f, v_seqs, more, p_sweep, v_xmin);
     IF moved > 0 OR f.missing <> v_was.missing OR f.fence IS DISTINCT FROM v_was.fence THEN
         INSERT INTO {schema}.strunk_feed AS t (slot, head, high, fence_high, fence, moved_at, missing)
-        VALUES (greatest(f.slot, extract(epoch FROM v_now)::bigint), f.head, f.high, f.fence_high, f.fence, v_now, f.missing)
+        VALUES (greatest(f.slot, extract(epoch FROM v_now)::bigint), f.head, f.high, f.fence_high, f.fence, v_now,
+            f.missing)
         ON CONFLICT (slot) DO UPDATE
         SET head = excluded.head, high = excluded.high, fence_high = excluded.fence_high, fence = excluded.fence,
             moved_at = excluded.moved_at, missing = excluded.missing;

@@ -7,9 +7,10 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
     WHERE w.id = ANY (p_workers) AND NOT w.condemned RETURNING w.id
 $$;
 
--- Takes a worker's lease away if its heartbeat still stands at p_beat (null: whatever it is). Waits for a claim that is being committed, so
--- that every claimed row is visible to the strunk_rescue that follows; later claims find the row condemned. The row stays
--- until the last task is given back: no claimed row is ever without its worker.
+-- Takes a worker's lease away if its heartbeat still stands at p_beat (null: whatever it is). Waits
+-- for a claim that is being committed, so that every claimed row is visible to the strunk_rescue
+-- that follows; later claims find the row condemned. The row stays until the last task is given
+-- back: no claimed row is ever without its worker.
 CREATE OR REPLACE FUNCTION {schema}.strunk_condemn(p_worker bigint, p_beat bigint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 BEGIN
@@ -21,9 +22,11 @@ BEGIN
     RETURN true;
 END $$;
 
--- What a worker's crash means for each of its claimed tasks p_ids: started (the attempt is spent), possibly_started (it is not, and
--- the task is started alone from then on) or waiting (nothing has happened to it). See strunk_starts.
-CREATE OR REPLACE FUNCTION {schema}.strunk_crash_states(p_worker bigint, p_ids bigint[]) RETURNS TABLE (id bigint, state text)
+-- What a worker's crash means for each of its claimed tasks p_ids: started (the attempt is spent),
+-- possibly_started (it is not, and the task is started alone from then on) or waiting (nothing has
+-- happened to it). See strunk_starts.
+CREATE OR REPLACE FUNCTION {schema}.strunk_crash_states(p_worker bigint, p_ids bigint[]) RETURNS TABLE (id bigint,
+    state text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
     SELECT t.id, CASE
         WHEN NOT w.writes_starts OR ARRAY[t.claim_no, 9 - t.priority, t.seq] <= s.started_to THEN 'started'
@@ -37,9 +40,10 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET e
     WHERE w.id = p_worker
 $$;
 
--- Gives back up to p_limit tasks of a condemned worker: pending, or dead where their attempts are spent. The attempt of a task
--- that had not started is not spent. When none is left it removes the worker's row and ends; repeat while it returns rows.
--- Locks in id order, waits for completions under way (no SKIP LOCKED: a skipped row would be an orphan).
+-- Gives back up to p_limit tasks of a condemned worker: pending, or dead where their attempts are
+-- spent. The attempt of a task that had not started is not spent. When none is left it removes the
+-- worker's row and ends; repeat while it returns rows. Locks in id order, waits for completions
+-- under way (no SKIP LOCKED: a skipped row would be an orphan).
 CREATE OR REPLACE FUNCTION {schema}.strunk_rescue(p_worker bigint, p_limit integer)
 RETURNS TABLE (id bigint, queue text, status text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -64,38 +68,46 @@ BEGIN
         RETURN;
     END IF;
     v_ids := ARRAY(SELECT t.id FROM {schema}.strunk_outbox_tasks t
-        WHERE t.id = ANY (v_ids) AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker ORDER BY t.id FOR UPDATE);
-    SELECT array_agg(c.id) FILTER (WHERE c.state = 'started'), array_agg(c.id) FILTER (WHERE c.state = 'possibly_started')
+        WHERE t.id = ANY (v_ids) AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker ORDER BY t.id
+            FOR UPDATE);
+    SELECT array_agg(c.id) FILTER (WHERE c.state = 'started'),
+        array_agg(c.id) FILTER (WHERE c.state = 'possibly_started')
     INTO v_started, v_maybe FROM {schema}.strunk_crash_states(p_worker, v_ids) c;
     RETURN QUERY
     WITH d AS (
-        DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (v_started) AND t.attempts >= t.max_attempts RETURNING t.*)
+        DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (v_started) AND t.attempts >= t.max_attempts
+            RETURNING t.*)
     INSERT INTO {schema}.strunk_outbox_dead AS r
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
          priority, backlog_seq, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
-    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
-           d.priority, CASE WHEN d.customer_key IS NOT NULL AND {schema}.strunk_holds_key(d.key, d.id) THEN d.backlog_seq END,
+    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms,
+        d.attempts, d.max_attempts,
+           d.priority, CASE WHEN d.customer_key IS NOT NULL AND {schema}.strunk_holds_key(d.key, d.id)
+               THEN d.backlog_seq END,
            'dead', d.kind, d.key, d.dedup_key, d.customer_key, 'the worker was lost', d.payload, d.metadata,
            {schema}.strunk_add_error(d.errors, d.attempts, v_now, 'the worker was lost', NULL, v_by)
     FROM d RETURNING r.id, r.key, r.status;
     RETURN QUERY
     UPDATE {schema}.strunk_outbox_tasks t
-    SET status = 'pending', seq = nextval('{schema}.strunk_outbox_id_seq'), admitted = t.customer_key IS NULL, slot = NULL,
+    SET status = 'pending', seq = nextval('{schema}.strunk_outbox_id_seq'), admitted = t.customer_key IS NULL,
+        slot = NULL,
         last_error = 'the worker was lost',
         errors = {schema}.strunk_add_error(t.errors, t.attempts, v_now, 'the worker was lost', NULL, v_by)
     WHERE t.id = ANY (v_started)
     RETURNING t.id, t.key, t.status;
     RETURN QUERY
     UPDATE {schema}.strunk_outbox_tasks t
-    SET status = 'pending', seq = nextval('{schema}.strunk_outbox_id_seq'), admitted = t.customer_key IS NULL, slot = NULL,
+    SET status = 'pending', seq = nextval('{schema}.strunk_outbox_id_seq'), admitted = t.customer_key IS NULL,
+        slot = NULL,
         attempts = greatest(0, t.attempts - 1),
         possibly_started = CASE WHEN t.id = ANY (v_maybe) THEN true ELSE t.possibly_started END
     WHERE t.id = ANY (v_ids) AND NOT coalesce(t.id = ANY (v_started), false)
     RETURNING t.id, t.key, t.status;
 END $$;
 
--- Gives claimed tasks whose worker has no row a row that is condemned, so that the ordinary rescue gives them back: somebody
--- has deleted rows of strunk_workers. Returns how many workers. It hops over the index from worker to worker.
+-- Gives claimed tasks whose worker has no row a row that is condemned, so that the ordinary rescue
+-- gives them back: somebody has deleted rows of strunk_workers. Returns how many workers. It hops
+-- over the index from worker to worker.
 CREATE OR REPLACE FUNCTION {schema}.strunk_adopt_orphans() RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
@@ -110,7 +122,8 @@ BEGIN
         FROM holders h WHERE h.worker_id IS NOT NULL)
     INSERT INTO {schema}.strunk_workers (id, lease_ms, pid, concurrency, condemned, queue, host)
     SELECT h.worker_id, 1000, 0, 0, true,
-           (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'claimed' AND t.worker_id = h.worker_id LIMIT 1), 'unknown'
+           (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'claimed'
+               AND t.worker_id = h.worker_id LIMIT 1), 'unknown'
     FROM holders h
     WHERE h.worker_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {schema}.strunk_workers w WHERE w.id = h.worker_id)
     ON CONFLICT DO NOTHING;

@@ -10,7 +10,8 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
 $$;
 
 -- strunk_complete, with the results of those tasks that it completed, in the same transaction.
-CREATE OR REPLACE FUNCTION {schema}.strunk_complete_results(p_queue text, p_worker bigint, p_ids bigint[], p_claims bigint[], p_results text[], p_keep boolean)
+CREATE OR REPLACE FUNCTION {schema}.strunk_complete_results(p_queue text, p_worker bigint, p_ids bigint[],
+    p_claims bigint[], p_results text[], p_keep boolean)
 RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -21,9 +22,11 @@ BEGIN
     RETURN QUERY SELECT unnest(v_done);
 END $$;
 
--- Records the progress of a claimed task; false where the token does not hold it any more. FOR SHARE keeps the token from
--- changing until the commit; it waits for nothing but an outcome of the same task.
-CREATE OR REPLACE FUNCTION {schema}.strunk_progress(p_queue text, p_worker bigint, p_id bigint, p_claim bigint, p_percent integer, p_message text)
+-- Records the progress of a claimed task; false where the token does not hold it any more. FOR
+-- SHARE keeps the token from changing until the commit; it waits for nothing but an outcome of the
+-- same task.
+CREATE OR REPLACE FUNCTION {schema}.strunk_progress(p_queue text, p_worker bigint, p_id bigint, p_claim bigint,
+    p_percent integer, p_message text)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN
@@ -34,7 +37,8 @@ BEGIN
     END IF;
     INSERT INTO {schema}.strunk_results AS r (task_id, updated_at, percent, queue, message)
     VALUES (p_id, clock_timestamp(), p_percent, p_queue, p_message)
-    ON CONFLICT (task_id) DO UPDATE SET updated_at = excluded.updated_at, percent = excluded.percent, message = excluded.message;
+    ON CONFLICT (task_id) DO UPDATE SET updated_at = excluded.updated_at, percent = excluded.percent,
+        message = excluded.message;
     PERFORM pg_notify({channel}, 'r:' || p_queue);
     RETURN true;
 END $$;

@@ -1,10 +1,13 @@
 -- Removing what is past its retention.
 
--- Deletes the delivered tasks of a queue (null: of all but p_except) from p_blocks blocks of a leaf, from p_block on; null
--- where the leaf has no block p_block, and then notes that it is done. For queues whose tasks are kept for less time than
--- the leaf is. Enters the leaf by the row's place: the leaf has no index for this. Old rows alone are locked.
-CREATE OR REPLACE FUNCTION {schema}.strunk_reap_leaf(p_leaf text, p_queue text, p_except text[], p_block bigint, p_blocks integer) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+-- Deletes the delivered tasks of a queue (null: of all but p_except) from p_blocks blocks of a
+-- leaf, from p_block on; null where the leaf has no block p_block, and then notes that it is done.
+-- For queues whose tasks are kept for less time than the leaf is. Enters the leaf by the row's
+-- place: the leaf has no index for this. Old rows alone are locked.
+CREATE OR REPLACE FUNCTION {schema}.strunk_reap_leaf(p_leaf text, p_queue text, p_except text[], p_block bigint,
+    p_blocks integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+    SET jit = off AS $$
 DECLARE
     v_pages bigint;
     v_n     bigint;
@@ -24,10 +27,12 @@ BEGIN
     RETURN v_n;
 END $$;
 
--- Deletes up to p_limit dead letters of a queue (null: all but the tasks of p_except) older than p_keep_ms, oldest first;
--- returns how many. Runs beside itself and beside a retry: SKIP LOCKED.
-CREATE OR REPLACE FUNCTION {schema}.strunk_reap_dead(p_queue text, p_except text[], p_keep_ms bigint, p_limit integer) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+-- Deletes up to p_limit dead letters of a queue (null: all but the tasks of p_except) older than
+-- p_keep_ms, oldest first; returns how many. Runs beside itself and beside a retry: SKIP LOCKED.
+CREATE OR REPLACE FUNCTION {schema}.strunk_reap_dead(p_queue text, p_except text[], p_keep_ms bigint,
+    p_limit integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+    SET enable_bitmapscan = off AS $$
 DECLARE
     v_before timestamptz := clock_timestamp() - p_keep_ms * interval '1 millisecond';
     v_n      bigint;
@@ -35,7 +40,8 @@ BEGIN
     DELETE FROM {schema}.strunk_outbox_dead d WHERE d.ctid = ANY (ARRAY(
         SELECT o.ctid FROM {schema}.strunk_outbox_dead o
         WHERE o.finished_at < v_before
-            AND CASE WHEN p_queue IS NULL THEN o.kind <> 'task' OR NOT o.key = ANY (p_except) ELSE o.kind = 'task' AND o.key = p_queue END
+            AND CASE WHEN p_queue IS NULL THEN o.kind <> 'task' OR NOT o.key = ANY (p_except) ELSE o.kind = 'task'
+                AND o.key = p_queue END
         ORDER BY o.finished_at LIMIT p_limit FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS v_n = ROW_COUNT;
     RETURN v_n;
@@ -50,7 +56,8 @@ DECLARE
     v_n      bigint;
 BEGIN
     DELETE FROM {schema}.strunk_schedule_runs d WHERE d.ctid = ANY (ARRAY(
-        SELECT o.ctid FROM {schema}.strunk_schedule_runs o WHERE o.fired_at < v_before ORDER BY o.fired_at LIMIT p_limit FOR UPDATE SKIP LOCKED));
+        SELECT o.ctid FROM {schema}.strunk_schedule_runs o WHERE o.fired_at < v_before ORDER BY o.fired_at
+            LIMIT p_limit FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS v_n = ROW_COUNT;
     RETURN v_n;
 END $$;
@@ -61,10 +68,12 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
     DELETE FROM {schema}.strunk_reaped r WHERE to_regclass('{schema}.' || quote_ident(r.leaf)) IS NULL
 $$;
 
--- Retention: deletes up to p_limit rows of each of these tables that are past use; returns how many. Marks of the inbox and
--- results go by age; a task's mark stays while the task is active or dead, for only then can it be handled again.
+-- Retention: deletes up to p_limit rows of each of these tables that are past use; returns how
+-- many. Marks of the inbox and results go by age; a task's mark stays while the task is active or
+-- dead, for only then can it be handled again.
 CREATE OR REPLACE FUNCTION {schema}.strunk_sweep(p_inbox interval, p_tasks interval, p_limit integer) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+    SET enable_hashjoin = off
 SET enable_mergejoin = off AS $$
 DECLARE
     v_now   timestamptz := clock_timestamp();
@@ -101,10 +110,11 @@ BEGIN
     RETURN v_all + v_n;
 END $$;
 
--- Raises the floor of the feed: whole partitions whose last event was relayed longer than p_retention_ms ago, and that every
--- registered subscriber has passed. p_cap_ms (null: none) drops what is older than that whoever has not passed it, and marks
--- those subscribers. Returns the partitions behind the floor, which may then be detached and dropped, and the subscribers
--- marked. Locks the floor: a subscriber that chooses its place comes before or after, never in between.
+-- Raises the floor of the feed: whole partitions whose last event was relayed longer than
+-- p_retention_ms ago, and that every registered subscriber has passed. p_cap_ms (null: none) drops
+-- what is older than that whoever has not passed it, and marks those subscribers. Returns the
+-- partitions behind the floor, which may then be detached and dropped, and the subscribers marked.
+-- Locks the floor: a subscriber that chooses its place comes before or after, never in between.
 CREATE OR REPLACE FUNCTION {schema}.strunk_raise_floor(p_retention_ms bigint, p_cap_ms bigint)
 RETURNS TABLE (partition_name text, marked text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
@@ -118,21 +128,28 @@ DECLARE
     v_new    bigint;
 BEGIN
     SELECT l.floor INTO v_floor FROM {schema}.strunk_feed_floor l FOR UPDATE;
-    SELECT f.head INTO v_old FROM {schema}.strunk_feed f WHERE f.moved_at <= v_now - p_retention_ms * interval '1 millisecond' ORDER BY f.slot DESC LIMIT 1;
-    SELECT f.head INTO v_capped FROM {schema}.strunk_feed f WHERE f.moved_at <= v_now - greatest(p_cap_ms, p_retention_ms) * interval '1 millisecond'
+    SELECT f.head INTO v_old FROM {schema}.strunk_feed f WHERE f.moved_at <= v_now - p_retention_ms * interval
+        '1 millisecond' ORDER BY f.slot DESC LIMIT 1;
+    SELECT f.head INTO v_capped FROM {schema}.strunk_feed f WHERE f.moved_at <= v_now - greatest(p_cap_ms,
+        p_retention_ms) * interval '1 millisecond'
     AND p_cap_ms IS NOT NULL ORDER BY f.slot DESC LIMIT 1;
     SELECT min(s.cursor) INTO v_passed FROM {schema}.strunk_subscribers s WHERE NOT s.needs_restart;
     SELECT max(p.past) - 1 INTO v_new FROM {schema}.strunk_feed_parts p
-    -- least() leaves out nulls: without this an installation younger than the retention would drop whatever all have passed.
+    -- least() leaves out nulls: without this an installation younger than the retention would drop
+    -- whatever all have passed.
     WHERE p.past - 1 <= greatest(CASE WHEN v_old IS NOT NULL THEN least(v_old, v_passed) END, v_capped);
     IF v_new > v_floor THEN
         UPDATE {schema}.strunk_feed_floor l SET floor = v_new;
-        RETURN QUERY UPDATE {schema}.strunk_subscribers s SET needs_restart = true WHERE s.cursor < v_new AND NOT s.needs_restart RETURNING NULL::text, s.name;
+        RETURN QUERY UPDATE {schema}.strunk_subscribers s SET needs_restart = true WHERE s.cursor < v_new
+            AND NOT s.needs_restart RETURNING NULL::text, s.name;
         v_floor := v_new;
     END IF;
-    RETURN QUERY SELECT p.name, NULL::text FROM {schema}.strunk_feed_parts p WHERE p.past - 1 <= v_floor ORDER BY p.first;
-    -- Of the record of positions and times, the newest of each minute is kept, and nothing that is older than all partitions.
-    DELETE FROM {schema}.strunk_feed f WHERE f.slot < (SELECT max(g.slot) FROM {schema}.strunk_feed g) - 3600 AND (f.head < v_floor OR EXISTS (
+    RETURN QUERY SELECT p.name, NULL::text FROM {schema}.strunk_feed_parts p WHERE p.past - 1 <= v_floor
+        ORDER BY p.first;
+    -- Of the record of positions and times, the newest of each minute is kept, and nothing that is
+    -- older than all partitions.
+    DELETE FROM {schema}.strunk_feed f WHERE f.slot < (SELECT max(g.slot) FROM {schema}.strunk_feed g) - 3600
+        AND (f.head < v_floor OR EXISTS (
         SELECT 1 FROM {schema}.strunk_feed g WHERE g.slot > f.slot AND g.slot < (f.slot / 60 + 1) * 60));
 END $$;
 

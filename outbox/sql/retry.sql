@@ -1,7 +1,7 @@
 -- Ending an attempt without success: another attempt, or a dead letter.
 
--- The history of a task's attempts with one more entry, at most the last twenty. A history that a person has replaced by
--- something else begins anew.
+-- The history of a task's attempts with one more entry, at most the last twenty. A history that a
+-- person has replaced by something else begins anew.
 CREATE OR REPLACE FUNCTION {schema}.strunk_add_error(
     p_errors jsonb, p_attempt integer, p_at timestamptz, p_error text, p_stack text, p_by text) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -15,11 +15,13 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
         END
 $$;
 
--- Gives claimed tasks back for another attempt: scheduled after their delay, or pending where it is 0. A null error is no
--- failure (a shutdown, a snooze), and p_refunds says that the attempt is not spent. A task with a customer key gives its slot
--- up; with FIFO it returns before all others of its key. Fenced and ordered as strunk_complete.
+-- Gives claimed tasks back for another attempt: scheduled after their delay, or pending where it is
+-- 0. A null error is no failure (a shutdown, a snooze), and p_refunds says that the attempt is not
+-- spent. A task with a customer key gives its slot up; with FIFO it returns before all others of
+-- its key. Fenced and ordered as strunk_complete.
 CREATE OR REPLACE FUNCTION {schema}.strunk_retry(
-    p_worker bigint, p_ids bigint[], p_claims bigint[], p_delays_ms bigint[], p_refunds boolean[], p_errors text[], p_stacks text[], p_by text)
+    p_worker bigint, p_ids bigint[], p_claims bigint[], p_delays_ms bigint[], p_refunds boolean[], p_errors text[],
+        p_stacks text[], p_by text)
 RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
@@ -50,8 +52,9 @@ BEGIN
     RETURNING t.id;
 END $$;
 
--- Moves claimed tasks to the dead letters with their last error. Fenced and ordered as strunk_complete. With hold_dead the dead
--- letter keeps its backlog_seq, and with it the place of its key, unless it was cancelled.
+-- Moves claimed tasks to the dead letters with their last error. Fenced and ordered as
+-- strunk_complete. With hold_dead the dead letter keeps its backlog_seq, and with it the place of
+-- its key, unless it was cancelled.
 CREATE OR REPLACE FUNCTION {schema}.strunk_bury(
     p_worker bigint, p_ids bigint[], p_claims bigint[], p_errors text[], p_stacks text[], p_by text)
 RETURNS SETOF bigint
@@ -72,18 +75,22 @@ BEGIN
     INSERT INTO {schema}.strunk_outbox_dead AS r
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
          priority, backlog_seq, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
-    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms, d.attempts, d.max_attempts,
-           d.priority, CASE WHEN d.customer_key IS NOT NULL AND {schema}.strunk_holds_key(d.key, d.id) THEN d.backlog_seq END,
+    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms,
+        d.attempts, d.max_attempts,
+           d.priority, CASE WHEN d.customer_key IS NOT NULL AND {schema}.strunk_holds_key(d.key, d.id)
+               THEN d.backlog_seq END,
            'dead', d.kind, d.key, d.dedup_key, d.customer_key, coalesce(d.error, d.last_error), d.payload, d.metadata,
            {schema}.strunk_add_error(d.errors, d.attempts, v_now, d.error, d.stack, p_by)
     FROM d
     RETURNING r.id;
 END $$;
 
--- Makes a dead letter of one claimed task whose outcome cannot be stored. Nothing of the row is taken over that could be what
--- is wrong with it: its history begins anew, and where a dead letter with its id exists it gets another id, which the
--- error names. Returns whether the task was claimed under this token. Fenced as strunk_complete.
-CREATE OR REPLACE FUNCTION {schema}.strunk_isolate(p_worker bigint, p_id bigint, p_claim bigint, p_error text, p_by text)
+-- Makes a dead letter of one claimed task whose outcome cannot be stored. Nothing of the row is
+-- taken over that could be what is wrong with it: its history begins anew, and where a dead letter
+-- with its id exists it gets another id, which the error names. Returns whether the task was
+-- claimed under this token. Fenced as strunk_complete.
+CREATE OR REPLACE FUNCTION {schema}.strunk_isolate(p_worker bigint, p_id bigint, p_claim bigint, p_error text,
+    p_by text)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
@@ -92,7 +99,8 @@ DECLARE
     v_error text := p_error;
 BEGIN
     DELETE FROM {schema}.strunk_outbox_tasks t
-    WHERE t.id = p_id AND t.status = 'claimed' AND t.worker_id = p_worker AND t.claim_no = p_claim RETURNING t.* INTO v_task;
+    WHERE t.id = p_id AND t.status = 'claimed' AND t.worker_id = p_worker AND t.claim_no = p_claim RETURNING t.*
+        INTO v_task;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
@@ -103,10 +111,13 @@ BEGIN
     INSERT INTO {schema}.strunk_outbox_dead
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
          priority, backlog_seq, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
-    VALUES (v_task.id, v_task.seq, v_task.worker_id, v_task.claim_no, v_task.created_at, v_task.due_at, v_task.claimed_at,
+    VALUES (v_task.id, v_task.seq, v_task.worker_id, v_task.claim_no, v_task.created_at, v_task.due_at,
+        v_task.claimed_at,
         v_now, v_task.timeout_ms, v_task.attempts, v_task.max_attempts, v_task.priority,
-        CASE WHEN v_task.customer_key IS NOT NULL AND {schema}.strunk_holds_key(v_task.key, p_id) THEN v_task.backlog_seq END,
-        'dead', v_task.kind, v_task.key, v_task.dedup_key, v_task.customer_key, v_error, v_task.payload, v_task.metadata,
+        CASE WHEN v_task.customer_key IS NOT NULL AND {schema}.strunk_holds_key(v_task.key, p_id)
+            THEN v_task.backlog_seq END,
+        'dead', v_task.kind, v_task.key, v_task.dedup_key, v_task.customer_key, v_error, v_task.payload,
+            v_task.metadata,
         {schema}.strunk_add_error(NULL, v_task.attempts, v_now, v_error, NULL, p_by));
     RETURN true;
 END $$;

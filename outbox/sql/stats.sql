@@ -9,35 +9,43 @@ DECLARE
     v_plan json;
 BEGIN
     EXECUTE format('EXPLAIN (FORMAT JSON) SELECT 1 FROM {schema}.%I t WHERE t.kind = ''task''%s%s',
-        CASE p_part WHEN 'tasks' THEN 'strunk_outbox_tasks' WHEN 'dead' THEN 'strunk_outbox_dead' WHEN 'delivered' THEN 'strunk_outbox_delivered_tasks' END,
+        CASE p_part WHEN 'tasks' THEN 'strunk_outbox_tasks' WHEN 'dead' THEN 'strunk_outbox_dead' WHEN 'delivered'
+            THEN 'strunk_outbox_delivered_tasks' END,
         CASE WHEN p_status IS NOT NULL THEN format(' AND t.status = %L', p_status) ELSE '' END,
         CASE WHEN p_key IS NOT NULL THEN format(' AND t.key = %L', p_key) ELSE '' END) INTO v_plan;
     RETURN (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint;
 END $$;
 
--- The names of queues behind p_after, in "C" order, at most p_limit: those with a pending task or a dead letter, with a
--- worker, a setting or a schedule, among the first 1,000 scheduled tasks, or known to the statistics. A queue with none of
--- these has nothing to show.
+-- The names of queues behind p_after, in "C" order, at most p_limit: those with a pending task or a
+-- dead letter, with a worker, a setting or a schedule, among the first 1,000 scheduled tasks, or
+-- known to the statistics. A queue with none of these has nothing to show.
 CREATE OR REPLACE FUNCTION {schema}.strunk_queue_names(p_after text DEFAULT '', p_limit integer DEFAULT 1000)
 RETURNS TABLE (queue text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = on SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = on
+    SET jit = off AS $$
 BEGIN
     RETURN QUERY
     WITH RECURSIVE pending AS (
-        (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.admitted AND t.key > p_after COLLATE "C" ORDER BY t.key, t.priority, t.seq LIMIT 1)
+        (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.admitted
+            AND t.key > p_after COLLATE "C" ORDER BY t.key, t.priority, t.seq LIMIT 1)
         UNION ALL
-        SELECT (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.admitted AND t.key > p.key ORDER BY t.key, t.priority, t.seq LIMIT 1)
+        SELECT (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.admitted
+            AND t.key > p.key ORDER BY t.key, t.priority, t.seq LIMIT 1)
         FROM pending p WHERE p.key IS NOT NULL),
     waiting AS (
-        (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND NOT t.admitted AND t.key > p_after COLLATE "C" ORDER BY t.key, t.seq LIMIT 1)
+        (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND NOT t.admitted
+            AND t.key > p_after COLLATE "C" ORDER BY t.key, t.seq LIMIT 1)
         UNION ALL
-        SELECT (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND NOT t.admitted AND t.key > w.key ORDER BY t.key, t.seq LIMIT 1)
+        SELECT (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND NOT t.admitted
+            AND t.key > w.key ORDER BY t.key, t.seq LIMIT 1)
         FROM waiting w WHERE w.key IS NOT NULL),
     dead AS (
-        (SELECT d.key FROM {schema}.strunk_outbox_dead d WHERE d.kind = 'task' AND d.key > p_after COLLATE "C" ORDER BY d.key, d.id LIMIT 1)
+        (SELECT d.key FROM {schema}.strunk_outbox_dead d WHERE d.kind = 'task' AND d.key > p_after COLLATE "C"
+            ORDER BY d.key, d.id LIMIT 1)
         UNION ALL
-        SELECT (SELECT d.key FROM {schema}.strunk_outbox_dead d WHERE d.kind = 'task' AND d.key > p.key ORDER BY d.key, d.id LIMIT 1)
+        SELECT (SELECT d.key FROM {schema}.strunk_outbox_dead d WHERE d.kind = 'task' AND d.key > p.key
+            ORDER BY d.key, d.id LIMIT 1)
         FROM dead p WHERE p.key IS NOT NULL),
     names AS (
         (SELECT p.key FROM pending p LIMIT p_limit)
@@ -47,25 +55,34 @@ BEGIN
         UNION ALL SELECT w.queue FROM {schema}.strunk_workers w
         UNION ALL SELECT q.queue FROM {schema}.strunk_queues q
         UNION ALL SELECT s.queue FROM {schema}.strunk_schedules s
-        UNION ALL (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'scheduled' ORDER BY t.due_at LIMIT 1000)
+        UNION ALL (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'scheduled' ORDER BY t.due_at
+            LIMIT 1000)
         UNION ALL SELECT unnest(st.most_common_vals::text::text[]) FROM pg_stats st
             JOIN pg_namespace n ON n.nspname = st.schemaname
             WHERE st.tablename = 'strunk_outbox_tasks' AND st.attname = 'key'
-                AND n.oid = (SELECT c.relnamespace FROM pg_class c WHERE c.oid = '{schema}.strunk_outbox_tasks'::regclass))
-    SELECT DISTINCT x.key COLLATE "C" AS name FROM names x WHERE x.key > p_after COLLATE "C" ORDER BY name LIMIT p_limit;
+                AND n.oid = (SELECT c.relnamespace FROM pg_class c
+                    WHERE c.oid = '{schema}.strunk_outbox_tasks'::regclass))
+    SELECT DISTINCT x.key COLLATE "C" AS name FROM names x WHERE x.key > p_after COLLATE "C" ORDER BY name
+        LIMIT p_limit;
 END $$;
 
--- The state of queues. Counts end at p_cap: their precision is exact, estimate (the planner's) or at_least (the cap, where
--- the planner expects fewer). A p_cap of 0 only tells whether there are any, and asks no planner. p_delivered adds an estimate of what is kept of the delivered, null otherwise.
--- waiting_since is when the task at the head of the queue became due, its enqueue at the earliest: of each priority, the first by seq.
--- A range of one key, rather than the key, leaves the order to the index that has the key: with the key alone, the index of id
--- gives the order too, and would be walked past all other queues' dead letters.
-CREATE OR REPLACE FUNCTION {schema}.strunk_queue_states(p_queues text[], p_cap integer, p_delivered boolean DEFAULT false)
-RETURNS TABLE (queue text, pending bigint, pending_precision text, scheduled bigint, scheduled_precision text, claimed bigint,
-    claimed_precision text, dead bigint, dead_precision text, delivered bigint, waiting_since timestamptz, waiting_for interval,
+-- The state of queues. Counts end at p_cap: their precision is exact, estimate (the planner's) or
+-- at_least (the cap, where the planner expects fewer). A p_cap of 0 only tells whether there are
+-- any, and asks no planner. p_delivered adds an estimate of what is kept of the delivered, null
+-- otherwise. waiting_since is when the task at the head of the queue became due, its enqueue at the
+-- earliest: of each priority, the first by seq. A range of one key, rather than the key, leaves the
+-- order to the index that has the key: with the key alone, the index of id gives the order too, and
+-- would be walked past all other queues' dead letters.
+CREATE OR REPLACE FUNCTION {schema}.strunk_queue_states(p_queues text[], p_cap integer,
+    p_delivered boolean DEFAULT false)
+RETURNS TABLE (queue text, pending bigint, pending_precision text, scheduled bigint, scheduled_precision text,
+    claimed bigint,
+    claimed_precision text, dead bigint, dead_precision text, delivered bigint, waiting_since timestamptz,
+        waiting_for interval,
     next_due_at timestamptz, workers bigint, concurrency bigint, paused_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET enable_hashjoin = off
 SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
@@ -76,21 +93,24 @@ BEGIN
     -- Of the scheduled, no index has the queue: one look at the first p_cap serves all queues.
     SELECT coalesce(sum(x.n), 0), jsonb_object_agg(x.key, jsonb_build_array(x.n, x.due)) INTO v_seen, v_keys
     FROM (SELECT y.key, count(*) AS n, min(y.due_at) AS due
-          FROM (SELECT t.key, t.due_at FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'scheduled' ORDER BY t.due_at LIMIT p_cap + 1) y
+          FROM (SELECT t.key, t.due_at FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'scheduled'
+              ORDER BY t.due_at LIMIT p_cap + 1) y
           GROUP BY y.key) x;
     FOREACH queue IN ARRAY p_queues LOOP
         SELECT count(*) INTO pending FROM (
             (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.admitted AND t.key = queue
             ORDER BY t.key, t.priority, t.seq LIMIT p_cap + 1)
             UNION ALL
-            (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND NOT t.admitted AND t.key = queue
+            (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND NOT t.admitted
+                AND t.key = queue
             ORDER BY t.key, t.seq LIMIT p_cap + 1)
             LIMIT p_cap + 1) x;
         pending_precision := 'exact';
         IF pending > p_cap AND p_cap = 0 THEN
             pending_precision := 'at_least';
         ELSIF pending > p_cap THEN
-            SELECT c.n, c.precise INTO pending, pending_precision FROM {schema}.strunk_over_cap(p_cap, 'tasks', 'pending', queue) c;
+            SELECT c.n, c.precise INTO pending, pending_precision FROM {schema}.strunk_over_cap(p_cap, 'tasks',
+                'pending', queue) c;
         END IF;
         scheduled := coalesce((v_keys -> queue ->> 0)::bigint, 0);
         scheduled_precision := 'exact';
@@ -102,14 +122,16 @@ BEGIN
         END IF;
         next_due_at := (v_keys -> queue ->> 1)::timestamptz;
         SELECT count(*) INTO dead FROM (
-            SELECT 1 FROM {schema}.strunk_outbox_dead d WHERE d.kind = 'task' AND d.key >= queue AND d.key <= queue ORDER BY d.key, d.id LIMIT p_cap + 1) x;
+            SELECT 1 FROM {schema}.strunk_outbox_dead d WHERE d.kind = 'task' AND d.key >= queue AND d.key <= queue
+                ORDER BY d.key, d.id LIMIT p_cap + 1) x;
         dead_precision := 'exact';
         IF dead > p_cap AND p_cap = 0 THEN
             dead_precision := 'at_least';
         ELSIF dead > p_cap THEN
             SELECT c.n, c.precise INTO dead, dead_precision FROM {schema}.strunk_over_cap(p_cap, 'dead', NULL, queue) c;
         END IF;
-        SELECT count(*), coalesce(sum(w.concurrency), 0), coalesce(sum(x.n), 0), CASE WHEN max(x.n) > p_cap THEN 'at_least' ELSE 'exact' END
+        SELECT count(*), coalesce(sum(w.concurrency), 0), coalesce(sum(x.n), 0), CASE WHEN max(x.n) > p_cap
+            THEN 'at_least' ELSE 'exact' END
         INTO workers, concurrency, claimed, claimed_precision
         FROM {schema}.strunk_workers w CROSS JOIN LATERAL (
             SELECT count(*) AS n FROM (SELECT 1 FROM {schema}.strunk_outbox_tasks t
@@ -117,7 +139,8 @@ BEGIN
         WHERE w.queue = strunk_queue_states.queue;
         SELECT min(x.since) INTO waiting_since FROM generate_series(0, 9) p CROSS JOIN LATERAL (
             SELECT greatest(t.due_at, t.created_at) AS since FROM {schema}.strunk_outbox_tasks t
-            WHERE t.status = 'pending' AND t.admitted AND t.key = queue AND t.priority = p::smallint ORDER BY t.seq LIMIT 1) x;
+            WHERE t.status = 'pending' AND t.admitted AND t.key = queue AND t.priority = p::smallint ORDER BY t.seq
+                LIMIT 1) x;
         SELECT least(waiting_since, (SELECT greatest(t.due_at, t.created_at) FROM {schema}.strunk_outbox_tasks t
             WHERE t.status = 'pending' AND NOT t.admitted AND t.key = queue ORDER BY t.seq LIMIT 1)) INTO waiting_since;
         waiting_for := v_now - waiting_since;
@@ -136,18 +159,24 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
 $$;
 
 CREATE OR REPLACE VIEW {schema}.strunk_queue_stats AS
-    SELECT s.* FROM {schema}.strunk_queue_names() q CROSS JOIN LATERAL {schema}.strunk_queue_states(ARRAY[q.queue], 100, false) s;
+    SELECT s.* FROM {schema}.strunk_queue_names() q CROSS JOIN LATERAL {schema}.strunk_queue_states(ARRAY[q.queue],
+        100, false) s;
 
--- Subscribers behind p_after, in "C" order of their names; p_name chooses one. waiting are the events of its type behind the
--- cursor, counted to p_cap and then at_least; waiting_since is when the first of them was published. positions is exact, but
--- counts events of all types that the cursor has not been told of yet.
+-- Subscribers behind p_after, in "C" order of their names; p_name chooses one. waiting are the
+-- events of its type behind the cursor, counted to p_cap and then at_least; waiting_since is when
+-- the first of them was published. positions is exact, but counts events of all types that the
+-- cursor has not been told of yet.
 CREATE OR REPLACE FUNCTION {schema}.strunk_subscriber_states(p_name text, p_after text, p_limit integer, p_cap integer)
-RETURNS TABLE (name text, entity_type text, cursor bigint, head bigint, positions bigint, waiting bigint, waiting_precision text,
-    waiting_since timestamptz, waiting_for interval, moved_at timestamptz, owner text, beat_at timestamptz, lease_ms integer,
-    owner_silent boolean, paused boolean, needs_restart boolean, starting boolean, held bigint, held_precision text, dead bigint,
+RETURNS TABLE (name text, entity_type text, cursor bigint, head bigint, positions bigint, waiting bigint,
+    waiting_precision text,
+    waiting_since timestamptz, waiting_for interval, moved_at timestamptz, owner text, beat_at timestamptz,
+        lease_ms integer,
+    owner_silent boolean, paused boolean, needs_restart boolean, starting boolean, held bigint,
+        held_precision text, dead bigint,
     dead_precision text, blocked_position bigint, blocked_attempts integer, blocked_error text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET enable_hashjoin = off
 SET enable_mergejoin = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -159,8 +188,10 @@ BEGIN
     FOR s IN SELECT t.* FROM {schema}.strunk_subscribers t
         WHERE (p_name IS NULL OR t.name = p_name) AND t.name > p_after COLLATE "C" ORDER BY t.name LIMIT p_limit
     LOOP
-        name := s.name; entity_type := s.entity_type; cursor := s.cursor; head := v_head; positions := greatest(v_head - s.cursor, 0);
-        moved_at := s.moved_at; owner := CASE WHEN s.owner IS NOT NULL THEN coalesce(s.host, '') || '/' || coalesce(s.pid, 0) END;
+        name := s.name; entity_type := s.entity_type; cursor := s.cursor; head := v_head; positions :=
+            greatest(v_head - s.cursor, 0);
+        moved_at := s.moved_at; owner := CASE WHEN s.owner IS NOT NULL THEN coalesce(s.host,
+            '') || '/' || coalesce(s.pid, 0) END;
         beat_at := s.beat_at; lease_ms := s.lease_ms;
         owner_silent := s.owner IS NOT NULL AND s.beat_at < v_now - s.lease_ms * interval '1 millisecond';
         paused := s.paused; needs_restart := s.needs_restart; starting := s.bootstrap <> 'done';
@@ -179,8 +210,10 @@ BEGIN
             WHERE d.subscriber >= s.name AND d.subscriber <= s.name ORDER BY d.subscriber, d.id LIMIT p_cap + 1) x;
         dead_precision := CASE WHEN dead > p_cap THEN 'at_least' ELSE 'exact' END;
         dead := least(dead, p_cap);
-        SELECT r.position, r.attempts, r.last_error INTO blocked_position, blocked_attempts, blocked_error FROM {schema}.strunk_retries r
-        WHERE r.subscriber = s.name AND r.position > s.cursor AND r.last_error IS NOT NULL ORDER BY r.subscriber, r.position, r.entity_id LIMIT 1;
+        SELECT r.position, r.attempts, r.last_error INTO blocked_position, blocked_attempts, blocked_error
+            FROM {schema}.strunk_retries r
+        WHERE r.subscriber = s.name AND r.position > s.cursor AND r.last_error IS NOT NULL ORDER BY r.subscriber,
+            r.position, r.entity_id LIMIT 1;
         RETURN NEXT;
     END LOOP;
 END $$;
@@ -191,18 +224,24 @@ CREATE OR REPLACE VIEW {schema}.strunk_subscriber_lag AS
 -- Lease rows behind p_after, in id order, and how many tasks each holds (counted to p_cap). p_queue chooses a queue's.
 -- silent: the heartbeat is older than its lease; the rescue will give its tasks back.
 CREATE OR REPLACE FUNCTION {schema}.strunk_worker_states(p_queue text, p_after bigint, p_limit integer, p_cap integer)
-RETURNS TABLE (id bigint, queue text, host text, pid integer, concurrency integer, claimed bigint, claimed_precision text,
-    started_at timestamptz, beat_at timestamptz, silent_for interval, lease_ms integer, silent boolean, condemned boolean)
+RETURNS TABLE (id bigint, queue text, host text, pid integer, concurrency integer, claimed bigint,
+    claimed_precision text,
+    started_at timestamptz, beat_at timestamptz, silent_for interval, lease_ms integer, silent boolean,
+        condemned boolean)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz := clock_timestamp();
 BEGIN
     RETURN QUERY
-    SELECT w.id, w.queue::text, w.host, w.pid, w.concurrency, least(x.n, p_cap), CASE WHEN x.n > p_cap THEN 'at_least' ELSE 'exact' END,
-           w.started_at, w.beat_at, v_now - w.beat_at, w.lease_ms, w.beat_at < v_now - w.lease_ms * interval '1 millisecond', w.condemned
-    FROM (SELECT v.* FROM {schema}.strunk_workers v WHERE v.id > p_after AND (p_queue IS NULL OR v.queue = p_queue) ORDER BY v.id LIMIT p_limit) w
+    SELECT w.id, w.queue::text, w.host, w.pid, w.concurrency, least(x.n, p_cap), CASE WHEN x.n > p_cap
+        THEN 'at_least' ELSE 'exact' END,
+           w.started_at, w.beat_at, v_now - w.beat_at, w.lease_ms,
+               w.beat_at < v_now - w.lease_ms * interval '1 millisecond', w.condemned
+    FROM (SELECT v.* FROM {schema}.strunk_workers v WHERE v.id > p_after AND (p_queue IS NULL OR v.queue = p_queue)
+        ORDER BY v.id LIMIT p_limit) w
     CROSS JOIN LATERAL (
         SELECT count(*) AS n FROM (SELECT 1 FROM {schema}.strunk_outbox_tasks t
             WHERE t.status = 'claimed' AND t.worker_id = w.id ORDER BY t.worker_id, t.claim_no LIMIT p_cap + 1) y) x
@@ -212,17 +251,22 @@ END $$;
 CREATE OR REPLACE VIEW {schema}.strunk_worker_stats AS
     SELECT s.* FROM {schema}.strunk_worker_states(NULL, 0, 1000, 100) s;
 
--- Dead letters, without their payloads: of a queue, of a subscriber, or all; behind p_from in id order, or with p_newest
--- before it, newest first. A null p_from is the beginning. A range of one key: see strunk_queue_states. The statement is put
--- together from parts of this function alone; what is given are its parameters.
-CREATE OR REPLACE FUNCTION {schema}.strunk_dead_letters(p_queue text, p_subscriber text, p_from bigint, p_newest boolean, p_limit integer)
-RETURNS TABLE (id bigint, kind text, key text, entity_id text, subscriber text, "position" bigint, attempts smallint, max_attempts smallint,
+-- Dead letters, without their payloads: of a queue, of a subscriber, or all; behind p_from in id
+-- order, or with p_newest before it, newest first. A null p_from is the beginning. A range of one
+-- key: see strunk_queue_states. The statement is put together from parts of this function alone;
+-- what is given are its parameters.
+CREATE OR REPLACE FUNCTION {schema}.strunk_dead_letters(p_queue text, p_subscriber text, p_from bigint,
+    p_newest boolean, p_limit integer)
+RETURNS TABLE (id bigint, kind text, key text, entity_id text, subscriber text, "position" bigint,
+    attempts smallint, max_attempts smallint,
     created_at timestamptz, finished_at timestamptz, last_error text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET jit = off
 SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
-    v_of     text := CASE WHEN p_queue IS NOT NULL THEN 'd.kind = ''task''' WHEN p_subscriber IS NOT NULL THEN 'd.subscriber IS NOT NULL' END;
+    v_of     text := CASE WHEN p_queue IS NOT NULL THEN 'd.kind = ''task''' WHEN p_subscriber IS NOT NULL
+        THEN 'd.subscriber IS NOT NULL' END;
     v_column text := CASE WHEN p_queue IS NOT NULL THEN 'd.key' ELSE 'd.subscriber' END;
     v_value  text := CASE WHEN p_queue IS NOT NULL THEN '$1' ELSE '$2' END;
 BEGIN
@@ -230,35 +274,40 @@ BEGIN
         'SELECT d.id, d.kind::text, d.key::text, d.entity_id::text, d.subscriber::text, d.position, d.attempts, d.max_attempts,
                 d.created_at, d.finished_at, left(d.last_error, 1000)
          FROM {schema}.strunk_outbox_dead d WHERE '
-        || CASE WHEN v_of IS NULL THEN CASE WHEN p_from IS NULL THEN 'true' WHEN p_newest THEN 'd.id < $3' ELSE 'd.id > $3' END
+        || CASE WHEN v_of IS NULL THEN CASE WHEN p_from IS NULL THEN 'true' WHEN p_newest THEN 'd.id < $3'
+            ELSE 'd.id > $3' END
                 || CASE WHEN p_newest THEN ' ORDER BY d.id DESC LIMIT $4' ELSE ' ORDER BY d.id LIMIT $4' END
             ELSE v_of || CASE WHEN p_from IS NULL THEN format(' AND %1$s >= %2$s AND %1$s <= %2$s', v_column, v_value)
                     WHEN p_newest THEN format(' AND %1$s >= %2$s AND (%1$s, d.id) < (%2$s, $3)', v_column, v_value)
                     ELSE format(' AND %1$s <= %2$s AND (%1$s, d.id) > (%2$s, $3)', v_column, v_value) END
-                || format(CASE WHEN p_newest THEN ' ORDER BY %s DESC, d.id DESC LIMIT $4' ELSE ' ORDER BY %s, d.id LIMIT $4' END, v_column) END
+                || format(CASE WHEN p_newest THEN ' ORDER BY %s DESC, d.id DESC LIMIT $4'
+                    ELSE ' ORDER BY %s, d.id LIMIT $4' END, v_column) END
     USING p_queue, p_subscriber, p_from, p_limit;
 END $$;
 
--- Sizes of all tables of this installation, a row for each leaf; rows is the planner's estimate, null where the table was
--- never analyzed.
+-- Sizes of all tables of this installation, a row for each leaf; rows is the planner's estimate,
+-- null where the table was never analyzed.
 CREATE OR REPLACE VIEW {schema}.strunk_table_sizes AS
     SELECT c.relname::text AS name,
            CASE WHEN c.relname LIKE 'strunk\_outbox\_delivered\_tasks\_%' THEN 'delivered_tasks'
                 WHEN c.relname LIKE 'strunk\_outbox\_delivered\_events\_%' THEN 'delivered_events'
                 ELSE regexp_replace(c.relname, '^strunk_(outbox_)?', '') END AS part,
            CASE WHEN c.reltuples < 0 THEN NULL WHEN c.relpages = 0 THEN c.reltuples::bigint
-                ELSE (c.reltuples::float8 / c.relpages * (pg_catalog.pg_relation_size(c.oid) / current_setting('block_size')::bigint))::bigint END AS rows,
+                ELSE (c.reltuples::float8 / c.relpages * (pg_catalog.pg_relation_size(c.oid) /
+                    current_setting('block_size')::bigint))::bigint END AS rows,
            pg_catalog.pg_stat_get_dead_tuples(c.oid) AS dead_rows,
            pg_catalog.pg_table_size(c.oid) AS table_bytes,
            pg_catalog.pg_indexes_size(c.oid) AS index_bytes,
            pg_catalog.pg_total_relation_size(c.oid) AS total_bytes
     FROM pg_catalog.pg_class c
     WHERE c.relkind = 'r' AND c.relname LIKE 'strunk\_%'
-        AND c.relnamespace = (SELECT r.relnamespace FROM pg_catalog.pg_class r WHERE r.oid = '{schema}.strunk_outbox'::pg_catalog.regclass)
+        AND c.relnamespace = (SELECT r.relnamespace FROM pg_catalog.pg_class r
+            WHERE r.oid = '{schema}.strunk_outbox'::pg_catalog.regclass)
     ORDER BY c.relname;
 
--- Who holds back the horizon behind which PostgreSQL may clean up: sessions, prepared transactions, replication slots; the
--- oldest first. open_for is null where the role may not see it (GRANT pg_read_all_stats).
+-- Who holds back the horizon behind which PostgreSQL may clean up: sessions, prepared transactions,
+-- replication slots; the oldest first. open_for is null where the role may not see it (GRANT
+-- pg_read_all_stats).
 CREATE OR REPLACE VIEW {schema}.strunk_horizon AS
     SELECT h.holder, h.name, h.pid, h.state, h.xids, pg_catalog.clock_timestamp() - h.since AS open_for
     FROM (
@@ -269,20 +318,24 @@ CREATE OR REPLACE VIEW {schema}.strunk_horizon AS
             AND coalesce(a.backend_type, '') <> 'autovacuum worker'
             AND (a.datname = current_database() OR a.datname IS NULL)
         UNION ALL
-        SELECT 'prepared transaction', p.gid, NULL, NULL, p.prepared, pg_catalog.age(p.transaction) FROM pg_catalog.pg_prepared_xacts p
+        SELECT 'prepared transaction', p.gid, NULL, NULL, p.prepared, pg_catalog.age(p.transaction)
+            FROM pg_catalog.pg_prepared_xacts p
         WHERE p.database = current_database()
         UNION ALL
-        SELECT 'replication slot', s.slot_name::text, s.active_pid, NULL, NULL, pg_catalog.age(s.xmin) FROM pg_catalog.pg_replication_slots s
+        SELECT 'replication slot', s.slot_name::text, s.active_pid, NULL, NULL, pg_catalog.age(s.xmin)
+            FROM pg_catalog.pg_replication_slots s
         WHERE s.xmin IS NOT NULL) h
     ORDER BY h.xids DESC;
 
--- What the loops have before them. relay_since is when the first event that waits for the relay was published, promoter_for
--- how long the first scheduled task is overdue, scheduler_for the first schedule, rescue_for how far beyond its lease the
--- most silent worker is; null where nothing is. missing_days are days from today on, until tomorrow, whose partition of
--- delivered tasks is missing; feed_ahead says that a leaf of the feed is ready that nothing has reached.
--- The relay's share of the index is where it looks itself: behind the highest seq seen, and in the gaps.
+-- What the loops have before them. relay_since is when the first event that waits for the relay was
+-- published, promoter_for how long the first scheduled task is overdue, scheduler_for the first
+-- schedule, rescue_for how far beyond its lease the most silent worker is; null where nothing is.
+-- missing_days are days from today on, until tomorrow, whose partition of delivered tasks is
+-- missing; feed_ahead says that a leaf of the feed is ready that nothing has reached. The relay's
+-- share of the index is where it looks itself: behind the highest seq seen, and in the gaps.
 CREATE OR REPLACE FUNCTION {schema}.strunk_backlog()
-RETURNS TABLE (now_at timestamptz, relay_since timestamptz, promoter_for interval, scheduler_for interval, rescue_for interval,
+RETURNS TABLE (now_at timestamptz, relay_since timestamptz, promoter_for interval, scheduler_for interval,
+    rescue_for interval,
     missing_days text[], feed_ahead boolean, notify_usage double precision)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
@@ -302,7 +355,8 @@ BEGIN
     WHERE t.status = 'scheduled' AND t.due_at <= now_at ORDER BY t.due_at LIMIT 1;
     SELECT now_at - s.next_due INTO scheduler_for FROM {schema}.strunk_schedules s
     WHERE s.enabled AND s.next_due <= now_at ORDER BY s.next_due LIMIT 1;
-    SELECT max(now_at - w.beat_at - w.lease_ms * interval '1 millisecond') INTO rescue_for FROM {schema}.strunk_workers w
+    SELECT max(now_at - w.beat_at - w.lease_ms * interval '1 millisecond') INTO rescue_for
+        FROM {schema}.strunk_workers w
     WHERE w.beat_at < now_at - w.lease_ms * interval '1 millisecond';
     SELECT coalesce(array_agg(to_char(d, 'YYYY-MM-DD') ORDER BY d), '{}') INTO missing_days
     FROM (SELECT (now_at AT TIME ZONE 'UTC')::date + i AS d FROM generate_series(0, 1) i) x
@@ -312,37 +366,47 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- Everything of the whole installation. Counts end at p_cap; beyond it they are estimates. events_kept is exact: positions
--- have no gaps.
+-- Everything of the whole installation. Counts end at p_cap; beyond it they are estimates.
+-- events_kept is exact: positions have no gaps.
 CREATE OR REPLACE FUNCTION {schema}.strunk_overall(p_cap integer DEFAULT 1000)
-RETURNS TABLE (pending bigint, pending_precision text, scheduled bigint, scheduled_precision text, claimed bigint, claimed_precision text,
-    dead bigint, dead_precision text, delivered bigint, events_waiting bigint, events_waiting_precision text, events_kept bigint,
+RETURNS TABLE (pending bigint, pending_precision text, scheduled bigint, scheduled_precision text, claimed bigint,
+    claimed_precision text,
+    dead bigint, dead_precision text, delivered bigint, events_waiting bigint, events_waiting_precision text,
+        events_kept bigint,
     events_head bigint, held bigint, held_precision text, workers bigint, subscribers bigint, schedules bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     v_feed {schema}.strunk_feed;
     v_n    bigint;
 BEGIN
     SELECT count(*) INTO pending FROM (
-        (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.admitted ORDER BY t.key, t.priority, t.seq LIMIT p_cap + 1)
+        (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.admitted ORDER BY t.key,
+            t.priority, t.seq LIMIT p_cap + 1)
         UNION ALL
-        (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND NOT t.admitted ORDER BY t.key, t.seq LIMIT p_cap + 1)
+        (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND NOT t.admitted ORDER BY t.key,
+            t.seq LIMIT p_cap + 1)
         LIMIT p_cap + 1) x;
     pending_precision := 'exact';
     IF pending > p_cap THEN
-        SELECT c.n, c.precise INTO pending, pending_precision FROM {schema}.strunk_over_cap(p_cap, 'tasks', 'pending', NULL) c;
+        SELECT c.n, c.precise INTO pending, pending_precision FROM {schema}.strunk_over_cap(p_cap, 'tasks',
+            'pending', NULL) c;
     END IF;
-    SELECT count(*) INTO scheduled FROM (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'scheduled' ORDER BY t.due_at LIMIT p_cap + 1) x;
+    SELECT count(*) INTO scheduled FROM (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'scheduled'
+        ORDER BY t.due_at LIMIT p_cap + 1) x;
     scheduled_precision := 'exact';
     IF scheduled > p_cap THEN
-        SELECT c.n, c.precise INTO scheduled, scheduled_precision FROM {schema}.strunk_over_cap(p_cap, 'tasks', 'scheduled', NULL) c;
+        SELECT c.n, c.precise INTO scheduled, scheduled_precision FROM {schema}.strunk_over_cap(p_cap, 'tasks',
+            'scheduled', NULL) c;
     END IF;
-    SELECT count(*) INTO claimed FROM (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'claimed' ORDER BY t.worker_id, t.claim_no LIMIT p_cap + 1) x;
+    SELECT count(*) INTO claimed FROM (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'claimed'
+        ORDER BY t.worker_id, t.claim_no LIMIT p_cap + 1) x;
     claimed_precision := 'exact';
     IF claimed > p_cap THEN
-        SELECT c.n, c.precise INTO claimed, claimed_precision FROM {schema}.strunk_over_cap(p_cap, 'tasks', 'claimed', NULL) c;
+        SELECT c.n, c.precise INTO claimed, claimed_precision FROM {schema}.strunk_over_cap(p_cap, 'tasks',
+            'claimed', NULL) c;
     END IF;
     SELECT count(*) INTO dead FROM (SELECT 1 FROM {schema}.strunk_outbox_dead d ORDER BY d.id LIMIT p_cap + 1) x;
     dead_precision := 'exact';
@@ -352,9 +416,11 @@ BEGIN
     END IF;
     delivered := {schema}.strunk_estimate('delivered', NULL, NULL);
     SELECT f.* INTO v_feed FROM {schema}.strunk_feed f ORDER BY f.slot DESC LIMIT 1;
-    SELECT count(*) INTO events_waiting FROM (SELECT 1 FROM {schema}.strunk_outbox_events e WHERE e.seq > v_feed.high ORDER BY e.seq LIMIT p_cap + 1) x;
+    SELECT count(*) INTO events_waiting FROM (SELECT 1 FROM {schema}.strunk_outbox_events e
+        WHERE e.seq > v_feed.high ORDER BY e.seq LIMIT p_cap + 1) x;
     SELECT count(*) INTO v_n FROM (SELECT 1 FROM unnest(v_feed.missing) AS r(r) CROSS JOIN LATERAL (
-        SELECT 1 FROM {schema}.strunk_outbox_events e WHERE e.seq >= lower(r.r) AND e.seq < upper(r.r) ORDER BY e.seq LIMIT p_cap) y LIMIT p_cap) x;
+        SELECT 1 FROM {schema}.strunk_outbox_events e WHERE e.seq >= lower(r.r) AND e.seq < upper(r.r)
+            ORDER BY e.seq LIMIT p_cap) y LIMIT p_cap) x;
     events_waiting := events_waiting + v_n;
     events_waiting_precision := CASE WHEN events_waiting > p_cap THEN 'at_least' ELSE 'exact' END;
     events_waiting := least(events_waiting, p_cap);
