@@ -9,7 +9,9 @@ import (
 	"testing"
 )
 
-const suite = "../testdata/jsonschema-suite/draft7"
+// suiteDir is the environment variable that names the directory tests/draft7 of a copy of the official
+// JSON-Schema-Test-Suite. The suite is not part of this repository.
+const suiteDir = "JSON_SCHEMA_SUITE"
 
 type suiteGroup struct {
 	Description string
@@ -23,9 +25,13 @@ type suiteGroup struct {
 
 func readSuite(t *testing.T, pattern string) map[string][]suiteGroup {
 	t.Helper()
-	names, _ := filepath.Glob(filepath.Join(suite, pattern))
+	dir := os.Getenv(suiteDir)
+	if dir == "" {
+		t.Skip("left out: " + suiteDir + " names no copy of the official suite (its directory tests/draft7)")
+	}
+	names, _ := filepath.Glob(filepath.Join(dir, pattern))
 	if len(names) == 0 {
-		t.Fatal("the suite is missing")
+		t.Fatalf("%s: %s holds no file %s", suiteDir, dir, pattern)
 	}
 	groups := map[string][]suiteGroup{}
 	for _, name := range names {
