@@ -7,8 +7,9 @@ import (
 	ucli "github.com/urfave/cli/v2"
 )
 
-// reorder puts the global flags first and each command's flags before its arguments: urfave/cli reads a flag that follows
-// an argument as an argument, so that `replay NAME --from 0` would ignore --from. What follows `--` are arguments.
+// reorder puts the global flags first and each command's flags before its arguments: urfave/cli
+// reads a flag that follows an argument as an argument, so that `replay NAME --from 0` would ignore
+// --from. What follows `--` are arguments.
 func reorder(app *ucli.App, args []string) ([]string, error) {
 	if len(args) == 0 {
 		return []string{app.Name}, nil

@@ -1,5 +1,5 @@
-// Package cli is the program strunk: all that an operator does to an outbox from a shell. Its main package is cli/strunk;
-// [Run] embeds it in a program of one's own.
+// Package cli is the program strunk: all that an operator does to an outbox from a shell. Its main
+// package is cli/strunk; [Run] embeds it in a program of one's own.
 package cli
 
 import (
@@ -34,8 +34,8 @@ const (
 	ExitUnhealthy = 3
 )
 
-// Streams are what a command reads and writes. Colours, progress bars and aligned screens need a terminal: files that are
-// none get plain text.
+// Streams are what a command reads and writes. Colours, progress bars and aligned screens need a
+// terminal: files that are none get plain text.
 type Streams struct {
 	In       io.Reader
 	Out, Err io.Writer
@@ -50,8 +50,8 @@ func Main() int {
 	return Run(ctx, os.Args, Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 }
 
-// Run runs one command: args as os.Args has them, the program's name first. It returns an exit code. Flags may stand before
-// and after a command's arguments, and global flags anywhere.
+// Run runs one command: args as os.Args has them, the program's name first. It returns an exit
+// code. Flags may stand before and after a command's arguments, and global flags anywhere.
 func Run(ctx context.Context, args []string, streams Streams) (code int) {
 	p := &program{Streams: streams}
 	defer func() {
@@ -192,8 +192,8 @@ func noCommand(c *ucli.Context) error {
 	return &exitError{ExitUsage, ""}
 }
 
-// meant asks whether another command was meant: one that begins as the word does or the other way round, or differs from it
-// by one slip of the finger.
+// meant asks whether another command was meant: one that begins as the word does or the other way
+// round, or differs from it by one slip of the finger.
 func meant(commands []*ucli.Command, word string) string {
 	for _, c := range commands {
 		if strings.HasPrefix(c.Name, word) || strings.HasPrefix(word, c.Name) || oneSlip(c.Name, word) {

@@ -9,8 +9,10 @@ func (p *program) commands() []*ucli.Command {
 		commands []*ucli.Command
 	}{
 		{"Look", []*ucli.Command{p.stats(), p.queues(), p.health(), p.doctor(), p.top(), p.tail()}},
-		{"Tasks", []*ucli.Command{p.deadLetters(), p.showTask(), p.retry(), p.retryAll(), p.purge(), p.enqueue(), p.cancel(), p.pause(), p.resume(), p.limits()}},
-		{"Events", []*ucli.Command{p.subscribers(), p.lag(), p.replay(), p.resetSubscriber(), p.skip(), p.parked(), p.unpark()}},
+		{"Tasks", []*ucli.Command{p.deadLetters(), p.showTask(), p.retry(), p.retryAll(), p.purge(), p.enqueue(),
+			p.cancel(), p.pause(), p.resume(), p.limits()}},
+		{"Events", []*ucli.Command{p.subscribers(), p.lag(), p.replay(), p.resetSubscriber(), p.skip(), p.parked(),
+			p.unpark()}},
 		{"Schedules", []*ucli.Command{p.schedules()}},
 		{"Schemas", []*ucli.Command{p.schemas()}},
 		{"Installation", []*ucli.Command{p.migrate(), p.grants(), p.demo(), p.completion()}},

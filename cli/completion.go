@@ -8,8 +8,8 @@ import (
 	ucli "github.com/urfave/cli/v2"
 )
 
-// completeMark ends the words of a line that a shell wants completed: `strunk --schema jobs re --generate-bash-completion`.
-// The last word before it is the one to complete, and may be empty.
+// completeMark ends the words of a line that a shell wants completed: `strunk --schema jobs re
+// --generate-bash-completion`. The last word before it is the one to complete, and may be empty.
 const completeMark = "--generate-bash-completion"
 
 const bashCompletion = `# bash completion for strunk: put this line into ~/.bashrc
@@ -22,7 +22,8 @@ _strunk_complete() {
 		unset 'words[-1]'
 	fi
 	COMPREPLY=()
-	while IFS= read -r line; do COMPREPLY+=("$line"); done < <("${words[0]}" "${words[@]:1}" "$cur" ` + completeMark + ` 2>/dev/null)
+	while IFS= read -r line; do COMPREPLY+=("$line"); done < <("${words[0]}" "${words[@]:1}" "$cur" ` +
+	completeMark + ` 2>/dev/null)
 }
 complete -o bashdefault -o default -F _strunk_complete strunk
 `
@@ -45,8 +46,10 @@ compdef _strunk strunk
 // completion prints what a shell needs to complete commands and flags.
 func (p *program) completion() *ucli.Command {
 	return &ucli.Command{
-		Name: "completion", Usage: "print a script that makes a shell complete commands and flags", ArgsUsage: "bash|zsh|fish",
-		Description: "bash: source <(strunk completion bash)\nzsh:  source <(strunk completion zsh)\nfish: strunk completion fish | source",
+		Name: "completion", Usage: "print a script that makes a shell complete commands and flags",
+		ArgsUsage: "bash|zsh|fish",
+		Description: "bash: source <(strunk completion bash)\nzsh:  source <(strunk completion zsh)\nfish: strunk " +
+			"completion fish | source",
 		Action: func(c *ucli.Context) error {
 			shell, err := oneArg(c, "shell")
 			if err != nil {

@@ -23,10 +23,12 @@ func TestBashCompletes(t *testing.T) {
 	}
 	for _, c := range []struct{ name, reason, line, want string }{
 		{"command", "a part of a name", "strunk dead", "dead-letters"},
-		{"behind a flag", "the flag's value is no command", "strunk --database-url postgres://localhost/db subs", "subscribers"},
+		{"behind a flag", "the flag's value is no command", "strunk --database-url postgres://localhost/db subs",
+			"subscribers"},
 		{"subcommand", "nothing is typed yet", "strunk schema ", "list show register check export"},
 		{"flag", "behind an argument", "strunk replay search-indexer --f", "--from"},
-		{"hostile", "what stands on the line is not run", "strunk --schema $(echo>" + dir + "/ran) dead", "dead-letters"},
+		{"hostile", "what stands on the line is not run", "strunk --schema $(echo>" + dir + "/ran) dead",
+			"dead-letters"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

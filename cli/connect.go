@@ -15,10 +15,13 @@ import (
 
 func globalFlags() []ucli.Flag {
 	return []ucli.Flag{
-		&ucli.StringFlag{Name: "database-url", EnvVars: []string{"DATABASE_URL"}, Usage: "the PostgreSQL database, as a URL or as key=value words"},
-		&ucli.StringFlag{Name: "schema", Value: outbox.DefaultSchema, Usage: "the PostgreSQL schema of strunk's tables"},
+		&ucli.StringFlag{Name: "database-url", EnvVars: []string{"DATABASE_URL"},
+			Usage: "the PostgreSQL database, as a URL or as key=value words"},
+		&ucli.StringFlag{Name: "schema", Value: outbox.DefaultSchema,
+			Usage: "the PostgreSQL schema of strunk's tables"},
 		&ucli.BoolFlag{Name: "json", Usage: "print one JSON document"},
-		&ucli.BoolFlag{Name: "no-color", EnvVars: []string{"NO_COLOR"}, Usage: "print without colours, also on a terminal"},
+		&ucli.BoolFlag{Name: "no-color", EnvVars: []string{"NO_COLOR"},
+			Usage: "print without colours, also on a terminal"},
 	}
 }
 

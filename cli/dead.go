@@ -32,7 +32,8 @@ func deadFlags() []ucli.Flag {
 
 func deadFilter(c *ucli.Context) (outbox.DeadFilter, error) {
 	name, err := oneArg(c, "QUEUE")
-	filter := outbox.DeadFilter{Queue: name, Error: c.String("error"), OlderThan: c.Duration("older-than"), YoungerThan: c.Duration("younger-than")}
+	filter := outbox.DeadFilter{Queue: name, Error: c.String("error"), OlderThan: c.Duration("older-than"),
+		YoungerThan: c.Duration("younger-than")}
 	if err == nil && (filter.OlderThan < 0 || filter.YoungerThan < 0) {
 		err = usagef("%s: --older-than and --younger-than must not be negative", c.Command.Name)
 	}
@@ -84,8 +85,9 @@ func (p *program) showDead(c *ucli.Context, letters []queue.DeadLetter) error {
 		t.header = append(t.header, "PAYLOAD")
 	}
 	for _, l := range letters {
-		d := deadLetter{ID: l.ID, Queue: l.Queue, Attempts: l.Attempt, MaxAttempts: l.MaxAttempts, CreatedAt: l.CreatedAt.UTC(),
-			DiedAt: l.FinishedAt.UTC(), Error: l.LastError}
+		d := deadLetter{ID: l.ID, Queue: l.Queue, Attempts: l.Attempt, MaxAttempts: l.MaxAttempts,
+			CreatedAt: l.CreatedAt.UTC(),
+			DiedAt:    l.FinishedAt.UTC(), Error: l.LastError}
 		row := []any{l.ID, fmt.Sprintf("%d/%d", l.Attempt, l.MaxAttempts), stamp(l.FinishedAt), clip(l.LastError, 80)}
 		if c.Bool("payload") {
 			d.Payload = l.Raw
@@ -117,7 +119,8 @@ func (p *program) retry() *ucli.Command {
 				return fmt.Errorf("%d is no dead letter; `strunk show %d` says what it is", ids[0], ids[0])
 			}
 			if n < len(ids) {
-				return fmt.Errorf("%d of %d were retried: the others are no dead letters (see `strunk show ID`)", n, len(ids))
+				return fmt.Errorf("%d of %d were retried: the others are no dead letters (see `strunk show ID`)", n,
+					len(ids))
 			}
 			return p.say(c, map[string]any{"retried": n, "ids": ids}, "retried %s", plural(n, "dead letter"))
 		}),
@@ -145,7 +148,8 @@ func retryDead(ctx context.Context, box *outbox.Box, ids []int64) (int, error) {
 func (p *program) retryAll() *ucli.Command {
 	return &ucli.Command{
 		Name: "retry-all", Usage: "give all dead letters of a queue all their attempts again", ArgsUsage: "QUEUE",
-		Description: "Works in transactions of at most " + strconv.Itoa(deadChunk) + ". Interrupted, it keeps what it did, and the next call does the rest.\n" +
+		Description: "Works in transactions of at most " + strconv.Itoa(deadChunk) +
+			". Interrupted, it keeps what it did, and the next call does the rest.\n" +
 			"One that dies again meanwhile is not retried twice.",
 		Flags:  deadFlags(),
 		Before: needs("QUEUE"),
@@ -179,9 +183,11 @@ func (p *program) purge() *ucli.Command {
 					return err
 				}
 				if n == 0 {
-					return errors.Join(p.noteUnused(ctx, box, filter.Queue), p.say(c, map[string]any{"purged": 0}, "no dead letters to purge"))
+					return errors.Join(p.noteUnused(ctx, box, filter.Queue),
+						p.say(c, map[string]any{"purged": 0}, "no dead letters to purge"))
 				}
-				return usagef("purge would delete %s of %q for good: %v", plural(n, "dead letter"), filter.Queue, errNeedYes)
+				return usagef("purge would delete %s of %q for good: %v", plural(n, "dead letter"), filter.Queue,
+					errNeedYes)
 			}
 			n, err := p.eachDead(ctx, c, box, "purging", filter, queue.PurgeDead)
 			return p.sayCount(c, "purged", n, err)
@@ -200,8 +206,9 @@ func (p *program) sayCount(c *ucli.Context, what string, n int, err error) error
 	return p.say(c, map[string]any{what: n}, "%s %s", what, plural(n, "dead letter"))
 }
 
-// eachDead works on the dead letters that were there at the beginning, a chunk at a time. The first signal lets the chunk
-// that runs end, so that what was done is known; a second one ends the process.
+// eachDead works on the dead letters that were there at the beginning, a chunk at a time. The first
+// signal lets the chunk that runs end, so that what was done is known; a second one ends the
+// process.
 func (p *program) eachDead(ctx context.Context, c *ucli.Context, box *outbox.Box, what string, filter outbox.DeadFilter,
 	step func(context.Context, *outbox.Box, outbox.DeadFilter) (int, error)) (done int, err error) {
 	ids, err := deadIDs(ctx, box, filter)
@@ -215,7 +222,8 @@ func (p *program) eachDead(ctx context.Context, c *ucli.Context, box *outbox.Box
 			return done, errInterrupted
 		}
 		// After and Limit let the chunk be found without a walk through all that are dead.
-		n, err := step(context.WithoutCancel(ctx), box, outbox.DeadFilter{IDs: chunk, After: chunk[0] - 1, Limit: len(chunk)})
+		n, err := step(context.WithoutCancel(ctx), box, outbox.DeadFilter{IDs: chunk, After: chunk[0] - 1,
+			Limit: len(chunk)})
 		done += n
 		bar.add(len(chunk))
 		if err != nil {
@@ -225,8 +233,8 @@ func (p *program) eachDead(ctx context.Context, c *ucli.Context, box *outbox.Box
 	return done, nil
 }
 
-// sqlDeadOf chooses dead letters of queue $1: with text $2 in their error, dead for longer than $3 microseconds, and for less
-// than $4; empty and zero mean any. It locks nothing.
+// sqlDeadOf chooses dead letters of queue $1: with text $2 in their error, dead for longer than $3
+// microseconds, and for less than $4; empty and zero mean any. It locks nothing.
 const sqlDeadOf = ` FROM {schema}.strunk_outbox_dead
 WHERE kind = 'task' AND key = $1::text AND ($2::text = '' OR pg_catalog.strpos(last_error, $2::text) > 0)
 	AND ($3::bigint = 0 OR finished_at < pg_catalog.now() - $3::bigint * interval '1 microsecond')

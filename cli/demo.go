@@ -27,14 +27,16 @@ type (
 )
 
 var (
-	demoMails  = queue.Define[demoMail]("email-queue", queue.Config{MaxAttempts: 3, Retry: queue.Backoff{First: time.Second, Max: 5 * time.Second, Jitter: 0.2}})
+	demoMails = queue.Define[demoMail]("email-queue", queue.Config{MaxAttempts: 3,
+		Retry: queue.Backoff{First: time.Second, Max: 5 * time.Second, Jitter: 0.2}})
 	demoOrders = events.Define("order", func(o demoOrder) string { return o.ID }, events.Config{})
 )
 
 // demo runs a small shop on a throwaway server, to be looked at with the other commands.
 func (p *program) demo() *ucli.Command {
 	return &ucli.Command{
-		Name: "demo", Usage: "a throwaway server and a small shop on it, to try the other commands on; Ctrl-C leaves nothing",
+		Name: "demo", Usage: "a throwaway server and a small shop on it, to try the other commands on; Ctrl-C " +
+			"leaves nothing",
 		Flags: []ucli.Flag{
 			&ucli.DurationFlag{Name: "for", Usage: "how long; 0 is until Ctrl-C"},
 			&ucli.IntFlag{Name: "rate", Value: 20, Usage: "orders a second"},
@@ -72,8 +74,10 @@ func (p *program) runDemo(ctx context.Context, c *ucli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.Out, "A shop runs on a throwaway PostgreSQL (%s). In another terminal:\n\n  export DATABASE_URL='%s'\n", server.Source(), server.DSN())
-	fmt.Fprint(p.Out, "  strunk top\n  strunk tail\n  strunk stats --queue email-queue\n  strunk dead-letters email-queue\n  strunk lag search-indexer\n  strunk schedules\n\nCtrl-C ends it and leaves nothing.\n")
+	fmt.Fprintf(p.Out, "A shop runs on a throwaway PostgreSQL (%s). In another terminal:\n\n  export "+
+		"DATABASE_URL='%s'\n", server.Source(), server.DSN())
+	fmt.Fprint(p.Out, "  strunk top\n  strunk tail\n  strunk stats --queue email-queue\n  strunk dead-letters "+
+		"email-queue\n  strunk lag search-indexer\n  strunk schedules\n\nCtrl-C ends it and leaves nothing.\n")
 	return quietEnd(ctx, runShop(ctx, box, c.Int("rate")))
 }
 
@@ -83,7 +87,8 @@ func runShop(ctx context.Context, box *outbox.Box, rate int) error {
 	}
 	produced := make(chan error, 1)
 	go func() { produced <- takeOrders(ctx, box, rate) }()
-	err := box.Run(ctx, demoMails.Worker(sendDemoMail), demoOrders.Subscriber("search-indexer", indexDemoOrder), schedule.Runner())
+	err := box.Run(ctx, demoMails.Worker(sendDemoMail), demoOrders.Subscriber("search-indexer", indexDemoOrder),
+		schedule.Runner())
 	return errors.Join(err, quietEnd(ctx, <-produced))
 }
 
@@ -110,7 +115,8 @@ func takeOrders(ctx context.Context, box *outbox.Box, rate int) error {
 	}
 }
 
-// sendDemoMail fails now and then, and always for every fiftieth order, so that there are retries and dead letters to see.
+// sendDemoMail fails now and then, and always for every fiftieth order, so that there are retries
+// and dead letters to see.
 func sendDemoMail(ctx context.Context, task queue.Task[demoMail]) error {
 	select {
 	case <-time.After(rand.N(100 * time.Millisecond)):

@@ -22,7 +22,8 @@ type diagnosis struct {
 // doctor looks below the surface: at the table's upkeep, its indexes and what holds PostgreSQL's vacuum back.
 func (p *program) doctor() *ucli.Command {
 	return &ucli.Command{
-		Name: "doctor", Usage: "look at the tables' upkeep, indexes, partitions and what holds vacuum back; exit code 3 when something is wrong",
+		Name: "doctor", Usage: "look at the tables' upkeep, indexes, partitions and what holds vacuum back; exit " +
+			"code 3 when something is wrong",
 		Before: noArgs,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			found, err := diagnose(ctx, c, box)
@@ -75,10 +76,13 @@ func diagnose(ctx context.Context, c *ucli.Context, box *outbox.Box) ([]diagnosi
 func serverVersion(ctx context.Context, box *outbox.Box) (diagnosis, error) {
 	var number int
 	var text string
-	err := box.Pool().QueryRow(ctx, `SELECT pg_catalog.current_setting('server_version_num')::int, pg_catalog.current_setting('server_version')`).Scan(&number, &text)
-	d := diagnosis{"version", ops.StatusOK, fmt.Sprintf("PostgreSQL %s, strunk's tables at version %d", text, outbox.LatestVersion())}
+	err := box.Pool().QueryRow(ctx, `SELECT pg_catalog.current_setting('server_version_num')::int,
+		pg_catalog.current_setting('server_version')`).Scan(&number, &text)
+	d := diagnosis{"version", ops.StatusOK, fmt.Sprintf("PostgreSQL %s, strunk's tables at version %d", text,
+		outbox.LatestVersion())}
 	if number/10000 < oldestServer {
-		d.Status, d.Found = ops.StatusFail, d.Found+fmt.Sprintf("; PostgreSQL %d is the oldest that is supported", oldestServer)
+		d.Status, d.Found = ops.StatusFail, d.Found+fmt.Sprintf("; PostgreSQL %d is the oldest that is supported",
+			oldestServer)
 	}
 	return d, err
 }
@@ -101,12 +105,14 @@ func deadRows(ctx context.Context, box *outbox.Box) (diagnosis, error) {
 	case err != nil:
 		return diagnosis{}, err
 	}
-	return diagnosis{"dead rows", ops.StatusWarn, fmt.Sprintf("%s has %d dead rows and %d living ones: see what holds the horizon back, then VACUUM it", name, dead, live)}, nil
+	return diagnosis{"dead rows", ops.StatusWarn, fmt.Sprintf("%s has %d dead rows and %d living ones: see what "+
+		"holds the horizon back, then VACUUM it", name, dead, live)}, nil
 }
 
 // An index that a cut-off CREATE INDEX CONCURRENTLY has left costs writes and serves nobody.
 const sqlInvalidIndexes = `SELECT coalesce(string_agg(c.relname, ', ' ORDER BY c.relname), '')
-FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON
+n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname LIKE 'strunk\_%' AND NOT (i.indisvalid AND i.indisready)`
 
 func invalidIndexes(ctx context.Context, box *outbox.Box) (diagnosis, error) {
@@ -115,7 +121,8 @@ func invalidIndexes(ctx context.Context, box *outbox.Box) (diagnosis, error) {
 		return diagnosis{}, err
 	}
 	if names != "" {
-		return diagnosis{"invalid indexes", ops.StatusFail, names + ": `strunk migrate` builds what it has begun anew; DROP others"}, nil
+		return diagnosis{"invalid indexes", ops.StatusFail, names +
+			": `strunk migrate` builds what it has begun anew; DROP others"}, nil
 	}
 	return diagnosis{"invalid indexes", ops.StatusOK, "every index is valid"}, nil
 }
@@ -125,9 +132,11 @@ func drift(ctx context.Context, c *ucli.Context, box *outbox.Box) diagnosis {
 	found, err := outbox.Check(ctx, box.Pool(), migrateConfig(c))
 	switch {
 	case err != nil:
-		return diagnosis{"drift", ops.StatusWarn, "could not look (it takes a role that may create schemas): " + err.Error()}
+		return diagnosis{"drift", ops.StatusWarn, "could not look (it takes a role that may create schemas): " +
+			err.Error()}
 	case len(found) > 0:
-		return diagnosis{"drift", ops.StatusFail, fmt.Sprintf("%d objects are not as the migrations make them, the first: %s; see `strunk migrate --check`", len(found), found[0])}
+		return diagnosis{"drift", ops.StatusFail, fmt.Sprintf("%d objects are not as the migrations make them, "+
+			"the first: %s; see `strunk migrate --check`", len(found), found[0])}
 	}
 	return diagnosis{"drift", ops.StatusOK, "every table, index and function is as the migrations make it"}
 }

@@ -33,12 +33,14 @@ type rateDoc struct {
 func (p *program) limits() *ucli.Command {
 	return &ucli.Command{
 		Name: "limits", Usage: "show a queue's limits, or set them", ArgsUsage: "QUEUE",
-		Description: "With flags it sets all limits of the queue, for all processes and at once: what is not given is not limited. " +
+		Description: "With flags it sets all limits of the queue, for all processes and at once: what is not " +
+			"given is not limited. " +
 			"They hold until a worker starts whose program declares others than before.",
 		Flags: []ucli.Flag{
 			&ucli.IntFlag{Name: "running", Usage: "how many tasks may run at once"},
 			&ucli.IntFlag{Name: "running-per-key", Usage: "how many tasks of one key may run at once"},
-			&ucli.StringFlag{Name: "rate", Usage: "how many tasks may begin in a time, such as 100/1m, or 100/1m/20 for 20 of them at once"},
+			&ucli.StringFlag{Name: "rate", Usage: "how many tasks may begin in a time, such as 100/1m, or " +
+				"100/1m/20 for 20 of them at once"},
 			&ucli.StringFlag{Name: "rate-per-key", Usage: "the same for each key"},
 			&ucli.BoolFlag{Name: "fifo", Usage: "run the tasks of a key one at a time, in order"},
 			&ucli.BoolFlag{Name: "hold-dead", Usage: "with --fifo: a dead letter keeps its key waiting"},
@@ -69,13 +71,15 @@ func (p *program) runLimits(ctx context.Context, c *ucli.Context, box *outbox.Bo
 	if err != nil {
 		return err
 	}
-	doc := limitsDoc{Queue: name, Running: l.Running, RunningPerKey: l.RunningPerKey, Rate: docOfRate(l.Rate), RatePerKey: docOfRate(l.RatePerKey),
-		FIFO: l.FIFO, HoldDead: l.HoldDead}
+	doc := limitsDoc{Queue: name, Running: l.Running, RunningPerKey: l.RunningPerKey, Rate: docOfRate(l.Rate),
+		RatePerKey: docOfRate(l.RatePerKey),
+		FIFO:       l.FIFO, HoldDead: l.HoldDead}
 	if l == (queue.Limits{}) {
 		return p.say(c, doc, "queue %q has no limits", name)
 	}
 	t := &table{header: []string{"RUNNING", "RUNNING PER KEY", "RATE", "RATE PER KEY", "ORDER"}}
-	t.add(numberOrDash(l.Running), numberOrDash(l.RunningPerKey), rateText(l.Rate), rateText(l.RatePerKey), orderText(l))
+	t.add(numberOrDash(l.Running), numberOrDash(l.RunningPerKey), rateText(l.Rate), rateText(l.RatePerKey),
+		orderText(l))
 	return p.show(c, doc, t)
 }
 
@@ -104,7 +108,8 @@ func givenLimits(c *ucli.Context) (l queue.Limits, err error) {
 			return l, usagef("limits: --%s: %d is not 1 or more; to stop a queue, pause it", f, c.Int(f))
 		}
 	}
-	l = queue.Limits{Running: c.Int("running"), RunningPerKey: c.Int("running-per-key"), FIFO: c.Bool("fifo"), HoldDead: c.Bool("hold-dead")}
+	l = queue.Limits{Running: c.Int("running"), RunningPerKey: c.Int("running-per-key"), FIFO: c.Bool("fifo"),
+		HoldDead: c.Bool("hold-dead")}
 	if l.Rate, err = parseRate("rate", c.String("rate")); err != nil {
 		return l, err
 	}
@@ -118,7 +123,8 @@ func parseRate(flag, text string) (r queue.Rate, err error) {
 		return r, nil
 	}
 	parts := strings.Split(text, "/")
-	bad := usagef("limits: --%s: %q is not a count and a time, such as 100/1m, nor with a burst, such as 100/1m/20", flag, text)
+	bad := usagef("limits: --%s: %q is not a count and a time, such as 100/1m, nor with a burst, such as 100/1m/20",
+		flag, text)
 	if len(parts) < 2 || len(parts) > 3 {
 		return r, bad
 	}

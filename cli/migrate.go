@@ -19,9 +19,12 @@ func (p *program) migrate() *ucli.Command {
 		Description: "Without flags it does every missing migration. Two that run at once wait for each other.",
 		Flags: []ucli.Flag{
 			&ucli.BoolFlag{Name: "dry-run", Usage: "list what would be done, and do nothing"},
-			&ucli.IntFlag{Name: "down", Value: -1, DefaultText: "up", Usage: "go back to this `VERSION`, 0 for none; deletes what later versions keep"},
-			&ucli.StringFlag{Name: "print", Usage: "print the SQL for another tool and need no database: psql, plain, goose or tern"},
-			&ucli.BoolFlag{Name: "check", Usage: "say what differs from what the migrations make; exit code 3 when something does"},
+			&ucli.IntFlag{Name: "down", Value: -1, DefaultText: "up",
+				Usage: "go back to this `VERSION`, 0 for none; deletes what later versions keep"},
+			&ucli.StringFlag{Name: "print", Usage: "print the SQL for another tool and need no database: psql, " +
+				"plain, goose or tern"},
+			&ucli.BoolFlag{Name: "check", Usage: "say what differs from what the migrations make; exit code 3 " +
+				"when something does"},
 			yesFlag(),
 		},
 		Before: noArgs,
@@ -62,7 +65,8 @@ func (p *program) runMigrations(ctx context.Context, c *ucli.Context, pool *pgxp
 	case c.Bool("dry-run") || len(steps) == 0:
 		return p.showSteps(c, steps)
 	case down && !c.Bool("yes"):
-		return usagef("migrate --down %d would undo %d migrations and delete what they keep, down to %q: %v", target, len(steps), steps[len(steps)-1].Name, errNeedYes)
+		return usagef("migrate --down %d would undo %d migrations and delete what they keep, down to %q: %v", target,
+			len(steps), steps[len(steps)-1].Name, errNeedYes)
 	case down:
 		err = outbox.MigrateDown(ctx, pool, migrateConfig(c), target)
 	default:
@@ -153,7 +157,8 @@ func (p *program) checkSchema(c *ucli.Context, pool *pgxpool.Pool) error {
 		docs = append(docs, d.String())
 		t.add(d.String())
 	}
-	if err := p.showList(c, docs, t, fmt.Sprintf("schema %q is as the migrations make it", c.String("schema"))); err != nil {
+	if err := p.showList(c, docs, t, fmt.Sprintf("schema %q is as the migrations make it",
+		c.String("schema"))); err != nil {
 		return err
 	}
 	if len(found) > 0 {
@@ -166,10 +171,12 @@ func (p *program) checkSchema(c *ucli.Context, pool *pgxpool.Pool) error {
 func (p *program) grants() *ucli.Command {
 	return &ucli.Command{
 		Name: "grants", Usage: "print SQL for roles with no more privileges than their work takes; needs no database",
-		Flags:  []ucli.Flag{&ucli.StringFlag{Name: "prefix", Value: outbox.DefaultRolePrefix, Usage: "begins the names of the roles"}},
+		Flags: []ucli.Flag{&ucli.StringFlag{Name: "prefix", Value: outbox.DefaultRolePrefix,
+			Usage: "begins the names of the roles"}},
 		Before: noArgs,
 		Action: func(c *ucli.Context) error {
-			script, err := outbox.Grants(outbox.GrantsConfig{Schema: c.String("schema"), RolePrefix: c.String("prefix")})
+			script, err := outbox.Grants(outbox.GrantsConfig{Schema: c.String("schema"),
+				RolePrefix: c.String("prefix")})
 			if err != nil {
 				return &exitError{ExitUsage, err.Error()}
 			}

@@ -110,14 +110,15 @@ func width(s string) int {
 
 // wide are the runes that take two columns: the blocks that Unicode's UAX #11 calls wide or full width.
 var wide = &unicode.RangeTable{
-	R16: []unicode.Range16{{0x1100, 0x115f, 1}, {0x2e80, 0x303e, 1}, {0x3041, 0x4dbf, 1}, {0x4e00, 0xa4cf, 1}, {0xa960, 0xa97c, 1},
+	R16: []unicode.Range16{{0x1100, 0x115f, 1}, {0x2e80, 0x303e, 1}, {0x3041, 0x4dbf, 1}, {0x4e00, 0xa4cf, 1},
+		{0xa960, 0xa97c, 1},
 		{0xac00, 0xd7a3, 1}, {0xf900, 0xfaff, 1}, {0xfe30, 0xfe6f, 1}, {0xff01, 0xff60, 1}, {0xffe0, 0xffe6, 1}},
 	R32: []unicode.Range32{{0x16fe0, 0x18aff, 1}, {0x1b000, 0x1b2ff, 1}, {0x1f300, 0x1f64f, 1}, {0x1f680, 0x1f6ff, 1},
 		{0x1f900, 0x1f9ff, 1}, {0x20000, 0x3fffd, 1}},
 }
 
-// printable keeps what stored text would do to a terminal away from it: control characters, and those that turn the writing
-// around.
+// printable keeps what stored text would do to a terminal away from it: control characters, and
+// those that turn the writing around.
 func printable(s string) string { return strings.Map(harmless, s) }
 
 // printableLines is printable for a text of several lines.

@@ -40,7 +40,8 @@ func (b *bar) line() string {
 		part = float64(b.done) / float64(b.total)
 	}
 	full := int(part * barWidth)
-	return fmt.Sprintf("%s [%s%s] %d/%d %3.0f%%", b.what, strings.Repeat("#", full), strings.Repeat(".", barWidth-full), b.done, b.total, 100*part)
+	return fmt.Sprintf("%s [%s%s] %d/%d %3.0f%%", b.what, strings.Repeat("#", full),
+		strings.Repeat(".", barWidth-full), b.done, b.total, 100*part)
 }
 
 func (b *bar) end() {

@@ -68,8 +68,10 @@ func TestRetryAllIsResumed(t *testing.T) {
 		t.Skip("Windows cannot send a process an interrupt")
 	}
 	pool, total := outboxtest.New(t), deadRows(t)
-	if _, err := pool.Exec(t.Context(), `INSERT INTO public.strunk_outbox_dead (id, seq, created_at, finished_at, attempts, status, kind, key, last_error, payload)
-SELECT i, i, now(), now(), 12, 'dead', 'task', 'email-queue', 'no', '{}' FROM generate_series(1, $1::integer) i`, total); err != nil {
+	if _, err := pool.Exec(t.Context(), `INSERT INTO public.strunk_outbox_dead (id, seq, created_at,
+		finished_at, attempts, status, kind, key, last_error, payload)
+SELECT i, i, now(), now(), 12, 'dead', 'task', 'email-queue', 'no', '{}' FROM generate_series(1, $1::integer)
+i`, total); err != nil {
 		t.Fatal(err)
 	}
 	number(t, pool, `SELECT setval('public.strunk_outbox_id_seq', `+strconv.Itoa(total)+`)::integer`)
@@ -78,19 +80,23 @@ SELECT i, i, now(), now(), 12, 'dead', 'task', 'email-queue', 'no', '{}' FROM ge
 	if first < 1000 || first >= total {
 		t.Fatalf("the interrupted call retried %d of %d, not a part", first, total)
 	}
-	if n := number(t, pool, `SELECT count(*) FROM public.strunk_outbox_tasks WHERE status = 'pending' AND attempts = 0`); n != first {
+	if n := number(t, pool, `SELECT count(*) FROM public.strunk_outbox_tasks WHERE status = 'pending' AND
+		attempts = 0`); n != first {
 		t.Errorf("it said %d, and %d are pending", first, n)
 	}
 	started := time.Now()
 	_, wait := strunk(t, pool, "retry-all", "email-queue")
-	if out, errs, code := wait(); out != "retried "+strconv.Itoa(total-first)+" dead letters\n" || errs != "" || code != 0 {
+	if out, errs, code := wait(); out != "retried "+strconv.Itoa(total-first)+" dead letters\n" || errs != "" ||
+		code != 0 {
 		t.Fatalf("the second call: %q, %q, %d; the first retried %d", out, errs, code, first)
 	}
 	t.Logf("retried %d in %v", total-first, time.Since(started).Round(time.Millisecond))
-	if n := number(t, pool, `SELECT count(DISTINCT id) FROM public.strunk_outbox_tasks WHERE status = 'pending' AND attempts = 0`); n != total {
+	if n := number(t, pool, `SELECT count(DISTINCT id) FROM public.strunk_outbox_tasks WHERE status = 'pending'
+		AND attempts = 0`); n != total {
 		t.Errorf("%d of %d are pending", n, total)
 	}
-	if n := number(t, pool, `SELECT max(n) FROM (SELECT count(*) AS n FROM public.strunk_outbox_tasks GROUP BY xmin) x`); n > 500 {
+	if n := number(t, pool, `SELECT max(n) FROM (SELECT count(*) AS n FROM public.strunk_outbox_tasks GROUP BY
+		xmin) x`); n > 500 {
 		t.Errorf("one transaction retried %d", n)
 	}
 	_, wait = strunk(t, pool, "retry-all", "email-queue")
@@ -99,8 +105,8 @@ SELECT i, i, now(), now(), 12, 'dead', 'task', 'email-queue', 'no', '{}' FROM ge
 	}
 }
 
-// interrupted runs retry-all, sends it an interrupt while one of its transactions waits for a lock, and returns how many it
-// says that it has retried.
+// interrupted runs retry-all, sends it an interrupt while one of its transactions waits for a lock,
+// and returns how many it says that it has retried.
 func interrupted(t *testing.T, pool *pgxpool.Pool, total int) int {
 	t.Helper()
 	tx, err := pool.Begin(t.Context())
@@ -113,7 +119,8 @@ func interrupted(t *testing.T, pool *pgxpool.Pool, total int) int {
 	}
 	cmd, wait := strunk(t, pool, "retry-all", "email-queue")
 	for deadline := time.Now().Add(time.Minute); number(t, pool, `SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = 'strunk' AND wait_event_type = 'Lock'`) == 0; time.Sleep(10 * time.Millisecond) {
+WHERE datname = current_database() AND application_name = 'strunk' AND wait_event_type =
+'Lock'`) == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("retry-all never came to the row that is locked")
 		}

@@ -46,9 +46,11 @@ func (p *program) listSchedules(ctx context.Context, c *ucli.Context, box *outbo
 	docs := make([]scheduleDoc, 0, len(entries))
 	t := &table{header: []string{"ID", "QUEUE", "SPEC", "ZONE", "ENABLED", "NEXT DUE", "LAST DUE", "ERROR"}}
 	for _, e := range entries {
-		docs = append(docs, scheduleDoc{ID: e.ID, Queue: e.Queue, Spec: e.Spec, TimeZone: e.TimeZone, Enabled: e.Enabled,
+		docs = append(docs, scheduleDoc{ID: e.ID, Queue: e.Queue, Spec: e.Spec, TimeZone: e.TimeZone,
+			Enabled: e.Enabled,
 			NextDue: orNil(e.NextDue), LastDue: orNil(e.LastDue), LastError: e.LastError})
-		t.add(e.ID, e.Queue, e.Spec, e.TimeZone, yesNo(e.Enabled), stamp(e.NextDue), stamp(e.LastDue), clip(e.LastError, 60))
+		t.add(e.ID, e.Queue, e.Spec, e.TimeZone, yesNo(e.Enabled), stamp(e.NextDue), stamp(e.LastDue),
+			clip(e.LastError, 60))
 	}
 	if len(docs) == 0 && !c.Bool("json") {
 		return p.say(c, docs, "no schedules")
@@ -56,7 +58,8 @@ func (p *program) listSchedules(ctx context.Context, c *ucli.Context, box *outbo
 	return p.show(c, docs, t)
 }
 
-func (p *program) switchSchedule(name, usage, did string, act func(context.Context, *outbox.Box, string, ...schedule.Option) error) *ucli.Command {
+func (p *program) switchSchedule(name, usage, did string,
+	act func(context.Context, *outbox.Box, string, ...schedule.Option) error) *ucli.Command {
 	return &ucli.Command{
 		Name: name, Usage: usage, ArgsUsage: "ID",
 		Before: needs("ID"),

@@ -39,7 +39,8 @@ type (
 func (p *program) schemas() *ucli.Command {
 	return &ucli.Command{
 		Name: "schema", Usage: "look at contracts, check them and register them",
-		Subcommands: []*ucli.Command{p.listSchemas(), p.showSchema(), p.registerSchema(), p.checkSchemas(), p.exportSchemas()},
+		Subcommands: []*ucli.Command{p.listSchemas(), p.showSchema(), p.registerSchema(), p.checkSchemas(),
+			p.exportSchemas()},
 	}
 }
 
@@ -65,7 +66,8 @@ func (p *program) listSchemas() *ucli.Command {
 
 func (p *program) showSchema() *ucli.Command {
 	return &ucli.Command{
-		Name: "show", Usage: "print a subject's contract, the newest where no version is given", ArgsUsage: "SUBJECT [VERSION]",
+		Name: "show", Usage: "print a subject's contract, the newest where no version is given",
+		ArgsUsage: "SUBJECT [VERSION]",
 		Before: func(c *ucli.Context) error {
 			switch c.NArg() {
 			case 1:
@@ -140,12 +142,14 @@ func registerOptions(c *ucli.Context) (options []schema.RegisterOption, err erro
 func (p *program) registerSchema() *ucli.Command {
 	return &ucli.Command{
 		Name: "register", Usage: "add a version of a subject", ArgsUsage: "SUBJECT VERSION FILE (- is standard input)",
-		Description: "It must compile, come after all versions that are there and be compatible with them. The same document again\n" +
+		Description: "It must compile, come after all versions that are there and be compatible with them. The " +
+			"same document again\n" +
 			"changes nothing. --mode, --strict and --lenient are kept with the subject.",
 		Flags:  compareFlags(),
 		Before: needsVersion,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			return p.withVersion(c, "registered", func(subject, version string, document []byte, options []schema.RegisterOption) error {
+			return p.withVersion(c, "registered", func(subject, version string, document []byte,
+				options []schema.RegisterOption) error {
 				return schema.NewRegistry(box).Register(ctx, subject, version, document, options...)
 			})
 		}),
@@ -154,9 +158,12 @@ func (p *program) registerSchema() *ucli.Command {
 
 func (p *program) checkSchemas() *ucli.Command {
 	return &ucli.Command{
-		Name: "check", Usage: "say whether versions are compatible, and change nothing", ArgsUsage: "DIR | SUBJECT VERSION FILE",
-		Description: "A directory (SUBJECT/VERSION.json, as `strunk schema export` writes it) is checked by itself, without a database;\n" +
-			"--mode is " + string(schema.BackwardTransitive) + " there where it is not given. One version is checked against the registry.",
+		Name: "check", Usage: "say whether versions are compatible, and change nothing",
+		ArgsUsage: "DIR | SUBJECT VERSION FILE",
+		Description: "A directory (SUBJECT/VERSION.json, as `strunk schema export` writes it) is checked by " +
+			"itself, without a database;\n" +
+			"--mode is " + string(schema.BackwardTransitive) +
+			" there where it is not given. One version is checked against the registry.",
 		Flags: compareFlags(),
 		Action: func(c *ucli.Context) error {
 			switch c.NArg() {
@@ -174,7 +181,8 @@ func (p *program) checkSchemas() *ucli.Command {
 }
 
 func (p *program) checkVersion(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-	return p.withVersion(c, "compatible", func(subject, version string, document []byte, options []schema.RegisterOption) error {
+	return p.withVersion(c, "compatible", func(subject, version string, document []byte,
+		options []schema.RegisterOption) error {
 		return schema.NewRegistry(box).Check(ctx, subject, version, document, options...)
 	})
 }
@@ -192,13 +200,15 @@ func needsVersion(c *ucli.Context) error {
 
 func checkSchemaVersion(c *ucli.Context) error {
 	if _, err := schema.ParseVersion(c.Args().Get(1)); err != nil || c.Args().First() == "" {
-		return usagef("%s: give a subject and a version such as 1.0, not %q and %q", c.Command.Name, c.Args().First(), c.Args().Get(1))
+		return usagef("%s: give a subject and a version such as 1.0, not %q and %q", c.Command.Name,
+			c.Args().First(), c.Args().Get(1))
 	}
 	return nil
 }
 
 // withVersion hands SUBJECT VERSION FILE to fn and says what it did.
-func (p *program) withVersion(c *ucli.Context, did string, fn func(string, string, []byte, []schema.RegisterOption) error) error {
+func (p *program) withVersion(c *ucli.Context, did string,
+	fn func(string, string, []byte, []schema.RegisterOption) error) error {
 	options, err := registerOptions(c)
 	if err != nil {
 		return err
@@ -211,7 +221,8 @@ func (p *program) withVersion(c *ucli.Context, did string, fn func(string, strin
 	if err := fn(subject, version, document, options); err != nil {
 		return err
 	}
-	return p.say(c, map[string]any{"subject": subject, "version": version, did: true}, "%s: %s version %s", did, subject, version)
+	return p.say(c, map[string]any{"subject": subject, "version": version, did: true}, "%s: %s version %s", did,
+		subject, version)
 }
 
 func (p *program) checkDir(c *ucli.Context, dir string) error {

@@ -43,7 +43,8 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       os.Getenv("UPDATE") != "",
 		Setup:               func(env *testscript.Env) error { return setup(t, env) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"sql": runSQL, "psql": runPsql, "code": exitCode, "work": work, "seed": seed, "schedules": seedSchedule, "fail": failEvents},
+			"sql": runSQL, "psql": runPsql, "code": exitCode, "work": work, "seed": seed, "schedules": seedSchedule,
+			"fail": failEvents},
 	})
 }
 
@@ -68,8 +69,8 @@ var (
 	orders = events.Define("order", func(o order) string { return o.ID }, events.Config{})
 )
 
-// seed makes what the specification's commands name: the dead letters 12345 and 12346, one pending task, and the subscriber
-// search-indexer, which has handled three events.
+// seed makes what the specification's commands name: the dead letters 12345 and 12346, one pending
+// task, and the subscriber search-indexer, which has handled three events.
 func seed(ts *testscript.TestScript, _ bool, _ []string) {
 	box, pool := boxOf(ts), poolOf(ts)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

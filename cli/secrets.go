@@ -13,20 +13,22 @@ import (
 const hidden = "xxxxx"
 
 var (
-	// urlPassword is the password of a URL, wherever one stands in a text: to the last @, which a password may hold too.
+	// urlPassword is the password of a URL, wherever one stands in a text: to the last @, which a
+	// password may hold too.
 	urlPassword = regexp.MustCompile(`(\w+://[^\s:/@]*:)\S*@`)
 	// wordPassword is a password (or that of a client's key) among key=value words or in a URL's query.
 	wordPassword = regexp.MustCompile(`(?i)((?:ssl)?password\s*=\s*)('(?:[^'\\]|\\.)*'?|[^\s&]*)`)
 )
 
-// checkURL refuses a URL whose password would be taken for something else, such as the name of the host, which errors tell.
-// Its error holds nothing of the URL.
+// checkURL refuses a URL whose password would be taken for something else, such as the name of the
+// host, which errors tell. Its error holds nothing of the URL.
 func checkURL(dsn string) error {
 	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
 		return nil
 	}
 	u, err := url.Parse(dsn)
-	if err == nil && (u.User != nil || !strings.Contains(u.Path+u.Fragment+u.RawQuery, "@")) && !strings.Contains(u.Fragment, "@") {
+	if err == nil && (u.User != nil || !strings.Contains(u.Path+u.Fragment+u.RawQuery, "@")) &&
+		!strings.Contains(u.Fragment, "@") {
 		return nil
 	}
 	return usagef("--database-url: not a URL of the form postgres://USER:PASSWORD@HOST:PORT/DATABASE; " +
@@ -54,7 +56,8 @@ func (p *program) keep(secret string) {
 	}
 	quoted := strconv.Quote(secret) // as slog writes it
 	p.secrets = append(p.secrets, secret, url.QueryEscape(secret), url.PathEscape(secret), quoted[1:len(quoted)-1])
-	slices.SortFunc(p.secrets, func(a, b string) int { return cmp.Compare(len(b), len(a)) }) // none before one that holds it
+	// none before one that holds it
+	slices.SortFunc(p.secrets, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 }
 
 // redact takes the secrets out of a text.

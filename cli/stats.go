@@ -38,7 +38,8 @@ func (p *program) stats() *ucli.Command {
 // noteEmpty says on the error stream that a queue is unused: its name may be misspelt, and no number would tell.
 func (p *program) noteEmpty(q ops.Queue) {
 	if q.Pending.N+q.Scheduled.N+q.Claimed.N+q.Dead.N == 0 && q.Workers == 0 && q.PausedAt == nil {
-		fmt.Fprintf(p.Err, "strunk: note: queue %q has no waiting task, dead letter or worker; `strunk queues` lists those that have\n", q.Name)
+		fmt.Fprintf(p.Err, "strunk: note: queue %q has no waiting task, dead letter or worker; `strunk queues` "+
+			"lists those that have\n", q.Name)
 	}
 }
 
@@ -61,8 +62,10 @@ func (p *program) noteMisspelt(ctx context.Context, box *outbox.Box, queue strin
 
 func queueTable(q ops.Queue) *table {
 	t := &table{header: []string{"QUEUE", q.Name}}
-	for _, row := range [][2]any{{"pending", q.Pending}, {"scheduled", q.Scheduled}, {"claimed", q.Claimed}, {"dead", q.Dead}, {"delivered", countOrDash(q.Delivered)},
-		{"waiting for", ago(q.WaitingFor)}, {"next due", stampOrDash(q.NextDueAt)}, {"workers", q.Workers}, {"concurrency", q.Concurrency},
+	for _, row := range [][2]any{{"pending", q.Pending}, {"scheduled", q.Scheduled}, {"claimed", q.Claimed},
+		{"dead", q.Dead}, {"delivered", countOrDash(q.Delivered)},
+		{"waiting for", ago(q.WaitingFor)}, {"next due", stampOrDash(q.NextDueAt)}, {"workers", q.Workers},
+		{"concurrency", q.Concurrency},
 		{"paused since", stampOrDash(q.PausedAt)}} {
 		t.add(row[0], row[1])
 	}
@@ -71,9 +74,11 @@ func queueTable(q ops.Queue) *table {
 
 func overallTable(o ops.Overall) *table {
 	t := &table{header: []string{"WHAT", "NUMBER"}}
-	for _, row := range [][2]any{{"tasks pending", o.Pending}, {"tasks scheduled", o.Scheduled}, {"tasks claimed", o.Claimed},
+	for _, row := range [][2]any{{"tasks pending", o.Pending}, {"tasks scheduled", o.Scheduled},
+		{"tasks claimed", o.Claimed},
 		{"tasks delivered", o.Delivered}, {"dead letters", o.Dead}, {"events waiting for the relay", o.EventsWaiting},
-		{"events kept", o.EventsKept}, {"head of the feed", o.Head}, {"events held back", o.Held}, {"workers", o.Workers},
+		{"events kept", o.EventsKept}, {"head of the feed", o.Head}, {"events held back", o.Held},
+		{"workers", o.Workers},
 		{"subscribers", o.Subscribers}, {"schedules", o.Schedules}, {"table size", size(o.TableBytes)}} {
 		t.add(row[0], row[1])
 	}
@@ -90,9 +95,11 @@ func (p *program) queues() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			t := &table{header: []string{"QUEUE", "PENDING#", "SCHEDULED#", "CLAIMED#", "DEAD#", "WAITING FOR#", "WORKERS#", "PAUSED"}}
+			t := &table{header: []string{"QUEUE", "PENDING#", "SCHEDULED#", "CLAIMED#", "DEAD#", "WAITING FOR#",
+				"WORKERS#", "PAUSED"}}
 			for _, q := range queues {
-				t.add(q.Name, q.Pending, q.Scheduled, q.Claimed, q.Dead, ago(q.WaitingFor), q.Workers, yesNo(q.PausedAt != nil))
+				t.add(q.Name, q.Pending, q.Scheduled, q.Claimed, q.Dead, ago(q.WaitingFor), q.Workers,
+					yesNo(q.PausedAt != nil))
 			}
 			return p.showList(c, queues, t, "no queues")
 		}),
@@ -103,12 +110,15 @@ func (p *program) health() *ucli.Command {
 	return &ucli.Command{
 		Name: "health", Usage: "say which loop, queue or subscriber is behind; exit code 3 when something is",
 		Flags: []ucli.Flag{
-			&ucli.DurationFlag{Name: "oldest-pending", Value: ops.DefaultOldestPending, Usage: "how long a task may wait"},
-			&ucli.DurationFlag{Name: "subscriber-lag", Value: ops.DefaultSubscriberLag, Usage: "how far a subscriber may be behind"},
+			&ucli.DurationFlag{Name: "oldest-pending", Value: ops.DefaultOldestPending,
+				Usage: "how long a task may wait"},
+			&ucli.DurationFlag{Name: "subscriber-lag", Value: ops.DefaultSubscriberLag,
+				Usage: "how far a subscriber may be behind"},
 		},
 		Before: noArgs,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			report, err := ops.Health(ctx, box, ops.Thresholds{OldestPending: c.Duration("oldest-pending"), SubscriberLag: c.Duration("subscriber-lag")})
+			report, err := ops.Health(ctx, box, ops.Thresholds{OldestPending: c.Duration("oldest-pending"),
+				SubscriberLag: c.Duration("subscriber-lag")})
 			if err != nil {
 				return err
 			}

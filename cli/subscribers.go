@@ -22,9 +22,11 @@ func (p *program) subscribers() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			t := &table{header: []string{"SUBSCRIBER", "EVENTS OF", "CURSOR#", "HEAD#", "WAITING#", "LAG#", "HELD#", "DEAD#", "STATE", "OWNER"}}
+			t := &table{header: []string{"SUBSCRIBER", "EVENTS OF", "CURSOR#", "HEAD#", "WAITING#", "LAG#", "HELD#",
+				"DEAD#", "STATE", "OWNER"}}
 			for _, s := range subs {
-				t.add(s.Name, s.EntityType, s.Cursor, s.Head, s.Waiting, ago(s.Lag), s.Held, s.Dead, subscriberState(s), dash(s.Owner))
+				t.add(s.Name, s.EntityType, s.Cursor, s.Head, s.Waiting, ago(s.Lag), s.Held, s.Dead,
+					subscriberState(s), dash(s.Owner))
 			}
 			return p.showList(c, subs, t, "no subscribers")
 		}),
@@ -60,13 +62,16 @@ func (p *program) lag() *ucli.Command {
 				return err
 			}
 			t := &table{header: []string{"SUBSCRIBER", s.Name}}
-			for _, row := range [][2]any{{"events of", s.EntityType}, {"state", subscriberState(s)}, {"cursor", s.Cursor}, {"head of the feed", s.Head},
-				{"waiting", s.Waiting}, {"lag", ago(s.Lag)}, {"held back", s.Held}, {"dead letters", s.Dead}, {"owner", dash(s.Owner)},
+			for _, row := range [][2]any{{"events of", s.EntityType}, {"state", subscriberState(s)},
+				{"cursor", s.Cursor}, {"head of the feed", s.Head},
+				{"waiting", s.Waiting}, {"lag", ago(s.Lag)}, {"held back", s.Held}, {"dead letters", s.Dead},
+				{"owner", dash(s.Owner)},
 				{"moved", stamp(s.MovedAt)}} {
 				t.add(row[0], row[1])
 			}
 			if s.Blocked != nil {
-				t.add("blocked by", fmt.Sprintf("position %d after %d attempts: %s", s.Blocked.Position, s.Blocked.Attempts, clip(s.Blocked.Error, 100)))
+				t.add("blocked by", fmt.Sprintf("position %d after %d attempts: %s", s.Blocked.Position,
+					s.Blocked.Attempts, clip(s.Blocked.Error, 100)))
 			}
 			return p.show(c, s, t)
 		}),
@@ -76,7 +81,8 @@ func (p *program) lag() *ucli.Command {
 func (p *program) replay() *ucli.Command {
 	return &ucli.Command{
 		Name: "replay", Usage: "have a subscriber handle events again", ArgsUsage: "NAME --from POSITION",
-		Flags:  []ucli.Flag{&ucli.Int64Flag{Name: "from", Usage: "the first position to handle again; 0 is the earliest that is kept"}},
+		Flags: []ucli.Flag{&ucli.Int64Flag{Name: "from", Usage: "the first position to handle again; 0 is the " +
+			"earliest that is kept"}},
 		Before: needs("NAME"),
 		Action: p.withName(func(ctx context.Context, c *ucli.Context, box *outbox.Box, name string) error {
 			if !c.IsSet("from") {
@@ -87,9 +93,11 @@ func (p *program) replay() *ucli.Command {
 				return err
 			}
 			if from == 0 {
-				return p.say(c, map[string]any{"subscriber": name, "from": from}, "subscriber %q handles all events that are kept again", name)
+				return p.say(c, map[string]any{"subscriber": name, "from": from},
+					"subscriber %q handles all events that are kept again", name)
 			}
-			return p.say(c, map[string]any{"subscriber": name, "from": from}, "subscriber %q handles the events from position %d on again", name, from)
+			return p.say(c, map[string]any{"subscriber": name, "from": from},
+				"subscriber %q handles the events from position %d on again", name, from)
 		}),
 	}
 }
@@ -109,8 +117,10 @@ func (p *program) resetSubscriber() *ucli.Command {
 
 func (p *program) skip() *ucli.Command {
 	return &ucli.Command{
-		Name: "skip", Usage: "have a subscriber pass the event that blocks it; a copy becomes a dead letter", ArgsUsage: "NAME",
-		Flags:  []ucli.Flag{&ucli.Int64Flag{Name: "position", Usage: "of the event; without it the one that blocks now"}, yesFlag()},
+		Name: "skip", Usage: "have a subscriber pass the event that blocks it; a copy becomes a dead letter",
+		ArgsUsage: "NAME",
+		Flags: []ucli.Flag{&ucli.Int64Flag{Name: "position",
+			Usage: "of the event; without it the one that blocks now"}, yesFlag()},
 		Before: needs("NAME"),
 		Action: p.withName(func(ctx context.Context, c *ucli.Context, box *outbox.Box, name string) error {
 			s, err := ops.SubscriberStats(ctx, box, name)
@@ -122,15 +132,18 @@ func (p *program) skip() *ucli.Command {
 			}
 			position := s.Blocked.Position
 			if asked := c.Int64("position"); c.IsSet("position") && asked != position {
-				return fmt.Errorf("the event at position %d does not block subscriber %q; that at %d does", asked, name, position)
+				return fmt.Errorf("the event at position %d does not block subscriber %q; that at %d does", asked,
+					name, position)
 			}
 			if !c.Bool("yes") {
-				return usagef("skip would pass the event at position %d (%s): %v", position, clip(s.Blocked.Error, 100), errNeedYes)
+				return usagef("skip would pass the event at position %d (%s): %v", position,
+					clip(s.Blocked.Error, 100), errNeedYes)
 			}
 			if err := events.Skip(ctx, box, name, position); err != nil {
 				return err
 			}
-			return p.say(c, map[string]any{"subscriber": name, "position": position, "skipped": true}, "subscriber %q passes the event at position %d", name, position)
+			return p.say(c, map[string]any{"subscriber": name, "position": position, "skipped": true},
+				"subscriber %q passes the event at position %d", name, position)
 		}),
 	}
 }
@@ -170,7 +183,8 @@ func (p *program) listParked(ctx context.Context, c *ucli.Context, box *outbox.B
 	docs := make([]parkedDoc, 0, len(all))
 	t := &table{header: []string{"ENTITY", "POSITION#", "VERSION#", "ATTEMPTS#", "EVENTS#", "NEXT", "ERROR"}}
 	for _, e := range all {
-		docs = append(docs, parkedDoc{e.EntityType, e.EntityID, e.ID, e.Position, e.Version, e.Attempts, e.Events, e.Waiting, e.LastError})
+		docs = append(docs, parkedDoc{e.EntityType, e.EntityID, e.ID, e.Position, e.Version, e.Attempts, e.Events,
+			e.Waiting, e.LastError})
 		next := "another attempt"
 		if e.Waiting {
 			next = "unpark"
@@ -182,8 +196,10 @@ func (p *program) listParked(ctx context.Context, c *ucli.Context, box *outbox.B
 
 func (p *program) unpark() *ucli.Command {
 	return &ucli.Command{
-		Name: "unpark", Usage: "have a subscriber try parked entities again, or give one up", ArgsUsage: "NAME [ENTITY]",
-		Flags: []ucli.Flag{&ucli.BoolFlag{Name: "give-up", Usage: "make the failing event a dead letter and deliver what is behind it"}, yesFlag()},
+		Name: "unpark", Usage: "have a subscriber try parked entities again, or give one up",
+		ArgsUsage: "NAME [ENTITY]",
+		Flags: []ucli.Flag{&ucli.BoolFlag{Name: "give-up",
+			Usage: "make the failing event a dead letter and deliver what is behind it"}, yesFlag()},
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			if c.NArg() < 1 || c.NArg() > 2 {
 				return usagef("unpark: give a subscriber and, if not all are meant, one entity")
@@ -196,7 +212,8 @@ func (p *program) unpark() *ucli.Command {
 			case c.Bool("give-up") && entity == "":
 				return usagef("unpark: --give-up needs an entity")
 			case c.Bool("give-up") && !c.Bool("yes"):
-				return usagef("unpark --give-up would make the failing event of %q a dead letter: %v", entity, errNeedYes)
+				return usagef("unpark --give-up would make the failing event of %q a dead letter: %v", entity,
+					errNeedYes)
 			case c.Bool("give-up"):
 				return p.sayUnparked(c, name, 1, events.Release(ctx, box, name, entity))
 			case entity != "":
@@ -212,7 +229,8 @@ func (p *program) sayUnparked(c *ucli.Context, name string, n int, err error) er
 	if err != nil {
 		return err
 	}
-	return p.say(c, map[string]any{"subscriber": name, "unparked": n}, "unparked %s of subscriber %q", entities(n), name)
+	return p.say(c, map[string]any{"subscriber": name, "unparked": n}, "unparked %s of subscriber %q", entities(n),
+		name)
 }
 
 func entities(n int) string {
@@ -223,7 +241,8 @@ func entities(n int) string {
 }
 
 // withName is withBox for commands whose one argument is a subscriber.
-func (p *program) withName(fn func(ctx context.Context, c *ucli.Context, box *outbox.Box, name string) error) ucli.ActionFunc {
+func (p *program) withName(fn func(ctx context.Context, c *ucli.Context, box *outbox.Box,
+	name string) error) ucli.ActionFunc {
 	return p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 		name, err := oneArg(c, "NAME")
 		if err != nil {

@@ -16,7 +16,8 @@ import (
 // tail prints tasks and events as they come.
 func (p *program) tail() *ucli.Command {
 	return &ucli.Command{
-		Name: "tail", Usage: "print tasks as they are enqueued and end, and events as they are published; Ctrl-C ends it",
+		Name: "tail", Usage: "print tasks as they are enqueued and end, and events as they are published; Ctrl-C " +
+			"ends it",
 		Flags: []ucli.Flag{
 			&ucli.StringFlag{Name: "queue", Usage: "tasks of this queue only, and no events"},
 			&ucli.StringFlag{Name: "entity", Usage: "events of this entity type only, and no tasks"},
@@ -57,19 +58,24 @@ type sighting struct {
 // tailMost bounds the lines of one look: what goes by faster than a person reads is left out, and said to be.
 const tailMost = 200
 
-// sqlTail lists what has changed since $1: rows enqueued (by id, above $2), done and dead since. Each part is bounded and
-// read by an index of its own. It locks nothing.
+// sqlTail lists what has changed since $1: rows enqueued (by id, above $2), done and dead since.
+// Each part is bounded and read by an index of its own. It locks nothing.
 const sqlTail = `
-(SELECT created_at AS at, id, kind, status, key, coalesce(entity_id, ''), '' AS error, payload FROM {schema}.strunk_outbox_tasks
+(SELECT created_at AS at, id, kind, status, key, coalesce(entity_id, ''), '' AS error, payload FROM
+{schema}.strunk_outbox_tasks
 	WHERE id > $2 AND ($3 = '' OR key = $3) AND $4 = '' ORDER BY id LIMIT $5)
 UNION ALL
-(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), '', payload FROM {schema}.strunk_outbox_delivered_tasks
+(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), '', payload FROM
+{schema}.strunk_outbox_delivered_tasks
 	WHERE finished_at > $1 AND ($3 = '' OR key = $3) AND $4 = '' AND id > $6 ORDER BY finished_at DESC LIMIT $5)
 UNION ALL
-(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), coalesce(last_error, ''), payload FROM {schema}.strunk_outbox_dead
-	WHERE finished_at > $1 AND ($3 = '' OR (kind = 'task' AND key = $3)) AND ($4 = '' OR (kind = 'delivery' AND key = $4)) ORDER BY finished_at DESC LIMIT $5)
+(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), coalesce(last_error, ''), payload FROM
+{schema}.strunk_outbox_dead
+	WHERE finished_at > $1 AND ($3 = '' OR (kind = 'task' AND key = $3)) AND ($4 = '' OR (kind = 'delivery' AND
+	key = $4)) ORDER BY finished_at DESC LIMIT $5)
 UNION ALL
-(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), '', payload FROM {schema}.strunk_outbox_delivered_events
+(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), '', payload FROM
+{schema}.strunk_outbox_delivered_events
 	WHERE position > $7 AND $3 = '' AND ($4 = '' OR key = $4) ORDER BY position LIMIT $5)`
 
 func (p *program) runTail(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
@@ -93,7 +99,8 @@ func (p *program) runTail(ctx context.Context, c *ucli.Context, box *outbox.Box)
 		if err := box.Pool().QueryRow(ctx, start).Scan(&now, &newest, &newHead); err != nil {
 			return err
 		}
-		rows, err := box.Pool().Query(ctx, expand(box, sqlTail), since, lastID, c.String("queue"), c.String("entity"), tailMost, lastID-tailBack, head)
+		rows, err := box.Pool().Query(ctx, expand(box, sqlTail), since, lastID, c.String("queue"),
+			c.String("entity"), tailMost, lastID-tailBack, head)
 		if err != nil {
 			return err
 		}
@@ -109,8 +116,8 @@ func (p *program) runTail(ctx context.Context, c *ucli.Context, box *outbox.Box)
 	}
 }
 
-// tailBack is how many ids before the first a task may have whose delivery is shown: it keeps the look at the delivered rows
-// on a short stretch of their index of ids.
+// tailBack is how many ids before the first a task may have whose delivery is shown: it keeps the
+// look at the delivered rows on a short stretch of their index of ids.
 const tailBack = 20_000
 
 func (p *program) printSightings(c *ucli.Context, seen []sighting) error {

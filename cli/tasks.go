@@ -21,9 +21,10 @@ func rawQueue(name string) *queue.Queue[json.RawMessage] {
 
 func (p *program) showTask() *ucli.Command {
 	return &ucli.Command{
-		Name: "show", Usage: "show one task, or a subscriber's copy of an event, with its failed attempts", ArgsUsage: "ID",
-		Flags:  []ucli.Flag{payloadFlag()},
-		Before: needID,
+		Name: "show", Usage: "show one task, or a subscriber's copy of an event, with its failed attempts",
+		ArgsUsage: "ID",
+		Flags:     []ucli.Flag{payloadFlag()},
+		Before:    needID,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			id, err := idArg(c)
 			if err != nil {
@@ -48,7 +49,8 @@ func (p *program) showTask() *ucli.Command {
 func (p *program) showStack(d ops.TaskDetails) error {
 	for _, a := range slices.Backward(d.History) {
 		if a.Stack != "" {
-			_, err := fmt.Fprintf(p.Out, "\nThe stack of attempt %d:\n%s\n", a.Number, strings.TrimSpace(printableLines(a.Stack)))
+			_, err := fmt.Fprintf(p.Out, "\nThe stack of attempt %d:\n%s\n", a.Number,
+				strings.TrimSpace(printableLines(a.Stack)))
 			return err
 		}
 	}
@@ -133,20 +135,23 @@ func (p *program) runEnqueue(ctx context.Context, c *ucli.Context, box *outbox.B
 		return err
 	}
 	if done.Duplicate {
-		return p.say(c, map[string]any{"id": done.ID, "duplicate": true}, "task %d holds the dedup key already; nothing was enqueued", done.ID)
+		return p.say(c, map[string]any{"id": done.ID, "duplicate": true},
+			"task %d holds the dedup key already; nothing was enqueued", done.ID)
 	}
 	return p.say(c, map[string]any{"id": done.ID, "duplicate": false}, "enqueued task %d", done.ID)
 }
 
 func (p *program) pause() *ucli.Command {
-	return p.switchQueue("pause", "keep a queue's tasks from being begun, in all processes", "paused", (*queue.Queue[json.RawMessage]).Pause)
+	return p.switchQueue("pause", "keep a queue's tasks from being begun, in all processes", "paused",
+		(*queue.Queue[json.RawMessage]).Pause)
 }
 
 func (p *program) resume() *ucli.Command {
 	return p.switchQueue("resume", "end a pause", "resumed", (*queue.Queue[json.RawMessage]).Resume)
 }
 
-func (p *program) switchQueue(name, usage, did string, act func(*queue.Queue[json.RawMessage], context.Context, *outbox.Box) error) *ucli.Command {
+func (p *program) switchQueue(name, usage, did string,
+	act func(*queue.Queue[json.RawMessage], context.Context, *outbox.Box) error) *ucli.Command {
 	return &ucli.Command{
 		Name: name, Usage: usage, ArgsUsage: "QUEUE",
 		Before: needs("QUEUE"),
@@ -167,9 +172,10 @@ func (p *program) switchQueue(name, usage, did string, act func(*queue.Queue[jso
 func (p *program) cancel() *ucli.Command {
 	return &ucli.Command{
 		Name: "cancel", Usage: "cancel a waiting or a running task", ArgsUsage: "ID",
-		Description: "A waiting task becomes a dead letter at once, which `strunk retry` undoes; the context of a running one's handler ends.",
-		Flags:       []ucli.Flag{&ucli.StringFlag{Name: "reason", Usage: "is kept as the dead letter's error"}},
-		Before:      needID,
+		Description: "A waiting task becomes a dead letter at once, which `strunk retry` undoes; the context of a " +
+			"running one's handler ends.",
+		Flags:  []ucli.Flag{&ucli.StringFlag{Name: "reason", Usage: "is kept as the dead letter's error"}},
+		Before: needID,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			id, err := idArg(c)
 			if err != nil {

@@ -16,16 +16,17 @@ import (
 
 const topRows = 20
 
-// Sequences of a terminal: whether a long line goes on below or is cut, the beginning of a row, and what erases all behind the cursor,
-// which stands on the last column where a line was cut: what the terminal heaps up there goes too.
+// Sequences of a terminal: whether a long line goes on below or is cut, the beginning of a row, and
+// what erases all behind the cursor, which stands on the last column where a line was cut: what the
+// terminal heaps up there goes too.
 const (
 	wrapOff, wrapOn = "\x1b[?7l", "\x1b[?7h"
 	startOfRow      = "\x1b[%d;1H"
 	eraseBelow      = "\x1b[J"
 )
 
-// onScreen draws a text over what a terminal shows. A terminal that is too small cuts lines at its edge, and those below it
-// fall on its last row, so that the first ones stay in sight.
+// onScreen draws a text over what a terminal shows. A terminal that is too small cuts lines at its
+// edge, and those below it fall on its last row, so that the first ones stay in sight.
 func onScreen(text string) string {
 	var b strings.Builder
 	b.WriteString(wrapOff)
@@ -83,7 +84,8 @@ func (p *program) runTop(ctx context.Context, c *ucli.Context, box *outbox.Box) 
 // showSample prints a screen, or a line of JSON.
 func (p *program) showSample(c *ucli.Context, now, before sample) error {
 	if c.Bool("json") {
-		return json.NewEncoder(p.Out).Encode(sampleDoc{now.at.UTC(), now.overall, now.queues, now.subscribers, now.workers})
+		return json.NewEncoder(p.Out).Encode(sampleDoc{now.at.UTC(), now.overall, now.queues, now.subscribers,
+			now.workers})
 	}
 	screen := now.render(before, p.colours(c))
 	if terminal(p.Out) {
@@ -122,14 +124,16 @@ type sample struct {
 	workers             []ops.Worker
 }
 
-// sqlCounters reads how many rows have ever been enqueued and published (a sequence counts them) and inserted as delivered
-// (PostgreSQL's statistics do, of the leaves that are kept).
+// sqlCounters reads how many rows have ever been enqueued and published (a sequence counts them)
+// and inserted as delivered (PostgreSQL's statistics do, of the leaves that are kept).
 const sqlCounters = `SELECT (SELECT last_value FROM {schema}.strunk_outbox_id_seq),
-	(SELECT coalesce(sum(n_tup_ins), 0)::bigint FROM pg_catalog.pg_stat_user_tables WHERE schemaname = $1 AND relname LIKE 'strunk\_outbox\_delivered\_tasks\_%')`
+	(SELECT coalesce(sum(n_tup_ins), 0)::bigint FROM pg_catalog.pg_stat_user_tables WHERE schemaname = $1 AND
+	relname LIKE 'strunk\_outbox\_delivered\_tasks\_%')`
 
 func takeSample(ctx context.Context, box *outbox.Box) (s sample, err error) {
 	s.at = time.Now()
-	if err = box.Pool().QueryRow(ctx, expand(box, sqlCounters), box.Schema()).Scan(&s.enqueued, &s.delivered); err != nil {
+	if err = box.Pool().QueryRow(ctx, expand(box, sqlCounters), box.Schema()).Scan(&s.enqueued,
+		&s.delivered); err != nil {
 		return s, err
 	}
 	if s.overall, err = ops.OverallStats(ctx, box); err != nil {
@@ -148,7 +152,8 @@ func takeSample(ctx context.Context, box *outbox.Box) (s sample, err error) {
 func (s sample) render(before sample, colours bool) string {
 	var b strings.Builder
 	o := s.overall
-	fmt.Fprintf(&b, "strunk  %s  pending %s  claimed %s  scheduled %s  dead %s  feed at %d  size %s\n", s.at.UTC().Format("15:04:05"),
+	fmt.Fprintf(&b, "strunk  %s  pending %s  claimed %s  scheduled %s  dead %s  feed at %d  size %s\n",
+		s.at.UTC().Format("15:04:05"),
 		o.Pending, o.Claimed, o.Scheduled, o.Dead, o.Head, size(o.TableBytes))
 	if span := s.at.Sub(before.at).Seconds(); !before.at.IsZero() && span > 0 {
 		fmt.Fprintf(&b, "rows in %.0f/s  tasks done %.0f/s  events %.0f/s\n", float64(s.enqueued-before.enqueued)/span,

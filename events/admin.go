@@ -14,7 +14,8 @@ import (
 
 const (
 	// sqlRewind sets the place of subscriber $1 to position $2; $3 starts it over.
-	sqlRewind = `SELECT outcome, coalesce(earliest, 0), coalesce(head, 0), coalesce(cursor, 0) FROM {schema}.strunk_rewind($1::text, $2::bigint, $3::boolean)`
+	sqlRewind = `SELECT outcome, coalesce(earliest, 0), coalesce(head, 0), coalesce(cursor, 0) FROM
+		{schema}.strunk_rewind($1::text, $2::bigint, $3::boolean)`
 	// sqlPause pauses ($2) or resumes subscriber $1.
 	sqlPause = `SELECT {schema}.strunk_pause_subscriber($1::text, $2::boolean)`
 	// sqlSkip has subscriber $1 skip the event at position $2, which blocks it.
@@ -22,31 +23,37 @@ const (
 	// sqlUnregister removes subscriber $1.
 	sqlUnregister = `SELECT {schema}.strunk_unregister($1::text)`
 	// sqlSubscribers describes the subscribers, or ($1 not null) one of them. It locks nothing.
-	sqlSubscribers = `SELECT s.name, s.entity_type, s.cursor, h.head, l.floor + 1, h.head - s.cursor, s.start, s.bootstrap <> 'done', s.paused, s.needs_restart,
+	sqlSubscribers = `SELECT s.name, s.entity_type, s.cursor, h.head, l.floor + 1, h.head - s.cursor, s.start,
+		s.bootstrap <> 'done', s.paused, s.needs_restart,
 	coalesce(s.host || '/' || s.pid, ''), s.registered_at, s.moved_at,
 	coalesce((SELECT (extract(epoch FROM pg_catalog.clock_timestamp() - min(e.created_at)) * 1000)::bigint
-		FROM unnest(s.entity_type || s.previous_types) AS t(type) CROSS JOIN LATERAL (SELECT e.created_at FROM {schema}.strunk_outbox_delivered_events e
+		FROM unnest(s.entity_type || s.previous_types) AS t(type) CROSS JOIN LATERAL (SELECT e.created_at FROM
+		{schema}.strunk_outbox_delivered_events e
 			WHERE e.key = t.type AND e.position > s.cursor ORDER BY e.position LIMIT 1) e), 0),
-	(SELECT pg_catalog.count(DISTINCT (d.key, d.entity_id)) FROM {schema}.strunk_outbox_deliveries d WHERE d.subscriber = s.name),
+	(SELECT pg_catalog.count(DISTINCT (d.key, d.entity_id)) FROM {schema}.strunk_outbox_deliveries d WHERE
+	d.subscriber = s.name),
 	(SELECT pg_catalog.count(*) FROM {schema}.strunk_outbox_dead d WHERE d.subscriber = s.name),
 	coalesce(r.position, 0), coalesce(r.attempts, 0), coalesce(r.last_error, '')
 FROM {schema}.strunk_subscribers s
 CROSS JOIN (SELECT f.head FROM {schema}.strunk_feed f ORDER BY f.slot DESC LIMIT 1) h
 CROSS JOIN {schema}.strunk_feed_floor l
-LEFT JOIN LATERAL (SELECT t.* FROM {schema}.strunk_retries t WHERE t.subscriber = s.name AND t.position > s.cursor AND t.last_error IS NOT NULL
+LEFT JOIN LATERAL (SELECT t.* FROM {schema}.strunk_retries t WHERE t.subscriber = s.name AND t.position >
+s.cursor AND t.last_error IS NOT NULL
 	ORDER BY t.position LIMIT 1) r ON true
 WHERE $1::text IS NULL OR s.name = $1 ORDER BY s.name`
 )
 
-// Replay has a subscriber handle the events from position from on again; 0 is the earliest that is kept. It may be running
-// in any process: its owner notices, drops what is under way, and goes on from there. Deliveries of events that come again are
-// dropped; entities parked before from stay parked. Errors: [ErrUnknownSubscriber], [*RangeError].
+// Replay has a subscriber handle the events from position from on again; 0 is the earliest that is
+// kept. It may be running in any process: its owner notices, drops what is under way, and goes on
+// from there. Deliveries of events that come again are dropped; entities parked before from stay
+// parked. Errors: [ErrUnknownSubscriber], [*RangeError].
 func Replay(ctx context.Context, box *outbox.Box, name string, from int64) error {
 	return rewind(ctx, box, "replay", name, from, false)
 }
 
-// Reset has a subscriber start over as when its name was new: from the snapshots where it starts with those, else from the
-// earliest event that is kept. What is parked for it is dropped, for it comes again. Errors: [ErrUnknownSubscriber].
+// Reset has a subscriber start over as when its name was new: from the snapshots where it starts
+// with those, else from the earliest event that is kept. What is parked for it is dropped, for it
+// comes again. Errors: [ErrUnknownSubscriber].
 func Reset(ctx context.Context, box *outbox.Box, name string) error {
 	return rewind(ctx, box, "reset", name, 0, true)
 }
@@ -66,8 +73,8 @@ func rewind(ctx context.Context, box *outbox.Box, what, name string, from int64,
 	return nil
 }
 
-// Pause stops the delivery to a subscriber, in whatever process it runs, until Resume; handlers that run finish. Errors:
-// [ErrUnknownSubscriber].
+// Pause stops the delivery to a subscriber, in whatever process it runs, until Resume; handlers
+// that run finish. Errors: [ErrUnknownSubscriber].
 func Pause(ctx context.Context, box *outbox.Box, name string) error {
 	return known(ctx, box, "pause", name, ErrUnknownSubscriber, sqlPause, name, true)
 }
@@ -83,8 +90,9 @@ func Skip(ctx context.Context, box *outbox.Box, name string, position int64) err
 	return known(ctx, box, "skip", name, ErrNotFound, sqlSkip, name, position)
 }
 
-// Unregister forgets a subscriber that runs no more, and what is parked for it: retention waits for it no longer. Its dead
-// letters stay. A process that runs it still registers it anew. Errors: [ErrUnknownSubscriber].
+// Unregister forgets a subscriber that runs no more, and what is parked for it: retention waits for
+// it no longer. Its dead letters stay. A process that runs it still registers it anew. Errors:
+// [ErrUnknownSubscriber].
 func Unregister(ctx context.Context, box *outbox.Box, name string) error {
 	return known(ctx, box, "unregister", name, ErrUnknownSubscriber, sqlUnregister, name)
 }
@@ -109,10 +117,11 @@ func admin(ctx context.Context, box *outbox.Box, what, name, sql string, args []
 	host := core.BoxHost(box)
 	err := host.Pool().AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
 		return core.RetryConflicts(ctx, func() error {
-			return core.OneMessage(ctx, conn.Conn(), core.Statement{SQL: host.SQL(sql), Args: args, Scan: func(rows pgx.Rows) error {
-				_, err := pgx.ForEachRow(rows, dest, func() error { return nil })
-				return err
-			}})
+			return core.OneMessage(ctx, conn.Conn(), core.Statement{SQL: host.SQL(sql), Args: args,
+				Scan: func(rows pgx.Rows) error {
+					_, err := pgx.ForEachRow(rows, dest, func() error { return nil })
+					return err
+				}})
 		})
 	})
 	if err != nil {
@@ -148,11 +157,13 @@ type SubscriberStatus struct {
 	RegisteredAt time.Time
 	// MovedAt is when the cursor last moved.
 	MovedAt time.Time
-	// Age is how long ago the oldest event that it has not passed was published, by the database's clock; 0 where there is none.
+	// Age is how long ago the oldest event that it has not passed was published, by the database's
+	// clock; 0 where there is none.
 	Age time.Duration
 	// Parked counts the entities that have deliveries for it, and Dead its dead letters.
 	Parked, Dead int64
-	// BlockedAt is the position of the event that blocks it, 0 where none does; Attempts and LastError are that event's.
+	// BlockedAt is the position of the event that blocks it, 0 where none does; Attempts and
+	// LastError are that event's.
 	BlockedAt int64
 	Attempts  int
 	LastError string
@@ -193,7 +204,8 @@ func subscribers(ctx context.Context, box *outbox.Box, name *string) ([]Subscrib
 
 func scanStatus(row pgx.CollectableRow) (s SubscriberStatus, err error) {
 	var age int64
-	err = row.Scan(&s.Name, &s.EntityType, &s.Cursor, &s.Head, &s.Earliest, &s.Lag, &s.Start, &s.Bootstrapping, &s.Paused, &s.NeedsRestart,
+	err = row.Scan(&s.Name, &s.EntityType, &s.Cursor, &s.Head, &s.Earliest, &s.Lag, &s.Start, &s.Bootstrapping,
+		&s.Paused, &s.NeedsRestart,
 		&s.Owner, &s.RegisteredAt, &s.MovedAt, &age, &s.Parked, &s.Dead, &s.BlockedAt, &s.Attempts, &s.LastError)
 	s.Age = time.Duration(age) * time.Millisecond
 	return s, err

@@ -12,10 +12,13 @@ import (
 )
 
 const (
-	// sqlPublishRenamed is sqlPublish for entity types $9 with previous names $8; see strunk_publish_renamed for what it locks.
-	sqlPublishRenamed = `SELECT ord, id, version FROM {schema}.strunk_publish_renamed($8::text[], $9::text[], $1::text[], $2::text[], $3::text[], $4::text[],
+	// sqlPublishRenamed is sqlPublish for entity types $9 with previous names $8; see
+	// strunk_publish_renamed for what it locks.
+	sqlPublishRenamed = `SELECT ord, id, version FROM {schema}.strunk_publish_renamed($8::text[], $9::text[],
+		$1::text[], $2::text[], $3::text[], $4::text[],
 $5::text[], $6::text[], $7::boolean)`
-	// sqlAdopt moves up to $3 snapshots from the previous name $1 to the name $2; see strunk_adopt_snapshots for what it locks.
+	// sqlAdopt moves up to $3 snapshots from the previous name $1 to the name $2; see
+	// strunk_adopt_snapshots for what it locks.
 	sqlAdopt = `SELECT {schema}.strunk_adopt_snapshots($1::text, $2::text, $3::integer)`
 
 	// adoptChunk bounds the snapshots of one transaction.
@@ -45,8 +48,9 @@ func (s *subscriber) Former() (kind, name string, former []string) {
 	return "entity type", s.def.entityType, s.def.cfg.Aliases
 }
 
-// aliasPairs lists the previous names of renamed types, each with the name now, in the order in which every process locks
-// them, whichever of the names it knows: by the oldest, and from the oldest on.
+// aliasPairs lists the previous names of renamed types, each with the name now, in the order in
+// which every process locks them, whichever of the names it knows: by the oldest, and from the
+// oldest on.
 func aliasPairs(renamed []*definition) (aliases, names []string) {
 	slices.SortFunc(renamed, func(a, b *definition) int { return strings.Compare(a.cfg.Aliases[0], b.cfg.Aliases[0]) })
 	for _, def := range renamed {
@@ -59,10 +63,12 @@ func aliasPairs(renamed []*definition) (aliases, names []string) {
 	return aliases, names
 }
 
-// AdoptSnapshots ends the renaming of an entity type: it gives what was last published under the previous name to the name,
-// where that is the newer version, and removes the previous name's snapshots. Call it when no process publishes under the
-// previous name any more, before Config.Aliases forgets it; and once again after that, for the stubs that publishes have left
-// in between. It returns how many entities it has moved; those that were moved before an error stay moved.
+// AdoptSnapshots ends the renaming of an entity type: it gives what was last published under the
+// previous name to the name, where that is the newer version, and removes the previous name's
+// snapshots. Call it when no process publishes under the previous name any more, before
+// Config.Aliases forgets it; and once again after that, for the stubs that publishes have left in
+// between. It returns how many entities it has moved; those that were moved before an error stay
+// moved.
 func AdoptSnapshots(ctx context.Context, box *outbox.Box, former, entityType string) (moved int64, err error) {
 	fail := func(err error) error {
 		return fmt.Errorf("strunk/events: adopt snapshots: from %q to %q: %w", clip(former), clip(entityType), err)

@@ -30,8 +30,8 @@ func (b *bed) publishTo(s *events.Stream[order], o order) int64 {
 	return p.Version
 }
 
-// Old and new processes publish the same entities side by side, in every way there is: each entity has one line of versions,
-// and they come in its order.
+// Old and new processes publish the same entities side by side, in every way there is: each entity
+// has one line of versions, and they come in its order.
 func TestRenamedEntityKeepsItsOrder(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -57,7 +57,8 @@ func TestRenamedEntityKeepsItsOrder(t *testing.T) {
 			return err
 		})
 		publish(func(tx *outbox.OwnedTx, i int) error {
-			_, err := s.PublishBatch(ctx, tx, []order{{ID: "e2", N: n}, {ID: "e0", N: n}, {ID: "e2", N: n}, {ID: fmt.Sprint("f", i), N: n}})
+			_, err := s.PublishBatch(ctx, tx, []order{{ID: "e2", N: n}, {ID: "e0", N: n}, {ID: "e2", N: n},
+				{ID: fmt.Sprint("f", i), N: n}})
 			return err
 		})
 		publish(func(tx *outbox.OwnedTx, i int) error {
@@ -74,7 +75,8 @@ func TestRenamedEntityKeepsItsOrder(t *testing.T) {
 			continue // inOrder has said so
 		}
 		snap, err := purchases.Snapshot(ctx, b.box, id)
-		if all[i].Deleted != errors.Is(err, events.ErrNotFound) || !all[i].Deleted && (err != nil || snap.Version != version || snap.State != all[i].State) {
+		if all[i].Deleted != errors.Is(err, events.ErrNotFound) || !all[i].Deleted &&
+			(err != nil || snap.Version != version || snap.State != all[i].State) {
 			t.Errorf("%s: the snapshot is %+v, %v; the last event was %+v", id, snap, err, all[i])
 		}
 		if all[i].EntityType != "purchase" {
@@ -226,7 +228,9 @@ func TestSnapshotsUnderAllNames(t *testing.T) {
 	ctx := t.Context()
 	b := newBed(t)
 	sales := events.Define("sale", orderID, events.Config{})
-	for i := range 30 { // of each three: published under a former name alone, under the new one, and under a former one since
+	// of each three: published under a former name alone, under the new one, and under a former one
+	// since
+	for i := range 30 {
 		s := order{ID: fmt.Sprintf("e%02d", i), N: 1}
 		b.publishTo(sales, s)
 		if s.N = 2; i%3 > 0 {
@@ -302,7 +306,8 @@ func TestRenamedTypeThroughDatabaseSQL(t *testing.T) {
 		noError(t, err)
 		tx, err := db.BeginTx(ctx, nil)
 		noError(t, err)
-		done, err := events.PublishAll(ctx, b.box.SQLTx(tx), other.Item(order{ID: "a"}), purchases.Item(order{ID: "a"}), twin.Tombstone("b"))
+		done, err := events.PublishAll(ctx, b.box.SQLTx(tx), other.Item(order{ID: "a"}),
+			purchases.Item(order{ID: "a"}), twin.Tombstone("b"))
 		noError(t, err)
 		noError(t, tx.Commit())
 		noError(t, db.Close())
@@ -316,18 +321,25 @@ func TestBadAliases(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	sub := func(entityType string, aliases ...string) outbox.Binding {
-		return events.Define(entityType, orderID, events.Config{Aliases: aliases}).Subscriber("s-"+entityType, (&record{}).handle)
+		return events.Define(entityType, orderID, events.Config{Aliases: aliases}).Subscriber("s-"+entityType,
+			(&record{}).handle)
 	}
 	for _, c := range []struct {
 		name, reason string
 		bindings     []outbox.Binding
 		want         string
 	}{
-		{"itself", "it says nothing", []outbox.Binding{sub("a", "a")}, `define "a": Config.Aliases: "a": it is the entity type itself`},
-		{"twice", "one of them is a slip", []outbox.Binding{sub("a", "b", "b")}, `Config.Aliases: "b": it is there twice`},
+		{"itself", "it says nothing", []outbox.Binding{sub("a", "a")},
+			`define "a": Config.Aliases: "a": it is the entity type itself`},
+		{"twice", "one of them is a slip", []outbox.Binding{sub("a", "b", "b")},
+			`Config.Aliases: "b": it is there twice`},
 		{"no name", "it can be no entity type's", []outbox.Binding{sub("a", "")}, `Config.Aliases: "": the name`},
-		{"another's", "its subscriber would miss what comes under the new name", []outbox.Binding{sub("a", "b"), sub("b")}, `the entity type "a" has the alias "b", which another binding has as its name`},
-		{"shared", "it can have become but one", []outbox.Binding{sub("a", "c"), sub("b", "c")}, `the entity type "a" and "b" both have the alias "c"`},
+		{"another's", "its subscriber would miss what comes under the new " +
+			"name", []outbox.Binding{sub("a", "b"), sub("b")},
+			`the entity type "a" has the alias "b", which another binding has as its name`},
+		{"shared", "it can have become but " +
+			"one", []outbox.Binding{sub("a", "c"), sub("b", "c")},
+			`the entity type "a" and "b" both have the alias "c"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if err := b.box.Run(t.Context(), c.bindings...); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -10,10 +10,13 @@ import (
 )
 
 const (
-	// sqlCountAttempt counts an attempt of subscriber $1 in epoch $2 at position $3, entity $4, which has had at least $5.
-	sqlCountAttempt = `SELECT attempts, skip FROM {schema}.strunk_count_attempt($1::text, $2::bigint, $3::bigint, $4::text, $5::integer)`
+	// sqlCountAttempt counts an attempt of subscriber $1 in epoch $2 at position $3, entity $4,
+	// which has had at least $5.
+	sqlCountAttempt = `SELECT attempts, skip FROM {schema}.strunk_count_attempt($1::text, $2::bigint,
+		$3::bigint, $4::text, $5::integer)`
 	// sqlAttemptFailed stores why attempt $5 failed.
-	sqlAttemptFailed = `SELECT {schema}.strunk_attempt_failed($1::text, $2::bigint, $3::bigint, $4::text, $5::integer, $6::text, $7::text, $8::text)`
+	sqlAttemptFailed = `SELECT {schema}.strunk_attempt_failed($1::text, $2::bigint, $3::bigint, $4::text,
+		$5::integer, $6::text, $7::text, $8::text)`
 	// sqlClearAttempts drops the attempts of the event at position $3, entity $4.
 	sqlClearAttempts = `SELECT {schema}.strunk_clear_attempts($1::text, $2::bigint, $3::bigint, $4::text)`
 	// sqlSkipped tells whether a person has asked to skip the event.
@@ -28,8 +31,8 @@ type attemptKey struct {
 	entityID string // of a snapshot
 }
 
-// attempts stores the attempts of events that have failed, or that an owner that was lost may have begun, and knows which
-// events have any. Other events are tried without a write.
+// attempts stores the attempts of events that have failed, or that an owner that was lost may have
+// begun, and knows which events have any. Other events are tried without a write.
 type attempts struct {
 	t *tenure
 
@@ -69,13 +72,14 @@ func (a *attempts) add(key attemptKey) {
 // any reports whether attempts may have to be dropped when the cursor passes them.
 func (a *attempts) any() bool { return a.n.Load() > 0 }
 
-// count stores an attempt before it is made: it.attempt is its number then. least is how many the event has had at least.
-// skip says that a person has asked to skip the event.
+// count stores an attempt before it is made: it.attempt is its number then. least is how many the
+// event has had at least. skip says that a person has asked to skip the event.
 func (a *attempts) count(it *item, least int) (skip bool, v verdict) {
 	key := it.attemptKey()
 	counted := -1
 	err := a.t.persist("counting an attempt", func(ctx context.Context) error {
-		return a.t.statement(ctx, flushed, sqlCountAttempt, []any{a.t.name, a.t.epoch, key.position, key.entityID, least}, &counted, &skip)
+		return a.t.statement(ctx, flushed, sqlCountAttempt,
+			[]any{a.t.name, a.t.epoch, key.position, key.entityID, least}, &counted, &skip)
 	})
 	switch {
 	case err != nil:
@@ -105,10 +109,11 @@ func (a *attempts) clear(it *item) verdict {
 func (a *attempts) failed(it *item, failure error) (skip bool, v verdict) {
 	key := it.attemptKey()
 	var asked *bool
-	err := a.t.persistFailure("storing an attempt's failure", failure, func(ctx context.Context, text, stack *string) error {
-		args := []any{a.t.name, a.t.epoch, key.position, key.entityID, it.attempt, text, stack, a.t.process()}
-		return a.t.statement(ctx, flushed, sqlAttemptFailed, args, &asked)
-	})
+	err := a.t.persistFailure("storing an attempt's failure", failure,
+		func(ctx context.Context, text, stack *string) error {
+			args := []any{a.t.name, a.t.epoch, key.position, key.entityID, it.attempt, text, stack, a.t.process()}
+			return a.t.statement(ctx, flushed, sqlAttemptFailed, args, &asked)
+		})
 	switch {
 	case err != nil:
 		return false, stop
@@ -139,7 +144,8 @@ func (a *attempts) await(it *item, delay time.Duration) (skip bool) {
 		}
 		timer.Stop()
 		if time.Until(due) > 0 && !a.t.ending() &&
-			a.t.statement(a.t.base, unflushed, sqlSkipped, []any{a.t.name, key.position, key.entityID}, &skip) == nil && skip {
+			a.t.statement(a.t.base, unflushed, sqlSkipped, []any{a.t.name, key.position, key.entityID},
+				&skip) == nil && skip {
 			return true
 		}
 	}

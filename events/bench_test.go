@@ -138,7 +138,8 @@ func drainRelay(b *testing.B, pool *pgxpool.Pool, box *outbox.Box) {
 	ran := make(chan error, 1)
 	go func() { ran <- box.Run(ctx) }()
 	for left := true; left; time.Sleep(2 * time.Millisecond) {
-		if err := pool.QueryRow(b.Context(), `SELECT EXISTS (SELECT 1 FROM public.strunk_outbox_events)`).Scan(&left); err != nil {
+		if err := pool.QueryRow(b.Context(), `SELECT EXISTS (SELECT 1 FROM
+			public.strunk_outbox_events)`).Scan(&left); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -180,12 +181,13 @@ func drainFeed(b *testing.B, box *outbox.Box, subscribers, n, round int) {
 	var bindings []outbox.Binding
 	for i := range subscribers {
 		var had atomic.Int64
-		bindings = append(bindings, benchOrders.Subscriber(fmt.Sprintf("s%d-%d", round, i), func(context.Context, events.Event[benchOrder]) error {
-			if had.Add(1) == int64(n) && done.Add(1) == int64(subscribers) {
-				cancel()
-			}
-			return nil
-		}))
+		bindings = append(bindings, benchOrders.Subscriber(fmt.Sprintf("s%d-%d", round, i),
+			func(context.Context, events.Event[benchOrder]) error {
+				if had.Add(1) == int64(n) && done.Add(1) == int64(subscribers) {
+					cancel()
+				}
+				return nil
+			}))
 	}
 	if err := box.Run(ctx, bindings...); err != nil {
 		b.Fatal(err)
@@ -201,18 +203,19 @@ func BenchmarkLatency(b *testing.B) {
 	var took []time.Duration
 	ran := make(chan error, 1)
 	go func() {
-		ran <- box.Run(ctx, benchOrders.Subscriber("latency", func(_ context.Context, e events.Event[benchOrder]) error {
-			now := time.Now()
-			for {
-				if at, ok := committed.Load(e.State.N); ok {
-					mu.Lock()
-					took = append(took, now.Sub(at.(time.Time)))
-					mu.Unlock()
-					return nil
+		ran <- box.Run(ctx, benchOrders.Subscriber("latency",
+			func(_ context.Context, e events.Event[benchOrder]) error {
+				now := time.Now()
+				for {
+					if at, ok := committed.Load(e.State.N); ok {
+						mu.Lock()
+						took = append(took, now.Sub(at.(time.Time)))
+						mu.Unlock()
+						return nil
+					}
+					time.Sleep(50 * time.Microsecond)
 				}
-				time.Sleep(50 * time.Microsecond)
-			}
-		}))
+			}))
 	}()
 	n := 0
 	for b.Loop() {

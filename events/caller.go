@@ -23,8 +23,8 @@ type caller struct {
 
 func newCaller(t *tenure, l *latency) *caller { return &caller{t: t, latency: l} }
 
-// call runs the handler, in a transaction where it needs one, in which what is settled comes last. gone says that another
-// goroutine has the lane by now.
+// call runs the handler, in a transaction where it needs one, in which what is settled comes last.
+// gone says that another goroutine has the lane by now.
 func (c *caller) call(l *lane, items []*item, settled settlement) (gone bool, err error) {
 	began := time.Now()
 	due := began.Add(c.t.opts.timeout).UnixNano()

@@ -23,9 +23,9 @@ const (
 	steadyLease = 3 * time.Second
 )
 
-// spawnSubscriber starts a process that runs a subscriber of orders with childLease. What it does with an event, mode says:
-// "print" handles it at once, "hang" waits for the end of its context first, "die" ends the process. It prints
-// "got <id> <version> <attempt>" when a handler begins.
+// spawnSubscriber starts a process that runs a subscriber of orders with childLease. What it does
+// with an event, mode says: "print" handles it at once, "hang" waits for the end of its context
+// first, "die" ends the process. It prints "got <id> <version> <attempt>" when a handler begins.
 func spawnSubscriber(b *bed, name, mode string) *faults.Child {
 	b.t.Helper()
 	return spawnLeased(b, name, mode, childLease)
@@ -42,7 +42,8 @@ func spawnLeased(b *bed, name, mode string, lease time.Duration) *faults.Child {
 func childBox() *outbox.Box {
 	pool, err := pgxpool.New(context.Background(), os.Getenv("CHILD_DSN"))
 	must(err)
-	box, err := outbox.Open(context.Background(), pool, outbox.Config{Logger: slog.Default(), PollInterval: 50 * time.Millisecond})
+	box, err := outbox.Open(context.Background(), pool,
+		outbox.Config{Logger: slog.Default(), PollInterval: 50 * time.Millisecond})
 	must(err)
 	return box
 }

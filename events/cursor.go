@@ -8,8 +8,9 @@ import (
 )
 
 const (
-	// saveInterval is how often the cursor is stored while events are handled; idleInterval, while it only passes those of
-	// other entity types. The cursor's row is one that every move adds a version to.
+	// saveInterval is how often the cursor is stored while events are handled; idleInterval, while
+	// it only passes those of other entity types. The cursor's row is one that every move adds a
+	// version to.
 	saveInterval = 50 * time.Millisecond
 	idleInterval = time.Second
 )
@@ -45,7 +46,8 @@ func (c *cursor) run(stop <-chan struct{}) {
 		}
 		timer.Stop()
 		low, n := c.lanes.lowWatermark(), c.latency.handled.Load()
-		if low > c.source.stored() && (ended || c.quiet || n > handled || time.Since(at) >= idleInterval) && c.save(low) {
+		if low > c.source.stored() && (ended || c.quiet || n > handled || time.Since(at) >= idleInterval) &&
+			c.save(low) {
 			handled, at = n, time.Now()
 		}
 	}
@@ -70,7 +72,10 @@ func (c *cursor) save(low int64) bool {
 func (c *cursor) passing(last int64) settlement {
 	m := c.source.move(last)
 	return settlement{
-		in:        func(ctx context.Context, tx *outbox.OwnedTx) error { return c.t.guardedIn(ctx, tx, m.sql, m.args...) },
+		in: func(ctx context.Context, tx *outbox.OwnedTx) error {
+			return c.t.guardedIn(ctx, tx, m.sql,
+				m.args...)
+		},
 		committed: m.stored,
 	}
 }

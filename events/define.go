@@ -21,17 +21,19 @@ type Config struct {
 	MaxState int
 	// Validator checks each state before the transaction is touched; nil means none.
 	Validator Validator
-	// Aliases are previous names of a renamed entity type, under which older processes may still publish. Subscribers receive the
-	// events under all of its names, in order per entity; an entity has one line of versions under all of them; and the
-	// newest version is its snapshot. Publishes use the name, and lock and count the entity under the previous ones as well.
+	// Aliases are previous names of a renamed entity type, under which older processes may still
+	// publish. Subscribers receive the events under all of its names, in order per entity; an
+	// entity has one line of versions under all of them; and the newest version is its snapshot.
+	// Publishes use the name, and lock and count the entity under the previous ones as well.
 	// Declare them with the rename and not later, the oldest first; AdoptSnapshots ends it.
 	Aliases []string
 }
 
 // Validator checks states; package schema has one: schema.Validator. It is called by several goroutines.
 type Validator interface {
-	// Validate returns why state cannot be published under a version of the entity type's schema (empty: the newest), and
-	// otherwise the version that it was checked against, which is kept with the event.
+	// Validate returns why state cannot be published under a version of the entity type's schema
+	// (empty: the newest), and otherwise the version that it was checked against, which is kept
+	// with the event.
 	Validate(ctx context.Context, entityType, version string, state json.RawMessage) (used string, err error)
 }
 

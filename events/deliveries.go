@@ -12,8 +12,10 @@ import (
 
 const (
 	// sqlAddDelivery adds a delivery for subscriber $1 in epoch $2; see strunk_add_delivery.
-	sqlAddDelivery = `SELECT {schema}.strunk_add_delivery($1::text, $2::bigint, $3::text, $4::text, $5::bigint, $6::bigint, $7::bigint,
-$8::timestamptz, $9::text, $10::text, $11::text, $12::text, $13::integer, $14::integer, $15::text, $16::text, $17::text, $18::text, $19::bigint)`
+	sqlAddDelivery = `SELECT {schema}.strunk_add_delivery($1::text, $2::bigint, $3::text, $4::text, $5::bigint,
+		$6::bigint, $7::bigint,
+$8::timestamptz, $9::text, $10::text, $11::text, $12::text, $13::integer, $14::integer, $15::text, $16::text,
+$17::text, $18::text, $19::bigint)`
 	// sqlDeliveryEntities lists the entities of type $2 that have deliveries for subscriber $1.
 	sqlDeliveryEntities = `SELECT * FROM {schema}.strunk_delivery_entities($1::text, $2::text)`
 )
@@ -26,8 +28,9 @@ const (
 	deliveryDead     = "dead"
 )
 
-// deliveries adds copies of events for this subscriber alone, which is what the policies Park and DeadLetter do with a failing
-// event, and knows which entities have any: their later events wait behind those.
+// deliveries adds copies of events for this subscriber alone, which is what the policies Park and
+// DeadLetter do with a failing event, and knows which entities have any: their later events wait
+// behind those.
 type deliveries struct {
 	t *tenure
 	// look is signalled when deliveries may have become due.
@@ -45,10 +48,11 @@ func newDeliveries(t *tenure) *deliveries {
 // load reads which entities have deliveries.
 func (d *deliveries) load() error {
 	var id string
-	return d.t.query(d.t.base, unflushed, sqlDeliveryEntities, []any{d.t.name, d.t.def.entityType}, func(rows pgx.Rows) error {
-		_, err := pgx.ForEachRow(rows, []any{&id}, func() error { d.mark(id); return nil })
-		return err
-	})
+	return d.t.query(d.t.base, unflushed, sqlDeliveryEntities, []any{d.t.name, d.t.def.entityType},
+		func(rows pgx.Rows) error {
+			_, err := pgx.ForEachRow(rows, []any{&id}, func() error { d.mark(id); return nil })
+			return err
+		})
 }
 
 // has reports whether an entity may have deliveries.
@@ -86,8 +90,10 @@ func (d *deliveries) add(it *item, state string, failure error, delay *time.Dura
 	}
 	var outcome string
 	err := t.persistFailure("adding a delivery", failure, func(ctx context.Context, text, stack *string) error {
-		return t.statement(ctx, flushed, sqlAddDelivery, []any{t.name, t.epoch, t.def.entityType, it.entityID, it.id, it.position, it.version,
-			it.publishedAt, orNil(it.schemaVersion), textOf(it.payload), textOf(it.metadataJSON), textOf(it.diffJSON), attempts,
+		return t.statement(ctx, flushed, sqlAddDelivery, []any{t.name, t.epoch, t.def.entityType, it.entityID, it.id,
+			it.position, it.version,
+			it.publishedAt, orNil(it.schemaVersion), textOf(it.payload), textOf(it.metadataJSON),
+			textOf(it.diffJSON), attempts,
 			t.opts.attempts, text, stack, t.process(), state, milliseconds(delay)}, &outcome)
 	})
 	switch {
@@ -136,7 +142,8 @@ func (d *deliveries) deadLetter(it *item, failure error) verdict {
 }
 
 func (d *deliveries) logDead(it *item, failure error) {
-	d.t.rt.Logger().Error("strunk: an event became a dead letter of its subscriber", append(d.attrs(it), why(failure))...)
+	d.t.rt.Logger().Error("strunk: an event became a dead letter of its subscriber",
+		append(d.attrs(it), why(failure))...)
 }
 
 // park applies the policies that let a failing event be passed: Park and DeadLetter.
@@ -165,14 +172,17 @@ func isSpent(it *item, failure error, maxAttempts int) bool {
 }
 
 func (d *deliveries) attrs(it *item) []any {
-	return []any{"subscriber", d.t.name, "position", it.position, "entity", it.entityID, "version", it.version, "attempt", it.attempt}
+	return []any{"subscriber", d.t.name, "position", it.position, "entity", it.entityID, "version", it.version,
+		"attempt", it.attempt}
 }
 
 func (d *deliveries) logFailure(it *item, failure error, delay *time.Duration) {
 	attrs := append(d.attrs(it), why(failure))
 	if delay == nil {
-		d.t.rt.Logger().Error("strunk: an event failed and its entity is parked until a person retries or releases it", attrs...)
+		d.t.rt.Logger().Error("strunk: an event failed and its entity is parked until a person retries or "+
+			"releases it", attrs...)
 		return
 	}
-	d.t.rt.Logger().Warn("strunk: an event failed; its entity waits for the next attempt", append(attrs, "retry_in", *delay)...)
+	d.t.rt.Logger().Warn("strunk: an event failed; its entity waits for the next attempt",
+		append(attrs, "retry_in", *delay)...)
 }

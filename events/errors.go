@@ -15,7 +15,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrUnknownSubscriber says that no subscriber of that name has ever run.
 	ErrUnknownSubscriber = errors.New("unknown subscriber")
-	// ErrPoison says that an event cannot be decoded into the stream's type, or (schema.UndecodableError) brought to it. More attempts do not help it: with Park and
+	// ErrPoison says that an event cannot be decoded into the stream's type, or
+	// (schema.UndecodableError) brought to it. More attempts do not help it: with Park and
 	// DeadLetter it is parked or dead at once.
 	ErrPoison = core.NewPoison("the event cannot be decoded")
 	// ErrTimeout is the cause of a handler's context that ended at the timeout.
@@ -40,7 +41,8 @@ type RangeError struct {
 }
 
 func (e *RangeError) Error() string {
-	return fmt.Sprintf("position %d is not among those that are kept, %d to %d; 0 is the earliest", e.From, e.Earliest, e.Head)
+	return fmt.Sprintf("position %d is not among those that are kept, %d to %d; 0 is the earliest", e.From,
+		e.Earliest, e.Head)
 }
 
 // Is reports ErrInvalid.

@@ -19,22 +19,24 @@
 //
 //	err := box.Run(ctx, Orders.Subscriber("search-indexer", index))
 //
-// It is state that is published, not the steps that led to it: each event holds all that a subscriber needs, and an event
-// replaces the ones before it. The current state of an entity is [Stream.Snapshot].
+// It is state that is published, not the steps that led to it: each event holds all that a
+// subscriber needs, and an event replaces the ones before it. The current state of an entity is
+// [Stream.Snapshot].
 //
 // # Guarantees
 //
-// An event that was committed reaches every subscriber at least once. The events of one entity come in the order of their
-// versions; there is no order across entities. A handler whose effects are in the same database can have them exactly once:
-// [Stream.SubscriberInTx]. For effects elsewhere, [Event].Version tells which of two states is newer. All of this holds when
-// processes are killed, and when the database is restarted, fails over to a standby that was behind, or is restored: then
+// An event that was committed reaches every subscriber at least once. The events of one entity come
+// in the order of their versions; there is no order across entities. A handler whose effects are in
+// the same database can have them exactly once: [Stream.SubscriberInTx]. For effects elsewhere,
+// [Event].Version tells which of two states is newer. All of this holds when processes are killed,
+// and when the database is restarted, fails over to a standby that was behind, or is restored: then
 // events are repeated, and none is skipped.
 //
 // # Where to go on
 //
-// [From] says where a new subscriber begins, [OnFailure] what becomes of an event that fails, [Concurrency] how many entities
-// are handled at once. [Replay], [Reset], [Pause], [Skip] and [Subscribers] are for operators. Streams and subscribers are
-// safe for use by several goroutines.
+// [From] says where a new subscriber begins, [OnFailure] what becomes of an event that fails,
+// [Concurrency] how many entities are handled at once. [Replay], [Reset], [Pause], [Skip] and
+// [Subscribers] are for operators. Streams and subscribers are safe for use by several goroutines.
 package events
 
 import (
@@ -53,9 +55,10 @@ type Stream[T any] struct {
 	id  func(T) string
 }
 
-// Define declares a stream. id returns the entity's id, which is what order and snapshots are kept by. Define keeps what is
-// wrong with its arguments and reports it on the first use and from outbox.Box.Run, so that it can stand in a package-level
-// var. T may be anything that encoding/json can write and read, json.RawMessage included.
+// Define declares a stream. id returns the entity's id, which is what order and snapshots are kept
+// by. Define keeps what is wrong with its arguments and reports it on the first use and from
+// outbox.Box.Run, so that it can stand in a package-level var. T may be anything that encoding/json
+// can write and read, json.RawMessage included.
 func Define[T any](entityType string, id func(T) string, cfg Config) *Stream[T] {
 	return &Stream[T]{def: newDefinition(entityType, id == nil, cfg), id: id}
 }
@@ -63,14 +66,16 @@ func Define[T any](entityType string, id func(T) string, cfg Config) *Stream[T] 
 // EntityType returns the stream's entity type, which is the outbox row's key.
 func (s *Stream[T]) EntityType() string { return s.definition().entityType }
 
-// Publish publishes an entity's state in the transaction: it replaces the snapshot and adds an event with the entity's next
-// version. Everything is checked before the transaction is touched. The entity stays locked until the transaction ends, so
-// that its versions follow the order of the commits: publish late in long transactions.
+// Publish publishes an entity's state in the transaction: it replaces the snapshot and adds an
+// event with the entity's next version. Everything is checked before the transaction is touched.
+// The entity stays locked until the transaction ends, so that its versions follow the order of the
+// commits: publish late in long transactions.
 //
-// Errors: [ErrInvalid] for a state, id or option that cannot be stored, [outbox.ErrTxDone], [outbox.ErrInvalidTx], those of
-// Config.Validator; the database's own are wrapped: 40001 under the stricter isolation levels, where another transaction has
-// published the entity, and 40P01, where two publish the same entities one by one in different orders, ask for a retry of
-// the whole transaction.
+// Errors: [ErrInvalid] for a state, id or option that cannot be stored, [outbox.ErrTxDone],
+// [outbox.ErrInvalidTx], those of Config.Validator; the database's own are wrapped: 40001 under the
+// stricter isolation levels, where another transaction has published the entity, and 40P01, where
+// two publish the same entities one by one in different orders, ask for a retry of the whole
+// transaction.
 func (s *Stream[T]) Publish(ctx context.Context, tx outbox.Tx, state T, opts ...PublishOption) (Published, error) {
 	return publishOne(ctx, tx, "publish", s.Item(state, opts...))
 }
@@ -78,7 +83,8 @@ func (s *Stream[T]) Publish(ctx context.Context, tx outbox.Tx, state T, opts ...
 // PublishBatch publishes many states, with the same options, in one statement that locks the entities in one order
 // everywhere. The answers are in the order of the states, and so are the versions of an entity that is there more than
 // once. None is published if one is refused.
-func (s *Stream[T]) PublishBatch(ctx context.Context, tx outbox.Tx, states []T, opts ...PublishOption) ([]Published, error) {
+func (s *Stream[T]) PublishBatch(ctx context.Context, tx outbox.Tx, states []T, opts ...PublishOption) ([]Published,
+	error) {
 	items := make([]Item, len(states))
 	for i, state := range states {
 		items[i] = s.Item(state, opts...)
@@ -86,9 +92,11 @@ func (s *Stream[T]) PublishBatch(ctx context.Context, tx outbox.Tx, states []T, 
 	return publish(ctx, tx, "publish batch", items)
 }
 
-// Delete publishes that an entity is gone: a tombstone, an event with Deleted and no state. The snapshot keeps the version
-// alone, so that an entity which comes back goes on from it. It need not have been published before.
-func (s *Stream[T]) Delete(ctx context.Context, tx outbox.Tx, entityID string, opts ...PublishOption) (Published, error) {
+// Delete publishes that an entity is gone: a tombstone, an event with Deleted and no state. The
+// snapshot keeps the version alone, so that an entity which comes back goes on from it. It need not
+// have been published before.
+func (s *Stream[T]) Delete(ctx context.Context, tx outbox.Tx, entityID string, opts ...PublishOption) (Published,
+	error) {
 	return publishOne(ctx, tx, "delete", s.Tombstone(entityID, opts...))
 }
 
@@ -131,9 +139,9 @@ func (s *Stream[T]) Snapshot(ctx context.Context, box *outbox.Box, entityID stri
 	return snapshot[T](ctx, box, s.definition(), entityID)
 }
 
-// Snapshots reads the current state of every entity that is not deleted, in order of the ids' bytes. It reads page by page,
-// each as of its own moment: an entity that changes meanwhile is there once, in its old or its new state. After an error
-// it ends.
+// Snapshots reads the current state of every entity that is not deleted, in order of the ids'
+// bytes. It reads page by page, each as of its own moment: an entity that changes meanwhile is
+// there once, in its old or its new state. After an error it ends.
 func (s *Stream[T]) Snapshots(ctx context.Context, box *outbox.Box) iter.Seq2[Snapshot[T], error] {
 	return snapshots[T](ctx, box, s.definition())
 }
@@ -169,22 +177,24 @@ type Event[T any] struct {
 	Attempt int
 }
 
-// Handler handles one event. It returns nil when the event is handled; an error or a panic fails the attempt. Events are
-// delivered at least once, so effects outside the database must be idempotent, best by Version. The context ends at the
-// timeout, when the grace period of a shutdown is over, and when the subscriber is no longer this process's, or was rewound
-// (its cause is then [ErrLeaseLost] or [ErrRewound]).
+// Handler handles one event. It returns nil when the event is handled; an error or a panic fails
+// the attempt. Events are delivered at least once, so effects outside the database must be
+// idempotent, best by Version. The context ends at the timeout, when the grace period of a shutdown
+// is over, and when the subscriber is no longer this process's, or was rewound (its cause is then
+// [ErrLeaseLost] or [ErrRewound]).
 type Handler[T any] func(ctx context.Context, event Event[T]) error
 
 // BatchHandler handles several events at once, in order. After an error all of them are handed to it again, one by one.
 type BatchHandler[T any] func(ctx context.Context, events []Event[T]) error
 
-// HandlerInTx handles one event in a transaction that the cursor moves in: what it writes with tx is there exactly once. It
-// must neither commit nor roll back.
+// HandlerInTx handles one event in a transaction that the cursor moves in: what it writes with tx
+// is there exactly once. It must neither commit nor roll back.
 type HandlerInTx[T any] func(ctx context.Context, tx *outbox.OwnedTx, event Event[T]) error
 
-// Subscriber makes a consumer of this stream for [outbox.Box.Run]. The name is its durable identity: its cursor outlives the
-// process, and of all processes that run it one at a time has it. Events of different entities are handled side by side
-// ([Concurrency]), those of one entity in order. It starts nothing.
+// Subscriber makes a consumer of this stream for [outbox.Box.Run]. The name is its durable
+// identity: its cursor outlives the process, and of all processes that run it one at a time has it.
+// Events of different entities are handled side by side ([Concurrency]), those of one entity in
+// order. It starts nothing.
 func (s *Stream[T]) Subscriber(name string, handler Handler[T], opts ...SubscribeOption) *Subscriber[T] {
 	return &Subscriber[T]{newSubscriber(s.definition(), name, typedWork(s.definition(), handler), opts)}
 }
@@ -194,8 +204,9 @@ func (s *Stream[T]) BatchSubscriber(name string, handler BatchHandler[T], opts .
 	return &Subscriber[T]{newSubscriber(s.definition(), name, typedBatch(s.definition(), handler), opts)}
 }
 
-// SubscriberInTx is Subscriber for a handler whose writes commit together with the cursor: effectively once, for effects in
-// this database. Its events are handled one after the other, at most [BatchSize] in a transaction.
+// SubscriberInTx is Subscriber for a handler whose writes commit together with the cursor:
+// effectively once, for effects in this database. Its events are handled one after the other, at
+// most [BatchSize] in a transaction.
 func (s *Stream[T]) SubscriberInTx(name string, handler HandlerInTx[T], opts ...SubscribeOption) *Subscriber[T] {
 	return &Subscriber[T]{newSubscriber(s.definition(), name, typedTx(s.definition(), handler), opts)}
 }

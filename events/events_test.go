@@ -46,7 +46,8 @@ func TestPollOnly(t *testing.T) {
 	}
 	noError(t, events.Replay(context.Background(), publisher.box, "polls", 3))
 	got.await(t, 8)
-	if n := value[int](b, `SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'`); n != 0 {
+	if n := value[int](b, `SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = current_database()
+		AND query LIKE 'LISTEN%'`); n != 0 {
 		t.Errorf("%d connections listen", n)
 	}
 }

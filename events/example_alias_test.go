@@ -11,7 +11,8 @@ import (
 )
 
 // Purchases were of the type "order" before, which older processes still publish.
-var Purchases = events.Define("purchase", func(o Order) string { return o.ID }, events.Config{Aliases: []string{"order"}})
+var Purchases = events.Define("purchase", func(o Order) string { return o.ID },
+	events.Config{Aliases: []string{"order"}})
 
 func ExampleConfig_aliases() {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
@@ -34,7 +35,8 @@ func ExampleConfig_aliases() {
 		}
 		return nil
 	}
-	if err := box.Run(ctx, Purchases.Subscriber("search-indexer", index, events.From(events.FromBeginning))); err != nil {
+	if err := box.Run(ctx, Purchases.Subscriber("search-indexer", index,
+		events.From(events.FromBeginning))); err != nil {
 		log.Fatal(err)
 	}
 	// Output:

@@ -34,7 +34,8 @@ func Example() {
 
 	order := Order{ID: "42", Status: "shipped", Total: 59.99}
 	err := box.InTx(ctx, func(tx *outbox.OwnedTx) error {
-		if _, err := tx.Pgx().Exec(ctx, `UPDATE orders SET status = $2 WHERE id = $1`, order.ID, order.Status); err != nil {
+		if _, err := tx.Pgx().Exec(ctx, `UPDATE orders SET status = $2 WHERE id =
+			$1`, order.ID, order.Status); err != nil {
 			return err
 		}
 		_, err := Orders.Publish(ctx, tx, order)
@@ -58,7 +59,8 @@ func Example() {
 func ExampleStream_Snapshot() {
 	ctx := context.Background()
 	box := open(ctx)
-	publish(ctx, box, Order{ID: "42", Status: "placed"}, Order{ID: "42", Status: "confirmed"}, Order{ID: "43", Status: "placed"})
+	publish(ctx, box, Order{ID: "42", Status: "placed"}, Order{ID: "42", Status: "confirmed"},
+		Order{ID: "43", Status: "placed"})
 
 	snapshot, err := Orders.Snapshot(ctx, box, "42")
 	if err != nil {
@@ -86,7 +88,8 @@ func ExampleStream_PublishBatch() {
 	ctx := context.Background()
 	box := open(ctx)
 	err := box.InTx(ctx, func(tx *outbox.OwnedTx) error {
-		published, err := Orders.PublishBatch(ctx, tx, []Order{{ID: "1", Status: "placed"}, {ID: "2", Status: "placed"}, {ID: "1", Status: "paid"}},
+		published, err := Orders.PublishBatch(ctx, tx, []Order{{ID: "1", Status: "placed"},
+			{ID: "2", Status: "placed"}, {ID: "1", Status: "paid"}},
 			events.SchemaVersion("1.1"), events.Metadata(map[string]string{"import": "2026-11"}))
 		if err != nil {
 			return err
@@ -123,7 +126,8 @@ func ExampleStream_SubscriberInTx() {
 		log.Fatal(err)
 	}
 	var n int
-	if err := box.Pool().QueryRow(context.Background(), `SELECT count(*) FROM orders WHERE status = 'placed'`).Scan(&n); err != nil {
+	if err := box.Pool().QueryRow(context.Background(), `SELECT count(*) FROM orders WHERE status =
+		'placed'`).Scan(&n); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println(n)
@@ -212,7 +216,8 @@ func ExampleFrom() {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
 	box := open(ctx)
-	publish(ctx, box, Order{ID: "42", Status: "placed"}, Order{ID: "42", Status: "paid"}, Order{ID: "42", Status: "shipped"})
+	publish(ctx, box, Order{ID: "42", Status: "placed"}, Order{ID: "42", Status: "paid"},
+		Order{ID: "42", Status: "shipped"})
 
 	index := func(ctx context.Context, event events.Event[Order]) error {
 		fmt.Println(event.EntityID, event.Version, event.State.Status, event.FromSnapshot)
@@ -236,8 +241,11 @@ func publish(ctx context.Context, box *outbox.Box, orders ...Order) {
 }
 
 var (
-	exampleServer = sync.OnceValues(func() (*outboxtest.Server, error) { return outboxtest.Start(context.Background()) })
-	examples      atomic.Int64
+	exampleServer = sync.OnceValues(func() (*outboxtest.Server,
+		error) {
+		return outboxtest.Start(context.Background())
+	})
+	examples atomic.Int64
 )
 
 // open returns a box with a schema of its own, in which there is a table of orders.

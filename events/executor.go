@@ -15,7 +15,8 @@ var (
 	errSkipped = errors.New("skipped by a person")
 )
 
-// executor sees events through: handled, passed as a delivery, or the tenure ends. It is what lanes do with their items.
+// executor sees events through: handled, passed as a delivery, or the tenure ends. It is what lanes
+// do with their items.
 type executor struct {
 	t          *tenure
 	attempts   *attempts
@@ -25,8 +26,9 @@ type executor struct {
 	cursor     *cursor
 	latency    *latency
 
-	possiblyStarted int64      // items up to this order may have been begun by an owner that was lost
-	oneAtATime      sync.Mutex // possibly started items are handled alone, so that the one which ends the process is known
+	possiblyStarted int64 // items up to this order may have been begun by an owner that was lost
+	// possibly started items are handled alone, so that the one which ends the process is known
+	oneAtATime sync.Mutex
 }
 
 // ending implements laneWork.
@@ -48,7 +50,8 @@ func (e *executor) group(items []*item) int {
 
 // plain reports whether nothing is known against an item.
 func (e *executor) plain(it *item) bool {
-	return !it.redeliver && it.order > e.possiblyStarted && !e.attempts.has(it.attemptKey()) && !e.deliveries.has(it.entityID)
+	return !it.redeliver && it.order > e.possiblyStarted && !e.attempts.has(it.attemptKey()) &&
+		!e.deliveries.has(it.entityID)
 }
 
 // handle sees items through. resumed is the outcome of an attempt that is over.
@@ -86,7 +89,8 @@ func (e *executor) handleBatch(l *lane, items []*item, resumed error) verdict {
 	if e.t.base.Err() != nil {
 		return stop
 	}
-	e.t.rt.Logger().Info("strunk: a batch failed; its events are handled one by one", "subscriber", e.t.name, "events", len(items), "error", core.ErrorText(err))
+	e.t.rt.Logger().Info("strunk: a batch failed; its events are handled one by one", "subscriber", e.t.name,
+		"events", len(items), "error", core.ErrorText(err))
 	rest := l.rest
 	l.rest = append(append(make([]*item, 0, len(items)+len(rest)), items[1:]...), rest...)
 	for _, it := range items { // not as a batch again
@@ -122,8 +126,9 @@ func (e *executor) handleOne(l *lane, it *item, resumed error) verdict {
 	}
 }
 
-// attempt makes one attempt, counted before where the item has attempts behind it. Possibly started items are alone in the
-// process from the count to the end: if one of them ends the process, its attempt is the only one that was counted.
+// attempt makes one attempt, counted before where the item has attempts behind it. Possibly started
+// items are alone in the process from the count to the end: if one of them ends the process, its
+// attempt is the only one that was counted.
 func (e *executor) attempt(l *lane, it *item, possiblyStarted bool, resumed error) (verdict, error) {
 	if resumed != nil {
 		return goOn, resumed
@@ -175,7 +180,8 @@ func (e *executor) block(it *item, failure error) (v verdict, skipped bool) {
 		return v, false
 	}
 	delay := e.t.retryDelay(it.attempt, failure)
-	e.t.rt.Logger().Warn("strunk: an event failed and blocks its subscriber until it succeeds", "subscriber", e.t.name, "position", it.position,
+	e.t.rt.Logger().Warn("strunk: an event failed and blocks its subscriber until it succeeds", "subscriber",
+		e.t.name, "position", it.position,
 		"entity", it.entityID, "attempt", it.attempt, "retry_in", delay, why(failure))
 	if skip || e.attempts.await(it, delay) {
 		return e.deliveries.deadLetter(it, failure), true

@@ -62,7 +62,11 @@ func (b *bed) awaitWaiting(name string) events.ParkedEntity {
 // awaitNothingParked waits until no copy is left: one goes after its handler has returned.
 func (b *bed) awaitNothingParked(name string) {
 	b.t.Helper()
-	eventually(b.t, "nothing is parked", func() (string, bool) { p := b.parked(name); return fmt.Sprintf("%+v", p), len(p) == 0 })
+	eventually(b.t, "nothing is parked", func() (string, bool) {
+		p := b.parked(name)
+		return fmt.Sprintf("%+v", p),
+			len(p) == 0
+	})
 }
 
 func TestParkedEntityDoesNotBlockOthers(t *testing.T) {
@@ -71,14 +75,20 @@ func TestParkedEntityDoesNotBlockOthers(t *testing.T) {
 	b := newBed(t)
 	f := failing{bad: "bad"}
 	sub := func() outbox.Binding {
-		return orders.Subscriber("parks", f.handle, events.OnFailure(events.Park), events.MaxAttempts(3), events.Retry(atOnce), events.Concurrency(1))
+		return orders.Subscriber("parks", f.handle, events.OnFailure(events.Park), events.MaxAttempts(3),
+			events.Retry(atOnce), events.Concurrency(1))
 	}
 	stop := b.run(sub())
-	b.publish(order{ID: "bad", N: 1}, order{ID: "bad", N: 2}, order{ID: "good", N: 1}, order{ID: "bad", N: 3}, order{ID: "good", N: 2})
+	b.publish(order{ID: "bad", N: 1}, order{ID: "bad", N: 2}, order{ID: "good", N: 1}, order{ID: "bad", N: 3},
+		order{ID: "good", N: 2})
 	f.await(t, 3)
 	p := b.awaitWaiting("parks")
 	b.reachHead("parks")
-	eventually(t, "the later event is held behind", func() (string, bool) { p = b.parked("parks")[0]; return fmt.Sprintf("%+v", p), p.Events == 2 })
+	eventually(t, "the later event is held behind", func() (string,
+		bool) {
+		p = b.parked("parks")[0]
+		return fmt.Sprintf("%+v", p), p.Events == 2
+	})
 	if p.EntityID != "bad" || p.Version != 2 || p.Attempts != 3 || p.LastError != errNo.Error() || f.tries.Load() != 3 {
 		t.Errorf("parked: %+v after %d tries; want version 2 of bad after 3 attempts", p, f.tries.Load())
 	}
@@ -131,28 +141,36 @@ func TestReleaseParkedEntity(t *testing.T) {
 	wantError(t, events.Release(ctx, b.box, "gives-up", "bad"), events.ErrNotFound)
 }
 
-// A dead delivery belongs to one subscriber: the feed of the others is as it was, and setting it back to pending from psql
-// redelivers it to that one.
+// A dead delivery belongs to one subscriber: the feed of the others is as it was, and setting it
+// back to pending from psql redelivers it to that one.
 func TestDeadDeliveryIsACopy(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	f, other := failing{bad: "bad"}, record{}
 	b.run(
-		orders.Subscriber("mourner", f.handle, events.OnFailure(events.DeadLetter), events.MaxAttempts(2), events.Retry(atOnce)),
+		orders.Subscriber("mourner", f.handle, events.OnFailure(events.DeadLetter), events.MaxAttempts(2),
+			events.Retry(atOnce)),
 		orders.Subscriber("other", other.handle))
 	b.publish(order{ID: "bad", N: 1}, order{ID: "bad", N: 2}, order{ID: "good", N: 1})
 	other.await(t, 3)
 	f.await(t, 2) // in whatever order: bad and good may be in one lane
-	eventually(t, "the event is dead", func() (string, bool) { d := b.dead("mourner"); return fmt.Sprintf("%+v", d), len(d) == 1 })
+	eventually(t, "the event is dead", func() (string, bool) {
+		d := b.dead("mourner")
+		return fmt.Sprintf("%+v", d),
+			len(d) == 1
+	})
 	dead := b.dead("mourner")[0]
-	if dead.EntityID != "bad" || dead.Version != 2 || dead.Attempts != 2 || dead.LastError != errNo.Error() || !json.Valid(dead.Errors) {
+	if dead.EntityID != "bad" || dead.Version != 2 || dead.Attempts != 2 || dead.LastError != errNo.Error() ||
+		!json.Valid(dead.Errors) {
 		t.Errorf("dead letter: %+v; want version 2 of bad after 2 attempts", dead)
 	}
-	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND kind = 'event' AND key = 'order'`); n != 3 {
+	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND kind =
+		'event' AND key = 'order'`); n != 3 {
 		t.Errorf("the feed has %d events; want the 3 that were published", n)
 	}
 	// The two statements of the specification, as they stand there.
-	id := value[int64](b, `SELECT id FROM (SELECT * FROM public.strunk_outbox WHERE status = 'dead' AND key = 'order') x`)
+	id := value[int64](b, `SELECT id FROM (SELECT * FROM public.strunk_outbox WHERE status = 'dead' AND key =
+		'order') x`)
 	f.mended.Store("bad", true)
 	before := f.len()
 	b.exec(`UPDATE public.strunk_outbox SET status = 'pending', attempts = 0 WHERE id = ` + fmt.Sprint(id))
@@ -182,12 +200,17 @@ func TestBlockWaitsAndSkips(t *testing.T) {
 	sub := func() outbox.Binding { return orders.Subscriber("blocks", f.handle, events.Retry(atOnce)) }
 	stop := b.run(sub())
 	b.publish(order{ID: "bad", N: 1}, order{ID: "bad", N: 2}, order{ID: "bad", N: 3})
-	// Entities share lanes, by chance: those in the lane of bad wait behind it. That all of these do has a chance of 10^-15.
+	// Entities share lanes, by chance: those in the lane of bad wait behind it. That all of these
+	// do has a chance of 10^-15.
 	for i := range 15 {
 		b.publish(order{ID: fmt.Sprintf("good-%d", i), N: 1})
 	}
 	f.await(t, 2)
-	eventually(t, "some attempts are made", func() (string, bool) { s := b.stats("blocks"); return fmt.Sprintf("%+v", s), s.Attempts > 3 })
+	eventually(t, "some attempts are made", func() (string,
+		bool) {
+		s := b.stats("blocks")
+		return fmt.Sprintf("%+v", s), s.Attempts > 3
+	})
 	stop()
 	s := b.stats("blocks")
 	if s.BlockedAt != 2 || s.Cursor != 1 || s.LastError != errNo.Error() || s.Owner != "" {
@@ -200,7 +223,11 @@ func TestBlockWaitsAndSkips(t *testing.T) {
 	})
 	wantError(t, events.Skip(ctx, b.box, "blocks", 3), events.ErrNotFound, "blocks")
 	noError(t, events.Skip(ctx, b.box, "blocks", 2))
-	eventually(t, "the next event blocks", func() (string, bool) { s := b.stats("blocks"); return fmt.Sprintf("%+v", s), s.BlockedAt == 3 })
+	eventually(t, "the next event blocks", func() (string,
+		bool) {
+		s := b.stats("blocks")
+		return fmt.Sprintf("%+v", s), s.BlockedAt == 3
+	})
 	f.mended.Store("bad", true)
 	b.reachHead("blocks")
 	if dead := b.dead("blocks"); len(dead) != 1 || dead[0].Version != 2 {
@@ -221,7 +248,11 @@ func TestPanicIsAFailedAttempt(t *testing.T) {
 	b.run(orders.Subscriber("panics", func(context.Context, events.Event[order]) error { panic("oh no") },
 		events.OnFailure(events.DeadLetter), events.MaxAttempts(1)))
 	b.publish(order{ID: "a"})
-	eventually(t, "the event is dead", func() (string, bool) { d := b.dead("panics"); return fmt.Sprint(len(d)), len(d) == 1 })
+	eventually(t, "the event is dead", func() (string, bool) {
+		d := b.dead("panics")
+		return fmt.Sprint(len(d)),
+			len(d) == 1
+	})
 	d := b.dead("panics")[0]
 	if !strings.Contains(d.LastError, "oh no") || !strings.Contains(string(d.Errors), "failing_test.go") {
 		t.Errorf("dead letter: %s, %s; want the panic and its stack", d.LastError, d.Errors)
@@ -245,10 +276,11 @@ func TestUndecodableEvents(t *testing.T) {
 			s := b.stats(name)
 			return fmt.Sprintf("%+v", s), s.BlockedAt == 1 && strings.Contains(s.LastError, "cannot be decoded")
 		}},
-		{"park", events.Park, "it is parked at once: another attempt would not help", func(b *bed, name string) (string, bool) {
-			p := b.parked(name)
-			return fmt.Sprintf("%+v", p), len(p) == 1 && p[0].Waiting && p[0].Attempts == 1
-		}},
+		{"park", events.Park, "it is parked at once: another attempt would not help",
+			func(b *bed, name string) (string, bool) {
+				p := b.parked(name)
+				return fmt.Sprintf("%+v", p), len(p) == 1 && p[0].Waiting && p[0].Attempts == 1
+			}},
 		{"dead letter", events.DeadLetter, "it is dead at once", func(b *bed, name string) (string, bool) {
 			d := b.dead(name)
 			return fmt.Sprintf("%+v", d), len(d) == 1 && d[0].Attempts == 1

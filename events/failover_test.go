@@ -45,8 +45,9 @@ func (r *record) awaitAll(t *testing.T, word string, n int) {
 	})
 }
 
-// The server is lost with what it had committed last, and a copy that was behind takes its place, on the same address, under a
-// process that lives on. What is published then is given positions that the process has read before: nothing of it is skipped.
+// The server is lost with what it had committed last, and a copy that was behind takes its place,
+// on the same address, under a process that lives on. What is published then is given positions
+// that the process has read before: nothing of it is skipped.
 func TestFailoverToStaleStandbySkipsNothing(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -63,7 +64,8 @@ func TestFailoverToStaleStandbySkipsNothing(t *testing.T) {
 			server, b := ownServer(t, pgserver.Config{})
 			ctx := t.Context()
 			var got, parallel record
-			b.run(orders.Subscriber("plain", got.handle, events.Concurrency(1)), orders.Subscriber("parallel", parallel.handle))
+			b.run(orders.Subscriber("plain", got.handle, events.Concurrency(1)),
+				orders.Subscriber("parallel", parallel.handle))
 			b.publishAs("before", 100)
 			got.awaitAll(t, "before", 100)
 			b.reachHead("plain")
@@ -72,7 +74,11 @@ func TestFailoverToStaleStandbySkipsNothing(t *testing.T) {
 			for _, r := range []*record{&got, &parallel} {
 				r.awaitAll(t, "lost", 200)
 			}
-			eventually(t, "the cursor is stored", func() (string, bool) { s := b.stats("plain"); return fmt.Sprint(s.Cursor), s.Cursor == 300 })
+			eventually(t, "the cursor is stored", func() (string,
+				bool) {
+				s := b.stats("plain")
+				return fmt.Sprint(s.Cursor), s.Cursor == 300
+			})
 			noError(t, server.StopServer(ctx))
 			noError(t, server.UseCopy(tt.standby))
 			noError(t, server.StartServer(ctx))
@@ -84,7 +90,8 @@ func TestFailoverToStaleStandbySkipsNothing(t *testing.T) {
 				r.awaitAll(t, "new", tt.after)
 				b.reachHead(name)
 			}
-			if log := b.logs.String(); !strings.Contains(log, "reads its place again") || !strings.Contains(log, "older cursor than this process has reached") {
+			if log := b.logs.String(); !strings.Contains(log, "reads its place again") ||
+				!strings.Contains(log, "older cursor than this process has reached") {
 				t.Error("the log does not say that the database went back in time")
 			}
 		})
@@ -96,18 +103,20 @@ func (b *bed) promote() {
 	b.t.Helper()
 	eventually(b.t, "the standby is promoted", func() (string, bool) {
 		var done bool
-		err := b.pool.QueryRow(context.Background(), `SELECT pg_is_in_recovery() AND pg_promote() OR NOT pg_is_in_recovery()`).Scan(&done)
+		err := b.pool.QueryRow(context.Background(), `SELECT pg_is_in_recovery() AND pg_promote() OR NOT
+			pg_is_in_recovery()`).Scan(&done)
 		return fmt.Sprint(err), err == nil && done
 	})
 }
 
-// A crash of a server that does not wait for the disk takes the effects and the cursor of a subscriber in a transaction away
-// together: both come again.
+// A crash of a server that does not wait for the disk takes the effects and the cursor of a
+// subscriber in a transaction away together: both come again.
 func TestCrashWithAsyncCommitSkipsNothing(t *testing.T) {
 	t.Parallel()
 	const n = 200
 	// The longest delay of the WAL writer, so that the crash comes before it.
-	server, b := ownServer(t, pgserver.Config{Settings: map[string]string{"synchronous_commit": "off", "wal_writer_delay": "10s", "wal_writer_flush_after": "1GB"}})
+	server, b := ownServer(t, pgserver.Config{Settings: map[string]string{"synchronous_commit": "off",
+		"wal_writer_delay": "10s", "wal_writer_flush_after": "1GB"}})
 	ctx := t.Context()
 	b.exec(`CREATE TABLE public.effects (id text PRIMARY KEY)`)
 	b.run(orders.SubscriberInTx("tx", func(ctx context.Context, tx *outbox.OwnedTx, e events.Event[order]) error {
@@ -118,8 +127,13 @@ func TestCrashWithAsyncCommitSkipsNothing(t *testing.T) {
 	b.publishAs("first", 50)
 	eventually(t, "the first effects are there", func() (string, bool) { return fmt.Sprint(count()), count() == 50 })
 	b.exec(`CHECKPOINT`)
-	b.publishMany(n) // in one move of the relay: its commit waits for the disk, and takes along what was committed before
-	eventually(t, "effects that are not on the disk", func() (string, bool) { return fmt.Sprint(count()), count() > 50+n/2 })
+	// in one move of the relay: its commit waits for the disk, and takes along what was committed
+	// before
+	b.publishMany(n)
+	eventually(t, "effects that are not on the disk", func() (string, bool) {
+		return fmt.Sprint(count()),
+			count() > 50+n/2
+	})
 	noError(t, server.StopServer(ctx))
 	noError(t, server.StartServer(ctx))
 	var published int
@@ -134,8 +148,9 @@ func TestCrashWithAsyncCommitSkipsNothing(t *testing.T) {
 	}
 }
 
-// The transaction ids of a server into which a database was restored are lower than the fence that came with it: the relay
-// draws it anew, and forgets the numbers of publishes that were rolled back.
+// The transaction ids of a server into which a database was restored are lower than the fence that
+// came with it: the relay draws it anew, and forgets the numbers of publishes that were rolled
+// back.
 func TestRestoreResetsFence(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -143,7 +158,8 @@ func TestRestoreResetsFence(t *testing.T) {
 	b.run(orders.Subscriber("restored", got.handle))
 	b.publishAs("first", 3)
 	got.awaitAll(t, "first", 3)
-	b.exec(`UPDATE public.strunk_feed SET fence = '9000000000'::xid8, fence_high = high + 5, missing = int8multirange(int8range(high + 1, high + 5, '[]')), high = high + 5`)
+	b.exec(`UPDATE public.strunk_feed SET fence = '9000000000'::xid8, fence_high = high + 5, missing =
+		int8multirange(int8range(high + 1, high + 5, '[]')), high = high + 5`)
 	b.exec(`SELECT setval('public.strunk_events_seq', (SELECT max(high) FROM public.strunk_feed))`)
 	for i := range 3 {
 		b.publishAs(fmt.Sprintf("after%d-", i), 2)

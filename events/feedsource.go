@@ -11,15 +11,18 @@ import (
 )
 
 const (
-	// sqlPlace reads where subscriber $1 of types $2 stands, and which event the feed has at position $3. It locks nothing.
+	// sqlPlace reads where subscriber $1 of types $2 stands, and which event the feed has at
+	// position $3. It locks nothing.
 	sqlPlace = `SELECT head, floor, cursor, epoch, owner, state, restarted, last_id, last_published_at
 FROM {schema}.strunk_subscriber_place($1::text, $2::text[], $3::bigint)`
 	// sqlRead reads up to $3 events of types $1 behind position $2, bounded by $4 bytes. It locks nothing.
-	sqlRead = `SELECT pos, version, id, published_at, entity_id, coalesce(schema_version, ''), payload, metadata, diff, read_bytes
+	sqlRead = `SELECT pos, version, id, published_at, entity_id, coalesce(schema_version, ''), payload,
+		metadata, diff, read_bytes
 FROM {schema}.strunk_read_feed($1::text[], $2::bigint, $3::integer, $4::bigint)`
 	// sqlVersions tells which versions of entities $2 subscriber $1 had from the snapshots.
 	sqlVersions = `SELECT entity_id, version FROM {schema}.strunk_bootstrap_versions($1::text, $2::text[])`
-	// sqlMove moves the cursor of subscriber $1 in epoch $2, which is at $3 at least, to $4, and drops the attempts behind it ($5).
+	// sqlMove moves the cursor of subscriber $1 in epoch $2, which is at $3 at least, to $4, and
+	// drops the attempts behind it ($5).
 	sqlMove = `SELECT {schema}.strunk_move_cursor($1::text, $2::bigint, $3::bigint, $4::bigint, $5::boolean)`
 )
 
@@ -36,13 +39,14 @@ type feedSource struct {
 }
 
 func newFeedSource(t *tenure, attempts *attempts, lanes *lanes, p place) *feedSource {
-	f := &feedSource{t: t, attempts: attempts, lanes: lanes, place: newPlaceCheck(t), limit: newReadLimit(), catchingUp: p.bootstrap == bootstrapCatchingUp}
+	f := &feedSource{t: t, attempts: attempts, lanes: lanes, place: newPlaceCheck(t), limit: newReadLimit(),
+		catchingUp: p.bootstrap == bootstrapCatchingUp}
 	f.saved.Store(p.cursor)
 	return f
 }
 
-// read reads the subscriber's place first and the events in a later statement of the same message: no event at or before
-// the head is missing then.
+// read reads the subscriber's place first and the events in a later statement of the same message:
+// no event at or before the head is missing then.
 func (f *feedSource) read(limit int) (b batch, err error) {
 	rows, bytes := f.limit.now(limit)
 	after := f.lanes.read()
@@ -82,7 +86,8 @@ func scanFeed(rows pgx.Rows, limit int) (b batch, err error) {
 	for rows.Next() {
 		slab = append(slab, item{attempt: 1})
 		it := &slab[len(slab)-1]
-		err := rows.Scan(&it.position, &it.version, &it.id, &it.publishedAt, &it.entityID, &it.schemaVersion, &it.payload, &it.metadataJSON, &it.diffJSON, &b.bytes)
+		err := rows.Scan(&it.position, &it.version, &it.id, &it.publishedAt, &it.entityID, &it.schemaVersion,
+			&it.payload, &it.metadataJSON, &it.diffJSON, &b.bytes)
 		if err != nil {
 			return b, err
 		}
@@ -144,7 +149,8 @@ func (f *feedSource) versions(items []*item) (map[string]int64, error) {
 }
 
 func (f *feedSource) move(low int64) move {
-	return move{sql: sqlMove, args: []any{f.t.name, f.t.epoch, f.saved.Load(), low, f.attempts.any()}, stored: func() { f.storedUpTo(low) }}
+	return move{sql: sqlMove, args: []any{f.t.name, f.t.epoch, f.saved.Load(), low, f.attempts.any()},
+		stored: func() { f.storedUpTo(low) }}
 }
 
 func (f *feedSource) stored() int64 { return f.saved.Load() }
@@ -188,6 +194,7 @@ func (l *readLimit) succeeded(b batch, rows int) {
 func (l *readLimit) failed(t *tenure, err error) {
 	if l.batch.Failed(err) {
 		rows, bytes := l.batch.Now()
-		t.rt.Logger().Warn("strunk: a read took too long; the next ones are smaller", "subscriber", t.name, "max_events", rows, "max_bytes", bytes)
+		t.rt.Logger().Warn("strunk: a read took too long; the next ones are smaller", "subscriber", t.name,
+			"max_events", rows, "max_bytes", bytes)
 	}
 }

@@ -19,7 +19,8 @@ import (
 // stale makes a subscriber whose owner is silent, in epoch 7.
 func (b *bed) stale(name string) {
 	b.t.Helper()
-	b.exec(`INSERT INTO public.strunk_subscribers (cursor, started, epoch, owner, lease_ms, name, entity_type, start, server_started)
+	b.exec(`INSERT INTO public.strunk_subscribers (cursor, started, epoch, owner, lease_ms, name, entity_type,
+		start, server_started)
 		VALUES (0, 0, 7, 1, 300, $1, 'order', 'beginning', pg_postmaster_start_time())`, name)
 }
 
@@ -32,13 +33,14 @@ func (b *bed) waiting(what, statement string, done <-chan error) {
 			b.t.Fatalf("%s: it did not wait: %v", what, err)
 		default:
 		}
-		n := value[int](b, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%' AND pid <> pg_backend_pid()`, statement)
+		n := value[int](b, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE
+			'%' || $1 || '%' AND pid <> pg_backend_pid()`, statement)
 		return fmt.Sprint(n), n > 0
 	})
 }
 
-// An owner that was lost has a delivery under way when another takes over: the new one waits for it, knows of it, and keeps the
-// entity's later events behind it.
+// An owner that was lost has a delivery under way when another takes over: the new one waits for
+// it, knows of it, and keeps the entity's later events behind it.
 func TestStaleOwnerParksNothing(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -47,7 +49,8 @@ func TestStaleOwnerParksNothing(t *testing.T) {
 	b.stale("parking")
 	late := b.begin(pgx.TxOptions{})
 	var outcome string
-	err := late.QueryRow(ctx, `SELECT public.strunk_add_delivery('parking', 7, 'order', 'a', 1, 1, 1, now(), NULL, '{"id":"a","n":1}', NULL, NULL, 1, 1, 'no', NULL, 'x', 'parked', NULL)`).Scan(&outcome)
+	err := late.QueryRow(ctx, `SELECT public.strunk_add_delivery('parking', 7, 'order', 'a', 1, 1, 1, now(),
+		NULL, '{"id":"a","n":1}', NULL, NULL, 1, 1, 'no', NULL, 'x', 'parked', NULL)`).Scan(&outcome)
 	noError(t, err)
 	if outcome != "added" {
 		t.Fatalf("the owner of that time is told %q", outcome)
@@ -65,7 +68,8 @@ func TestStaleOwnerParksNothing(t *testing.T) {
 	if parked := b.parked("parking"); len(parked) != 1 || parked[0].Events != 2 {
 		t.Errorf("parked: %+v; want one entity with both events", parked)
 	}
-	err = b.pool.QueryRow(ctx, `SELECT public.strunk_add_delivery('parking', 7, 'order', 'b', 3, 3, 1, now(), NULL, '{}', NULL, NULL, 1, 1, 'no', NULL, 'x', 'parked', NULL)`).Scan(&outcome)
+	err = b.pool.QueryRow(ctx, `SELECT public.strunk_add_delivery('parking', 7, 'order', 'b', 3, 3, 1, now(),
+		NULL, '{}', NULL, NULL, 1, 1, 'no', NULL, 'x', 'parked', NULL)`).Scan(&outcome)
 	noError(t, err)
 	if outcome != "epoch_over" {
 		t.Errorf("after the takeover the old owner is told %q; want that its epoch is over", outcome)
@@ -88,7 +92,8 @@ func TestCursorNeverMovesBack(t *testing.T) {
 		{"fenced", "the epoch is over", 6, 10, 20, 10, false},
 		{"on", "nothing was lost", 7, 10, 20, 20, true},
 	} {
-		if held := value[bool](b, `SELECT public.strunk_move_cursor('moves', $1, $2, $3, false)`, move.epoch, move.saved, move.to); held != move.held {
+		if held := value[bool](b, `SELECT public.strunk_move_cursor('moves', $1, $2, $3,
+			false)`, move.epoch, move.saved, move.to); held != move.held {
 			t.Errorf("%s (%s): the epoch holds: %v; want %v", move.name, move.reason, held, move.held)
 		}
 		if at := value[int64](b, `SELECT cursor FROM public.strunk_subscribers`); at != move.want {
@@ -129,20 +134,22 @@ func TestBatchPublishLocksInOrder(t *testing.T) {
 	noError(t, receive(t, "the batch is published", done))
 }
 
-// Whatever the server's default, the relay's commit waits for the disk: a subscriber must not have seen a position that a crash
-// of the server gives out again.
+// Whatever the server's default, the relay's commit waits for the disk: a subscriber must not have
+// seen a position that a crash of the server gives out again.
 func TestRelayCommitsSynchronously(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
 	b := bedOn(t, pool, outbox.Config{})
 	b.exec(`CREATE TABLE public.seen (setting text)`)
-	b.exec(`CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$`)
+	b.exec(`CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.seen
+		VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$`)
 	b.exec(`CREATE TRIGGER see AFTER INSERT OR UPDATE ON public.strunk_feed FOR EACH ROW EXECUTE FUNCTION public.see()`)
 	b.exec(`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$`)
 	b.run()
 	b.publish(order{ID: "a"})
 	eventually(t, "the relay has moved it", func() (string, bool) { return "", b.head() == 1 })
-	if bad := value[int](b, `SELECT count(*) FROM public.seen WHERE setting <> 'on'`); bad > 0 || value[int](b, `SELECT count(*) FROM public.seen`) == 0 {
+	if bad := value[int](b, `SELECT count(*) FROM public.seen WHERE setting <>
+		'on'`); bad > 0 || value[int](b, `SELECT count(*) FROM public.seen`) == 0 {
 		t.Errorf("%d moves of the relay did not wait for the disk", bad)
 	}
 }
@@ -152,14 +159,16 @@ func TestDeliveryHandledNeedsItsClaim(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	b.stale("claims")
-	b.exec(`SELECT public.strunk_add_delivery('claims', 7, 'order', 'a', 1, 1, 1, now(), NULL, '{}', NULL, NULL, 1, 9, 'no', NULL, 'x', 'retrying', 0)`)
+	b.exec(`SELECT public.strunk_add_delivery('claims', 7, 'order', 'a', 1, 1, 1, now(), NULL, '{}', NULL, NULL,
+		1, 9, 'no', NULL, 'x', 'retrying', 0)`)
 	id := value[int64](b, `SELECT id FROM public.strunk_take_delivery('claims', 7, 'order', 'a')`)
 	b.exec(`UPDATE public.strunk_outbox SET status = 'pending' WHERE id = $1`, id)
 	for _, sql := range []string{
 		`SELECT public.strunk_delivery_handled('claims', 7, $1) IS NULL`,
 		`SELECT public.strunk_delivery_failed('claims', 7, $1, 'no', NULL, 'x', 0, true) IS NULL`,
 	} {
-		if !value[bool](b, sql, id) || value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE id = $1 AND status = 'pending'`, id) != 1 {
+		if !value[bool](b, sql, id) || value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE id = $1
+			AND status = 'pending'`, id) != 1 {
 			t.Errorf("%s: a delivery that is no longer claimed was settled", sql)
 		}
 	}

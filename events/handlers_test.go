@@ -15,8 +15,8 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// What an InTx handler writes commits together with the cursor: exactly once, through failures, panics, lost commits and
-// replays of the process's sessions.
+// What an InTx handler writes commits together with the cursor: exactly once, through failures,
+// panics, lost commits and replays of the process's sessions.
 func TestTxHandlerWritesExactlyOnce(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -25,7 +25,8 @@ func TestTxHandlerWritesExactlyOnce(t *testing.T) {
 	b.exec(`CREATE TABLE public.effects (position bigint, entity text, version bigint)`)
 	var calls atomic.Int64
 	handle := func(ctx context.Context, tx *outbox.OwnedTx, e events.Event[order]) error {
-		_, err := tx.Pgx().Exec(ctx, `INSERT INTO public.effects VALUES ($1, $2, $3)`, e.Position, e.EntityID, e.Version)
+		_, err := tx.Pgx().Exec(ctx, `INSERT INTO public.effects VALUES ($1, $2,
+			$3)`, e.Position, e.EntityID, e.Version)
 		if err != nil {
 			return err
 		}
@@ -44,15 +45,22 @@ func TestTxHandlerWritesExactlyOnce(t *testing.T) {
 	}
 	b.publishMany(n)
 	stop := b.run(sub())
-	eventually(t, "half is done", func() (string, bool) { s := b.stats("exactly"); return fmt.Sprint(s.Cursor), s.Cursor >= n/2 })
+	eventually(t, "half is done", func() (string, bool) {
+		s := b.stats("exactly")
+		return fmt.Sprint(s.Cursor),
+			s.Cursor >= n/2
+	})
 	stop()
 	b.publishMany(n)
 	b.run(sub())
 	b.reachHead("exactly")
-	if rows, each := value[int](b, `SELECT count(*) FROM public.effects`), value[int](b, `SELECT count(DISTINCT position) FROM public.effects`); rows != 2*n || each != 2*n {
+	if rows, each := value[int](b, `SELECT count(*) FROM
+		public.effects`), value[int](b, `SELECT count(DISTINCT position) FROM
+			public.effects`); rows != 2*n || each != 2*n {
 		t.Errorf("%d effects of %d events; want each of the %d once", rows, each, 2*n)
 	}
-	if bad := value[int](b, `SELECT count(*) FROM (SELECT position, max(position) OVER (ORDER BY ctid) m FROM public.effects) x WHERE position < m`); bad > 0 {
+	if bad := value[int](b, `SELECT count(*) FROM (SELECT position, max(position) OVER (ORDER BY ctid) m FROM
+		public.effects) x WHERE position < m`); bad > 0 {
 		t.Logf("%d effects are stored out of order (retries)", bad)
 	}
 	_ = ctx
@@ -109,7 +117,8 @@ func TestBatchHandler(t *testing.T) {
 			_ = got.handle(ctx, e)
 		}
 		return nil
-	}, events.Concurrency(2), events.BatchSize(20), events.OnFailure(events.DeadLetter), events.MaxAttempts(2), events.Retry(atOnce))
+	}, events.Concurrency(2), events.BatchSize(20), events.OnFailure(events.DeadLetter), events.MaxAttempts(2),
+		events.Retry(atOnce))
 	b.run(sub)
 	got.await(t, 150)
 	b.reachHead("batches")
@@ -178,7 +187,8 @@ func TestHungHandlerIsLeftBehind(t *testing.T) {
 	}
 }
 
-// At a shutdown running handlers finish, what was not begun is left, and the next run goes on without repeating anything.
+// At a shutdown running handlers finish, what was not begun is left, and the next run goes on
+// without repeating anything.
 func TestShutdownFinishesAndRepeatsNothing(t *testing.T) {
 	t.Parallel()
 	const n = 200

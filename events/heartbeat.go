@@ -20,8 +20,8 @@ type heartbeat struct {
 
 func newHeartbeat(t *tenure) *heartbeat { return &heartbeat{t: t, last: time.Now()} }
 
-// run renews the lease until stop is closed. An owner that cannot for as long as the lease lasts does not wait to be told
-// that another process is the owner.
+// run renews the lease until stop is closed. An owner that cannot for as long as the lease lasts
+// does not wait to be told that another process is the owner.
 func (h *heartbeat) run(stop <-chan struct{}) {
 	ticker := time.NewTicker(max(h.t.opts.lease/beatsPerLease, lookFastest))
 	defer ticker.Stop()

@@ -10,7 +10,8 @@ import (
 
 // item is one event without its type, or (redeliver) the order to handle the deliveries of an entity.
 type item struct {
-	// order is the item's place among what its session delivers: the position, or the number of a snapshot; 0 for deliveries.
+	// order is the item's place among what its session delivers: the position, or the number of a
+	// snapshot; 0 for deliveries.
 	order                           int64
 	position, version, id           int64
 	deliveryID                      int64 // of a delivery: the row's id
@@ -21,7 +22,8 @@ type item struct {
 	fromSnapshot                    bool
 	redeliver                       bool
 	delivery                        *item // of an order to redeliver: the delivery in hand
-	left                            *bool // of a delivery that is settled: whether its entity has another; nil: the epoch is over
+	// of a delivery that is settled: whether its entity has another; nil: the epoch is over
+	left *bool
 }
 
 // attemptKey is what the item's attempts are stored under.
@@ -89,9 +91,11 @@ func typedTx[T any](def *definition, handler HandlerInTx[T]) work {
 }
 
 func typedEvent[T any](def *definition, it *item) (Event[T], error) {
-	e := Event[T]{Position: it.position, Version: it.version, ID: it.id, EntityType: def.entityType, EntityID: it.entityID,
-		Deleted: it.payload == nil, FromSnapshot: it.fromSnapshot, Redelivered: it.deliveryID != 0, SchemaVersion: it.schemaVersion,
-		Diff: json.RawMessage(it.diffJSON), PublishedAt: it.publishedAt, Attempt: it.attempt}
+	e := Event[T]{Position: it.position, Version: it.version, ID: it.id, EntityType: def.entityType,
+		EntityID: it.entityID,
+		Deleted:  it.payload == nil, FromSnapshot: it.fromSnapshot, Redelivered: it.deliveryID != 0,
+		SchemaVersion: it.schemaVersion,
+		Diff:          json.RawMessage(it.diffJSON), PublishedAt: it.publishedAt, Attempt: it.attempt}
 	if err := decode(it.payload, &e.State); err != nil {
 		return e, err
 	}

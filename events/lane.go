@@ -24,8 +24,8 @@ type lane struct {
 	lanes *lanes
 	work  laneWork
 	first atomic.Int64 // order of the first item that is not finished, or a lower bound of it
-	// due is when the running handler ought to have returned, in unix nanoseconds; 0 while none runs. Whoever sets it back to
-	// 0, the handler's return or the watch, says what comes next.
+	// due is when the running handler ought to have returned, in unix nanoseconds; 0 while none
+	// runs. Whoever sets it back to 0, the handler's return or the watch, says what comes next.
 	due atomic.Int64
 
 	mu    sync.Mutex
@@ -90,8 +90,8 @@ const (
 	abandoned         // another goroutine has the lane now
 )
 
-// serve handles what comes until the session ends. resumed is the outcome of the items that an abandoned goroutine had in
-// hand.
+// serve handles what comes until the session ends. resumed is the outcome of the items that an
+// abandoned goroutine had in hand.
 func (l *lane) serve(resumed error) {
 	v := goOn
 	defer func() {

@@ -51,16 +51,18 @@ func TestRelaySurvivesLargeEvents(t *testing.T) {
 	var got atomic.Int64
 	b.run(documents.Subscriber("large", func(context.Context, events.Event[document]) error { got.Add(1); return nil }))
 	for part := int64(1); part <= 10; part++ {
-		eventually(t, fmt.Sprintf("%d tenths of the events arrive", part), func() (string, bool) { return fmt.Sprint(got.Load()), got.Load() >= part*n/10 })
+		eventually(t, fmt.Sprintf("%d tenths of the events arrive", part),
+			func() (string, bool) { return fmt.Sprint(got.Load()), got.Load() >= part*n/10 })
 	}
-	largest := value[int64](b, `SELECT max(head - before) FROM (SELECT head, lag(head, 1, 0) OVER (ORDER BY slot) AS before FROM public.strunk_feed) f`)
+	largest := value[int64](b, `SELECT max(head - before) FROM (SELECT head, lag(head, 1, 0) OVER (ORDER BY
+		slot) AS before FROM public.strunk_feed) f`)
 	if largest == n {
 		t.Error("the relay moved all of it at once")
 	}
 }
 
-// Over a link that carries far less within a statement's time than a full read of large events, a subscriber reads on: reads
-// are bounded by bytes, and halved when they run out of time.
+// Over a link that carries far less within a statement's time than a full read of large events, a
+// subscriber reads on: reads are bounded by bytes, and halved when they run out of time.
 func TestSubscriberReadsLargeEventsOverSlowLink(t *testing.T) {
 	t.Parallel()
 	const n, bytes, rate = 60, 200_000, 500_000
@@ -75,7 +77,11 @@ func TestSubscriberReadsLargeEventsOverSlowLink(t *testing.T) {
 	far := bedWith(t, dial(t, dsn), outbox.Config{}, false)
 	proxy.SetRate(rate)
 	var got atomic.Int64
-	far.run(documents.Subscriber("slow", func(context.Context, events.Event[document]) error { got.Add(1); return nil }))
+	far.run(documents.Subscriber("slow", func(context.Context,
+		events.Event[document]) error {
+		got.Add(1)
+		return nil
+	}))
 	eventually(t, "a read runs out of time, and is halved", func() (string, bool) {
 		return far.logs.String(), strings.Contains(far.logs.String(), "a read took too long")
 	})

@@ -89,7 +89,8 @@ func bedWith(t testing.TB, pool *pgxpool.Pool, cfg outbox.Config, calm bool) *be
 			if !calm {
 				break
 			}
-			for _, bad := range []string{"where none ought to be", "the relay failed", "loop panicked", "reaper failed"} {
+			for _, bad := range []string{"where none ought to be", "the relay failed", "loop panicked",
+				"reaper failed"} {
 				// A leaf that is in use is left for the next run, and that is said.
 				if strings.Contains(line, bad) && !strings.Contains(line, "something reads it") {
 					t.Errorf("the log says %q: %s", bad, line)
@@ -100,8 +101,8 @@ func bedWith(t testing.TB, pool *pgxpool.Pool, cfg outbox.Config, calm bool) *be
 	return b
 }
 
-// run drives bindings until the returned function is called, which waits for Run and checks that it ended cleanly. It is
-// called at the end of the test at the latest.
+// run drives bindings until the returned function is called, which waits for Run and checks that it
+// ended cleanly. It is called at the end of the test at the latest.
 func (b *bed) run(bindings ...outbox.Binding) (stop func()) {
 	b.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -204,7 +205,8 @@ func (b *bed) registered(names ...string) {
 func (b *bed) reachHead(name string) {
 	b.t.Helper()
 	eventually(b.t, name+" reaches the head", func() (string, bool) {
-		waiting := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE kind = 'event' AND status = 'pending'`)
+		waiting := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE kind = 'event' AND status =
+			'pending'`)
 		s := b.stats(name)
 		return fmt.Sprintf("%+v, %d wait", s, waiting), waiting == 0 && s.Lag == 0 && s.Name != ""
 	})
@@ -288,7 +290,11 @@ func (r *record) len() int {
 // await waits until n events have come.
 func (r *record) await(t testing.TB, n int) []events.Event[order] {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d events", n), func() (string, bool) { got := r.len(); return fmt.Sprint(got), got >= n })
+	eventually(t, fmt.Sprintf("%d events", n), func() (string, bool) {
+		got := r.len()
+		return fmt.Sprint(got),
+			got >= n
+	})
 	return r.all()
 }
 

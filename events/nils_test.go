@@ -16,7 +16,11 @@ func TestNilAndZeroValues(t *testing.T) {
 		name string
 		call func() error
 	}{
-		{"zero OwnedTx", func() error { _, err := orders.Publish(t.Context(), new(outbox.OwnedTx), order{ID: "a"}); return err }},
+		{"zero OwnedTx", func() error {
+			_, err := orders.Publish(t.Context(), new(outbox.OwnedTx),
+				order{ID: "a"})
+			return err
+		}},
 		{"nil Tx", func() error { _, err := orders.Publish(t.Context(), nil, order{ID: "a"}); return err }},
 		{"nil Box", func() error { _, err := orders.Snapshot(t.Context(), nil, "a"); return err }},
 		{"nil Box for Snapshots", func() (err error) {
@@ -36,7 +40,8 @@ func TestNilAndZeroValues(t *testing.T) {
 		{"nil Subscriber", func() error { return b.box.Run(t.Context(), (*events.Subscriber[order])(nil)) }},
 		{"nil handler", func() error { return b.box.Run(t.Context(), orders.Subscriber("nil", nil, nil)) }},
 		{"nil retry policy", func() error {
-			return b.box.Run(t.Context(), orders.Subscriber("nil", func(context.Context, events.Event[order]) error { return nil }, events.Retry(nil)))
+			return b.box.Run(t.Context(), orders.Subscriber("nil",
+				func(context.Context, events.Event[order]) error { return nil }, events.Retry(nil)))
 		}},
 	} {
 		func() {

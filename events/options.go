@@ -98,7 +98,8 @@ type Start string
 const (
 	// FromBeginning delivers every event that is kept. It is the default.
 	FromBeginning Start = "beginning"
-	// FromSnapshots delivers the current state of every entity first, each once, and then the events that come after it.
+	// FromSnapshots delivers the current state of every entity first, each once, and then the
+	// events that come after it.
 	FromSnapshots Start = "snapshots"
 	// FromNow delivers what is relayed from now on.
 	FromNow Start = "now"
@@ -108,12 +109,13 @@ const (
 type FailurePolicy string
 
 const (
-	// Block tries the event again until it succeeds, with backoff: nothing is passed over, and the cursor waits. Of the other
-	// entities one in Concurrency, by chance, waits too, and the rest go on as far as is read ahead. It is the default. A person
-	// may skip the event (Skip).
+	// Block tries the event again until it succeeds, with backoff: nothing is passed over, and the
+	// cursor waits. Of the other entities one in Concurrency, by chance, waits too, and the rest go
+	// on as far as is read ahead. It is the default. A person may skip the event (Skip).
 	Block FailurePolicy = "block"
-	// Park holds back the event's entity alone: its events become deliveries, kept for this subscriber, while the others go on.
-	// After MaxAttempts the entity stays parked until a person retries or releases it.
+	// Park holds back the event's entity alone: its events become deliveries, kept for this
+	// subscriber, while the others go on. After MaxAttempts the entity stays parked until a person
+	// retries or releases it.
 	Park FailurePolicy = "park"
 	// DeadLetter is Park until MaxAttempts; then the event becomes a dead letter, and the entity's later events follow.
 	DeadLetter FailurePolicy = "dead-letter"
@@ -144,8 +146,8 @@ func Concurrency(n int) SubscribeOption {
 	return subscribeOption(func(o *subscribeOptions) { o.concurrency = n })
 }
 
-// BatchSize bounds the events that a BatchSubscriber's handler is given at once, and those that a SubscriberInTx handles in
-// one transaction; without it DefaultBatchSize.
+// BatchSize bounds the events that a BatchSubscriber's handler is given at once, and those that a
+// SubscriberInTx handles in one transaction; without it DefaultBatchSize.
 func BatchSize(n int) SubscribeOption {
 	return subscribeOption(func(o *subscribeOptions) { o.batch = n })
 }
@@ -160,8 +162,8 @@ func OnFailure(policy FailurePolicy) SubscribeOption {
 	return subscribeOption(func(o *subscribeOptions) { o.policy = policy })
 }
 
-// MaxAttempts sets how often an event is tried before Park and DeadLetter give it up, the first attempt included; without it
-// DefaultMaxAttempts. Block never gives up.
+// MaxAttempts sets how often an event is tried before Park and DeadLetter give it up, the first
+// attempt included; without it DefaultMaxAttempts. Block never gives up.
 func MaxAttempts(n int) SubscribeOption {
 	return subscribeOption(func(o *subscribeOptions) { o.attempts = n })
 }
@@ -176,20 +178,23 @@ func Timeout(d time.Duration) SubscribeOption {
 	return subscribeOption(func(o *subscribeOptions) { o.timeout = d })
 }
 
-// VisibilityTimeout sets how long the owner of a subscriber may be silent before another process takes over; without it DefaultVisibilityTimeout.
-// It bounds no handler: as long as the process lives the lease is renewed.
+// VisibilityTimeout sets how long the owner of a subscriber may be silent before another process
+// takes over; without it DefaultVisibilityTimeout. It bounds no handler: as long as the process
+// lives the lease is renewed.
 func VisibilityTimeout(d time.Duration) SubscribeOption {
 	return subscribeOption(func(o *subscribeOptions) { o.lease = d })
 }
 
-// PollInterval sets how often the subscriber looks for events that no notification announced; without it that of the box.
+// PollInterval sets how often the subscriber looks for events that no notification announced;
+// without it that of the box.
 func PollInterval(d time.Duration) SubscribeOption {
 	return subscribeOption(func(o *subscribeOptions) { o.poll = d })
 }
 
 func newSubscribeOptions(opts []SubscribeOption) subscribeOptions {
-	o := subscribeOptions{concurrency: DefaultConcurrency, batch: DefaultBatchSize, attempts: DefaultMaxAttempts, timeout: DefaultTimeout,
-		lease: DefaultVisibilityTimeout, start: FromBeginning, policy: Block, retry: DefaultBackoff}
+	o := subscribeOptions{concurrency: DefaultConcurrency, batch: DefaultBatchSize, attempts: DefaultMaxAttempts,
+		timeout: DefaultTimeout,
+		lease:   DefaultVisibilityTimeout, start: FromBeginning, policy: Block, retry: DefaultBackoff}
 	for _, opt := range opts {
 		if opt != nil {
 			opt.applySubscribe(&o)
@@ -211,22 +216,28 @@ func (o subscribeOptions) problems() (errs []error) {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	check(o.concurrency >= 1 && o.concurrency <= MaxConcurrency, "Concurrency: %d is not from 1 to %d", o.concurrency, MaxConcurrency)
+	check(o.concurrency >= 1 && o.concurrency <= MaxConcurrency, "Concurrency: %d is not from 1 to %d",
+		o.concurrency, MaxConcurrency)
 	check(o.batch >= 1 && o.batch <= MaxBatchSize, "BatchSize: %d is not from 1 to %d", o.batch, MaxBatchSize)
-	check(o.attempts >= 1 && o.attempts <= MaxAttemptsLimit, "MaxAttempts: %d is not from 1 to %d", o.attempts, MaxAttemptsLimit)
-	check(o.timeout >= time.Millisecond && o.timeout <= longestDuration, "Timeout: %v is not from 1ms to %v", o.timeout, longestDuration)
-	check(o.lease >= shortestLease && o.lease <= longestDuration, "VisibilityTimeout: %v is not from %v to %v", o.lease, shortestLease, longestDuration)
+	check(o.attempts >= 1 && o.attempts <= MaxAttemptsLimit, "MaxAttempts: %d is not from 1 to %d", o.attempts,
+		MaxAttemptsLimit)
+	check(o.timeout >= time.Millisecond && o.timeout <= longestDuration, "Timeout: %v is not from 1ms to %v",
+		o.timeout, longestDuration)
+	check(o.lease >= shortestLease && o.lease <= longestDuration, "VisibilityTimeout: %v is not from %v to %v",
+		o.lease, shortestLease, longestDuration)
 	check(o.poll >= 0, "PollInterval: %v is negative", o.poll)
 	check(o.retry != nil, "Retry: the policy is nil")
-	check(o.start == FromBeginning || o.start == FromSnapshots || o.start == FromNow, "From: %q is not one of the Start constants", o.start)
-	check(o.policy == Block || o.policy == Park || o.policy == DeadLetter, "OnFailure: %q is not one of the FailurePolicy constants", o.policy)
+	check(o.start == FromBeginning || o.start == FromSnapshots || o.start == FromNow,
+		"From: %q is not one of the Start constants", o.start)
+	check(o.policy == Block || o.policy == Park || o.policy == DeadLetter,
+		"OnFailure: %q is not one of the FailurePolicy constants", o.policy)
 	return errs
 }
 
 // RetryPolicy says how long a failed event waits.
 type RetryPolicy interface {
-	// Delay returns the wait after the attempt (1 is the first) failed with err. Zero or less means at once. It is called
-	// from several goroutines.
+	// Delay returns the wait after the attempt (1 is the first) failed with err. Zero or less means
+	// at once. It is called from several goroutines.
 	Delay(attempt int, err error) time.Duration
 }
 

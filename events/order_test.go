@@ -123,8 +123,8 @@ func underLoad(t *testing.T, b *bed, got *record) int {
 	return committed
 }
 
-// While another session holds an open transaction that has written, and so keeps back every horizon of the server, events
-// arrive, those included that follow rolled-back ones.
+// While another session holds an open transaction that has written, and so keeps back every horizon
+// of the server, events arrive, those included that follow rolled-back ones.
 func TestUnrelatedLongTransactionDoesNotStall(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -144,8 +144,10 @@ func TestUnrelatedLongTransactionDoesNotStall(t *testing.T) {
 		got.await(t, 2*(i+1))
 	}
 	got.inOrder(t)
-	if missing := value[int](b, `SELECT (SELECT sum(upper(m) - lower(m)) FROM unnest(missing) m) FROM public.strunk_feed ORDER BY slot DESC LIMIT 1`); missing != rounds {
-		t.Errorf("%d numbers are kept as missing; want the %d rolled back: the long transaction might have drawn them", missing, rounds)
+	if missing := value[int](b, `SELECT (SELECT sum(upper(m) - lower(m)) FROM unnest(missing) m) FROM
+		public.strunk_feed ORDER BY slot DESC LIMIT 1`); missing != rounds {
+		t.Errorf("%d numbers are kept as missing; want the %d rolled back: the long transaction might have drawn "+
+			"them", missing, rounds)
 	}
 	noError(t, long.Rollback(ctx))
 	b.publish(order{ID: "after"})
@@ -163,7 +165,8 @@ type planned struct {
 	Pause    bool
 }
 
-// Whatever publishers do side by side, each entity's versions arrive as 1, 2, 3 and so on, and the last is the snapshot's.
+// Whatever publishers do side by side, each entity's versions arrive as 1, 2, 3 and so on, and the
+// last is the snapshot's.
 func TestEntityOrderEqualsCommitOrder(t *testing.T) {
 	t.Parallel()
 	const publishers, entities = 8, 20
@@ -190,7 +193,8 @@ func TestEntityOrderEqualsCommitOrder(t *testing.T) {
 	for snap, err := range orders.Snapshots(context.Background(), b.box) {
 		noError(t, err)
 		if last[snap.EntityID] != snap.Version {
-			t.Errorf("entity %q: the last version that arrived is %d, the snapshot's is %d", snap.EntityID, last[snap.EntityID], snap.Version)
+			t.Errorf("entity %q: the last version that arrived is %d, the snapshot's is %d", snap.EntityID,
+				last[snap.EntityID], snap.Version)
 		}
 		delete(last, snap.EntityID)
 	}
@@ -255,7 +259,8 @@ func (b *bed) carryOutOne(round int, p planned) bool {
 	return err == nil
 }
 
-// A subscriber of a type of which nothing is published moves to the head with the feed, and misses nothing of what comes.
+// A subscriber of a type of which nothing is published moves to the head with the feed, and misses
+// nothing of what comes.
 func TestQuietSubscriberAdvancesWithoutSkipping(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

@@ -21,7 +21,8 @@ type place struct {
 	mark                   string // of the bootstrap
 }
 
-// possiblyStarted is the order up to which the owner before, if it was lost, may have begun what is not behind the cursor.
+// possiblyStarted is the order up to which the owner before, if it was lost, may have begun what is
+// not behind the cursor.
 func (p place) possiblyStarted() int64 {
 	switch {
 	case !p.crashed:
@@ -57,10 +58,12 @@ func newOwner(s *subscriber, rt core.Runtime) *owner {
 
 const (
 	// sqlRegister registers subscriber $1 of type $2, which had names $5, starting at $3 with lease $4.
-	sqlRegister = `SELECT entity_type, registered, outdated FROM {schema}.strunk_register($1::text, $2::text, $3::text, $4::integer, $5::text[])`
+	sqlRegister = `SELECT entity_type, registered, outdated FROM {schema}.strunk_register($1::text, $2::text,
+		$3::text, $4::integer, $5::text[])`
 	// sqlWatch reads who owns subscriber $1, the heartbeat, and what it follows.
 	sqlWatch = `SELECT owner, epoch, beat, lease_ms, entity_type FROM {schema}.strunk_watch_subscriber($1::text)`
-	// sqlOwn makes $2 the owner of subscriber $1 of type $8 if epoch $3 and beat $4 still stand, or it has no other owner.
+	// sqlOwn makes $2 the owner of subscriber $1 of type $8 if epoch $3 and beat $4 still stand, or
+	// it has no other owner.
 	sqlOwn = `SELECT cursor, started, epoch, crashed, bootstrap, coalesce(bootstrap_mark, '')
 FROM {schema}.strunk_own($1::text, $2::bigint, $3::bigint, $4::bigint, $5::integer, $6::text, $7::integer, $8::text)`
 	// sqlDisown gives subscriber $1 up.
@@ -74,10 +77,11 @@ func (o *owner) controlled(ctx context.Context, sql string, args []any, dest ...
 	err = o.rt.Control(ctx, func(conn *pgx.Conn) error {
 		return core.RetryConflicts(ctx, func() error {
 			found = false
-			return core.OneMessage(ctx, conn, core.Statement{SQL: o.rt.SQL(sql), Args: args, Scan: func(rows pgx.Rows) error {
-				_, err := pgx.ForEachRow(rows, dest, func() error { found = true; return nil })
-				return err
-			}})
+			return core.OneMessage(ctx, conn, core.Statement{SQL: o.rt.SQL(sql), Args: args,
+				Scan: func(rows pgx.Rows) error {
+					_, err := pgx.ForEachRow(rows, dest, func() error { found = true; return nil })
+					return err
+				}})
 		})
 	})
 	return found, err
@@ -96,10 +100,12 @@ func (o *owner) register(ctx context.Context) error {
 		return fmt.Errorf("strunk/events: subscriber %q follows %q: %w", o.name, entityType, errOutdated)
 	}
 	if entityType != o.def.entityType {
-		return fmt.Errorf("strunk/events: subscriber %q follows %q and not %q: %w: give each subscriber a name of its own", o.name, entityType, o.def.entityType, ErrInvalid)
+		return fmt.Errorf("strunk/events: subscriber %q follows %q and not %q: %w: give each subscriber a name of "+
+			"its own", o.name, entityType, o.def.entityType, ErrInvalid)
 	}
 	if registered {
-		o.rt.Logger().Info("strunk: a subscriber was registered", "subscriber", o.name, "entity_type", entityType, "from", string(o.opts.start))
+		o.rt.Logger().Info("strunk: a subscriber was registered", "subscriber", o.name, "entity_type", entityType,
+			"from", string(o.opts.start))
 	}
 	return nil
 }
@@ -178,17 +184,20 @@ func (o *owner) take(ctx context.Context, epoch, beat int64) (*place, error) {
 	return &p, nil
 }
 
-// hold has sessions deliver events for as long as the subscriber is this owner's, and gives it up cleanly at the soft end.
+// hold has sessions deliver events for as long as the subscriber is this owner's, and gives it up
+// cleanly at the soft end.
 func (o *owner) hold(life core.Life, p place) {
 	if p.crashed {
-		o.rt.Logger().Warn("strunk: a subscriber was taken over from an owner that was lost", "subscriber", o.name, "cursor", p.cursor)
+		o.rt.Logger().Warn("strunk: a subscriber was taken over from an owner that was lost", "subscriber", o.name,
+			"cursor", p.cursor)
 	}
 	possiblyStarted := p.possiblyStarted()
 	for {
 		s := newSession(o, life, p, possiblyStarted)
 		reason := s.run()
 		if errors.Is(reason, ErrLeaseLost) {
-			o.rt.Logger().Warn("strunk: a subscriber is another process's now; its handlers were cancelled", "subscriber", o.name)
+			o.rt.Logger().Warn("strunk: a subscriber is another process's now; its handlers were cancelled",
+				"subscriber", o.name)
 			return
 		}
 		if life.Soft.Err() != nil {
@@ -223,7 +232,8 @@ func (o *owner) takeAgain(ctx context.Context) *place {
 // logRepeats says that the database has lost where a session stood: what lies between is delivered again.
 func (o *owner) logRepeats(s *session, next place) {
 	if was := s.lanes.lowWatermark(); !s.reader.bootstrapping && next.cursor < was {
-		o.rt.Logger().Error("strunk: the database has an older cursor than this process has reached; the events behind it are handled again",
+		o.rt.Logger().Error("strunk: the database has an older cursor than this process has reached; the events "+
+			"behind it are handled again",
 			"subscriber", o.name, "cursor", next.cursor, "reached", was)
 	}
 }

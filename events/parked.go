@@ -14,22 +14,25 @@ import (
 
 const (
 	// sqlParked lists the entities that have deliveries for subscriber $1, at most $2. It locks nothing.
-	sqlParked = `SELECT DISTINCT ON (d.key, d.entity_id) d.key, d.entity_id, d.id, coalesce(d.position, 0), d.version, d.attempts,
-	coalesce(d.last_error, ''), d.status = 'scheduled' AND d.due_at IS NULL, pg_catalog.count(*) OVER (PARTITION BY d.key, d.entity_id)
+	sqlParked = `SELECT DISTINCT ON (d.key, d.entity_id) d.key, d.entity_id, d.id, coalesce(d.position, 0),
+		d.version, d.attempts,
+	coalesce(d.last_error, ''), d.status = 'scheduled' AND d.due_at IS NULL, pg_catalog.count(*) OVER (PARTITION
+	BY d.key, d.entity_id)
 FROM {schema}.strunk_outbox_deliveries d WHERE d.subscriber = $1 ORDER BY d.key, d.entity_id, d.version, d.id LIMIT $2`
 	// sqlRetryParked has the parked deliveries of subscriber $1, of entity $2 or (null) of all, tried again.
 	sqlRetryParked = `SELECT {schema}.strunk_retry_parked($1::text, $2::text)`
 	// sqlReleaseParked gives up on the oldest delivery of entity $2 for subscriber $1.
 	sqlReleaseParked = `SELECT {schema}.strunk_release_parked($1::text, $2::text)`
 	// sqlDead lists the dead letters of subscriber $1, newest first, at most $2. It locks nothing.
-	sqlDead = `SELECT d.id, d.key, d.entity_id, coalesce(d.position, 0), d.version, d.attempts, coalesce(d.last_error, ''), d.payload, d.errors, d.finished_at
+	sqlDead = `SELECT d.id, d.key, d.entity_id, coalesce(d.position, 0), d.version, d.attempts,
+		coalesce(d.last_error, ''), d.payload, d.errors, d.finished_at
 FROM {schema}.strunk_outbox_dead d WHERE d.subscriber = $1 AND d.kind = 'delivery' ORDER BY d.id DESC LIMIT $2`
 	// sqlRetryDead has dead letters $2 (null: all) of subscriber $1 redelivered.
 	sqlRetryDead = `SELECT {schema}.strunk_retry_dead_deliveries($1::text, $2::bigint[])`
 )
 
-// ParkedEntity is an entity that is parked for one subscriber, or between two attempts: its events are deliveries, copies for
-// this subscriber alone. The first is the event that failed.
+// ParkedEntity is an entity that is parked for one subscriber, or between two attempts: its events
+// are deliveries, copies for this subscriber alone. The first is the event that failed.
 type ParkedEntity struct {
 	EntityType, EntityID string
 	// ID is the delivery's row in strunk_outbox; Position and Version are the failing event's.
@@ -62,10 +65,12 @@ func RetryAllParked(ctx context.Context, box *outbox.Box, name string) (int64, e
 	return count(ctx, box, "retry parked", name, sqlRetryParked, name, nil)
 }
 
-// Release gives up on the event that an entity is parked for: it becomes a dead letter of the subscriber, and what waits
-// behind it is delivered. Errors: [ErrNotFound], also while the event is being tried.
+// Release gives up on the event that an entity is parked for: it becomes a dead letter of the
+// subscriber, and what waits behind it is delivered. Errors: [ErrNotFound], also while the event is
+// being tried.
 func Release(ctx context.Context, box *outbox.Box, name, entityID string) error {
-	return known(ctx, box, "release", name, fmt.Errorf("entity %q: %w", clip(entityID), ErrNotFound), sqlReleaseParked, name, entityID)
+	return known(ctx, box, "release", name, fmt.Errorf("entity %q: %w", clip(entityID), ErrNotFound),
+		sqlReleaseParked, name, entityID)
 }
 
 // DeadEvent is a dead letter: an event that its subscriber has given up. The feed still has the event for the others.
@@ -88,8 +93,9 @@ func Dead(ctx context.Context, box *outbox.Box, name string, limit int) ([]DeadE
 	return list[DeadEvent](ctx, box, "dead", sqlDead, name, limit)
 }
 
-// RetryDead has dead letters redelivered to their subscriber alone, with attempts that begin anew; without ids all of them. It
-// returns how many there were. They come late: newer versions of their entities may have been handled.
+// RetryDead has dead letters redelivered to their subscriber alone, with attempts that begin anew;
+// without ids all of them. It returns how many there were. They come late: newer versions of their
+// entities may have been handled.
 func RetryDead(ctx context.Context, box *outbox.Box, name string, ids ...int64) (int64, error) {
 	return count(ctx, box, "retry dead", name, sqlRetryDead, name, ids)
 }

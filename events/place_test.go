@@ -16,7 +16,8 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// A subscriber runs in another process, with events in hand: a replay is noticed there, and it goes on from the new place.
+// A subscriber runs in another process, with events in hand: a replay is noticed there, and it goes
+// on from the new place.
 func TestReplayWhileRunning(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -95,7 +96,8 @@ func TestPauseAndResume(t *testing.T) {
 	wantError(t, events.Resume(ctx, b.box, "nobody"), events.ErrUnknownSubscriber)
 }
 
-// A new subscriber starts from the snapshots while publishers go on: no state is missed, none comes twice, none goes back.
+// A new subscriber starts from the snapshots while publishers go on: no state is missed, none comes
+// twice, none goes back.
 func TestBootstrapFromSnapshotsMissesNothing(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -116,7 +118,8 @@ func TestBootstrapFromSnapshotsMissesNothing(t *testing.T) {
 	}()
 	var got record
 	sub := func(name string, handle events.Handler[order]) outbox.Binding {
-		return orders.Subscriber(name, handle, events.From(events.FromSnapshots), events.Concurrency(4), events.PollInterval(testPoll))
+		return orders.Subscriber(name, handle, events.From(events.FromSnapshots), events.Concurrency(4),
+			events.PollInterval(testPoll))
 	}
 	// The first run is stopped in the middle of the snapshots: the second goes on.
 	first := make(chan struct{})
@@ -152,14 +155,16 @@ func TestBootstrapFromSnapshotsMissesNothing(t *testing.T) {
 		noError(t, err)
 		vs := versions[snap.EntityID]
 		if len(vs) == 0 || vs[len(vs)-1] != snap.Version {
-			t.Errorf("entity %s: arrived %v; want the last to be %d, as in its snapshot", snap.EntityID, vs, snap.Version)
+			t.Errorf("entity %s: arrived %v; want the last to be %d, as in its snapshot", snap.EntityID, vs,
+				snap.Version)
 		}
 	}
 	last := map[string]int64{}
 	for _, e := range got.all() {
 		// What was being handled when the first run ended may come again, as it stands by then.
 		if before := last[e.EntityID]; e.Version < before || (!e.FromSnapshot && before > 0 && e.Version > before+1) {
-			t.Errorf("entity %s: %d came after %d; want nothing skipped after its first state, and nothing to go back", e.EntityID, e.Version, before)
+			t.Errorf("entity %s: %d came after %d; want nothing skipped after its first state, and nothing to go "+
+				"back", e.EntityID, e.Version, before)
 		}
 		last[e.EntityID] = e.Version
 	}
@@ -216,7 +221,8 @@ func TestBootstrapWithEveryHandler(t *testing.T) {
 			}
 			return nil
 		}, from, events.PollInterval(testPoll)),
-		orders.Subscriber("park", f.handle, from, events.OnFailure(events.Park), events.MaxAttempts(1), events.PollInterval(testPoll)))
+		orders.Subscriber("park", f.handle, from, events.OnFailure(events.Park), events.MaxAttempts(1),
+			events.PollInterval(testPoll)))
 	b.publishMany(entities)
 	for _, name := range []string{"tx", "batch", "park"} {
 		eventually(t, name+" has caught up", func() (string, bool) {
@@ -225,7 +231,8 @@ func TestBootstrapWithEveryHandler(t *testing.T) {
 		})
 		b.reachHead(name)
 	}
-	if n := value[int](b, `SELECT count(*) FROM (SELECT id FROM public.states GROUP BY id HAVING max(version) = 3 AND count(*) = count(DISTINCT version)) x`); n != entities {
+	if n := value[int](b, `SELECT count(*) FROM (SELECT id FROM public.states GROUP BY id HAVING max(version) =
+		3 AND count(*) = count(DISTINCT version)) x`); n != entities {
 		t.Errorf("%d entities were written to their last version, each version once; want all %d", n, entities)
 	}
 	for id, versions := range batches.versions() {

@@ -7,12 +7,14 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// placeCheck asks, with each read, whether the tenure goes on, and whether the database still is the one that it continues:
-// after a failover to a standby that was behind, a restore, or a crash that lost asynchronous commits, what a session
-// remembers is about another past, and would make it pass events that it has never seen.
+// placeCheck asks, with each read, whether the tenure goes on, and whether the database still is
+// the one that it continues: after a failover to a standby that was behind, a restore, or a crash
+// that lost asynchronous commits, what a session remembers is about another past, and would make it
+// pass events that it has never seen.
 type placeCheck struct {
 	t *tenure
-	// delivering says that the subscriber is neither paused nor in need of a new start; changed is signalled when it changes.
+	// delivering says that the subscriber is neither paused nor in need of a new start; changed is
+	// signalled when it changes.
 	delivering atomic.Bool
 	changed    chan struct{}
 	warned     bool // needs_restart has been reported
@@ -36,7 +38,8 @@ type placeCheck struct {
 
 func newPlaceCheck(t *tenure) *placeCheck { return &placeCheck{t: t, changed: make(chan struct{}, 1)} }
 
-// expect says what the session remembers before a read: everything up to readTo was read, and the cursor is stored at saved.
+// expect says what the session remembers before a read: everything up to readTo was read, and the
+// cursor is stored at saved.
 func (p *placeCheck) expect(readTo, saved int64) { p.readTo, p.saved = readTo, saved }
 
 // seen remembers the last event of a read.
@@ -80,9 +83,11 @@ func (p *placeCheck) sameOwner() bool {
 func (p *placeCheck) samePast() bool {
 	switch {
 	case p.head < p.readTo:
-		p.t.reload("the database went back in time: the feed ends before what was read", "head", p.head, "read", p.readTo)
+		p.t.reload("the database went back in time: the feed ends before what was read", "head", p.head, "read",
+			p.readTo)
 	case p.cursor < p.saved:
-		p.t.reload("the database went back in time: the cursor lies behind what was stored", "cursor", p.cursor, "stored", p.saved)
+		p.t.reload("the database went back in time: the cursor lies behind what was stored", "cursor", p.cursor,
+			"stored", p.saved)
 	case p.lastPosition > p.floor && (p.id == nil || *p.id != p.lastID || !p.published.Equal(p.lastPublished)):
 		p.t.reload("the database went back in time: another event is where one was read", "position", p.lastPosition)
 	default:
@@ -93,7 +98,8 @@ func (p *placeCheck) samePast() bool {
 
 func (p *placeCheck) mayDeliver() bool {
 	if p.state == "needs_restart" && !p.warned {
-		p.t.rt.Logger().Error("strunk: a subscriber stands still: events that it has not had were dropped (EventLagCap); replay or reset it",
+		p.t.rt.Logger().Error("strunk: a subscriber stands still: events that it has not had were dropped "+
+			"(EventLagCap); replay or reset it",
 			"subscriber", p.t.name, "cursor", p.cursor, "earliest_kept", p.floor+1)
 		p.warned = true
 	}

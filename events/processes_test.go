@@ -32,8 +32,8 @@ func awaitGot(t *testing.T, c *faults.Child, n int) []string {
 	return got
 }
 
-// Two processes run one subscriber: one has it, in order and each event once, and when it leaves the other goes on where it
-// stopped.
+// Two processes run one subscriber: one has it, in order and each event once, and when it leaves
+// the other goes on where it stopped.
 func TestTwoProcessesOneSubscriber(t *testing.T) {
 	t.Parallel()
 	const n = 60
@@ -91,7 +91,8 @@ func TestOwnerKilledAnotherTakesOver(t *testing.T) {
 	if watched := time.Since(began); watched < childLease {
 		t.Errorf("taken over when the owner had been watched for %v; want its lease of %v", watched, childLease)
 	}
-	if silent := time.Duration(value[float64](b, `SELECT extract(epoch FROM clock_timestamp() - $1::timestamptz)::float8`, beat) * float64(time.Second)); silent < childLease {
+	if silent := time.Duration(value[float64](b, `SELECT extract(epoch FROM clock_timestamp() -
+		$1::timestamptz)::float8`, beat) * float64(time.Second)); silent < childLease {
 		t.Errorf("taken over %v after the owner's last heartbeat; want its lease of %v", silent, childLease)
 	}
 	b.reachHead("killed")
@@ -105,7 +106,8 @@ func TestOwnerKilledAnotherTakesOver(t *testing.T) {
 			if strings.HasPrefix(line, e.EntityID+" ") {
 				again++
 				if e.Attempt < 2 {
-					t.Errorf("%s was begun by the process that was lost, and comes as attempt %d", e.EntityID, e.Attempt)
+					t.Errorf("%s was begun by the process that was lost, and comes as attempt %d", e.EntityID,
+						e.Attempt)
 				}
 			}
 		}
@@ -148,7 +150,8 @@ func TestStaleOwnerCannotMoveCursor(t *testing.T) {
 		`SELECT public.strunk_move_cursor('stale', $1, 0, 2, true)`,
 		`SELECT public.strunk_start_events('stale', $1, 99)`,
 		`SELECT coalesce(public.strunk_attempt_failed('stale', $1, 1, '', 1, 'no', NULL, 'x'), false)`,
-		`SELECT public.strunk_add_delivery('stale', $1, 'order', 'a', 1, 1, 1, now(), NULL, '{}', NULL, NULL, 1, 1, 'no', NULL, 'x', 'parked', NULL) <> 'epoch_over'`,
+		`SELECT public.strunk_add_delivery('stale', $1, 'order', 'a', 1, 1, 1, now(), NULL, '{}', NULL, NULL, 1,
+			1, 'no', NULL, 'x', 'parked', NULL) <> 'epoch_over'`,
 	} {
 		if value[bool](b, sql, epoch) {
 			t.Errorf("%s was let through with an epoch that is over", sql)
@@ -191,7 +194,8 @@ func TestCrashesCountAsAttempts(t *testing.T) {
 	noError(t, err)
 	if len(dead) != 1 || dead[0].EntityID != "deadly" {
 		for _, d := range dead {
-			t.Errorf("dead letter: %s, %d attempts, %s, %s; want the event that ended the process, alone", d.EntityID, d.Attempts, d.LastError, d.Errors)
+			t.Errorf("dead letter: %s, %d attempts, %s, %s; want the event that ended the process, alone",
+				d.EntityID, d.Attempts, d.LastError, d.Errors)
 		}
 	}
 	child.Kill()

@@ -13,7 +13,8 @@ import (
 )
 
 // sqlPublish adds states to the caller's transaction in one statement; see strunk_publish_many for what it locks.
-const sqlPublish = `SELECT ord, id, version FROM {schema}.strunk_publish_many($1::text[], $2::text[], $3::text[], $4::text[],
+const sqlPublish = `SELECT ord, id, version FROM {schema}.strunk_publish_many($1::text[], $2::text[],
+	$3::text[], $4::text[],
 $5::text[], $6::text[], $7::boolean)`
 
 // Item is a state or a deletion to be published, made by [Stream.Item] or [Stream.Tombstone].
@@ -182,7 +183,8 @@ func publish(ctx context.Context, tx outbox.Tx, what string, items []Item) ([]Pu
 // usable returns the transaction, or why nothing can be published in it.
 func usable(ctx context.Context, tx outbox.Tx, what string) (core.Tx, error) {
 	if tx == nil {
-		return nil, fmt.Errorf("strunk/events: %s: %w: pass one from Box.InTx, Box.Begin, Box.Tx or Box.SQLTx", what, outbox.ErrInvalidTx)
+		return nil, fmt.Errorf("strunk/events: %s: %w: pass one from Box.InTx, Box.Begin, Box.Tx or Box.SQLTx", what,
+			outbox.ErrInvalidTx)
 	}
 	t := core.TxOf(tx)
 	if err := t.Validate(); err != nil {
@@ -222,7 +224,8 @@ func itemError(what string, i, n int, item Item, err error) error {
 
 func send(ctx context.Context, t core.Tx, what string, p params) ([]Published, error) {
 	done := make([]Published, len(p.ids))
-	args := []any{shrink(p.types), p.ids, p.states, shrink(p.versions), shrink(p.metadata), allNil(p.diffs), t.NotifyInside()}
+	args := []any{shrink(p.types), p.ids, p.states, shrink(p.versions), shrink(p.metadata), allNil(p.diffs),
+		t.NotifyInside()}
 	sql := sqlPublish
 	if len(p.renamed) > 0 {
 		aliases, names := aliasPairs(p.renamed)

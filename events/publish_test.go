@@ -20,7 +20,8 @@ import (
 )
 
 // strange are names and ids that are special somewhere: in SQL, in LIKE, in NOTIFY, in JSON.
-var strange = []string{`100%`, `a_b`, `a:b`, `it's "quoted"`, ` two  spaces `, `naïve – Ωμέγα 🐘`, `{a,b}`, `\`, `NULL`, `$1`, "tab\tnew\nline"}
+var strange = []string{`100%`, `a_b`, `a:b`, `it's "quoted"`, ` two  spaces `, `naïve – Ωμέγα 🐘`, `{a,b}`, `\`,
+	`NULL`, `$1`, "tab\tnew\nline"}
 
 func TestStrangeTypesAndIDs(t *testing.T) {
 	t.Parallel()
@@ -64,7 +65,8 @@ func TestPublishAnswers(t *testing.T) {
 	versioned := events.Define("order", orderID, events.Config{SchemaVersion: "1.0"})
 	invoices := events.Define("invoice", orderID, events.Config{})
 	b.in(func(tx *outbox.OwnedTx) error {
-		done, err := versioned.PublishBatch(ctx, tx, []order{{ID: "b", N: 1}, {ID: "a", N: 2}, {ID: "b", N: 3}, {ID: "b", N: 4}},
+		done, err := versioned.PublishBatch(ctx, tx, []order{{ID: "b", N: 1}, {ID: "a", N: 2}, {ID: "b", N: 3},
+			{ID: "b", N: 4}},
 			events.Metadata(map[string]string{"by": "test"}))
 		if err != nil {
 			return err
@@ -75,7 +77,9 @@ func TestPublishAnswers(t *testing.T) {
 				t.Errorf("answer %d: %+v; want %s", i, p, want[i])
 			}
 		}
-		all, err := events.PublishAll(ctx, tx, versioned.Item(order{ID: "b", N: 5}, events.SchemaVersion("2.0"), events.Diff(json.RawMessage(`{"n":[4,5]}`))),
+		all, err := events.PublishAll(ctx, tx,
+			versioned.Item(order{ID: "b", N: 5}, events.SchemaVersion("2.0"),
+				events.Diff(json.RawMessage(`{"n":[4,5]}`))),
 			invoices.Item(order{ID: "b"}), versioned.Tombstone("a"))
 		if err != nil {
 			return err
@@ -175,7 +179,8 @@ func TestRefusedStates(t *testing.T) {
 	wantError(t, err, outbox.ErrInvalidTx)
 	err = b.box.Run(ctx, zero.Subscriber("", nil), events.Define("", orderID, events.Config{}).Subscriber("x", nil),
 		orders.Subscriber("", nil, events.Concurrency(0), events.VisibilityTimeout(1)))
-	for _, text := range []string{"events.Define", "entity type must not be empty", "the name must not be empty", "handler is nil", "Concurrency: 0", "VisibilityTimeout: 1ns"} {
+	for _, text := range []string{"events.Define", "entity type must not be empty", "the name must not be empty",
+		"handler is nil", "Concurrency: 0", "VisibilityTimeout: 1ns"} {
 		if err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("Run: %v; want it to say %q", err, text)
 		}
@@ -227,12 +232,14 @@ func TestPublishFromSQLAndDatabaseSQL(t *testing.T) {
 	b := newBed(t)
 	var got record
 	b.run(orders.Subscriber("all", got.handle, events.Concurrency(1)))
-	opts := []events.PublishOption{events.SchemaVersion("1.0"), events.Metadata(map[string]string{"k": "v"}), events.Diff(json.RawMessage(`{"d":1}`))}
+	opts := []events.PublishOption{events.SchemaVersion("1.0"), events.Metadata(map[string]string{"k": "v"}),
+		events.Diff(json.RawMessage(`{"d":1}`))}
 	b.in(func(tx *outbox.OwnedTx) error {
 		_, err := orders.Publish(ctx, tx, order{ID: "go", N: 1}, opts...)
 		return err
 	})
-	b.exec(`SELECT public.strunk_publish('order', 'sql', '{"id":"sql","n":1}', schema_version => '1.0', metadata => '{"k":"v"}', diff => '{"d":1}')`)
+	b.exec(`SELECT public.strunk_publish('order', 'sql', '{"id":"sql","n":1}', schema_version => '1.0', metadata
+		=> '{"k":"v"}', diff => '{"d":1}')`)
 	for _, driver := range []string{"pgx", "postgres"} {
 		db, err := sql.Open(driver, outboxtest.DSN(b.pool))
 		noError(t, err)
@@ -248,7 +255,8 @@ func TestPublishFromSQLAndDatabaseSQL(t *testing.T) {
 	b.exec(`SELECT public.strunk_publish('order', 'sql', deleted => true)`)
 	all := got.await(t, 9)
 	for i, e := range all[:2] {
-		if e.State.N != 1 || e.Version != 1 || e.SchemaVersion != "1.0" || e.Metadata["k"] != "v" || string(e.Diff) != `{"d":1}` {
+		if e.State.N != 1 || e.Version != 1 || e.SchemaVersion != "1.0" || e.Metadata["k"] != "v" ||
+			string(e.Diff) != `{"d":1}` {
 			t.Errorf("event %d: %+v", i, e)
 		}
 	}
@@ -257,8 +265,10 @@ func TestPublishFromSQLAndDatabaseSQL(t *testing.T) {
 	}
 	got.inOrder(t)
 	for _, bad := range []string{
-		`SELECT public.strunk_publish('', 'a', '{}')`, `SELECT public.strunk_publish('order', '', '{}')`, `SELECT public.strunk_publish('order', 'a')`,
-		`SELECT public.strunk_publish('order', 'a', '{}', deleted => true)`, `SELECT public.strunk_publish('order', repeat('x', 501), '{}')`,
+		`SELECT public.strunk_publish('', 'a',
+			'{}')`, `SELECT public.strunk_publish('order', '', '{}')`, `SELECT public.strunk_publish('order', 'a')`,
+		`SELECT public.strunk_publish('order', 'a', '{}', deleted =>
+			true)`, `SELECT public.strunk_publish('order', repeat('x', 501), '{}')`,
 	} {
 		_, err := b.pool.Exec(ctx, bad)
 		var pgErr *pgconn.PgError

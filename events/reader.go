@@ -78,7 +78,8 @@ func (r *reader) await(woken <-chan struct{}) {
 	}
 }
 
-// awaitRoom waits a moment until half of what may be read ahead is free, so that small reads do not cost a round trip each.
+// awaitRoom waits a moment until half of what may be read ahead is free, so that small reads do not
+// cost a round trip each.
 func (r *reader) awaitRoom() {
 	for 2*r.room() < min(r.window(), maxRead) && !r.t.ending() {
 		timer := time.NewTimer(r.t.poll)
@@ -121,8 +122,8 @@ func (r *reader) room() int {
 	return max(r.window()-n, 0)
 }
 
-// readInto reads up to limit events and puts them into the lanes. more says that there may be more at once. With limit 0 it
-// looks only whether the tenure goes on.
+// readInto reads up to limit events and puts them into the lanes. more says that there may be more
+// at once. With limit 0 it looks only whether the tenure goes on.
 func (r *reader) readInto(limit int) (more bool, err error) {
 	b, err := r.source.read(limit)
 	if err != nil || b.end == 0 {

@@ -12,15 +12,19 @@ import (
 )
 
 const (
-	// sqlDueDeliveries lists the entities of type $3 with deliveries for subscriber $1 in epoch $2 that are due, at most $4.
-	sqlDueDeliveries = `SELECT entity_id, wait_ms FROM {schema}.strunk_due_deliveries($1::text, $2::bigint, $3::text, $4::integer)`
+	// sqlDueDeliveries lists the entities of type $3 with deliveries for subscriber $1 in epoch $2
+	// that are due, at most $4.
+	sqlDueDeliveries = `SELECT entity_id, wait_ms FROM {schema}.strunk_due_deliveries($1::text, $2::bigint,
+		$3::text, $4::integer)`
 	// sqlTakeDelivery claims the oldest delivery of entity $4 and counts the attempt.
-	sqlTakeDelivery = `SELECT id, pos, version, published_at, coalesce(schema_version, ''), payload, metadata, diff, attempts
+	sqlTakeDelivery = `SELECT id, pos, version, published_at, coalesce(schema_version, ''), payload, metadata,
+		diff, attempts
 FROM {schema}.strunk_take_delivery($1::text, $2::bigint, $3::text, $4::text)`
 	// sqlDeliveryHandled removes delivery $3, which was handled.
 	sqlDeliveryHandled = `SELECT {schema}.strunk_delivery_handled($1::text, $2::bigint, $3::bigint)`
 	// sqlDeliveryFailed stores why delivery $3 failed: retried after $7 ms, parked (null), or ($8) a dead letter.
-	sqlDeliveryFailed = `SELECT {schema}.strunk_delivery_failed($1::text, $2::bigint, $3::bigint, $4::text, $5::text, $6::text, $7::bigint, $8::boolean)`
+	sqlDeliveryFailed = `SELECT {schema}.strunk_delivery_failed($1::text, $2::bigint, $3::bigint, $4::text,
+		$5::text, $6::text, $7::bigint, $8::boolean)`
 
 	// maxDueEntities bounds the entities of one look.
 	maxDueEntities = 100
@@ -41,7 +45,8 @@ type redelivery struct {
 }
 
 func newRedelivery(t *tenure, d *deliveries, lanes *lanes, c *caller, p *placeCheck) *redelivery {
-	return &redelivery{t: t, deliveries: d, lanes: lanes, caller: c, delivering: &p.delivering, resumed: p.changed, queued: map[string]struct{}{}}
+	return &redelivery{t: t, deliveries: d, lanes: lanes, caller: c, delivering: &p.delivering, resumed: p.changed,
+		queued: map[string]struct{}{}}
 }
 
 // run puts entities with due deliveries into their lanes until stop is closed.
@@ -77,17 +82,18 @@ func (r *redelivery) find() (wait time.Duration, err error) {
 	var id string
 	var ms *int64
 	var due []string
-	err = r.t.query(r.t.base, unflushed, sqlDueDeliveries, []any{r.t.name, r.t.epoch, r.t.def.entityType, maxDueEntities}, func(rows pgx.Rows) error {
-		_, err := pgx.ForEachRow(rows, []any{&id, &ms}, func() error {
-			if ms == nil {
-				due = append(due, id)
-			} else {
-				wait = min(wait, time.Duration(*ms)*time.Millisecond)
-			}
-			return nil
+	err = r.t.query(r.t.base, unflushed, sqlDueDeliveries,
+		[]any{r.t.name, r.t.epoch, r.t.def.entityType, maxDueEntities}, func(rows pgx.Rows) error {
+			_, err := pgx.ForEachRow(rows, []any{&id, &ms}, func() error {
+				if ms == nil {
+					due = append(due, id)
+				} else {
+					wait = min(wait, time.Duration(*ms)*time.Millisecond)
+				}
+				return nil
+			})
+			return err
 		})
-		return err
-	})
 	for _, id := range r.enqueue(due) {
 		r.deliveries.mark(id)
 		r.lanes.putDelivery(&item{redeliver: true, entityID: id})
@@ -117,8 +123,8 @@ func (r *redelivery) dequeue(id string) (look bool) {
 	return r.more && len(r.queued) == 0
 }
 
-// handle hands an entity's deliveries over, oldest first, until one fails or none is left. resumed is the outcome of the
-// attempt that an abandoned goroutine had begun with order.delivery.
+// handle hands an entity's deliveries over, oldest first, until one fails or none is left. resumed
+// is the outcome of the attempt that an abandoned goroutine had begun with order.delivery.
 func (r *redelivery) handle(l *lane, order *item, resumed error) verdict {
 	v, it := goOn, order.delivery
 	if resumed == nil {
@@ -154,7 +160,8 @@ func (r *redelivery) handle(l *lane, order *item, resumed error) verdict {
 func (r *redelivery) take(order *item) (*item, verdict) {
 	it := &item{entityID: order.entityID}
 	err := r.t.persist("claiming a delivery", func(ctx context.Context) error {
-		return r.t.statement(ctx, flushed, sqlTakeDelivery, []any{r.t.name, r.t.epoch, r.t.def.entityType, order.entityID}, &it.deliveryID, &it.position,
+		return r.t.statement(ctx, flushed, sqlTakeDelivery,
+			[]any{r.t.name, r.t.epoch, r.t.def.entityType, order.entityID}, &it.deliveryID, &it.position,
 			&it.version, &it.publishedAt, &it.schemaVersion, &it.payload, &it.metadataJSON, &it.diffJSON, &it.attempt)
 	})
 	if err != nil {
@@ -171,7 +178,8 @@ func (r *redelivery) take(order *item) (*item, verdict) {
 // removing is what commits with a transaction's handler: that the delivery is gone.
 func (r *redelivery) removing(it *item) settlement {
 	return settlement{in: func(ctx context.Context, tx *outbox.OwnedTx) error {
-		if err := tx.Pgx().QueryRow(ctx, r.t.rt.SQL(sqlDeliveryHandled), r.t.name, r.t.epoch, it.deliveryID).Scan(&it.left); err != nil {
+		if err := tx.Pgx().QueryRow(ctx, r.t.rt.SQL(sqlDeliveryHandled), r.t.name, r.t.epoch,
+			it.deliveryID).Scan(&it.left); err != nil {
 			return err
 		}
 		if it.left == nil {
@@ -223,10 +231,11 @@ func (r *redelivery) failed(it *item, failure error) (again bool, v verdict) {
 		wait := r.t.retryDelay(it.attempt, failure)
 		delay = &wait
 	}
-	err := r.t.persistFailure("storing a delivery's failure", failure, func(ctx context.Context, text, stack *string) error {
-		args := []any{r.t.name, r.t.epoch, it.deliveryID, text, stack, r.t.process(), milliseconds(delay), dead}
-		return r.t.statement(ctx, flushed, sqlDeliveryFailed, args, &it.left)
-	})
+	err := r.t.persistFailure("storing a delivery's failure", failure,
+		func(ctx context.Context, text, stack *string) error {
+			args := []any{r.t.name, r.t.epoch, it.deliveryID, text, stack, r.t.process(), milliseconds(delay), dead}
+			return r.t.statement(ctx, flushed, sqlDeliveryFailed, args, &it.left)
+		})
 	if err != nil {
 		return false, stop
 	}

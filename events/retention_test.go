@@ -15,8 +15,8 @@ import (
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
 
-// newReapedBed is a bed whose events are past their retention at once, whose reaper runs all the time, and whose feed begins
-// with leaves of ten events.
+// newReapedBed is a bed whose events are past their retention at once, whose reaper runs all the
+// time, and whose feed begins with leaves of ten events.
 func newReapedBed(t *testing.T, lagCap time.Duration) *bed {
 	t.Helper()
 	b := bedOn(t, outboxtest.New(t), outbox.Config{EventRetention: time.Millisecond, EventLagCap: lagCap,
@@ -32,9 +32,11 @@ func (b *bed) smallLeaves() {
 	b.exec(`DELETE FROM public.strunk_feed_parts`)
 	for first := 1; first < 40; first += 10 {
 		leaf := fmt.Sprintf("strunk_outbox_delivered_events_%d", first)
-		b.exec(fmt.Sprintf(`CREATE TABLE public.%s (LIKE public.strunk_outbox_delivered_events INCLUDING DEFAULTS)`, leaf))
+		b.exec(fmt.Sprintf(`CREATE TABLE public.%s (LIKE public.strunk_outbox_delivered_events INCLUDING
+			DEFAULTS)`, leaf))
 		b.exec(fmt.Sprintf(`CREATE UNIQUE INDEX ON public.%s (key, position)`, leaf))
-		b.exec(fmt.Sprintf(`ALTER TABLE public.strunk_outbox_delivered_events ATTACH PARTITION public.%s FOR VALUES FROM (%d) TO (%d)`, leaf, first, first+10))
+		b.exec(fmt.Sprintf(`ALTER TABLE public.strunk_outbox_delivered_events ATTACH PARTITION public.%s FOR
+			VALUES FROM (%d) TO (%d)`, leaf, first, first+10))
 		b.exec(`INSERT INTO public.strunk_feed_parts (first, past, name) VALUES ($1, $2, $3)`, first, first+10, leaf)
 	}
 }
@@ -44,7 +46,8 @@ func awaitFloor(b *bed, want int64) {
 	b.t.Helper()
 	eventually(b.t, fmt.Sprintf("the floor is %d", want), func() (string, bool) {
 		floor := value[int64](b, `SELECT floor FROM public.strunk_feed_floor`)
-		leaves := value[string](b, `SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_catalog.pg_class WHERE relname ~ '^strunk_outbox_delivered_events_[0-9]+$' AND relkind = 'r'`)
+		leaves := value[string](b, `SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_catalog.pg_class
+			WHERE relname ~ '^strunk_outbox_delivered_events_[0-9]+$' AND relkind = 'r'`)
 		gone := value[bool](b, `SELECT NOT EXISTS (SELECT 1 FROM public.strunk_feed_parts WHERE past - 1 <= $1)`, want)
 		return fmt.Sprintf("%d: %s", floor, leaves), floor == want && gone
 	})
@@ -106,7 +109,8 @@ func TestRetentionKeepsWhatIsYoung(t *testing.T) {
 	b.reachHead("all")
 	stop()
 	for _, retention := range []time.Duration{time.Hour, outbox.KeepForever} {
-		if n := value[int](b, `SELECT count(*) FROM public.strunk_raise_floor($1, NULL) WHERE marked IS NULL`, retention.Milliseconds()); n != 0 {
+		if n := value[int](b, `SELECT count(*) FROM public.strunk_raise_floor($1, NULL) WHERE marked IS
+			NULL`, retention.Milliseconds()); n != 0 {
 			t.Errorf("with a retention of %v %d leaves are given up; want none", retention, n)
 		}
 	}
@@ -127,9 +131,16 @@ func TestLagCapMarksSubscriber(t *testing.T) {
 		b.publish(order{ID: "a", N: i})
 	}
 	awaitFloor(b, 40)
-	eventually(t, "it is marked", func() (string, bool) { s := b.stats("behind"); return fmt.Sprintf("%+v", s), s.NeedsRestart })
+	eventually(t, "it is marked", func() (string, bool) {
+		s := b.stats("behind")
+		return fmt.Sprintf("%+v", s),
+			s.NeedsRestart
+	})
 	noError(t, events.Resume(ctx, b.box, "behind"))
-	eventually(t, "it says that it stands still", func() (string, bool) { return "", strings.Contains(b.logs.String(), "stands still") })
+	eventually(t, "it says that it stands still", func() (string, bool) {
+		return "",
+			strings.Contains(b.logs.String(), "stands still")
+	})
 	stop()
 	b.run(sub())
 	if n := got.len(); n != 1 {
@@ -201,12 +212,14 @@ func TestRegisterAndRewindAgainstRetention(t *testing.T) {
 		raised <- err
 	}()
 	eventually(t, "retention waits", func() (string, bool) {
-		n := value[int](b, `SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%raise_floor(0%'`)
+		n := value[int](b, `SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE wait_event_type = 'Lock' AND
+			query LIKE '%raise_floor(0%'`)
 		return fmt.Sprint(n), n > 0
 	})
 	noError(t, register.Commit(ctx))
 	noError(t, receive(t, "retention ends", raised))
-	if floor, cursor := value[int64](b, `SELECT floor FROM public.strunk_feed_floor`), b.stats("new").Cursor; floor > cursor {
+	if floor, cursor := value[int64](b, `SELECT floor FROM
+		public.strunk_feed_floor`), b.stats("new").Cursor; floor > cursor {
 		t.Errorf("the floor is %d, and the subscriber at %d", floor, cursor)
 	}
 	var r *events.RangeError

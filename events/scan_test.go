@@ -2,12 +2,13 @@ package events_test
 
 import "testing"
 
-// A mark that comes late, from the look that keeps a quiet subscriber's place, must not undo one that a handler's transaction has
-// committed: those states would be handled twice.
+// A mark that comes late, from the look that keeps a quiet subscriber's place, must not undo one
+// that a handler's transaction has committed: those states would be handled twice.
 func TestScanMarkNeverGoesBack(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	b.exec(`INSERT INTO public.strunk_subscribers (cursor, started, epoch, lease_ms, bootstrap, name, entity_type, start, server_started)
+	b.exec(`INSERT INTO public.strunk_subscribers (cursor, started, epoch, lease_ms, bootstrap, name,
+		entity_type, start, server_started)
 		VALUES (0, 0, 7, 30000, 'snapshots', 'boot', 'order', 'snapshots', pg_postmaster_start_time())`)
 	for _, move := range []struct {
 		name, reason string
@@ -22,7 +23,8 @@ func TestScanMarkNeverGoesBack(t *testing.T) {
 		{"fenced", "an owner of another epoch must hear of it", 6, "k10", "k20", "k10", false},
 		{"lost", "a mark behind the one that was stored was lost in a crash, and must not pass what was lost with it", 7, "k11", "k20", "k10", false},
 	} {
-		if held := value[bool](b, `SELECT public.strunk_move_bootstrap('boot', $1, $2, $3)`, move.epoch, move.saved, move.mark); held != move.held {
+		if held := value[bool](b, `SELECT public.strunk_move_bootstrap('boot', $1, $2,
+			$3)`, move.epoch, move.saved, move.mark); held != move.held {
 			t.Errorf("%s (%s): the epoch holds: %v; want %v", move.name, move.reason, held, move.held)
 		}
 		if mark := value[string](b, `SELECT bootstrap_mark FROM public.strunk_subscribers`); mark != move.want {

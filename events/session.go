@@ -9,8 +9,8 @@ import (
 	"github.com/strunk-go/strunk/internal/core"
 )
 
-// session delivers a subscriber's events during a tenure: it wires together what reads them, what handles them, and what
-// stores how far they are.
+// session delivers a subscriber's events during a tenure: it wires together what reads them, what
+// handles them, and what stores how far they are.
 type session struct {
 	t          *tenure
 	attempts   *attempts
@@ -23,12 +23,14 @@ type session struct {
 	watchdog   *watchdog
 }
 
-// newSession makes a session that goes on at p. What is up to possiblyStarted may have been begun by an owner that was lost.
+// newSession makes a session that goes on at p. What is up to possiblyStarted may have been begun
+// by an owner that was lost.
 func newSession(o *owner, life core.Life, p place, possiblyStarted int64) *session {
 	t := newTenure(o, life, p.epoch)
 	s := &session{t: t, attempts: newAttempts(t), deliveries: newDeliveries(t), heartbeat: newHeartbeat(t)}
 	latency := &latency{}
-	work := &executor{t: t, attempts: s.attempts, deliveries: s.deliveries, latency: latency, caller: newCaller(t, latency), possiblyStarted: possiblyStarted}
+	work := &executor{t: t, attempts: s.attempts, deliveries: s.deliveries, latency: latency,
+		caller: newCaller(t, latency), possiblyStarted: possiblyStarted}
 	s.reader = &reader{t: t, latency: latency, look: s.deliveries.look, mayStart: p.started}
 	var check *placeCheck
 	if p.bootstrap == bootstrapSnapshots {
@@ -48,8 +50,9 @@ func newSession(o *owner, life core.Life, p place, possiblyStarted int64) *sessi
 	return s
 }
 
-// run delivers events until the soft end, or until the tenure is over, and returns why: nil, ErrLeaseLost, ErrRewound or
-// errReload. When it returns, no handler runs but those that were left behind.
+// run delivers events until the soft end, or until the tenure is over, and returns why: nil,
+// ErrLeaseLost, ErrRewound or errReload. When it returns, no handler runs but those that were left
+// behind.
 func (s *session) run() error {
 	defer s.t.end(context.Canceled)
 	var side sync.WaitGroup

@@ -16,12 +16,14 @@ import (
 )
 
 const (
-	// sqlSnapshot reads the state of entity $2 of a type, under whichever of its names ($1) has the newest version: where a
-	// previous one has the same, it is a stub. It locks nothing.
+	// sqlSnapshot reads the state of entity $2 of a type, under whichever of its names ($1) has the
+	// newest version: where a previous one has the same, it is a stub. It locks nothing.
 	sqlSnapshot = `SELECT entity_id, version, updated_at, coalesce(schema_version, ''), state
-FROM (SELECT s.* FROM {schema}.strunk_snapshots s WHERE s.entity_type = ANY ($1::text[]) AND s.entity_id = $2 ORDER BY s.version DESC, s.deleted LIMIT 1) s
+FROM (SELECT s.* FROM {schema}.strunk_snapshots s WHERE s.entity_type = ANY ($1::text[]) AND s.entity_id = $2
+ORDER BY s.version DESC, s.deleted LIMIT 1) s
 WHERE NOT deleted`
-	// sqlSnapshots reads the next $3 states of a type, bounded by $4 bytes, under its names $1, behind id $2. It locks nothing.
+	// sqlSnapshots reads the next $3 states of a type, bounded by $4 bytes, under its names $1,
+	// behind id $2. It locks nothing.
 	sqlSnapshots = `SELECT entity_id, version, updated_at, coalesce(schema_version, ''), state
 FROM {schema}.strunk_live_snapshots($1::text[], $2::text, $3::integer, $4::bigint)`
 
@@ -37,14 +39,16 @@ type snapshotRow struct {
 }
 
 func typedSnapshot[T any](entityType string, row snapshotRow) (snap Snapshot[T], err error) {
-	snap = Snapshot[T]{EntityID: row.EntityID, Version: row.Version, SchemaVersion: row.SchemaVersion, UpdatedAt: row.UpdatedAt}
+	snap = Snapshot[T]{EntityID: row.EntityID, Version: row.Version, SchemaVersion: row.SchemaVersion,
+		UpdatedAt: row.UpdatedAt}
 	if err := decode(row.State, &snap.State); err != nil {
 		return snap, fmt.Errorf("strunk/events: snapshot: %q %q: %w", entityType, row.EntityID, err)
 	}
 	return snap, nil
 }
 
-func snapshot[T any](ctx context.Context, box *outbox.Box, def *definition, entityID string) (none Snapshot[T], err error) {
+func snapshot[T any](ctx context.Context, box *outbox.Box, def *definition, entityID string) (none Snapshot[T],
+	err error) {
 	if err := checkUse(box, def, "snapshot"); err != nil {
 		return none, err
 	}

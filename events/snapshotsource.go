@@ -16,8 +16,8 @@ const (
 )
 
 const (
-	// sqlReadSnapshots reads the next $5 states of types $3 behind id $4, bounded by $6 bytes, for subscriber $1 in epoch $2,
-	// and keeps their versions.
+	// sqlReadSnapshots reads the next $5 states of types $3 behind id $4, bounded by $6 bytes, for
+	// subscriber $1 in epoch $2, and keeps their versions.
 	sqlReadSnapshots = `SELECT version, updated_at, entity_id, coalesce(schema_version, ''), state
 FROM {schema}.strunk_read_snapshots($1::text, $2::bigint, $3::text[], $4::text, $5::integer, $6::bigint)`
 	// sqlMoveBootstrap stores that subscriber $1 in epoch $2, whose mark is at $3 at least, has the states up to id $4.
@@ -43,7 +43,8 @@ type snapshotSource struct {
 }
 
 func newSnapshotSource(t *tenure, p place, lanes *lanes) *snapshotSource {
-	return &snapshotSource{t: t, place: newPlaceCheck(t), limit: newReadLimit(), lanes: lanes, mark: p.mark, saved: p.mark}
+	return &snapshotSource{t: t, place: newPlaceCheck(t), limit: newReadLimit(), lanes: lanes, mark: p.mark,
+		saved: p.mark}
 }
 
 func (c *snapshotSource) read(limit int) (b batch, err error) {
@@ -129,7 +130,8 @@ func (c *snapshotSource) move(low int64) move {
 	if low > c.base {
 		mark = c.ids[low-c.base-1]
 	}
-	return move{sql: sqlMoveBootstrap, args: []any{c.t.name, c.t.epoch, c.saved, mark}, stored: func() { c.storedUpTo(low, mark) }}
+	return move{sql: sqlMoveBootstrap, args: []any{c.t.name, c.t.epoch, c.saved, mark},
+		stored: func() { c.storedUpTo(low, mark) }}
 }
 
 func (c *snapshotSource) stored() int64 {

@@ -53,8 +53,8 @@ func (s *subscriber) Prepare(core.Host) []error {
 	return problems
 }
 
-// Run implements core.Binding: it registers the subscriber, waits until it may own it, and has sessions deliver its events,
-// one for each epoch, until the soft end.
+// Run implements core.Binding: it registers the subscriber, waits until it may own it, and has
+// sessions deliver its events, one for each epoch, until the soft end.
 func (s *subscriber) Run(life core.Life, rt core.Runtime) error {
 	o := newOwner(s, rt)
 	pause := firstPause
@@ -64,7 +64,8 @@ func (s *subscriber) Run(life core.Life, rt core.Runtime) error {
 			return err
 		}
 		if errors.Is(err, errOutdated) {
-			rt.Logger().Warn("strunk: a subscriber's entity type was renamed; this process leaves it to those that know the new name", "subscriber", s.name,
+			rt.Logger().Warn("strunk: a subscriber's entity type was renamed; this process leaves it to those "+
+				"that know the new name", "subscriber", s.name,
 				"entity_type", s.def.entityType, "error", err)
 			<-life.Soft.Done()
 			break

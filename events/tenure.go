@@ -41,7 +41,8 @@ func (t *tenure) end(cause error) { t.cancel(cause) }
 // reload ends the tenure because what it knows may not hold any more, and says why.
 func (t *tenure) reload(why string, attrs ...any) {
 	if t.base.Err() == nil {
-		t.rt.Logger().Warn("strunk: a subscriber reads its place again: "+why, append([]any{"subscriber", t.name}, attrs...)...)
+		t.rt.Logger().Warn("strunk: a subscriber reads its place again: "+why,
+			append([]any{"subscriber", t.name}, attrs...)...)
 	}
 	t.end(errReload)
 }
@@ -139,9 +140,11 @@ func (t *tenure) persist(what string, fn func(ctx context.Context) error) error 
 	}
 }
 
-// persistFailure is persist for a write that holds a failure's texts. Texts that the database cannot hold (its encoding may
-// have no sign for them) are stored in ASCII: an event whose outcome cannot be stored would hold up the others for ever.
-func (t *tenure) persistFailure(what string, failure error, fn func(ctx context.Context, text, stack *string) error) error {
+// persistFailure is persist for a write that holds a failure's texts. Texts that the database
+// cannot hold (its encoding may have no sign for them) are stored in ASCII: an event whose outcome
+// cannot be stored would hold up the others for ever.
+func (t *tenure) persistFailure(what string, failure error,
+	fn func(ctx context.Context, text, stack *string) error) error {
 	text, stack := errorTexts(failure)
 	return t.persist(what, func(ctx context.Context) error {
 		err := fn(ctx, text, stack)

@@ -8,12 +8,13 @@ import (
 const (
 	// watchInterval is how often running handlers are looked at.
 	watchInterval = 250 * time.Millisecond
-	// abandonGrace is how long a handler whose context has ended may take to return before its goroutine is left behind.
+	// abandonGrace is how long a handler whose context has ended may take to return before its
+	// goroutine is left behind.
 	abandonGrace = 5 * time.Second
 )
 
-// watchdog ends the contexts of handlers when the grace period of a shutdown is over, and lets go of handlers that do not
-// return.
+// watchdog ends the contexts of handlers when the grace period of a shutdown is over, and lets go
+// of handlers that do not return.
 type watchdog struct {
 	t     *tenure
 	lanes *lanes

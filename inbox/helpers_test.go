@@ -13,7 +13,10 @@ import (
 )
 
 // exampleServer lasts until the test binary ends.
-var exampleServer = sync.OnceValues(func() (*outboxtest.Server, error) { return outboxtest.Start(context.Background()) })
+var exampleServer = sync.OnceValues(func() (*outboxtest.Server,
+	error) {
+	return outboxtest.Start(context.Background())
+})
 
 func exampleBox(ctx context.Context) *outbox.Box {
 	server, err := exampleServer()

@@ -1,9 +1,11 @@
-// Package inbox keeps a consumer from handling a message twice: a webhook, a Kafka record, anything that may be delivered
-// again and carries an id.
+// Package inbox keeps a consumer from handling a message twice: a webhook, a Kafka record, anything
+// that may be delivered again and carries an id.
 //
-// The mark that a message was handled is written in the same transaction as the handler's writes: both are committed or
-// neither. Marks are kept for the box's Retention.Inbox ([outbox.DefaultInboxRetention] without it); a message that can be delivered again later than
-// that needs a mark of the caller's own. For the tasks of a queue there is the worker option queue.Inbox.
+// The mark that a message was handled is written in the same transaction as the handler's writes:
+// both are committed or neither. Marks are kept for the box's Retention.Inbox
+// ([outbox.DefaultInboxRetention] without it); a message that can be delivered again later than
+// that needs a mark of the caller's own. For the tasks of a queue there is the worker option
+// queue.Inbox.
 package inbox
 
 import (
@@ -27,15 +29,18 @@ const (
 	sqlMark = `SELECT {schema}.strunk_inbox_mark($1::text, $2::text, NULL)`
 )
 
-// Once runs fn if this consumer has not handled the message, and reports whether it did. The mark and what fn writes
-// through the transaction are committed with it, or not at all. If another transaction is handling the same message, Once
-// waits for its end: committed, fn is not run; rolled back, it is.
+// Once runs fn if this consumer has not handled the message, and reports whether it did. The mark
+// and what fn writes through the transaction are committed with it, or not at all. If another
+// transaction is handling the same message, Once waits for its end: committed, fn is not run;
+// rolled back, it is.
 //
-// When fn returns an error, its writes and the mark are undone (they stand in a savepoint) and Once returns that error;
-// the transaction itself stays usable. Under REPEATABLE READ and SERIALIZABLE a message handled meanwhile is PostgreSQL's 40001.
+// When fn returns an error, its writes and the mark are undone (they stand in a savepoint) and Once
+// returns that error; the transaction itself stays usable. Under REPEATABLE READ and SERIALIZABLE a
+// message handled meanwhile is PostgreSQL's 40001.
 //
 // Errors: [ErrInvalid], [outbox.ErrInvalidTx], [outbox.ErrTxDone], fn's own as it is; the database's are wrapped.
-func Once(ctx context.Context, tx outbox.Tx, consumer, messageID string, fn func(ctx context.Context) error) (ran bool, err error) {
+func Once(ctx context.Context, tx outbox.Tx, consumer, messageID string,
+	fn func(ctx context.Context) error) (ran bool, err error) {
 	t, err := check(ctx, tx, consumer, messageID, fn)
 	if err != nil {
 		return false, err
@@ -56,17 +61,20 @@ func Once(ctx context.Context, tx outbox.Tx, consumer, messageID string, fn func
 	return first, nil
 }
 
-// undo takes the savepoint's writes back, and the savepoint with them: one that stays would take the place of that of a Once
-// around this one. Its errors are dropped: fn's error is the one to report, and the caller rolls back.
+// undo takes the savepoint's writes back, and the savepoint with them: one that stays would take
+// the place of that of a Once around this one. Its errors are dropped: fn's error is the one to
+// report, and the caller rolls back.
 func undo(ctx context.Context, t core.Tx) {
 	if exec(ctx, t, sqlRollback) == nil {
 		_ = exec(ctx, t, sqlRelease)
 	}
 }
 
-func check(ctx context.Context, tx outbox.Tx, consumer, messageID string, fn func(context.Context) error) (core.Tx, error) {
+func check(ctx context.Context, tx outbox.Tx, consumer, messageID string, fn func(context.Context) error) (core.Tx,
+	error) {
 	if tx == nil {
-		return nil, fmt.Errorf("strunk/inbox: %w: pass one from Box.InTx, Box.Begin, Box.Tx or Box.SQLTx", outbox.ErrInvalidTx)
+		return nil, fmt.Errorf("strunk/inbox: %w: pass one from Box.InTx, Box.Begin, Box.Tx or Box.SQLTx",
+			outbox.ErrInvalidTx)
 	}
 	t := core.TxOf(tx)
 	if err := t.Validate(); err != nil {

@@ -130,7 +130,8 @@ func TestInboxOnceInBorrowedTransactions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ran, err := inbox.Once(t.Context(), box.SQLTx(tx), "billing", "evt_1", func(context.Context) error { return nil })
+		ran, err := inbox.Once(t.Context(), box.SQLTx(tx), "billing", "evt_1",
+			func(context.Context) error { return nil })
 		if ran != want || err != nil {
 			t.Errorf("delivery %d: ran %v, %v; want %v", i+1, ran, err, want)
 		}
@@ -173,7 +174,8 @@ func TestInboxOnceMarksAreSwept(t *testing.T) {
 		UPDATE public.strunk_inbox SET handled_at = now() - interval '8 days';
 		INSERT INTO public.strunk_inbox (consumer, message_id, task_id, handled_at)
 		SELECT 'worker', 'task:' || e, e, now() - interval '8 days' FROM public.strunk_enqueue('q') e;
-		INSERT INTO public.strunk_inbox (consumer, message_id, task_id, handled_at) VALUES ('worker', 'task:0', 0, now() - interval '8 days')`)
+		INSERT INTO public.strunk_inbox (consumer, message_id, task_id, handled_at) VALUES ('worker', 'task:0',
+		0, now() - interval '8 days')`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +186,8 @@ func TestInboxOnceMarksAreSwept(t *testing.T) {
 		t.Fatal(err)
 	}
 	var left string
-	if err := pool.QueryRow(t.Context(), `SELECT string_agg(consumer || CASE WHEN message_id = 'new' THEN ' new' ELSE '' END, ', ' ORDER BY consumer) FROM public.strunk_inbox`).Scan(&left); err != nil {
+	if err := pool.QueryRow(t.Context(), `SELECT string_agg(consumer || CASE WHEN message_id = 'new' THEN ' new'
+		ELSE '' END, ', ' ORDER BY consumer) FROM public.strunk_inbox`).Scan(&left); err != nil {
 		t.Fatal(err)
 	}
 	if want := "billing new, worker"; left != want {
@@ -218,7 +221,8 @@ func ExampleOnce() {
 	// seen before: evt_1
 }
 
-// TestInboxOnceInsideOnce fails within, and then around it, in a transaction that commits: neither mark nor write is left.
+// TestInboxOnceInsideOnce fails within, and then around it, in a transaction that commits: neither
+// mark nor write is left.
 func TestInboxOnceInsideOnce(t *testing.T) {
 	t.Parallel()
 	pool, box := open(t)
@@ -228,7 +232,8 @@ func TestInboxOnceInsideOnce(t *testing.T) {
 			if _, err := tx.Pgx().Exec(ctx, `INSERT INTO public.effects VALUES ('outer')`); err != nil {
 				return err
 			}
-			if _, err := inbox.Once(ctx, tx, "billing", "inner", func(context.Context) error { return failed }); !errors.Is(err, failed) {
+			if _, err := inbox.Once(ctx, tx, "billing", "inner",
+				func(context.Context) error { return failed }); !errors.Is(err, failed) {
 				t.Errorf("the inner Once: %v; want %v", err, failed)
 			}
 			return failed

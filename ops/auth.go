@@ -20,23 +20,24 @@ const (
 	PermissionChange Permission = "change"
 )
 
-// Authorize decides whether a request may do what needs a permission, and returns the name that audit records give to who asks. Its
-// error is [ErrUnauthenticated] (the answer is 401) or [ErrForbidden] (403), wrapped or not; any other is a 500. It is called
-// by several goroutines.
+// Authorize decides whether a request may do what needs a permission, and returns the name that
+// audit records give to who asks. Its error is [ErrUnauthenticated] (the answer is 401) or
+// [ErrForbidden] (403), wrapped or not; any other is a 500. It is called by several goroutines.
 type Authorize func(r *http.Request, need Permission) (actor string, err error)
 
 // Token is a secret that lets its bearer in.
 type Token struct {
 	// Name is who holds it, for audit records.
 	Name string
-	// Secret is what the request must bring: Authorization: Bearer, or as the password of Basic, which browsers ask for.
+	// Secret is what the request must bring: Authorization: Bearer, or as the password of Basic,
+	// which browsers ask for.
 	Secret string
 	// Permissions are what it permits.
 	Permissions []Permission
 }
 
-// Tokens authorises by fixed tokens. A token without a name or with a secret of less than 16 bytes is never accepted. Secrets are
-// compared in constant time.
+// Tokens authorises by fixed tokens. A token without a name or with a secret of less than 16 bytes
+// is never accepted. Secrets are compared in constant time.
 func Tokens(tokens ...Token) Authorize {
 	known := make([]Token, 0, len(tokens))
 	sums := make([][sha256.Size]byte, 0, len(tokens))
@@ -65,7 +66,8 @@ func Tokens(tokens ...Token) Authorize {
 }
 
 func bearer(r *http.Request) string {
-	if scheme, secret, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+	if scheme, secret, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok &&
+		strings.EqualFold(scheme, "Bearer") {
 		return secret
 	}
 	_, password, _ := r.BasicAuth()

@@ -18,9 +18,11 @@ import (
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
 
-// load fills a database with n rows: of 100, 20 are pending in 100 queues, 10 scheduled, 48 delivered tasks, 20 events in the
-// feed; beside them 200 workers with 2,000 claimed tasks, 50 subscribers and a hundredth of n, at most 100,000, dead letters. Half of what
-// is pending is of one queue, and a third of what is dead of it and of one subscriber. Nothing is vacuumed: every count has to look at the rows.
+// load fills a database with n rows: of 100, 20 are pending in 100 queues, 10 scheduled, 48
+// delivered tasks, 20 events in the feed; beside them 200 workers with 2,000 claimed tasks, 50
+// subscribers and a hundredth of n, at most 100,000, dead letters. Half of what is pending is of
+// one queue, and a third of what is dead of it and of one subscriber. Nothing is vacuumed: every
+// count has to look at the rows.
 func load(t testing.TB, pool *pgxpool.Pool, n int) {
 	t.Helper()
 	const columns = `(id, seq, created_at, due_at, finished_at, attempts, priority, status, kind, key, payload)`
@@ -28,44 +30,64 @@ func load(t testing.TB, pool *pgxpool.Pool, n int) {
 	for _, sql := range []string{
 		`ALTER TABLE public.strunk_outbox_tasks SET (autovacuum_enabled = off)`,
 		`ALTER TABLE public.strunk_outbox_dead SET (autovacuum_enabled = off)`,
-		fmt.Sprintf(`INSERT INTO public.strunk_outbox_tasks %s SELECT i, i, now(), NULL, NULL, 0, i %% 3, 'pending', 'task', 'queue-' || lpad(CASE WHEN i %% 2 = 0 THEN '42' ELSE (i::bigint * 7919 %% 100)::text END, 3, '0'), '{"n":1}'
+		fmt.Sprintf(`INSERT INTO public.strunk_outbox_tasks %s SELECT i, i, now(), NULL, NULL, 0, i %% 3,
+			'pending', 'task', 'queue-' || lpad(CASE WHEN i %% 2 = 0 THEN '42' ELSE (i::bigint * 7919 %%
+			100)::text END, 3, '0'), '{"n":1}'
 			FROM generate_series(1, %d) i`, columns, n/5),
-		fmt.Sprintf(`INSERT INTO public.strunk_outbox_tasks %s SELECT i, i, now(), now() + (i - 20000000) * interval '1 s', NULL, 0, 0, 'scheduled', 'task', 'queue-' || lpad((i::bigint * 7919 %% 100)::text, 3, '0'), '{"n":1}'
+		fmt.Sprintf(`INSERT INTO public.strunk_outbox_tasks %s SELECT i, i, now(), now() + (i - 20000000) *
+			interval '1 s', NULL, 0, 0, 'scheduled', 'task', 'queue-' || lpad((i::bigint * 7919 %% 100)::text,
+			3, '0'), '{"n":1}'
 			FROM generate_series(20000001, %d) i`, columns, 20000000+n/10),
-		`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) SELECT i, 30000, i, 10, 'queue-' || lpad((i % 100)::text, 3, '0'), 'h' FROM generate_series(1, 200) i`,
-		`INSERT INTO public.strunk_outbox_tasks (id, seq, created_at, claimed_at, worker_id, claim_no, status, kind, key, payload)
-			SELECT 30000000 + i, 30000000 + i, now(), now(), i % 200 + 1, i, 'claimed', 'task', 'queue-' || lpad(((i % 200 + 1) % 100)::text, 3, '0'), '{}' FROM generate_series(1, 2000) i`,
-		fmt.Sprintf(`INSERT INTO public.strunk_outbox_delivered_tasks %s SELECT i, i, now(), NULL, now(), 1, 0, 'delivered', 'task', 'queue-' || lpad((i %% 100)::text, 3, '0'), '{"n":1}'
+		`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) SELECT i, 30000, i, 10,
+			'queue-' || lpad((i % 100)::text, 3, '0'), 'h' FROM generate_series(1, 200) i`,
+		`INSERT INTO public.strunk_outbox_tasks (id, seq, created_at, claimed_at, worker_id, claim_no, status,
+			kind, key, payload)
+			SELECT 30000000 + i, 30000000 + i, now(), now(), i % 200 + 1, i, 'claimed', 'task', 'queue-' ||
+			lpad(((i % 200 + 1) % 100)::text, 3, '0'), '{}' FROM generate_series(1, 2000) i`,
+		fmt.Sprintf(`INSERT INTO public.strunk_outbox_delivered_tasks %s SELECT i, i, now(), NULL, now(), 1, 0,
+			'delivered', 'task', 'queue-' || lpad((i %% 100)::text, 3, '0'), '{"n":1}'
 			FROM generate_series(40000001, %d) i`, columns, 40000000+n*48/100),
-		fmt.Sprintf(`INSERT INTO public.strunk_outbox_dead (id, seq, created_at, finished_at, attempts, status, kind, key, subscriber, last_error, payload)
-			SELECT i, i, now(), now(), 12, 'dead', CASE WHEN i %% 2 = 0 THEN 'task' ELSE 'delivery' END, CASE WHEN i %% 2 = 0 THEN 'queue-' || CASE WHEN i %% 3 = 0 THEN '042' ELSE lpad((i / 2 %% 100)::text, 3, '0') END ELSE 'type-1' END,
-			CASE WHEN i %% 2 = 1 THEN 'sub-' || CASE WHEN i %% 3 = 0 THEN '07' ELSE lpad((i / 2 %% 50)::text, 2, '0') END END, 'failed', '{}' FROM generate_series(60000001, %d) i`, 60000000+dead),
+		fmt.Sprintf(`INSERT INTO public.strunk_outbox_dead (id, seq, created_at, finished_at, attempts, status,
+			kind, key, subscriber, last_error, payload)
+			SELECT i, i, now(), now(), 12, 'dead', CASE WHEN i %% 2 = 0 THEN 'task' ELSE 'delivery' END, CASE
+			WHEN i %% 2 = 0 THEN 'queue-' || CASE WHEN i %% 3 = 0 THEN '042' ELSE lpad((i / 2 %% 100)::text, 3,
+			'0') END ELSE 'type-1' END,
+			CASE WHEN i %% 2 = 1 THEN 'sub-' || CASE WHEN i %% 3 = 0 THEN '07' ELSE lpad((i / 2 %% 50)::text, 2,
+			'0') END END, 'failed', '{}' FROM generate_series(60000001, %d) i`, 60000000+dead),
 		// Leaves of the feed, as they come of themselves while it grows.
 		fmt.Sprintf(`DO $$ BEGIN
 			LOOP
-				UPDATE public.strunk_feed SET head = least(%d, (SELECT max(past) - 1 FROM public.strunk_feed_parts)), high = %d;
+				UPDATE public.strunk_feed SET head = least(%d, (SELECT max(past) - 1 FROM
+				public.strunk_feed_parts)), high = %d;
 				PERFORM public.strunk_ensure_feed_partitions();
 				EXIT WHEN (SELECT head FROM public.strunk_feed) = %d;
 			END LOOP; END $$`, n/5, n/5, n/5),
-		fmt.Sprintf(`INSERT INTO public.strunk_outbox_delivered_events (id, seq, position, version, created_at, finished_at, status, kind, key, entity_id, payload)
-			SELECT 70000000 + i, i, i, 1, now(), now(), 'delivered', 'event', 'type-' || i %% 10, (i %% 1000)::text, '{}' FROM generate_series(1, %d) i`, n/5),
-		`INSERT INTO public.strunk_subscribers (cursor, started, lease_ms, name, entity_type, start) SELECT i, i, 30000, 'sub-' || lpad(i::text, 2, '0'), 'type-' || i % 10, 'beginning' FROM generate_series(0, 49) i`,
+		fmt.Sprintf(`INSERT INTO public.strunk_outbox_delivered_events (id, seq, position, version, created_at,
+			finished_at, status, kind, key, entity_id, payload)
+			SELECT 70000000 + i, i, i, 1, now(), now(), 'delivered', 'event', 'type-' || i %% 10, (i %%
+			1000)::text, '{}' FROM generate_series(1, %d) i`, n/5),
+		`INSERT INTO public.strunk_subscribers (cursor, started, lease_ms, name, entity_type, start) SELECT i,
+			i, 30000, 'sub-' || lpad(i::text, 2, '0'), 'type-' || i % 10, 'beginning' FROM generate_series(0, 49) i`,
 		`ANALYZE`,
 	} {
 		exec(t, pool, sql)
 	}
 }
 
-// bounds are the most buffers (8 KiB) that a question may touch, whatever the number of rows. Counts visit a row's page for each
-// that they count: nothing is vacuumed.
+// bounds are the most buffers (8 KiB) that a question may touch, whatever the number of rows.
+// Counts visit a row's page for each that they count: nothing is vacuumed.
 var bounds = map[string]int64{
-	"QueueStats": 2_000, "Queues": 40_000, "Queues of health": 12_000, "SubscriberStats": 1_000, "Subscribers": 15_000, "Workers": 2_500,
-	"Schedules": 10, "OverallStats": 4_500, "Tables": 100, "Backlog of health": 100, "Horizon": 10, "Task": 60, "Ready": 10,
-	"DeadLetters": 50, "DeadLetters, newest": 50, "DeadLetters of a queue": 50, "DeadLetters of a queue, newest": 50, "DeadLetters of a subscriber": 50,
+	"QueueStats": 2_000, "Queues": 40_000, "Queues of health": 12_000, "SubscriberStats": 1_000,
+	"Subscribers": 15_000, "Workers": 2_500,
+	"Schedules": 10, "OverallStats": 4_500, "Tables": 100, "Backlog of health": 100, "Horizon": 10, "Task": 60,
+	"Ready":       10,
+	"DeadLetters": 50, "DeadLetters, newest": 50, "DeadLetters of a queue": 50, "DeadLetters of a queue, newest": 50,
+	"DeadLetters of a subscriber": 50,
 }
 
-// checkBounds asks everything and holds it against the bounds and, where auto_explain is to be had, looks at the plans of
-// what the functions do: no scan of a whole table of the outbox, and no node that reads more rows than a count may.
+// checkBounds asks everything and holds it against the bounds and, where auto_explain is to be had,
+// looks at the plans of what the functions do: no scan of a whole table of the outbox, and no node
+// that reads more rows than a count may.
 func checkBounds(t *testing.T, pool *pgxpool.Pool) map[string]int64 {
 	t.Helper()
 	var plans []string
@@ -86,7 +108,8 @@ func checkBounds(t *testing.T, pool *pgxpool.Pool) map[string]int64 {
 		plans = nil
 		var doc []byte
 		for range 2 { // the first time, the catalogues are read
-			if err := conn.QueryRow(t.Context(), `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) `+sql, q.Args...).Scan(&doc); err != nil {
+			if err := conn.QueryRow(t.Context(), `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)
+				`+sql, q.Args...).Scan(&doc); err != nil {
 				t.Fatalf("%s: %v", q.Name, err)
 			}
 		}
@@ -104,7 +127,8 @@ func checkBounds(t *testing.T, pool *pgxpool.Pool) map[string]int64 {
 		used[q.Name] = p.Hit + p.Read
 		bound, known := bounds[q.Name]
 		if !known || p.Hit+p.Read > bound || p.Temp > 0 {
-			t.Errorf("%s touches %d buffers, the bound is %d; writes %d temporary ones", q.Name, p.Hit+p.Read, bound, p.Temp)
+			t.Errorf("%s touches %d buffers, the bound is %d; writes %d temporary ones", q.Name, p.Hit+p.Read, bound,
+				p.Temp)
 		}
 		t.Logf("%-28s %6d buffers of at most %d", q.Name, p.Hit+p.Read, bound)
 		if watched && len(plans) == 0 && strings.Contains(sql, "strunk_queue_states") {
@@ -144,7 +168,9 @@ var rowsPassed = regexp.MustCompile(`loops=(\d+)\)\n(?:[^\n]*(?:Cond|Filter|Fetc
 
 // watchPlans has the plans of statements within functions sent as notices; false where the role may not.
 func watchPlans(t *testing.T, conn *pgx.Conn) bool {
-	for _, sql := range []string{`LOAD 'auto_explain'`, `SET auto_explain.log_min_duration = 0`, `SET auto_explain.log_nested_statements = on`, `SET auto_explain.log_analyze = on`, `SET auto_explain.log_timing = off`,
+	for _, sql := range []string{`LOAD 'auto_explain'`, `SET auto_explain.log_min_duration =
+		0`, `SET auto_explain.log_nested_statements =
+			on`, `SET auto_explain.log_analyze = on`, `SET auto_explain.log_timing = off`,
 		`SET auto_explain.log_level = notice`, `SET client_min_messages = notice`} {
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
 			t.Logf("plans within functions are not looked at: %v", err)
@@ -162,7 +188,8 @@ func TestStatsAreBounded(t *testing.T) {
 	checkBounds(t, pool)
 }
 
-// slowRows is how many rows the slow test loads: STRUNK_SLOW_ROWS=10000000 go test ./ops -run TenMillion -timeout 60m -v.
+// slowRows is how many rows the slow test loads: STRUNK_SLOW_ROWS=10000000 go test ./ops -run
+// TenMillion -timeout 60m -v.
 const slowRows = "STRUNK_SLOW_ROWS"
 
 func TestStatsOnTenMillionRows(t *testing.T) {

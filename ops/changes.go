@@ -15,7 +15,8 @@ func untyped(name string) *queue.Queue[json.RawMessage] {
 	return queue.Define[json.RawMessage](name, queue.Config{})
 }
 
-func onQueue(id, verb, summary string, run func(*queue.Queue[json.RawMessage], context.Context, *outbox.Box) error) operation {
+func onQueue(id, verb, summary string, run func(*queue.Queue[json.RawMessage], context.Context,
+	*outbox.Box) error) operation {
 	return changing(id, "/v1/queues/{queue}/"+verb, summary, func(c *call, _ none) (Done, error) {
 		name, err := c.name("queue")
 		if err != nil {
@@ -46,7 +47,8 @@ func onSchedule(id, verb, summary string, run func(c *call, id string) (Done, er
 	})
 }
 
-func changeDead(c *call, b DeadSelection, change func(context.Context, *outbox.Box, outbox.DeadFilter) (int, error)) (Done, error) {
+func changeDead(c *call, b DeadSelection, change func(context.Context, *outbox.Box, outbox.DeadFilter) (int,
+	error)) (Done, error) {
 	f, err := b.selected()
 	if err != nil {
 		return Done{}, err

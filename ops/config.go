@@ -24,38 +24,40 @@ const (
 
 // Config configures Handler. The zero value is refused: it lets nobody in.
 type Config struct {
-	// Authorize lets requests in; see [Tokens] for one that needs no more than secrets. It is required, unless Insecure.
+	// Authorize lets requests in; see [Tokens] for one that needs no more than secrets. It is
+	// required, unless Insecure.
 	Authorize Authorize
 	// Insecure lets everybody read and change everything. For a laptop, or behind a proxy that authorises.
 	Insecure bool
-	// TrustedOrigins are other origins ("https://ops.example.com") whose pages may send changes. A change that a browser
-	// sends from any other origin is refused.
+	// TrustedOrigins are other origins ("https://ops.example.com") whose pages may send changes. A
+	// change that a browser sends from any other origin is refused.
 	TrustedOrigins []string
 	// Redact is called for each payload and metadata that is about to be shown, and returns what is shown instead; nil
 	// shows them as they are stored, to those with PermissionPayloads. What it returns must be JSON or nil.
 	Redact func(ctx context.Context, task TaskDetails, doc json.RawMessage) json.RawMessage
-	// Audit is called after each change, and after each that was refused, in the request's goroutine; a record goes to the
-	// box's Logger in any case.
+	// Audit is called after each change, and after each that was refused, in the request's
+	// goroutine; a record goes to the box's Logger in any case.
 	Audit func(ctx context.Context, record AuditRecord)
 	// Thresholds are those of health and of the dashboard.
 	Thresholds Thresholds
 	// Timeout bounds a request; zero means DefaultTimeout.
 	Timeout time.Duration
-	// Refresh is how often live updates are sent, and how old what /metrics shows may be; zero means DefaultRefresh. It is
-	// asked of the database at most once in that time, however many look.
+	// Refresh is how often live updates are sent, and how old what /metrics shows may be; zero
+	// means DefaultRefresh. It is asked of the database at most once in that time, however many
+	// look.
 	Refresh time.Duration
 	// MaxBody bounds a request's body, in bytes; zero means DefaultMaxBody.
 	MaxBody int64
 	// MaxRequests bounds the requests that ask the database at once; more wait. Zero means DefaultMaxRequests.
 	MaxRequests int
-	// MaxStreams bounds the live streams at once; zero means DefaultMaxStreams. Each ends after DefaultStreamFor; browsers
-	// connect again.
+	// MaxStreams bounds the live streams at once; zero means DefaultMaxStreams. Each ends after
+	// DefaultStreamFor; browsers connect again.
 	MaxStreams int
-	// MetricSeries bounds the queues and the subscribers in metrics and live updates; zero means DefaultMetricSeries. Those
-	// left out are counted.
+	// MetricSeries bounds the queues and the subscribers in metrics and live updates; zero means
+	// DefaultMetricSeries. Those left out are counted.
 	MetricSeries int
-	// Done ends the live streams when it is closed, so that http.Server.Shutdown need not wait for them: the Done of the
-	// context that ends at SIGTERM. Nil means never.
+	// Done ends the live streams when it is closed, so that http.Server.Shutdown need not wait for
+	// them: the Done of the context that ends at SIGTERM. Nil means never.
 	Done <-chan struct{}
 }
 
@@ -111,8 +113,10 @@ func (c Config) validate(box *outbox.Box) error {
 	case c.Authorize != nil && c.Insecure:
 		refuse("Config has both Authorize and Insecure; choose one")
 	}
-	if c.Timeout < 0 || c.Refresh < 0 || c.MaxBody < 0 || c.MaxRequests < 0 || c.MaxStreams < 0 || c.MetricSeries < 0 || c.MetricSeries > MaxLimit {
-		refuse("Config: Timeout (%v), Refresh (%v), MaxBody (%d), MaxRequests (%d), MaxStreams (%d) and MetricSeries (%d, at most %d) must not be negative",
+	if c.Timeout < 0 || c.Refresh < 0 || c.MaxBody < 0 || c.MaxRequests < 0 || c.MaxStreams < 0 ||
+		c.MetricSeries < 0 || c.MetricSeries > MaxLimit {
+		refuse("Config: Timeout (%v), Refresh (%v), MaxBody (%d), MaxRequests (%d), MaxStreams (%d) and "+
+			"MetricSeries (%d, at most %d) must not be negative",
 			c.Timeout, c.Refresh, c.MaxBody, c.MaxRequests, c.MaxStreams, c.MetricSeries, MaxLimit)
 	}
 	if err := c.Thresholds.validate(); err != nil {

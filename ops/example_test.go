@@ -67,8 +67,10 @@ func show(ctx context.Context, box *outbox.Box) error {
 
 	handler, err := ops.Handler(box, ops.Config{
 		Authorize: ops.Tokens(
-			ops.Token{Name: "grafana", Secret: "of-at-least-16-bytes", Permissions: []ops.Permission{ops.PermissionRead}},
-			ops.Token{Name: "on-call", Secret: "another-of-16-bytes!", Permissions: []ops.Permission{ops.PermissionRead, ops.PermissionChange}},
+			ops.Token{Name: "grafana", Secret: "of-at-least-16-bytes",
+				Permissions: []ops.Permission{ops.PermissionRead}},
+			ops.Token{Name: "on-call", Secret: "another-of-16-bytes!",
+				Permissions: []ops.Permission{ops.PermissionRead, ops.PermissionChange}},
 		),
 	})
 	if err != nil {

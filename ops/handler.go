@@ -21,9 +21,10 @@ import (
 //
 //	mux.Handle("/ops/", http.StripPrefix("/ops", handler))
 //
-// /livez and /readyz answer anybody, and say no more than yes or no; everything else asks Config.Authorize: a page for people
-// at /, JSON under /v1/ (described by /v1/openapi.json), server-sent events at /v1/live, and /metrics for Prometheus. It
-// starts nothing that needs to be stopped.
+// /livez and /readyz answer anybody, and say no more than yes or no; everything else asks
+// Config.Authorize: a page for people at /, JSON under /v1/ (described by /v1/openapi.json),
+// server-sent events at /v1/live, and /metrics for Prometheus. It starts nothing that needs to be
+// stopped.
 func Handler(box *outbox.Box, cfg Config) (http.Handler, error) {
 	if err := cfg.validate(box); err != nil {
 		return nil, err
@@ -35,7 +36,10 @@ func Handler(box *outbox.Box, cfg Config) (http.Handler, error) {
 		}
 	}
 	s.requests, s.streams = make(chan struct{}, s.cfg.MaxRequests), make(chan struct{}, s.cfg.MaxStreams)
-	s.shared.ask = func(ctx context.Context) (Live, error) { return live(ctx, box, s.cfg.Thresholds, s.cfg.MetricSeries) }
+	s.shared.ask = func(ctx context.Context) (Live, error) {
+		return live(ctx, box, s.cfg.Thresholds,
+			s.cfg.MetricSeries)
+	}
 	s.shared.keep = s.cfg.Refresh
 	s.ready.ask = func(ctx context.Context) (struct{}, error) { return struct{}{}, Ready(ctx, box) }
 	s.ready.keep = time.Second
@@ -75,7 +79,8 @@ func (s *server) mux() *http.ServeMux {
 
 // securityHeaders go with every answer. Nothing that is served here needs a script.
 var securityHeaders = map[string]string{
-	"Content-Security-Policy":      "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+	"Content-Security-Policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri " +
+		"'none'; form-action 'none'",
 	"X-Content-Type-Options":       "nosniff",
 	"X-Frame-Options":              "DENY",
 	"Referrer-Policy":              "no-referrer",
@@ -99,7 +104,8 @@ func (s *server) guard(next http.Handler) http.Handler {
 				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 					panic(p)
 				}
-				core.BoxHost(s.box).Logger().Error("strunk: the ops handler panicked", "panic", p, "stack", string(debug.Stack()))
+				core.BoxHost(s.box).Logger().Error("strunk: the ops handler panicked", "panic", p, "stack",
+					string(debug.Stack()))
 				fail(w, http.StatusInternalServerError, "internal", "an internal error; the log has more")
 			}
 		}()
@@ -148,7 +154,8 @@ func (s *server) refuse(w http.ResponseWriter, err error) int {
 // audit keeps a record of a change.
 func (s *server) audit(r *http.Request, record AuditRecord) {
 	record.At, record.Remote = time.Now(), r.RemoteAddr
-	core.BoxHost(s.box).Logger().Info("strunk: ops change", "actor", record.Actor, "action", record.Action, "target", record.Target,
+	core.BoxHost(s.box).Logger().Info("strunk: ops change", "actor", record.Actor, "action", record.Action, "target",
+		record.Target,
 		"request", record.Request, "status", record.Status, "error", record.Error, "remote", record.Remote)
 	if s.cfg.Audit != nil {
 		s.cfg.Audit(r.Context(), record)
@@ -194,7 +201,8 @@ func reply(w http.ResponseWriter, status int, body any) {
 	}
 	doc, err := json.Marshal(body) // escapes <, > and &
 	if err != nil {
-		status, doc = http.StatusInternalServerError, []byte(`{"code":"internal","message":"the answer could not be encoded"}`)
+		status, doc = http.StatusInternalServerError,
+			[]byte(`{"code":"internal","message":"the answer could not be encoded"}`)
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
@@ -212,8 +220,8 @@ type cached[T any] struct {
 	err   error
 }
 
-// get returns what was last asked, or asks. The one that asks does so for the others who wait, so its context counts for time
-// alone; those that wait do so no longer than the question may take.
+// get returns what was last asked, or asks. The one that asks does so for the others who wait, so
+// its context counts for time alone; those that wait do so no longer than the question may take.
 func (c *cached[T]) get(ctx context.Context) (T, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

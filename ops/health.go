@@ -23,14 +23,15 @@ const (
 type Thresholds struct {
 	// OldestPending is how long the task at the head of a queue may wait; zero means DefaultOldestPending.
 	OldestPending time.Duration
-	// SubscriberLag is how old the first event that a subscriber has not handled may be; zero means DefaultSubscriberLag.
+	// SubscriberLag is how old the first event that a subscriber has not handled may be; zero means
+	// DefaultSubscriberLag.
 	SubscriberLag time.Duration
 	// LoopDelay is how long a loop may leave due work lying; zero means DefaultLoopDelay.
 	LoopDelay time.Duration
 	// Horizon is how long a transaction may hold back what PostgreSQL can clean up; zero means DefaultHorizon.
 	Horizon time.Duration
-	// NotifyUsage is how full PostgreSQL's queue of notifications may be, from 0 to 1; zero means DefaultNotifyUsage. When it
-	// is full, transactions that notify fail.
+	// NotifyUsage is how full PostgreSQL's queue of notifications may be, from 0 to 1; zero means
+	// DefaultNotifyUsage. When it is full, transactions that notify fail.
 	NotifyUsage float64
 }
 
@@ -53,7 +54,8 @@ func (t Thresholds) withDefaults() Thresholds {
 }
 
 func (t Thresholds) validate() error {
-	if t.OldestPending < 0 || t.SubscriberLag < 0 || t.LoopDelay < 0 || t.Horizon < 0 || t.NotifyUsage < 0 || t.NotifyUsage > 1 {
+	if t.OldestPending < 0 || t.SubscriberLag < 0 || t.LoopDelay < 0 || t.Horizon < 0 || t.NotifyUsage < 0 ||
+		t.NotifyUsage > 1 {
 		return fmt.Errorf("Thresholds: %+v: none may be negative, NotifyUsage at most 1: %w", t, ErrInvalid)
 	}
 	return nil
@@ -121,8 +123,8 @@ var severity = map[Status]int{StatusOK: 0, StatusWarn: 1, StatusFail: 2}
 
 // Horizon is what holds back the point behind which PostgreSQL may clean up.
 type Horizon struct {
-	// Holder is "session", "prepared transaction" or "replication slot"; Name is the application's, the transaction's or
-	// the slot's.
+	// Holder is "session", "prepared transaction" or "replication slot"; Name is the application's,
+	// the transaction's or the slot's.
 	Holder string `json:"holder"`
 	Name   string `json:"name"`
 	PID    *int   `json:"pid,omitempty"`
@@ -155,15 +157,16 @@ const (
 	b.missing_days, b.feed_ahead, b.notify_usage, (SELECT count(*) FROM {schema}.strunk_schedules s WHERE s.enabled)
 FROM {schema}.strunk_backlog() b`
 	// sqlHorizon reads who holds back the horizon, the oldest $1. It locks nothing.
-	sqlHorizon = `SELECT h.holder, coalesce(h.name, ''), h.pid, coalesce(h.state, ''), h.xids::bigint, (extract(epoch FROM h.open_for) * 1000000)::bigint
+	sqlHorizon = `SELECT h.holder, coalesce(h.name, ''), h.pid, coalesce(h.state, ''), h.xids::bigint,
+		(extract(epoch FROM h.open_for) * 1000000)::bigint
 FROM {schema}.strunk_horizon h LIMIT $1::integer`
 	// mostHolders is how many of them are looked at.
 	mostHolders = 10
 )
 
-// Health looks at the loops, the queues and the subscribers of the whole installation, whoever runs them. An error means
-// that it could not look. What a probe should ask is something else: a process whose queue is long must not be restarted
-// or taken out of service for it. See Ready.
+// Health looks at the loops, the queues and the subscribers of the whole installation, whoever runs
+// them. An error means that it could not look. What a probe should ask is something else: a process
+// whose queue is long must not be restarted or taken out of service for it. See Ready.
 func Health(ctx context.Context, box *outbox.Box, t Thresholds) (Report, error) {
 	if err := t.validate(); err != nil {
 		return Report{}, wrap("health", err)
@@ -188,25 +191,30 @@ func Ready(ctx context.Context, box *outbox.Box) error {
 	}
 	switch {
 	case version < known:
-		return fmt.Errorf("strunk/ops: ready: the database is at version %d, this library at %d; run strunk migrate", version, known)
+		return fmt.Errorf("strunk/ops: ready: the database is at version %d, this library at %d; run strunk migrate",
+			version, known)
 	case compatibleSince > known:
-		return fmt.Errorf("strunk/ops: ready: the database serves libraries of version %d and later, this one is of version %d; upgrade it",
+		return fmt.Errorf("strunk/ops: ready: the database serves libraries of version %d and later, this one is "+
+			"of version %d; upgrade it",
 			compatibleSince, known)
 	case !today:
-		return fmt.Errorf("strunk/ops: ready: today's partition of delivered tasks is missing: no process runs the reaper; SELECT strunk_ensure_task_partitions()")
+		return fmt.Errorf("strunk/ops: ready: today's partition of delivered tasks is missing: no process runs " +
+			"the reaper; SELECT strunk_ensure_task_partitions()")
 	}
 	return nil
 }
 
-// sqlReady reads the version of the schema, the oldest version of a library that it serves, and whether today's partition of
-// delivered tasks is there. It locks nothing.
+// sqlReady reads the version of the schema, the oldest version of a library that it serves, and
+// whether today's partition of delivered tasks is there. It locks nothing.
 const sqlReady = `SELECT coalesce((SELECT max(m.version) FROM {schema}.strunk_migrations m), 0),
 	coalesce((SELECT m.compatible_since FROM {schema}.strunk_migrations m ORDER BY m.version DESC LIMIT 1), 0),
-	pg_catalog.to_regclass('{schema}.strunk_outbox_delivered_tasks_' || pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMMDD')) IS NOT NULL`
+	pg_catalog.to_regclass('{schema}.strunk_outbox_delivered_tasks_' ||
+	pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMMDD')) IS NOT NULL`
 
 func gather(ctx context.Context, box *outbox.Box) (f facts, err error) {
 	err = ask(ctx, box,
-		one(sqlBacklog, nil, &f.now, &f.relaySince, &f.promoterFor, &f.schedulerFor, &f.rescueFor, &f.missingDays, &f.feedAhead, &f.notify, &f.schedules),
+		one(sqlBacklog, nil, &f.now, &f.relaySince, &f.promoterFor, &f.schedulerFor, &f.rescueFor, &f.missingDays,
+			&f.feedAhead, &f.notify, &f.schedules),
 		queuesQuestion(&f.queues, "", MaxLimit, 0),
 		subscribersQuestion(&f.subscribers, "", MaxLimit, 1),
 		horizonQuestion(&f.holders))

@@ -21,7 +21,8 @@ func (f *facts) report(t Thresholds) Report {
 	}
 	f.loop(&r, t, CheckRelay, string(outbox.LoopRelay), relay, "an event has waited for the relay for %v")
 	f.loop(&r, t, CheckPromoter, string(outbox.LoopPromoter), f.promoterFor, "a scheduled task is overdue by %v")
-	f.loop(&r, t, CheckRescue, string(outbox.LoopRescue), f.rescueFor, "a worker has been silent for %v beyond its lease, and its tasks were not given back")
+	f.loop(&r, t, CheckRescue, string(outbox.LoopRescue), f.rescueFor,
+		"a worker has been silent for %v beyond its lease, and its tasks were not given back")
 	f.scheduler(&r, t)
 	f.loop(&r, t, CheckReaper, string(outbox.LoopReaper), nil, "")
 	f.checkQueues(&r, t)
@@ -35,13 +36,15 @@ func (f *facts) partitions(r *Report) {
 	today := f.now.UTC().Format(time.DateOnly)
 	for _, day := range f.missingDays {
 		if day == today {
-			r.add(CheckPartitions, StatusFail, "today's partition of delivered tasks is missing, and no task can be completed; run the reaper, or SELECT strunk_ensure_task_partitions()")
+			r.add(CheckPartitions, StatusFail, "today's partition of delivered tasks is missing, and no task can "+
+				"be completed; run the reaper, or SELECT strunk_ensure_task_partitions()")
 			return
 		}
 	}
 	switch {
 	case len(f.missingDays) > 0:
-		r.add(CheckPartitions, StatusWarn, "tomorrow's partition of delivered tasks is missing; a process must run the reaper")
+		r.add(CheckPartitions, StatusWarn, "tomorrow's partition of delivered tasks is missing; a process must "+
+			"run the reaper")
 	case !f.feedAhead:
 		r.add(CheckPartitions, StatusWarn, "the feed has no leaf ahead; a process must run the reaper")
 	default:
@@ -83,7 +86,8 @@ func (f *facts) scheduler(r *Report, t Thresholds) {
 		r.add(CheckScheduler, StatusOK, "there are no enabled schedules")
 		return
 	}
-	f.loop(r, t, CheckScheduler, "scheduler", f.schedulerFor, "a schedule is late by %v: a process must run schedule.Runner")
+	f.loop(r, t, CheckScheduler, "scheduler", f.schedulerFor,
+		"a schedule is late by %v: a process must run schedule.Runner")
 }
 
 // checkQueues tells queues that nobody works from those that are behind. A paused queue waits because it was told to.
@@ -109,7 +113,8 @@ func (f *facts) checkQueues(r *Report, t Thresholds) {
 	}
 	switch {
 	case late != nil || idle != nil:
-		r.add(CheckQueues, StatusFail, "the oldest pending task is older than %v: %v", t.OldestPending, append(late, idle...))
+		r.add(CheckQueues, StatusFail, "the oldest pending task is older than %v: %v", t.OldestPending,
+			append(late, idle...))
 	case paused != nil:
 		r.add(CheckQueues, StatusWarn, "tasks wait in paused queues: %v", paused)
 	case len(f.queues) == MaxLimit:
@@ -134,7 +139,8 @@ func (f *facts) checkSubscribers(r *Report, t Thresholds) {
 	}
 	switch {
 	case stopped != nil:
-		r.add(CheckSubscribers, StatusFail, "events were dropped before these had them; replay or reset them: %v", stopped)
+		r.add(CheckSubscribers, StatusFail, "events were dropped before these had them; replay or reset them: %v",
+			stopped)
 	case lagging != nil:
 		r.add(CheckSubscribers, StatusFail, "behind by more than %v: %v", t.SubscriberLag, lagging)
 	case paused != nil:
@@ -161,7 +167,8 @@ func (f *facts) horizon(r *Report, t Thresholds) {
 		r.add(CheckHorizon, StatusWarn, "the %s %q%s has been open for %v: dead rows cannot be cleaned up meanwhile",
 			oldest.Holder, oldest.Name, pid(oldest), short(oldest.OpenFor.Duration))
 	case unseen:
-		r.add(CheckHorizon, StatusOK, "%d transactions have begun since the oldest one that is open; for its age GRANT pg_read_all_stats to this role", f.holders[0].Transactions)
+		r.add(CheckHorizon, StatusOK, "%d transactions have begun since the oldest one that is open; for its age "+
+			"GRANT pg_read_all_stats to this role", f.holders[0].Transactions)
 	default:
 		r.add(CheckHorizon, StatusOK, "no transaction has been open for more than %v", t.Horizon)
 	}

@@ -24,7 +24,8 @@ func TestHandlerIsClosedByDefault(t *testing.T) {
 		{"zero", "nobody was named who may come in", ops.Config{}},
 		{"both", "one of the two is a mistake", ops.Config{Insecure: true, Authorize: tokens()}},
 		{"negative", "no limit is negative", ops.Config{Insecure: true, MaxBody: -1}},
-		{"origin", "an origin has a scheme and no path", ops.Config{Insecure: true, TrustedOrigins: []string{"example.com/x"}}},
+		{"origin", "an origin has a scheme and no path", ops.Config{Insecure: true,
+			TrustedOrigins: []string{"example.com/x"}}},
 		{"thresholds", "nor is a threshold", ops.Config{Insecure: true, Thresholds: ops.Thresholds{LoopDelay: -1}}},
 	} {
 		if _, err := ops.Handler(box, c.cfg); !errors.Is(err, ops.ErrInvalid) {
@@ -52,52 +53,80 @@ func TestRefusals(t *testing.T) {
 		status       int
 	}{
 		{"no token", "the default is closed", request{method: "GET", path: "/v1/queues"}, 401},
-		{"wrong token", "a guess is not enough", request{method: "GET", path: "/v1/queues", token: "wrong-secret-0123456789"}, 401},
-		{"half a token", "a prefix is not enough", request{method: "GET", path: "/v1/queues", token: readToken[:10]}, 401},
+		{"wrong token", "a guess is not enough", request{method: "GET", path: "/v1/queues",
+			token: "wrong-secret-0123456789"}, 401},
+		{"half a token", "a prefix is not enough", request{method: "GET", path: "/v1/queues", token: readToken[:10]},
+			401},
 		{"no token for metrics", "metrics name queues", request{method: "GET", path: "/metrics"}, 401},
 		{"no token for the page", "so does the page", request{method: "GET", path: "/"}, 401},
 		{"no token for the stream", "and the stream", request{method: "GET", path: "/v1/live"}, 401},
-		{"no token for the document", "nothing but probes is open", request{method: "GET", path: "/v1/openapi.json"}, 401},
+		{"no token for the document", "nothing but probes is open", request{method: "GET", path: "/v1/openapi.json"},
+			401},
 		{"reader pauses", "reading is not changing", request{method: "POST", path: pause, token: readToken}, 403},
 		{"payloads pauses", "nor is seeing payloads", request{method: "POST", path: pause, token: payloadToken}, 403},
 		{"nobody pauses", "least of all", request{method: "POST", path: pause}, 401},
-		{"reader wants payloads", "payloads are a permission of their own", request{method: "GET", path: "/v1/tasks/1?payload=true", token: readToken}, 403},
-		{"operator wants payloads", "changing is not seeing", request{method: "GET", path: "/v1/tasks/1?payload=true", token: changeToken}, 403},
+		{"reader wants payloads", "payloads are a permission of their own",
+			request{method: "GET", path: "/v1/tasks/1?payload=true", token: readToken}, 403},
+		{"operator wants payloads", "changing is not seeing",
+			request{method: "GET", path: "/v1/tasks/1?payload=true", token: changeToken}, 403},
 		{"change by GET", "a link must change nothing", request{method: "GET", path: pause, token: changeToken}, 405},
 		{"change by PUT", "only POST changes", request{method: "PUT", path: pause, token: changeToken}, 405},
 		{"read by POST", "only GET reads", request{method: "POST", path: "/v1/queues", token: changeToken}, 405},
 		{"cross-site fetch", "a browser says where it comes from",
-			request{method: "POST", path: pause, token: changeToken, header: map[string]string{"Sec-Fetch-Site": "cross-site"}}, 403},
+			request{method: "POST", path: pause, token: changeToken,
+				header: map[string]string{"Sec-Fetch-Site": "cross-site"}}, 403},
 		{"other origin", "older browsers say it so",
-			request{method: "POST", path: pause, token: changeToken, header: map[string]string{"Origin": "https://evil.example"}}, 403},
+			request{method: "POST", path: pause, token: changeToken,
+				header: map[string]string{"Origin": "https://evil.example"}}, 403},
 		{"opaque origin", "a sandboxed frame",
 			request{method: "POST", path: pause, token: changeToken, header: map[string]string{"Origin": "null"}}, 403},
 		{"unknown path", "nothing is there", request{method: "GET", path: "/v1/secrets", token: changeToken}, 404},
 		{"limit 0", "a list has a limit", request{method: "GET", path: "/v1/queues?limit=0", token: readToken}, 400},
-		{"limit 1001", "and a highest one", request{method: "GET", path: "/v1/dead-letters?limit=1001", token: readToken}, 400},
-		{"limit huge", "which no overflow gets round", request{method: "GET", path: "/v1/workers?limit=99999999999999999999", token: readToken}, 400},
-		{"unknown parameter", "a misspelt filter must not choose everything", request{method: "GET", path: "/v1/dead-letters?queu=a", token: readToken}, 400},
-		{"repeated parameter", "which of the two?", request{method: "GET", path: "/v1/dead-letters?queue=a&queue=b", token: readToken}, 400},
-		{"NUL in a name", "PostgreSQL has none", request{method: "GET", path: "/v1/queues/a%00b", token: readToken}, 400},
-		{"NUL in a filter", "nor here", request{method: "GET", path: "/v1/dead-letters?queue=a%00b", token: readToken}, 400},
+		{"limit 1001", "and a highest one", request{method: "GET", path: "/v1/dead-letters?limit=1001",
+			token: readToken}, 400},
+		{"limit huge", "which no overflow gets round", request{method: "GET",
+			path: "/v1/workers?limit=99999999999999999999", token: readToken}, 400},
+		{"unknown parameter", "a misspelt filter must not choose everything",
+			request{method: "GET", path: "/v1/dead-letters?queu=a", token: readToken}, 400},
+		{"repeated parameter", "which of the two?", request{method: "GET", path: "/v1/dead-letters?queue=a&queue=b",
+			token: readToken}, 400},
+		{"NUL in a name", "PostgreSQL has none", request{method: "GET", path: "/v1/queues/a%00b", token: readToken},
+			400},
+		{"NUL in a filter", "nor here", request{method: "GET", path: "/v1/dead-letters?queue=a%00b",
+			token: readToken}, 400},
 		{"invalid UTF-8", "nor that", request{method: "GET", path: "/v1/queues?after=%ff", token: readToken}, 400},
-		{"overlong name", "names have 200 bytes", request{method: "GET", path: "/v1/queues/" + long, token: readToken}, 400},
+		{"overlong name", "names have 200 bytes", request{method: "GET", path: "/v1/queues/" + long,
+			token: readToken}, 400},
 		{"id is text", "ids are numbers", request{method: "GET", path: "/v1/tasks/1%20OR%201", token: readToken}, 400},
 		{"id is negative", "and positive", request{method: "GET", path: "/v1/tasks/-1", token: readToken}, 400},
 		{"no such task", "404 says so", request{method: "GET", path: "/v1/tasks/999999", token: readToken}, 404},
-		{"no such subscriber", "here too", request{method: "POST", path: "/v1/subscribers/nobody/reset", token: changeToken}, 404},
-		{"no such schedule", "and here", request{method: "POST", path: "/v1/schedules/none/run", token: changeToken}, 404},
-		{"oversized body", "the limit is 2,000 bytes", request{method: "POST", path: "/v1/dead-letters/retry", token: changeToken,
-			body: `{"queue":"` + strings.Repeat("x", 3000) + `"}`}, 413},
-		{"form", "a form of another page could send it", request{method: "POST", path: "/v1/dead-letters/purge", token: changeToken, body: `{"all":true}`,
-			header: map[string]string{"Content-Type": "text/plain"}}, 415},
-		{"no selection", "nothing chosen is not everything", request{method: "POST", path: "/v1/dead-letters/purge", token: changeToken, body: `{}`}, 400},
-		{"contradiction", "all or one", request{method: "POST", path: "/v1/dead-letters/purge", token: changeToken, body: `{"all":true,"queue":"a"}`}, 400},
-		{"too many", "a request is bounded", request{method: "POST", path: "/v1/dead-letters/retry", token: changeToken, body: `{"all":true,"limit":1001}`}, 400},
-		{"unknown field", "a misspelt one", request{method: "POST", path: "/v1/dead-letters/purge", token: changeToken, body: `{"all":true,"quue":"a"}`}, 400},
-		{"not JSON", "at all", request{method: "POST", path: "/v1/dead-letters/purge", token: changeToken, body: `{`}, 400},
-		{"two documents", "which?", request{method: "POST", path: "/v1/dead-letters/purge", token: changeToken, body: `{"all":true}{}`}, 400},
-		{"body where none is", "it would be ignored", request{method: "POST", path: pause, token: changeToken, body: `{"for":1}`}, 400},
+		{"no such subscriber", "here too", request{method: "POST", path: "/v1/subscribers/nobody/reset",
+			token: changeToken}, 404},
+		{"no such schedule", "and here", request{method: "POST", path: "/v1/schedules/none/run", token: changeToken},
+			404},
+		{"oversized body", "the limit is 2,000 bytes", request{method: "POST", path: "/v1/dead-letters/retry",
+			token: changeToken,
+			body:  `{"queue":"` + strings.Repeat("x", 3000) + `"}`}, 413},
+		{"form", "a form of another page could send it",
+			request{method: "POST", path: "/v1/dead-letters/purge", token: changeToken, body: `{"all":true}`,
+				header: map[string]string{"Content-Type": "text/plain"}}, 415},
+		{"no selection", "nothing chosen is not " +
+			"everything", request{method: "POST", path: "/v1/dead-letters/purge", token: changeToken, body: `{}`}, 400},
+		{"contradiction", "all or one",
+			request{method: "POST", path: "/v1/dead-letters/purge", token: changeToken,
+				body: `{"all":true,"queue":"a"}`}, 400},
+		{"too many", "a request is bounded",
+			request{method: "POST", path: "/v1/dead-letters/retry", token: changeToken,
+				body: `{"all":true,"limit":1001}`}, 400},
+		{"unknown field", "a misspelt one",
+			request{method: "POST", path: "/v1/dead-letters/purge", token: changeToken,
+				body: `{"all":true,"quue":"a"}`}, 400},
+		{"not JSON", "at all", request{method: "POST", path: "/v1/dead-letters/purge", token: changeToken,
+			body: `{`}, 400},
+		{"two documents", "which?", request{method: "POST", path: "/v1/dead-letters/purge", token: changeToken,
+			body: `{"all":true}{}`}, 400},
+		{"body where none is", "it would be ignored",
+			request{method: "POST", path: pause, token: changeToken, body: `{"for":1}`}, 400},
 	} {
 		status, body, header := do(t, h, c.q)
 		if status != c.status {
@@ -110,8 +139,10 @@ func TestRefusals(t *testing.T) {
 	if q, err := ops.QueueStats(t.Context(), box, "emails"); err != nil || q.PausedAt != nil || q.Pending.N != 1 {
 		t.Errorf("a refused request has changed something: %+v, %v", q, err)
 	}
-	for _, header := range []map[string]string{nil, {"Sec-Fetch-Site": "same-origin"}, {"Origin": "https://ops.example.com"}} {
-		if status, body, _ := do(t, h, request{method: "POST", path: pause, token: changeToken, header: header}); status != 200 {
+	for _, header := range []map[string]string{nil, {"Sec-Fetch-Site": "same-origin"},
+		{"Origin": "https://ops.example.com"}} {
+		if status, body, _ := do(t, h, request{method: "POST", path: pause, token: changeToken,
+			header: header}); status != 200 {
 			t.Errorf("a change that is allowed, with %v: %d %s", header, status, body)
 		}
 	}
@@ -137,13 +168,16 @@ func TestEveryChangeIsAudited(t *testing.T) {
 	}{
 		{"done", "who did what", request{method: "POST", path: "/v1/queues/emails/pause", token: changeToken},
 			ops.AuditRecord{Actor: "carl", Action: "pause_queue", Target: "emails", Status: 200}},
-		{"with a body", "the request is part of it", request{method: "POST", path: "/v1/dead-letters/retry", token: changeToken, body: `{"queue":"emails"}`},
+		{"with a body", "the request is part of it",
+			request{method: "POST", path: "/v1/dead-letters/retry", token: changeToken, body: `{"queue":"emails"}`},
 			ops.AuditRecord{Actor: "carl", Action: "retry_dead_letters", Status: 200}},
-		{"refused", "an attempt is worth knowing of", request{method: "POST", path: "/v1/queues/emails/resume", token: readToken},
+		{"refused", "an attempt is worth knowing of", request{method: "POST", path: "/v1/queues/emails/resume",
+			token: readToken},
 			ops.AuditRecord{Actor: "rita", Action: "resume_queue", Target: "emails", Status: 403}},
 		{"unknown", "also by nobody", request{method: "POST", path: "/v1/queues/emails/resume"},
 			ops.AuditRecord{Action: "resume_queue", Target: "emails", Status: 401}},
-		{"failed", "and what went wrong", request{method: "POST", path: "/v1/tasks/99999/cancel", token: changeToken, body: `{}`},
+		{"failed", "and what went wrong",
+			request{method: "POST", path: "/v1/tasks/99999/cancel", token: changeToken, body: `{}`},
 			ops.AuditRecord{Actor: "carl", Action: "cancel_task", Target: "99999", Status: 404}},
 	} {
 		mu.Lock()
@@ -155,7 +189,8 @@ func TestEveryChangeIsAudited(t *testing.T) {
 			continue
 		}
 		r := records[0]
-		if r.Actor != c.want.Actor || r.Action != c.want.Action || r.Target != c.want.Target || r.Status != c.want.Status || (r.Error != "") != (r.Status != 200) || r.Remote == "" || r.At.IsZero() {
+		if r.Actor != c.want.Actor || r.Action != c.want.Action || r.Target != c.want.Target ||
+			r.Status != c.want.Status || (r.Error != "") != (r.Status != 200) || r.Remote == "" || r.At.IsZero() {
 			t.Errorf("%s (%s): %+v", c.name, c.reason, r)
 		}
 		if c.name == "with a body" && r.Request.(ops.DeadSelection).Queue != "emails" {
@@ -175,17 +210,21 @@ func TestScriptTagsAreShownHarmlessly(t *testing.T) {
 	const script = `<script>alert(1)</script>`
 	id := die(t, pool, script, `{"x":"`+script+`"}`, `"><img src=x onerror=alert(1)>`+script, 1)
 	exec(t, pool, `SELECT public.strunk_enqueue($1, '{}')`, script)
-	for _, path := range []string{"/", "/dead-letters", "/dead-letters?queue=" + "%3Cscript%3Ealert(1)%3C/script%3E", "/task?id=" + str(id),
-		"/v1/queues", "/v1/dead-letters", "/v1/tasks/" + str(id) + "?payload=true", "/v1/queues/%3Cscript%3Ealert(1)%3C%2Fscript%3E", "/metrics", "/v1/secrets/<script>"} {
+	for _, path := range []string{"/", "/dead-letters", "/dead-letters?queue=" + "%3Cscript%3Ealert(1)%3C/script%3E",
+		"/task?id=" + str(id),
+		"/v1/queues", "/v1/dead-letters", "/v1/tasks/" + str(id) + "?payload=true",
+		"/v1/queues/%3Cscript%3Ealert(1)%3C%2Fscript%3E", "/metrics", "/v1/secrets/<script>"} {
 		status, body, header := do(t, h, request{method: "GET", path: path, token: payloadToken})
 		if path != "/v1/secrets/<script>" && (status != 200 || !strings.Contains(body, "alert(1)")) {
 			t.Errorf("%s: %d, and the text is not shown at all: %s", path, status, body)
 		}
 		kind := header.Get("Content-Type")
-		if strings.Contains(body, "<script") && !strings.HasPrefix(kind, "text/plain") || strings.Contains(body, "<img") {
+		if strings.Contains(body, "<script") && !strings.HasPrefix(kind, "text/plain") ||
+			strings.Contains(body, "<img") {
 			t.Errorf("%s (%s) has a tag: %s", path, kind, body)
 		}
-		if csp := header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "script-src") || strings.Contains(csp, "unsafe") {
+		if csp := header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") ||
+			strings.Contains(csp, "script-src") || strings.Contains(csp, "unsafe") {
 			t.Errorf("%s: policy %q", path, csp)
 		}
 		if header.Get("X-Content-Type-Options") != "nosniff" {
@@ -200,16 +239,20 @@ func TestPayloadsAreHiddenAndRedacted(t *testing.T) {
 	open, _, pool := serve(t, ops.Config{})
 	id := die(t, pool, "cards", `{"card":"`+secret+`"}`, "declined", 1)
 	path := "/v1/tasks/" + str(id)
-	if status, body, _ := do(t, open, request{method: "GET", path: path, token: payloadToken}); status != 200 || strings.Contains(body, secret) {
+	if status, body, _ := do(t, open, request{method: "GET", path: path, token: payloadToken}); status != 200 ||
+		strings.Contains(body, secret) {
 		t.Errorf("a payload was shown that nobody asked for: %d %s", status, body)
 	}
-	if status, body, _ := do(t, open, request{method: "GET", path: path + "?payload=true", token: payloadToken}); status != 200 || !strings.Contains(body, secret) {
+	if status, body, _ := do(t, open, request{method: "GET", path: path + "?payload=true",
+		token: payloadToken}); status != 200 || !strings.Contains(body, secret) {
 		t.Errorf("a payload was not shown to who may see it: %d %s", status, body)
 	}
-	if status, body, _ := do(t, open, request{method: "GET", path: "/task?id=" + str(id), token: readToken}); status != 200 || strings.Contains(body, secret) {
+	if status, body, _ := do(t, open, request{method: "GET", path: "/task?id=" + str(id),
+		token: readToken}); status != 200 || strings.Contains(body, secret) {
 		t.Errorf("the page shows a payload to a reader: %d %s", status, body)
 	}
-	if _, body, _ := do(t, open, request{method: "GET", path: "/v1/dead-letters", token: payloadToken}); strings.Contains(body, secret) {
+	if _, body, _ := do(t, open, request{method: "GET", path: "/v1/dead-letters",
+		token: payloadToken}); strings.Contains(body, secret) {
 		t.Errorf("a list shows payloads: %s", body)
 	}
 
@@ -222,7 +265,8 @@ func TestPayloadsAreHiddenAndRedacted(t *testing.T) {
 	h, _, pool := serve(t, ops.Config{Redact: hide})
 	id = die(t, pool, "cards", `{"card":"`+secret+`"}`, "declined", 1)
 	for _, path := range []string{"/v1/tasks/" + str(id) + "?payload=true", "/task?id=" + str(id)} {
-		if status, body, _ := do(t, h, request{method: "GET", path: path, token: payloadToken}); status != 200 || strings.Contains(body, secret) || !strings.Contains(body, "XXXX") {
+		if status, body, _ := do(t, h, request{method: "GET", path: path, token: payloadToken}); status != 200 ||
+			strings.Contains(body, secret) || !strings.Contains(body, "XXXX") {
 			t.Errorf("%s was not redacted: %d %s", path, status, body)
 		}
 	}
@@ -255,10 +299,12 @@ func TestChangesDoWhatTheySay(t *testing.T) {
 	if done := change("/v1/dead-letters/purge", `{"queue":"emails"}`); done.Changed != 2 {
 		t.Errorf("purge the rest: %+v", done)
 	}
-	if done := change("/v1/tasks/"+str(waiting)+"/cancel", `{"reason":"obsolete"}`); done.State != string(queue.CancelDone) || done.Changed != 1 {
+	if done := change("/v1/tasks/"+str(waiting)+"/cancel",
+		`{"reason":"obsolete"}`); done.State != string(queue.CancelDone) || done.Changed != 1 {
 		t.Errorf("cancel: %+v", done)
 	}
-	if done := change("/v1/tasks/"+str(waiting)+"/cancel", `{}`); done.State != string(queue.CancelTooLate) || done.Changed != 0 {
+	if done := change("/v1/tasks/"+str(waiting)+"/cancel", `{}`); done.State != string(queue.CancelTooLate) ||
+		done.Changed != 0 {
 		t.Errorf("cancel once more: %+v", done)
 	}
 	change("/v1/queues/emails/pause", "")
@@ -298,7 +344,9 @@ func TestListsArePaged(t *testing.T) {
 	if len(ids) != 25 || pages != 2 {
 		t.Errorf("%d dead letters, %d next pages", len(ids), pages)
 	}
-	if list := get[ops.DeadLetterList](t, h, "/v1/dead-letters?newest=true&limit=3&from="+str(ids[10])); len(list.DeadLetters) != 3 || list.DeadLetters[0].ID != ids[9] {
+	if list := get[ops.DeadLetterList](t, h,
+		"/v1/dead-letters?newest=true&limit=3&from="+str(ids[10])); len(list.DeadLetters) != 3 ||
+		list.DeadLetters[0].ID != ids[9] {
 		t.Errorf("newest first: %+v", list)
 	}
 	first := get[ops.QueueList](t, h, "/v1/queues?limit=20")
@@ -319,7 +367,8 @@ func TestProbes(t *testing.T) {
 	}
 	want("/livez", 200, "ok")
 	want("/readyz", 200, "ok")
-	exec(t, pool, `INSERT INTO public.strunk_migrations (version, compatible_since, name) VALUES (1000, 1, 'newer, and still for us')`)
+	exec(t, pool, `INSERT INTO public.strunk_migrations (version, compatible_since, name) VALUES (1000, 1,
+		'newer, and still for us')`)
 	want("/readyz", 200, "ok")
 	exec(t, pool, `UPDATE public.strunk_migrations SET compatible_since = 1000 WHERE version = 1000`)
 	want("/livez", 200, "ok")
@@ -343,8 +392,10 @@ func TestHeadersOnEveryAnswer(t *testing.T) {
 	h, _, _ := serve(t, ops.Config{})
 	for _, path := range []string{"/livez", "/", "/v1/queues", "/metrics", "/nowhere"} {
 		_, _, header := do(t, h, request{method: "GET", path: path, token: readToken})
-		for name, want := range map[string]string{"X-Frame-Options": "DENY", "Cache-Control": "no-store", "Referrer-Policy": "no-referrer",
-			"Content-Security-Policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"} {
+		for name, want := range map[string]string{"X-Frame-Options": "DENY", "Cache-Control": "no-store",
+			"Referrer-Policy": "no-referrer",
+			"Content-Security-Policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri " +
+				"'none'; form-action 'none'"} {
 			if header.Get(name) != want {
 				t.Errorf("%s: %s is %q", path, name, header.Get(name))
 			}
@@ -370,7 +421,8 @@ func TestTokens(t *testing.T) {
 		{"nameless", "an audit record has a name", "Bearer " + readToken, 401},
 		{"empty", "is no secret", "Bearer ", 401},
 	} {
-		status, _, header := do(t, h, request{method: "GET", path: "/v1/health", header: map[string]string{"Authorization": c.header}})
+		status, _, header := do(t, h, request{method: "GET", path: "/v1/health",
+			header: map[string]string{"Authorization": c.header}})
 		if status != c.status {
 			t.Errorf("%s (%s): %d, want %d", c.name, c.reason, status, c.status)
 		}

@@ -42,7 +42,8 @@ func ReadLive(ctx context.Context, box *outbox.Box, t Thresholds, series int) (L
 
 func live(ctx context.Context, box *outbox.Box, t Thresholds, series int) (l Live, err error) {
 	err = ask(ctx, box, overallQuestion(&l.Overall), tablesQuestion(&l.Overall.Tables),
-		queuesQuestion(&l.Queues, "", series, ListCountCap), subscribersQuestion(&l.Subscribers, "", series, ListCountCap))
+		queuesQuestion(&l.Queues, "", series, ListCountCap),
+		subscribersQuestion(&l.Subscribers, "", series, ListCountCap))
 	if err != nil {
 		return l, wrap("live", err)
 	}

@@ -47,7 +47,8 @@ func follow(t *testing.T, url string) (status int, next func() (event, data stri
 func TestLiveUpdates(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	h, _, pool := serve(t, ops.Config{Refresh: 20 * time.Millisecond, Timeout: time.Second, MaxStreams: 1, Done: ctx.Done()})
+	h, _, pool := serve(t, ops.Config{Refresh: 20 * time.Millisecond, Timeout: time.Second, MaxStreams: 1,
+		Done: ctx.Done()})
 	server := httptest.NewServer(h)
 	defer server.Close()
 	status, next := follow(t, server.URL)
@@ -86,7 +87,8 @@ func TestLiveIsAskedOnceForAll(t *testing.T) {
 	do(t, h, request{method: "GET", path: "/", token: readToken})
 	exec(t, pool, `SELECT public.strunk_enqueue('later', '{}')`)
 	for _, path := range []string{"/", "/metrics"} {
-		if _, body, _ := do(t, h, request{method: "GET", path: path, token: readToken}); strings.Contains(body, "later") {
+		if _, body, _ := do(t, h, request{method: "GET", path: path, token: readToken}); strings.Contains(body,
+			"later") {
 			t.Errorf("%s asked the database again", path)
 		}
 	}

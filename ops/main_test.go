@@ -57,8 +57,10 @@ const (
 func tokens() ops.Authorize {
 	return ops.Tokens(
 		ops.Token{Name: "rita", Secret: readToken, Permissions: []ops.Permission{ops.PermissionRead}},
-		ops.Token{Name: "paul", Secret: payloadToken, Permissions: []ops.Permission{ops.PermissionRead, ops.PermissionPayloads}},
-		ops.Token{Name: "carl", Secret: changeToken, Permissions: []ops.Permission{ops.PermissionRead, ops.PermissionChange}})
+		ops.Token{Name: "paul", Secret: payloadToken, Permissions: []ops.Permission{ops.PermissionRead,
+			ops.PermissionPayloads}},
+		ops.Token{Name: "carl", Secret: changeToken, Permissions: []ops.Permission{ops.PermissionRead,
+			ops.PermissionChange}})
 }
 
 // serve returns a handler on a fresh database.
@@ -120,8 +122,10 @@ func get[T any](t testing.TB, h http.Handler, path string) (v T) {
 func die(t testing.TB, pool *pgxpool.Pool, queue, payload, why string, n int) (first int64) {
 	t.Helper()
 	return queryOne[int64](t, pool, `WITH dead AS (
-	INSERT INTO public.strunk_outbox_dead (id, seq, created_at, finished_at, attempts, status, kind, key, last_error, payload, errors)
-	SELECT i.n, i.n, now(), now(), 12, 'dead', 'task', $1, $3, $2::json, public.strunk_add_error(NULL, 12, now(), $3, 'a stack', 'host/1')
+	INSERT INTO public.strunk_outbox_dead (id, seq, created_at, finished_at, attempts, status, kind, key,
+	last_error, payload, errors)
+	SELECT i.n, i.n, now(), now(), 12, 'dead', 'task', $1, $3, $2::json, public.strunk_add_error(NULL, 12,
+	now(), $3, 'a stack', 'host/1')
 	FROM (SELECT nextval('public.strunk_outbox_id_seq') AS n FROM generate_series(1, $4)) i RETURNING id)
 SELECT min(id) FROM dead`, queue, payload, why, n)
 }

@@ -19,15 +19,19 @@ type MetricsConfig struct {
 	Refresh time.Duration
 }
 
-// Collector returns a collector for a registry of your own; /metrics of Handler has one of its own. Its series are
-// bounded by queues, subscribers, loops, checks and kinds of tables, never by ids. Each process that is scraped shows the whole
-// installation: aggregate with max, not with sum. What a process does is measured by queue/otelqueue and events/otelevents.
+// Collector returns a collector for a registry of your own; /metrics of Handler has one of its own.
+// Its series are bounded by queues, subscribers, loops, checks and kinds of tables, never by ids.
+// Each process that is scraped shows the whole installation: aggregate with max, not with sum. What
+// a process does is measured by queue/otelqueue and events/otelevents.
 func Collector(box *outbox.Box, cfg MetricsConfig) prometheus.Collector {
 	orDefault(&cfg.Series, DefaultMetricSeries)
 	orDefault(&cfg.Refresh, DefaultRefresh)
 	cfg.Series = min(max(cfg.Series, 1), MaxLimit)
 	t := cfg.Thresholds.withDefaults()
-	c := &cached[Live]{keep: cfg.Refresh, ask: func(ctx context.Context) (Live, error) { return live(ctx, box, t, cfg.Series) }}
+	c := &cached[Live]{keep: cfg.Refresh, ask: func(ctx context.Context) (Live,
+		error) {
+		return live(ctx, box, t, cfg.Series)
+	}}
 	return &collector{source: c.get}
 }
 
@@ -40,42 +44,51 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	descUp           = desc("up", "Whether the database could be asked.")
-	descTasks        = desc("queue_tasks", "Tasks by status; beyond a cap estimates.", "queue", "status")
-	descOldest       = desc("queue_oldest_pending_seconds", "How long the task at the head of the queue has waited.", "queue")
-	descWorkers      = desc("queue_workers", "Processes that work the queue.", "queue")
-	descConcurrency  = desc("queue_concurrency", "Tasks that the queue's workers handle at once.", "queue")
-	descPaused       = desc("queue_paused", "Whether the queue is paused.", "queue")
-	descLagEvents    = desc("subscriber_waiting_events", "Events behind the subscriber's cursor, up to a cap.", "subscriber", "entity_type")
-	descLag          = desc("subscriber_lag_seconds", "Age of the first event that the subscriber has not handled.", "subscriber", "entity_type")
-	descHeld         = desc("subscriber_held_events", "Copies of events that failed, and of those behind them, up to a cap.", "subscriber", "entity_type")
-	descSubDead      = desc("subscriber_dead_letters", "Dead letters of the subscriber, up to a cap.", "subscriber", "entity_type")
-	descNeedsRestart = desc("subscriber_needs_restart", "Whether the subscriber has stopped because events were dropped.", "subscriber", "entity_type")
-	descTruncated    = desc("series_truncated", "Whether queues or subscribers were left out for their number.")
-	descRelay        = desc("relay_waiting_seconds", "Age of the first event that waits for the relay.")
-	descRelayEvents  = desc("relay_waiting_events", "Events that wait for the relay, up to a cap.")
-	descFeedKept     = desc("feed_events", "Events in the feed.")
-	descHead         = desc("feed_head_position", "The newest position of the feed.")
-	descDelivered    = desc("delivered_tasks", "Delivered tasks that are kept, an estimate.")
-	descDead         = desc("dead_letters", "Dead letters of tasks and subscribers; beyond a cap an estimate.")
-	descBytes        = desc("table_bytes", "Size of the tables with their indexes.", "part")
-	descDeadRows     = desc("table_dead_rows", "Row versions that wait for vacuum, an estimate.", "part")
-	descLoop         = desc("loop_since_success_seconds", "Time since the loop last succeeded in any process.", "loop")
-	descHealth       = desc("health_status", "Result of the check: 0 ok, 1 warn, 2 fail.", "check")
-	descHorizon      = desc("horizon_transactions", "Transactions begun since the oldest open one.")
-	descNotify       = desc("notify_queue_usage_ratio", "How full PostgreSQL's queue of notifications is.")
+	descUp     = desc("up", "Whether the database could be asked.")
+	descTasks  = desc("queue_tasks", "Tasks by status; beyond a cap estimates.", "queue", "status")
+	descOldest = desc("queue_oldest_pending_seconds", "How long the task at the head of the queue has waited.",
+		"queue")
+	descWorkers     = desc("queue_workers", "Processes that work the queue.", "queue")
+	descConcurrency = desc("queue_concurrency", "Tasks that the queue's workers handle at once.", "queue")
+	descPaused      = desc("queue_paused", "Whether the queue is paused.", "queue")
+	descLagEvents   = desc("subscriber_waiting_events", "Events behind the subscriber's cursor, up to a cap.",
+		"subscriber", "entity_type")
+	descLag = desc("subscriber_lag_seconds", "Age of the first event that the subscriber has not handled.",
+		"subscriber", "entity_type")
+	descHeld = desc("subscriber_held_events", "Copies of events that failed, and of those behind them, up "+
+		"to a cap.", "subscriber", "entity_type")
+	descSubDead = desc("subscriber_dead_letters", "Dead letters of the subscriber, up to a cap.", "subscriber",
+		"entity_type")
+	descNeedsRestart = desc("subscriber_needs_restart",
+		"Whether the subscriber has stopped because events were dropped.", "subscriber", "entity_type")
+	descTruncated   = desc("series_truncated", "Whether queues or subscribers were left out for their number.")
+	descRelay       = desc("relay_waiting_seconds", "Age of the first event that waits for the relay.")
+	descRelayEvents = desc("relay_waiting_events", "Events that wait for the relay, up to a cap.")
+	descFeedKept    = desc("feed_events", "Events in the feed.")
+	descHead        = desc("feed_head_position", "The newest position of the feed.")
+	descDelivered   = desc("delivered_tasks", "Delivered tasks that are kept, an estimate.")
+	descDead        = desc("dead_letters", "Dead letters of tasks and subscribers; beyond a cap an estimate.")
+	descBytes       = desc("table_bytes", "Size of the tables with their indexes.", "part")
+	descDeadRows    = desc("table_dead_rows", "Row versions that wait for vacuum, an estimate.", "part")
+	descLoop        = desc("loop_since_success_seconds", "Time since the loop last succeeded in any process.", "loop")
+	descHealth      = desc("health_status", "Result of the check: 0 ok, 1 warn, 2 fail.", "check")
+	descHorizon     = desc("horizon_transactions", "Transactions begun since the oldest open one.")
+	descNotify      = desc("notify_queue_usage_ratio", "How full PostgreSQL's queue of notifications is.")
 )
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descUp, descTasks, descOldest, descWorkers, descConcurrency, descPaused, descLagEvents, descLag, descHeld,
-		descSubDead, descNeedsRestart, descTruncated, descRelay, descRelayEvents, descFeedKept, descHead, descDelivered, descDead, descBytes,
+	for _, d := range []*prometheus.Desc{descUp, descTasks, descOldest, descWorkers, descConcurrency, descPaused,
+		descLagEvents, descLag, descHeld,
+		descSubDead, descNeedsRestart, descTruncated, descRelay, descRelayEvents, descFeedKept, descHead,
+		descDelivered, descDead, descBytes,
 		descDeadRows, descLoop, descHealth, descHorizon, descNotify} {
 		ch <- d
 	}
 }
 
-// Collect implements prometheus.Collector. Where the database cannot be asked, strunk_up is 0 and nothing else is there.
+// Collect implements prometheus.Collector. Where the database cannot be asked, strunk_up is 0 and
+// nothing else is there.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		m, err := prometheus.NewConstMetric(d, prometheus.GaugeValue, v, labels...)
@@ -99,7 +112,8 @@ type gauges func(d *prometheus.Desc, v float64, labels ...string)
 
 func collectQueues(l Live, gauge gauges) {
 	for _, q := range l.Queues {
-		for status, n := range map[string]Count{"pending": q.Pending, "scheduled": q.Scheduled, "claimed": q.Claimed, "dead": q.Dead} {
+		for status, n := range map[string]Count{"pending": q.Pending, "scheduled": q.Scheduled, "claimed": q.Claimed,
+			"dead": q.Dead} {
 			gauge(descTasks, float64(n.N), q.Name, status)
 		}
 		gauge(descOldest, q.WaitingFor.Seconds(), q.Name)

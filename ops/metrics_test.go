@@ -35,8 +35,8 @@ strunk_subscriber_waiting_events{entity_type="order",subscriber="indexer"} 5
 	}
 }
 
-// Ten times the tasks, dead letters, events and workers make no series more; ten queues make as many more as ten queues do; and beyond
-// the bound none.
+// Ten times the tasks, dead letters, events and workers make no series more; ten queues make as
+// many more as ten queues do; and beyond the bound none.
 func TestMetricsAreBoundedByNamesNotByIDs(t *testing.T) {
 	t.Parallel()
 	box, pool := open(t)
@@ -45,11 +45,13 @@ func TestMetricsAreBoundedByNamesNotByIDs(t *testing.T) {
 		return testutil.CollectAndCount(ops.Collector(box, ops.MetricsConfig{Series: most}))
 	}
 	before := series(100)
-	exec(t, pool, `SELECT public.strunk_enqueue('emails', '{}'), public.strunk_enqueue('later', '{}', delay => '1 hour') FROM generate_series(1, 100)`)
+	exec(t, pool, `SELECT public.strunk_enqueue('emails', '{}'), public.strunk_enqueue('later', '{}', delay =>
+		'1 hour') FROM generate_series(1, 100)`)
 	die(t, pool, "dead", `{}`, "no", 100)
 	exec(t, pool, `SELECT public.strunk_publish('order', i::text, '{}') FROM generate_series(1, 100) i`)
 	relay(t, pool)
-	exec(t, pool, `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) SELECT i, 30000, i, 8, 'emails', 'web-' || i FROM generate_series(10, 50) i`)
+	exec(t, pool, `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) SELECT i,
+		30000, i, 8, 'emails', 'web-' || i FROM generate_series(10, 50) i`)
 	exec(t, pool, `ANALYZE`)
 	if n := series(100); n != before {
 		t.Errorf("%d series with one of each, %d with a hundred", before, n)
@@ -76,7 +78,8 @@ func TestMetricsLabelsAreNeverIDs(t *testing.T) {
 	if !strings.HasPrefix(header.Get("Content-Type"), "text/plain") {
 		t.Errorf("content type %q", header.Get("Content-Type"))
 	}
-	allowed := map[string]bool{"queue": true, "status": true, "subscriber": true, "entity_type": true, "part": true, "loop": true, "check": true}
+	allowed := map[string]bool{"queue": true, "status": true, "subscriber": true, "entity_type": true, "part": true,
+		"loop": true, "check": true}
 	for _, m := range regexp.MustCompile(`(\w+)="`).FindAllStringSubmatch(body, -1) {
 		if !allowed[m[1]] {
 			t.Errorf("a label %q", m[1])
@@ -87,7 +90,8 @@ func TestMetricsLabelsAreNeverIDs(t *testing.T) {
 			t.Errorf("a leaf has a series of its own: %q", part[1])
 		}
 	}
-	for _, name := range []string{"strunk_up 1", `strunk_queue_tasks{queue="emails",status="pending"} 1`, `strunk_health_status{check="relay"}`} {
+	for _, name := range []string{"strunk_up 1", `strunk_queue_tasks{queue="emails",status="pending"} 1`,
+		`strunk_health_status{check="relay"}`} {
 		if !strings.Contains(body, name) {
 			t.Errorf("without %s:\n%s", name, body)
 		}

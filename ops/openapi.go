@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// openAPIDocument describes the HTTP API. A test writes it from the operations (go test ./ops -run OpenAPI -update) and holds
-// every answer of the handler against it.
+// openAPIDocument describes the HTTP API. A test writes it from the operations (go test ./ops -run
+// OpenAPI -update) and holds every answer of the handler against it.
 //
 //go:embed openapi.json
 var openAPIDocument []byte

@@ -46,8 +46,9 @@ func TestOpenAPIDocumentIsUpToDate(t *testing.T) {
 	}
 }
 
-// One way: every operation of the document is there, asks for the permission that the document says, and answers what its
-// schema says. The other way: every route is in the document, and nothing else under /v1 answers.
+// One way: every operation of the document is there, asks for the permission that the document
+// says, and answers what its schema says. The other way: every route is in the document, and
+// nothing else under /v1 answers.
 func TestOpenAPIMatchesTheHandlerBothWays(t *testing.T) {
 	t.Parallel()
 	h, _, pool := serve(t, ops.Config{})
@@ -68,7 +69,8 @@ func TestOpenAPIMatchesTheHandlerBothWays(t *testing.T) {
 	if !slices.Equal(routes, described) {
 		t.Errorf("routes\n%v\ndescribed\n%v", routes, described)
 	}
-	for _, path := range []string{"/v1", "/v1/", "/v1/queues/", "/v1/queues/a/b", "/v1/tasks", "/v2/queues", "/v1/queues/a/purge"} {
+	for _, path := range []string{"/v1", "/v1/", "/v1/queues/", "/v1/queues/a/b", "/v1/tasks", "/v2/queues",
+		"/v1/queues/a/purge"} {
 		if status, _, _ := do(t, h, request{method: "GET", path: path, token: readToken}); status != 404 {
 			t.Errorf("GET %s answers %d and is not described", path, status)
 		}
@@ -77,17 +79,22 @@ func TestOpenAPIMatchesTheHandlerBothWays(t *testing.T) {
 
 // bodies are those that change nothing that another operation needs; without one there is none.
 var bodies = map[string]string{
-	"/v1/dead-letters/retry": `{"queue":"dead","limit":1}`, "/v1/dead-letters/purge": `{"queue":"dead","older_than_seconds":1e6}`,
-	"/v1/tasks/{id}/cancel": `{"reason":"test"}`, "/v1/subscribers/{subscriber}/replay": `{"from":0}`,
-	"/v1/subscribers/{subscriber}/skip": `{"position":1}`, "/v1/subscribers/{subscriber}/retry-parked": `{"entity_id":"1"}`,
-	"/v1/subscribers/{subscriber}/release-parked": `{"entity_id":"1"}`, "/v1/subscribers/{subscriber}/retry-dead": `{"ids":[1]}`,
+	"/v1/dead-letters/retry": `{"queue":"dead","limit":1}`,
+	"/v1/dead-letters/purge": `{"queue":"dead","older_than_seconds":1e6}`,
+	"/v1/tasks/{id}/cancel":  `{"reason":"test"}`, "/v1/subscribers/{subscriber}/replay": `{"from":0}`,
+	"/v1/subscribers/{subscriber}/skip":           `{"position":1}`,
+	"/v1/subscribers/{subscriber}/retry-parked":   `{"entity_id":"1"}`,
+	"/v1/subscribers/{subscriber}/release-parked": `{"entity_id":"1"}`,
+	"/v1/subscribers/{subscriber}/retry-dead":     `{"ids":[1]}`,
 }
 
-// holds tries one operation: without a token, with too little permission, as it is meant to be, and with an unknown parameter.
+// holds tries one operation: without a token, with too little permission, as it is meant to be, and
+// with an unknown parameter.
 func holds(t *testing.T, h http.Handler, doc document, method, path string) {
 	t.Helper()
 	o := doc.Paths[path][strings.ToLower(method)]
-	at := strings.NewReplacer("{queue}", "dead", "{subscriber}", "indexer", "{schedule}", "daily", "{id}", "1").Replace(path)
+	at := strings.NewReplacer("{queue}", "dead", "{subscriber}", "indexer", "{schedule}", "daily", "{id}",
+		"1").Replace(path)
 	token, less := readToken, ""
 	if o.Permission == ops.PermissionChange {
 		token, less = changeToken, readToken
@@ -98,7 +105,8 @@ func holds(t *testing.T, h http.Handler, doc document, method, path string) {
 	query := ""
 	for _, p := range o.Parameters {
 		if p.In == "query" {
-			query += "&" + p.Name + "=" + map[string]string{"limit": "5", "newest": "false", "payload": "false", "from": "0"}[p.Name]
+			query += "&" + p.Name + "=" + map[string]string{"limit": "5", "newest": "false", "payload": "false",
+				"from": "0"}[p.Name]
 		}
 	}
 	try := func(token, query string, statuses ...int) {
@@ -113,7 +121,8 @@ func holds(t *testing.T, h http.Handler, doc document, method, path string) {
 			t.Errorf("%s %s: %d (%s) is not described", method, path, status, header.Get("Content-Type"))
 			return
 		}
-		schema := fmt.Sprintf(`{"allOf":[%s],"components":%s}`, response.Content["application/json"].Schema, doc.Components)
+		schema := fmt.Sprintf(`{"allOf":[%s],"components":%s}`, response.Content["application/json"].Schema,
+			doc.Components)
 		result, err := gojsonschema.Validate(gojsonschema.NewStringLoader(schema), gojsonschema.NewStringLoader(body))
 		if err != nil || !result.Valid() {
 			t.Errorf("%s %s: %d %s\nis not as described: %v %v", method, path, status, body, result, err)

@@ -39,7 +39,8 @@ type none struct{}
 // reading makes an operation that changes nothing.
 func reading[A any](id, path, summary string, run func(c *call) (A, error), query ...parameter) operation {
 	var answer A
-	return operation{id: id, method: http.MethodGet, path: path, summary: summary, permission: PermissionRead, query: query, answer: answer,
+	return operation{id: id, method: http.MethodGet, path: path, summary: summary, permission: PermissionRead,
+		query: query, answer: answer,
 		run: func(c *call) (any, error) { return run(c) }}
 }
 
@@ -47,7 +48,8 @@ func reading[A any](id, path, summary string, run func(c *call) (A, error), quer
 func changing[B, A any](id, path, summary string, run func(c *call, body B) (A, error)) operation {
 	var body B
 	var answer A
-	o := operation{id: id, method: http.MethodPost, path: path, summary: summary, permission: PermissionChange, answer: answer}
+	o := operation{id: id, method: http.MethodPost, path: path, summary: summary, permission: PermissionChange,
+		answer: answer}
 	if _, without := any(body).(none); !without {
 		o.body = body
 	}
@@ -176,7 +178,8 @@ func (o operation) serve(s *server) http.HandlerFunc {
 		if o.permission == PermissionChange {
 			defer func() {
 				actor, _ := r.Context().Value(actorKey{}).(string)
-				s.audit(r, AuditRecord{Actor: actor, Action: o.id, Target: target(r), Request: c.body, Status: status, Error: problem})
+				s.audit(r, AuditRecord{Actor: actor, Action: o.id, Target: target(r), Request: c.body,
+					Status: status, Error: problem})
 			}()
 		}
 		answer, err := o.run(c)

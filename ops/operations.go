@@ -12,8 +12,8 @@ import (
 	"github.com/strunk-go/strunk/schedule"
 )
 
-// The answers of lists. Next is what to give as the parameter after (dead letters: from) for the next page; it is missing on
-// the last.
+// The answers of lists. Next is what to give as the parameter after (dead letters: from) for the
+// next page; it is missing on the last.
 type (
 	// QueueList is a page of queues.
 	QueueList struct {
@@ -103,8 +103,10 @@ func (s *server) operations() []operation {
 
 func (s *server) readings() []operation {
 	return []operation{
-		reading("health", "/v1/health", "What is behind, and what to do", func(c *call) (Report, error) { return Health(c.ctx, c.box, s.cfg.Thresholds) }),
-		reading("stats", "/v1/stats", "The whole installation, with the sizes of its tables", func(c *call) (Overall, error) { return OverallStats(c.ctx, c.box) }),
+		reading("health", "/v1/health", "What is behind, and what to do",
+			func(c *call) (Report, error) { return Health(c.ctx, c.box, s.cfg.Thresholds) }),
+		reading("stats", "/v1/stats", "The whole installation, with the sizes of its tables",
+			func(c *call) (Overall, error) { return OverallStats(c.ctx, c.box) }),
 		reading("list_queues", "/v1/queues", "Queues by name", listQueues, after, upTo),
 		reading("get_queue", "/v1/queues/{queue}", "One queue", func(c *call) (Queue, error) {
 			name, err := c.name("queue")
@@ -121,11 +123,13 @@ func (s *server) readings() []operation {
 			}
 			return SubscriberStats(c.ctx, c.box, name)
 		}),
-		reading("list_workers", "/v1/workers", "Worker processes by id", listWorkers, parameter{"queue", "string", "of this queue"}, after, upTo),
+		reading("list_workers", "/v1/workers", "Worker processes by id", listWorkers,
+			parameter{"queue", "string", "of this queue"}, after, upTo),
 		reading("list_schedules", "/v1/schedules", "Schedules by id", listSchedules, after, upTo),
 		reading("list_dead_letters", "/v1/dead-letters", "Dead letters by id, without payloads", listDead,
 			parameter{"queue", "string", "of this queue"}, parameter{"subscriber", "string", "of this subscriber"},
-			parameter{"from", "integer", "the last id of the page before"}, parameter{"newest", "boolean", "newest first"}, upTo),
+			parameter{"from", "integer", "the last id of the page before"},
+			parameter{"newest", "boolean", "newest first"}, upTo),
 		reading("get_task", "/v1/tasks/{id}", "One task, or one subscriber's copy of an event", getTask,
 			parameter{"payload", "boolean", "with payload and metadata: needs the permission payloads"}),
 	}
@@ -160,7 +164,8 @@ func listWorkers(c *call) (list WorkerList, err error) {
 	}
 	from, err := parseID(page.After)
 	if err == nil {
-		list.Workers, err = Workers(c.ctx, c.box, WorkerFilter{Queue: c.query.Get("queue"), After: from, Limit: page.Limit})
+		list.Workers, err = Workers(c.ctx, c.box, WorkerFilter{Queue: c.query.Get("queue"), After: from,
+			Limit: page.Limit})
 	}
 	if n := len(list.Workers); n > 0 && n == page.Limit {
 		list.Next = fmt.Sprint(list.Workers[n-1].ID)
@@ -227,7 +232,8 @@ func (s *server) show(c *call, t TaskDetails, payload bool) TaskDetails {
 	case s.cfg.Redact != nil:
 		bare := t
 		bare.Payload, bare.Metadata = nil, nil
-		t.Payload, t.Metadata = redacted(s.cfg.Redact(c.ctx, bare, t.Payload)), redacted(s.cfg.Redact(c.ctx, bare, t.Metadata))
+		t.Payload, t.Metadata = redacted(s.cfg.Redact(c.ctx, bare, t.Payload)),
+			redacted(s.cfg.Redact(c.ctx, bare, t.Metadata))
 	}
 	return t
 }
@@ -244,34 +250,42 @@ func (s *server) changes() []operation {
 	return []operation{
 		onQueue("pause_queue", "pause", "Begin no more tasks of the queue", (*queue.Queue[json.RawMessage]).Pause),
 		onQueue("resume_queue", "resume", "End a pause", (*queue.Queue[json.RawMessage]).Resume),
-		changing("retry_dead_letters", "/v1/dead-letters/retry", "Give dead letters of tasks all their attempts again", func(c *call, b DeadSelection) (Done, error) {
-			return changeDead(c, b, queue.RetryDead)
-		}),
-		changing("purge_dead_letters", "/v1/dead-letters/purge", "Delete dead letters of tasks for good", func(c *call, b DeadSelection) (Done, error) {
-			return changeDead(c, b, queue.PurgeDead)
-		}),
+		changing("retry_dead_letters", "/v1/dead-letters/retry",
+			"Give dead letters of tasks all their attempts again", func(c *call, b DeadSelection) (Done, error) {
+				return changeDead(c, b, queue.RetryDead)
+			}),
+		changing("purge_dead_letters", "/v1/dead-letters/purge", "Delete dead letters of tasks for good",
+			func(c *call, b DeadSelection) (Done, error) {
+				return changeDead(c, b, queue.PurgeDead)
+			}),
 		changing("cancel_task", "/v1/tasks/{id}/cancel", "Cancel a task that waits or runs", cancelTask),
-		onSubscriber("pause_subscriber", "pause", "Deliver no more events to the subscriber", func(c *call, name string, _ none) (int64, error) {
-			return 1, events.Pause(c.ctx, c.box, name)
-		}),
+		onSubscriber("pause_subscriber", "pause", "Deliver no more events to the subscriber",
+			func(c *call, name string, _ none) (int64, error) {
+				return 1, events.Pause(c.ctx, c.box, name)
+			}),
 		onSubscriber("resume_subscriber", "resume", "End a pause", func(c *call, name string, _ none) (int64, error) {
 			return 1, events.Resume(c.ctx, c.box, name)
 		}),
-		onSubscriber("replay_subscriber", "replay", "Deliver the events from a position on again", func(c *call, name string, b ReplayBody) (int64, error) {
-			return 1, events.Replay(c.ctx, c.box, name, b.From)
-		}),
-		onSubscriber("reset_subscriber", "reset", "Start over as when the name was new", func(c *call, name string, _ none) (int64, error) {
-			return 1, events.Reset(c.ctx, c.box, name)
-		}),
-		onSubscriber("skip_event", "skip", "Pass the event that blocks the subscriber", func(c *call, name string, b SkipBody) (int64, error) {
-			return 1, events.Skip(c.ctx, c.box, name, b.Position)
-		}),
-		onSubscriber("retry_parked", "retry-parked", "Try a parked entity again", func(c *call, name string, b EntityBody) (int64, error) {
-			return 1, events.RetryParked(c.ctx, c.box, name, b.EntityID)
-		}),
-		onSubscriber("release_parked", "release-parked", "Give up on the event that an entity is parked for", func(c *call, name string, b EntityBody) (int64, error) {
-			return 1, events.Release(c.ctx, c.box, name, b.EntityID)
-		}),
+		onSubscriber("replay_subscriber", "replay", "Deliver the events from a position on again",
+			func(c *call, name string, b ReplayBody) (int64, error) {
+				return 1, events.Replay(c.ctx, c.box, name, b.From)
+			}),
+		onSubscriber("reset_subscriber", "reset", "Start over as when the name was new",
+			func(c *call, name string, _ none) (int64, error) {
+				return 1, events.Reset(c.ctx, c.box, name)
+			}),
+		onSubscriber("skip_event", "skip", "Pass the event that blocks the subscriber",
+			func(c *call, name string, b SkipBody) (int64, error) {
+				return 1, events.Skip(c.ctx, c.box, name, b.Position)
+			}),
+		onSubscriber("retry_parked", "retry-parked", "Try a parked entity again",
+			func(c *call, name string, b EntityBody) (int64, error) {
+				return 1, events.RetryParked(c.ctx, c.box, name, b.EntityID)
+			}),
+		onSubscriber("release_parked", "release-parked", "Give up on the event that an entity is parked for",
+			func(c *call, name string, b EntityBody) (int64, error) {
+				return 1, events.Release(c.ctx, c.box, name, b.EntityID)
+			}),
 		onSubscriber("retry_dead_events", "retry-dead", "Redeliver dead letters to the subscriber", retryDeadEvents),
 		onSchedule("enable_schedule", "enable", "Let a schedule go on", func(c *call, id string) (Done, error) {
 			return Done{Changed: 1}, schedule.Enable(c.ctx, c.box, id)
@@ -302,7 +316,8 @@ func (b DeadSelection) selected() (f outbox.DeadFilter, err error) {
 		return f, fmt.Errorf("%w: %w", err, ErrInvalid)
 	}
 	orDefault(&b.Limit, MaxChange)
-	f = outbox.DeadFilter{Queue: b.Queue, IDs: b.IDs, Error: b.Error, OlderThan: b.OlderThan.Truncate(time.Millisecond), Limit: b.Limit}
+	f = outbox.DeadFilter{Queue: b.Queue, IDs: b.IDs, Error: b.Error,
+		OlderThan: b.OlderThan.Truncate(time.Millisecond), Limit: b.Limit}
 	if len(f.IDs) == 0 {
 		f.IDs = nil
 	}

@@ -1,8 +1,9 @@
 // Package ops shows an installation of strunk and its health: as Go values, over HTTP ([Handler]), and as metrics.
 //
-// Everything here reads what is in the database, of all processes; nothing is counted on the way of a task or an event. What
-// an index answers is exact; what only a scan could count ends at a cap and says so ([Count]): a question costs the same
-// on ten rows and on ten million. All functions are safe for use by several goroutines.
+// Everything here reads what is in the database, of all processes; nothing is counted on the way of
+// a task or an event. What an index answers is exact; what only a scan could count ends at a cap
+// and says so ([Count]): a question costs the same on ten rows and on ten million. All functions
+// are safe for use by several goroutines.
 package ops
 
 import (

@@ -34,8 +34,8 @@ type Overall struct {
 // Table is the size of one table, which may be a leaf of the outbox table.
 type Table struct {
 	Name string `json:"name"`
-	// Part is what leaves of one kind share: tasks, events, deliveries, delivered_tasks, delivered_events, dead; of other tables
-	// the name without its prefix.
+	// Part is what leaves of one kind share: tasks, events, deliveries, delivered_tasks,
+	// delivered_events, dead; of other tables the name without its prefix.
 	Part string `json:"part"`
 	// Rows is an estimate; nil where the table was never analyzed.
 	Rows *int64 `json:"rows,omitempty"`
@@ -48,12 +48,14 @@ type Table struct {
 
 const (
 	// sqlOverall reads the state of the installation, counting to $1. It locks nothing.
-	sqlOverall = `SELECT s.pending, s.pending_precision, s.scheduled, s.scheduled_precision, s.claimed, s.claimed_precision, s.dead, s.dead_precision,
+	sqlOverall = `SELECT s.pending, s.pending_precision, s.scheduled, s.scheduled_precision, s.claimed,
+		s.claimed_precision, s.dead, s.dead_precision,
 	s.delivered, s.events_waiting, s.events_waiting_precision, s.events_kept, s.events_head, s.held, s.held_precision,
 	s.workers, s.subscribers, s.schedules
 FROM {schema}.strunk_overall($1::integer) s`
 	// sqlTables reads the sizes of the tables. It takes ACCESS SHARE on each for a moment.
-	sqlTables = `SELECT name, part, rows, dead_rows, table_bytes, index_bytes, total_bytes FROM {schema}.strunk_table_sizes`
+	sqlTables = `SELECT name, part, rows, dead_rows, table_bytes, index_bytes, total_bytes FROM
+		{schema}.strunk_table_sizes`
 )
 
 // OverallStats returns the state of the whole installation, counting to CountCap, with the sizes of its tables.
@@ -67,8 +69,10 @@ func OverallStats(ctx context.Context, box *outbox.Box) (o Overall, err error) {
 
 func overallQuestion(o *Overall) question {
 	o.Delivered.Precision, o.EventsKept.Precision = Estimate, Exact
-	return one(sqlOverall, []any{CountCap}, &o.Pending.N, &o.Pending.Precision, &o.Scheduled.N, &o.Scheduled.Precision, &o.Claimed.N, &o.Claimed.Precision,
-		&o.Dead.N, &o.Dead.Precision, &o.Delivered.N, &o.EventsWaiting.N, &o.EventsWaiting.Precision, &o.EventsKept.N, &o.Head,
+	return one(sqlOverall, []any{CountCap}, &o.Pending.N, &o.Pending.Precision, &o.Scheduled.N,
+		&o.Scheduled.Precision, &o.Claimed.N, &o.Claimed.Precision,
+		&o.Dead.N, &o.Dead.Precision, &o.Delivered.N, &o.EventsWaiting.N, &o.EventsWaiting.Precision,
+		&o.EventsKept.N, &o.Head,
 		&o.Held.N, &o.Held.Precision, &o.Workers, &o.Subscribers, &o.Schedules)
 }
 

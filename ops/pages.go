@@ -15,8 +15,8 @@ var pagesText string
 //go:embed pages.css
 var pagesCSS []byte
 
-// pageTemplates escape by context whatever the database holds. The pages have no script, and the policy that is sent with them
-// allows none.
+// pageTemplates escape by context whatever the database holds. The pages have no script, and the
+// policy that is sent with them allows none.
 var pageTemplates = template.Must(template.New("pages").Funcs(template.FuncMap{
 	"age": func(d Duration) string { return short(d.Duration).String() },
 	"mb":  func(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) },
@@ -36,10 +36,13 @@ var pageTemplates = template.Must(template.New("pages").Funcs(template.FuncMap{
 
 // pages serves what people look at. Links are relative, so that any prefix will do.
 func (s *server) pages(mux *http.ServeMux) {
-	mux.Handle("GET /{$}", s.permit(PermissionRead, "page", s.page("overview", func(c *call) (any, error) { return s.shared.get(c.ctx) })))
-	mux.Handle("GET /dead-letters", s.permit(PermissionRead, "page", s.page("dead", func(c *call) (any, error) { return deadPage(c) },
-		parameter{name: "queue"}, parameter{name: "subscriber"}, parameter{name: "from"})))
-	mux.Handle("GET /task", s.permit(PermissionRead, "page", s.page("task", func(c *call) (any, error) { return taskPage(c) }, parameter{name: "id"})))
+	mux.Handle("GET /{$}", s.permit(PermissionRead, "page",
+		s.page("overview", func(c *call) (any, error) { return s.shared.get(c.ctx) })))
+	mux.Handle("GET /dead-letters", s.permit(PermissionRead, "page",
+		s.page("dead", func(c *call) (any, error) { return deadPage(c) },
+			parameter{name: "queue"}, parameter{name: "subscriber"}, parameter{name: "from"})))
+	mux.Handle("GET /task", s.permit(PermissionRead, "page",
+		s.page("task", func(c *call) (any, error) { return taskPage(c) }, parameter{name: "id"})))
 	mux.Handle("GET /pages.css", s.permit(PermissionRead, "page", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/css; charset=utf-8")
 		_, _ = w.Write(pagesCSS)

@@ -14,16 +14,17 @@ import (
 // Queue is the state of one queue.
 type Queue struct {
 	Name string `json:"name"`
-	// Pending tasks wait for a worker, Scheduled ones are not due yet (retries included), Claimed ones are with a worker,
-	// Dead ones are dead letters.
+	// Pending tasks wait for a worker, Scheduled ones are not due yet (retries included), Claimed
+	// ones are with a worker, Dead ones are dead letters.
 	Pending   Count `json:"pending"`
 	Scheduled Count `json:"scheduled"`
 	Claimed   Count `json:"claimed"`
 	Dead      Count `json:"dead"`
 	// Delivered is what is kept of the done tasks, always an estimate; nil in lists.
 	Delivered *Count `json:"delivered,omitempty"`
-	// WaitingSince is when the task at the head of the queue became due, its enqueue at the earliest (of each priority, the first in line), and
-	// WaitingFor how long ago that is; nil and 0 where none is pending.
+	// WaitingSince is when the task at the head of the queue became due, its enqueue at the
+	// earliest (of each priority, the first in line), and WaitingFor how long ago that is; nil and
+	// 0 where none is pending.
 	WaitingSince *time.Time `json:"waiting_since,omitempty"`
 	WaitingFor   Duration   `json:"waiting_seconds"`
 	// NextDueAt is when the first scheduled task is due; nil where there is none, or only beyond the cap.
@@ -58,8 +59,9 @@ func QueueStats(ctx context.Context, box *outbox.Box, queue string) (q Queue, er
 	return found[0], nil
 }
 
-// Queues returns the states of queues in the order of their names, counting to ListCountCap. It knows the queues that
-// have a pending task or a dead letter, a worker, a setting or a schedule, and most of those with scheduled tasks alone.
+// Queues returns the states of queues in the order of their names, counting to ListCountCap. It
+// knows the queues that have a pending task or a dead letter, a worker, a setting or a schedule,
+// and most of those with scheduled tasks alone.
 func Queues(ctx context.Context, box *outbox.Box, page Page) (all []Queue, err error) {
 	n, err := limit(page.Limit)
 	if err == nil {
@@ -78,8 +80,10 @@ func queuesQuestion(into *[]Queue, after string, limit, countCap int) question {
 func scanQueue(rows pgx.Rows) (q Queue, err error) {
 	var delivered *int64
 	var waiting int64
-	err = rows.Scan(&q.Name, &q.Pending.N, &q.Pending.Precision, &q.Scheduled.N, &q.Scheduled.Precision, &q.Claimed.N, &q.Claimed.Precision,
-		&q.Dead.N, &q.Dead.Precision, &delivered, &q.WaitingSince, &waiting, &q.NextDueAt, &q.Workers, &q.Concurrency, &q.PausedAt)
+	err = rows.Scan(&q.Name, &q.Pending.N, &q.Pending.Precision, &q.Scheduled.N, &q.Scheduled.Precision,
+		&q.Claimed.N, &q.Claimed.Precision,
+		&q.Dead.N, &q.Dead.Precision, &delivered, &q.WaitingSince, &waiting, &q.NextDueAt, &q.Workers,
+		&q.Concurrency, &q.PausedAt)
 	q.WaitingFor = micros(waiting)
 	if delivered != nil {
 		q.Delivered = &Count{N: *delivered, Precision: Estimate}

@@ -45,10 +45,11 @@ func many[T any](into *[]T, sql string, args []any, scan func(pgx.Rows) (T, erro
 
 // sqlLimitTime makes PostgreSQL cancel what takes longer than $1 (milliseconds), and keeps it off whole tables, in this
 // transaction.
-const sqlLimitTime = `SELECT pg_catalog.set_config('statement_timeout', $1, true), pg_catalog.set_config('enable_seqscan', 'off', true)`
+const sqlLimitTime = `SELECT pg_catalog.set_config('statement_timeout', $1, true),
+	pg_catalog.set_config('enable_seqscan', 'off', true)`
 
-// ask asks in one message, in one read-only transaction whose statements PostgreSQL cancels after QueryTimeout. A context
-// that ends costs a connection; the time limit does not.
+// ask asks in one message, in one read-only transaction whose statements PostgreSQL cancels after
+// QueryTimeout. A context that ends costs a connection; the time limit does not.
 func ask(ctx context.Context, box *outbox.Box, questions ...question) error {
 	if box == nil {
 		return fmt.Errorf("the box is nil: %w", ErrInvalid)

@@ -12,8 +12,10 @@ func seed(t testing.TB, pool *pgxpool.Pool) {
 	exec(t, pool, `SELECT public.strunk_enqueue('emails', '{"a":1}', metadata => '{"k":"v"}')`)
 	exec(t, pool, `SELECT public.strunk_enqueue('later', '{}', delay => '1 hour')`)
 	die(t, pool, "dead", `{}`, "no", 3)
-	exec(t, pool, `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (7, 30000, 42, 8, 'emails', 'web-1')`)
-	exec(t, pool, `SELECT public.strunk_schedule_put('daily', 'reports', 'every 1d', 'UTC', now() + interval '1 day', 'skip', 1, '{}', NULL, NULL,
+	exec(t, pool, `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (7,
+		30000, 42, 8, 'emails', 'web-1')`)
+	exec(t, pool, `SELECT public.strunk_schedule_put('daily', 'reports', 'every 1d', 'UTC', now() + interval
+		'1 day', 'skip', 1, '{}', NULL, NULL,
 	0::smallint, 12::smallint, NULL, false)`)
 	exec(t, pool, `SELECT public.strunk_publish('order', i::text, '{}') FROM generate_series(1, 5) i`)
 	relay(t, pool)
@@ -32,7 +34,8 @@ func relay(t testing.TB, pool *pgxpool.Pool) {
 			t.Fatal(err)
 		}
 		var moved int
-		if err := tx.QueryRow(t.Context(), `SELECT moved FROM public.strunk_relay(10000, 1 << 30, false)`).Scan(&moved); err != nil {
+		if err := tx.QueryRow(t.Context(), `SELECT moved FROM public.strunk_relay(10000, 1 << 30,
+			false)`).Scan(&moved); err != nil {
 			t.Fatal(err)
 		}
 		exec(t, pool, `SELECT 1`)

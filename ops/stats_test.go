@@ -18,11 +18,15 @@ func fill(t testing.TB, pool *pgxpool.Pool) {
 	seed(t, pool)
 	exec(t, pool, `SELECT public.strunk_enqueue('emails', '{}', priority => i % 10) FROM generate_series(1, 40) i`)
 	exec(t, pool, `SELECT public.strunk_enqueue('emails', '{}', delay => '1 hour') FROM generate_series(1, 7) i`)
-	exec(t, pool, `UPDATE public.strunk_outbox_tasks SET created_at = now() - interval '90 s' WHERE id = (SELECT min(id) FROM public.strunk_outbox_tasks WHERE key = 'emails' AND priority = 3)`)
-	exec(t, pool, `UPDATE public.strunk_outbox_tasks SET status = 'claimed', worker_id = 7, claim_no = 1 WHERE key = 'emails' AND priority = 9`)
+	exec(t, pool, `UPDATE public.strunk_outbox_tasks SET created_at = now() - interval '90 s' WHERE id = (SELECT
+		min(id) FROM public.strunk_outbox_tasks WHERE key = 'emails' AND priority = 3)`)
+	exec(t, pool, `UPDATE public.strunk_outbox_tasks SET status = 'claimed', worker_id = 7, claim_no = 1 WHERE
+		key = 'emails' AND priority = 9`)
 	die(t, pool, "emails", `{}`, "no", 11)
-	exec(t, pool, `INSERT INTO public.strunk_outbox_dead (id, seq, created_at, finished_at, status, kind, key, entity_id, subscriber, position, version)
-	SELECT i, i, now(), now(), 'dead', 'delivery', 'order', '1', 'indexer', i, i FROM generate_series(900001, 900004) i`)
+	exec(t, pool, `INSERT INTO public.strunk_outbox_dead (id, seq, created_at, finished_at, status, kind, key,
+		entity_id, subscriber, position, version)
+	SELECT i, i, now(), now(), 'dead', 'delivery', 'order', '1', 'indexer', i, i FROM generate_series(900001,
+	900004) i`)
 	exec(t, pool, `SELECT public.strunk_pause_queue('emails')`)
 }
 
@@ -35,13 +39,16 @@ func TestStatsAgreeWithTheTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	count := func(status string) ops.Count {
-		n := queryOne[int64](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE kind = 'task' AND key = 'emails' AND status = $1`, status)
+		n := queryOne[int64](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE kind = 'task' AND key =
+			'emails' AND status = $1`, status)
 		return ops.Count{N: n, Precision: ops.Exact}
 	}
-	if q.Pending != count("pending") || q.Scheduled != count("scheduled") || q.Claimed != count("claimed") || q.Dead != count("dead") || q.Pending.N != 37 {
+	if q.Pending != count("pending") || q.Scheduled != count("scheduled") || q.Claimed != count("claimed") ||
+		q.Dead != count("dead") || q.Pending.N != 37 {
 		t.Errorf("%+v", q)
 	}
-	if q.Workers != 1 || q.Concurrency != 8 || q.PausedAt == nil || q.NextDueAt == nil || q.Delivered == nil || q.Delivered.Precision != ops.Estimate {
+	if q.Workers != 1 || q.Concurrency != 8 || q.PausedAt == nil || q.NextDueAt == nil || q.Delivered == nil ||
+		q.Delivered.Precision != ops.Estimate {
 		t.Errorf("%+v", q)
 	}
 	if q.WaitingFor.Duration < 90*time.Second || q.WaitingSince == nil {
@@ -55,7 +62,8 @@ func TestStatsAgreeWithTheTable(t *testing.T) {
 	for _, q := range all {
 		names = append(names, q.Name)
 	}
-	if fmt.Sprint(names) != "[dead emails later reports]" || all[1].Pending != q.Pending || all[1].Claimed != q.Claimed {
+	if fmt.Sprint(names) != "[dead emails later reports]" || all[1].Pending != q.Pending ||
+		all[1].Claimed != q.Claimed {
 		t.Errorf("%v %+v", names, all)
 	}
 	o, err := ops.OverallStats(t.Context(), box)
@@ -63,11 +71,13 @@ func TestStatsAgreeWithTheTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	exact := func(n int64) ops.Count { return ops.Count{N: n, Precision: ops.Exact} }
-	if o.Pending != exact(37) || o.Scheduled != exact(8) || o.Claimed != exact(4) || o.Dead != exact(18) || o.EventsKept != exact(5) || o.Head != 5 ||
+	if o.Pending != exact(37) || o.Scheduled != exact(8) || o.Claimed != exact(4) || o.Dead != exact(18) ||
+		o.EventsKept != exact(5) || o.Head != 5 ||
 		o.EventsWaiting != exact(0) || o.Workers != 1 || o.Subscribers != 1 || o.Schedules != 1 || o.TableBytes == 0 {
 		t.Errorf("%+v", o)
 	}
-	sizes := queryOne[int64](t, pool, `SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c WHERE relkind = 'r' AND relname LIKE 'strunk%'`)
+	sizes := queryOne[int64](t, pool, `SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c WHERE
+		relkind = 'r' AND relname LIKE 'strunk%'`)
 	if o.TableBytes != sizes {
 		t.Errorf("%d bytes, not %d", o.TableBytes, sizes)
 	}
@@ -82,7 +92,8 @@ func TestATaskWaitsFromItsEnqueueAtMost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if since := queryOne[time.Time](t, pool, `SELECT created_at FROM public.strunk_outbox_tasks`); q.WaitingSince == nil || !q.WaitingSince.Equal(since) {
+	if since := queryOne[time.Time](t, pool, `SELECT created_at FROM
+		public.strunk_outbox_tasks`); q.WaitingSince == nil || !q.WaitingSince.Equal(since) {
 		t.Errorf("waits since %v, and was enqueued at %v", q.WaitingSince, since)
 	}
 }
@@ -91,18 +102,24 @@ func TestSubscriberStats(t *testing.T) {
 	t.Parallel()
 	box, pool := open(t)
 	fill(t, pool)
-	exec(t, pool, `UPDATE public.strunk_subscribers SET cursor = 2, owner = 1, host = 'web-1', pid = 42, beat_at = now() - interval '1 hour'`)
-	exec(t, pool, `INSERT INTO public.strunk_retries (position, attempts, subscriber, entity_id, last_error) VALUES (3, 4, 'indexer', '', 'no index')`)
-	exec(t, pool, `UPDATE public.strunk_outbox_delivered_events SET created_at = now() - interval '1 min' WHERE position = 3`)
+	exec(t, pool, `UPDATE public.strunk_subscribers SET cursor = 2, owner = 1, host = 'web-1', pid = 42, beat_at
+		= now() - interval '1 hour'`)
+	exec(t, pool, `INSERT INTO public.strunk_retries (position, attempts, subscriber, entity_id, last_error)
+		VALUES (3, 4, 'indexer', '', 'no index')`)
+	exec(t, pool, `UPDATE public.strunk_outbox_delivered_events SET created_at = now() - interval '1 min' WHERE
+		position = 3`)
 	s, err := ops.SubscriberStats(t.Context(), box, "indexer")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Waiting != (ops.Count{N: 3, Precision: ops.Exact}) || s.Head != 5 || s.Cursor != 2 || s.Dead.N != 4 || s.Held.N != 0 || s.Owner != "web-1/42" || !s.Silent ||
-		s.Lag.Duration < time.Minute || s.Blocked == nil || *s.Blocked != (ops.Blocked{Position: 3, Attempts: 4, Error: "no index"}) {
+	if s.Waiting != (ops.Count{N: 3, Precision: ops.Exact}) || s.Head != 5 || s.Cursor != 2 || s.Dead.N != 4 ||
+		s.Held.N != 0 || s.Owner != "web-1/42" || !s.Silent ||
+		s.Lag.Duration < time.Minute || s.Blocked == nil ||
+		*s.Blocked != (ops.Blocked{Position: 3, Attempts: 4, Error: "no index"}) {
 		t.Errorf("%+v %+v", s, s.Blocked)
 	}
-	if all, err := ops.Subscribers(t.Context(), box, ops.Page{}); err != nil || len(all) != 1 || all[0].Waiting != s.Waiting {
+	if all, err := ops.Subscribers(t.Context(), box, ops.Page{}); err != nil || len(all) != 1 ||
+		all[0].Waiting != s.Waiting {
 		t.Errorf("%+v %v", all, err)
 	}
 	if _, err := ops.SubscriberStats(t.Context(), box, "nobody"); !errors.Is(err, ops.ErrNotFound) {
@@ -119,7 +136,8 @@ func TestCountsBeyondTheCapSaySo(t *testing.T) {
 	t.Parallel()
 	box, pool := open(t)
 	exec(t, pool, `ALTER TABLE public.strunk_outbox_tasks SET (autovacuum_enabled = off)`)
-	exec(t, pool, `SELECT count(*) FROM public.strunk_enqueue_many(ARRAY['big'], array_fill('{}'::text, ARRAY[12000]), NULL, NULL, NULL, NULL, NULL, NULL, NULL, false)`)
+	exec(t, pool, `SELECT count(*) FROM public.strunk_enqueue_many(ARRAY['big'], array_fill('{}'::text,
+		ARRAY[12000]), NULL, NULL, NULL, NULL, NULL, NULL, NULL, false)`)
 	exec(t, pool, `SELECT public.strunk_enqueue('small', '{}')`)
 	// The estimate of a table that was never analyzed is a guess.
 	exec(t, pool, `ANALYZE public.strunk_outbox_tasks`)
@@ -128,11 +146,13 @@ func TestCountsBeyondTheCapSaySo(t *testing.T) {
 		t.Errorf("%v, %v", q.Pending, err)
 	}
 	exec(t, pool, `UPDATE public.strunk_outbox_tasks SET key = 'other' WHERE key = 'big'`)
-	if q, err = ops.QueueStats(t.Context(), box, "other"); err != nil || q.Pending != (ops.Count{N: ops.CountCap, Precision: ops.AtLeast}) || q.Pending.String() != "1000+" {
+	if q, err = ops.QueueStats(t.Context(), box, "other"); err != nil ||
+		q.Pending != (ops.Count{N: ops.CountCap, Precision: ops.AtLeast}) || q.Pending.String() != "1000+" {
 		t.Errorf("the statistics know nothing of it: %v, %v", q.Pending, err)
 	}
 	all, err := ops.Queues(t.Context(), box, ops.Page{})
-	if err != nil || len(all) != 3 || all[1].Pending != (ops.Count{N: ops.ListCountCap, Precision: ops.AtLeast}) || all[2].Pending.Precision != ops.Exact {
+	if err != nil || len(all) != 3 || all[1].Pending != (ops.Count{N: ops.ListCountCap, Precision: ops.AtLeast}) ||
+		all[2].Pending.Precision != ops.Exact {
 		t.Errorf("%+v, %v", all, err)
 	}
 }
@@ -148,7 +168,8 @@ func TestTask(t *testing.T) {
 		kind         ops.Kind
 	}{
 		{"active", "in the hot leaf", 1, queue.StatusPending, ops.KindTask},
-		{"dead", "its history is there", queryOne[int64](t, pool, `SELECT min(id) FROM public.strunk_outbox_dead`), queue.StatusDead, ops.KindTask},
+		{"dead", "its history is there", queryOne[int64](t, pool, `SELECT min(id) FROM
+			public.strunk_outbox_dead`), queue.StatusDead, ops.KindTask},
 		{"copy", "of an event, for one subscriber", 900001, queue.StatusDead, ops.KindDelivery},
 	} {
 		d, err := ops.Task(t.Context(), box, c.id)
@@ -170,7 +191,8 @@ func TestViews(t *testing.T) {
 	_, pool := open(t)
 	fill(t, pool)
 	for _, c := range []struct{ sql, want string }{
-		{`SELECT pending || ' ' || pending_precision FROM public.strunk_queue_stats WHERE queue = 'emails'`, "37 exact"},
+		{`SELECT pending || ' ' || pending_precision FROM public.strunk_queue_stats WHERE queue =
+			'emails'`, "37 exact"},
 		{`SELECT waiting::text FROM public.strunk_subscriber_lag WHERE name = 'indexer'`, "5"},
 		{`SELECT queue || claimed FROM public.strunk_worker_stats`, "emails4"},
 		{`SELECT part FROM public.strunk_table_sizes WHERE name = 'strunk_outbox_tasks'`, "tasks"},
@@ -187,9 +209,13 @@ func TestArgumentsAreChecked(t *testing.T) {
 	box, _ := open(t)
 	ctx := t.Context()
 	for name, call := range map[string]func() error{
-		"empty queue":    func() error { _, err := ops.QueueStats(ctx, box, ""); return err },
-		"NUL":            func() error { _, err := ops.QueueStats(ctx, box, "a\x00"); return err },
-		"limit":          func() error { _, err := ops.Queues(ctx, box, ops.Page{Limit: ops.MaxLimit + 1}); return err },
+		"empty queue": func() error { _, err := ops.QueueStats(ctx, box, ""); return err },
+		"NUL":         func() error { _, err := ops.QueueStats(ctx, box, "a\x00"); return err },
+		"limit": func() error {
+			_, err := ops.Queues(ctx, box,
+				ops.Page{Limit: ops.MaxLimit + 1})
+			return err
+		},
 		"negative limit": func() error { _, err := ops.Subscribers(ctx, box, ops.Page{Limit: -1}); return err },
 		"after":          func() error { _, err := ops.Schedules(ctx, box, ops.Page{After: "\xff"}); return err },
 		"queue and subscriber": func() error {

@@ -18,8 +18,8 @@ type Subscriber struct {
 	// Cursor is the position up to which everything is handled, Head that of the newest event of any type.
 	Cursor int64 `json:"cursor"`
 	Head   int64 `json:"head"`
-	// Waiting counts the events of its type behind the cursor; LagSince is when the first of them was published, and Lag how
-	// long ago that is.
+	// Waiting counts the events of its type behind the cursor; LagSince is when the first of them
+	// was published, and Lag how long ago that is.
 	Waiting  Count      `json:"waiting"`
 	LagSince *time.Time `json:"lag_since,omitempty"`
 	Lag      Duration   `json:"lag_seconds"`
@@ -48,8 +48,10 @@ type Blocked struct {
 
 // sqlSubscribers reads subscriber $1 (null: all), behind the name $2, at most $3, counting to $4. It locks nothing.
 const sqlSubscribers = `SELECT s.name, s.entity_type, s.cursor, s.head, s.waiting, s.waiting_precision, s.waiting_since,
-	coalesce(extract(epoch FROM s.waiting_for) * 1000000, 0)::bigint, s.moved_at, coalesce(s.owner, ''), s.owner_silent, s.paused,
-	s.needs_restart, s.starting, s.held, s.held_precision, s.dead, s.dead_precision, s.blocked_position, s.blocked_attempts,
+	coalesce(extract(epoch FROM s.waiting_for) * 1000000, 0)::bigint, s.moved_at, coalesce(s.owner, ''),
+	s.owner_silent, s.paused,
+	s.needs_restart, s.starting, s.held, s.held_precision, s.dead, s.dead_precision, s.blocked_position,
+	s.blocked_attempts,
 	coalesce(s.blocked_error, '')
 FROM {schema}.strunk_subscriber_states($1::text, $2::text, $3::integer, $4::integer) s`
 
@@ -90,8 +92,10 @@ func scanSubscriber(rows pgx.Rows) (s Subscriber, err error) {
 	var position *int64
 	var attempts *int
 	var blocked string
-	err = rows.Scan(&s.Name, &s.EntityType, &s.Cursor, &s.Head, &s.Waiting.N, &s.Waiting.Precision, &s.LagSince, &lag, &s.MovedAt,
-		&s.Owner, &s.Silent, &s.Paused, &s.NeedsRestart, &s.Starting, &s.Held.N, &s.Held.Precision, &s.Dead.N, &s.Dead.Precision,
+	err = rows.Scan(&s.Name, &s.EntityType, &s.Cursor, &s.Head, &s.Waiting.N, &s.Waiting.Precision, &s.LagSince,
+		&lag, &s.MovedAt,
+		&s.Owner, &s.Silent, &s.Paused, &s.NeedsRestart, &s.Starting, &s.Held.N, &s.Held.Precision, &s.Dead.N,
+		&s.Dead.Precision,
 		&position, &attempts, &blocked)
 	s.Lag = micros(lag)
 	if position != nil && attempts != nil {

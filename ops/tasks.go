@@ -52,9 +52,10 @@ type DeadFilter struct {
 	Limit int
 }
 
-// sqlDeadLetters reads at most $5 dead letters of queue $1 or subscriber $2 (null: any) behind id $3, $4: newest first. It
-// locks nothing.
-const sqlDeadLetters = `SELECT d.id, d.kind, d.key, coalesce(d.entity_id, ''), coalesce(d.subscriber, ''), coalesce(d.position, 0), d.attempts,
+// sqlDeadLetters reads at most $5 dead letters of queue $1 or subscriber $2 (null: any) behind id
+// $3, $4: newest first. It locks nothing.
+const sqlDeadLetters = `SELECT d.id, d.kind, d.key, coalesce(d.entity_id, ''), coalesce(d.subscriber, ''),
+	coalesce(d.position, 0), d.attempts,
 	d.max_attempts, d.created_at, coalesce(d.finished_at, d.created_at), coalesce(d.last_error, '')
 FROM {schema}.strunk_dead_letters($1::text, $2::text, $3::bigint, $4::boolean, $5::integer) d`
 
@@ -73,13 +74,15 @@ func DeadLetters(ctx context.Context, box *outbox.Box, f DeadFilter) (all []Dead
 		if f.From != 0 {
 			from = &f.From
 		}
-		err = ask(ctx, box, many(&all, sqlDeadLetters, []any{orNull(f.Queue), orNull(f.Subscriber), from, f.Newest, n}, scanDead))
+		err = ask(ctx, box, many(&all, sqlDeadLetters, []any{orNull(f.Queue), orNull(f.Subscriber), from, f.Newest,
+			n}, scanDead))
 	}
 	return all, wrap("dead letters", err)
 }
 
 func scanDead(rows pgx.Rows) (d DeadLetter, err error) {
-	return d, rows.Scan(&d.ID, &d.Kind, &d.Key, &d.EntityID, &d.Subscriber, &d.Position, &d.Attempts, &d.MaxAttempts, &d.CreatedAt, &d.DiedAt, &d.Error)
+	return d, rows.Scan(&d.ID, &d.Kind, &d.Key, &d.EntityID, &d.Subscriber, &d.Position, &d.Attempts, &d.MaxAttempts,
+		&d.CreatedAt, &d.DiedAt, &d.Error)
 }
 
 // TaskDetails is a task, or a subscriber's copy of an event, as the table has it.
@@ -107,15 +110,18 @@ type TaskDetails struct {
 	// Percent and Message are the progress that its handler has reported; nil where it has not.
 	Percent *int   `json:"percent,omitempty"`
 	Message string `json:"message,omitempty"`
-	// Payload and Metadata are as they are stored: what middleware has encrypted stays encrypted. Over HTTP they are left out
-	// unless payloads are permitted.
+	// Payload and Metadata are as they are stored: what middleware has encrypted stays encrypted.
+	// Over HTTP they are left out unless payloads are permitted.
 	Payload  json.RawMessage `json:"payload,omitempty"`
 	Metadata json.RawMessage `json:"metadata,omitempty"`
 }
 
-// sqlTask reads the task or delivery $1 in whichever part of the table it is: a look-up by id in each leaf. It locks nothing.
-const sqlTask = `SELECT o.id, o.kind, o.status, o.key, coalesce(o.entity_id, ''), coalesce(o.subscriber, ''), o.priority, o.attempts, o.max_attempts,
-	o.created_at, o.due_at, o.claimed_at, o.finished_at, coalesce(o.dedup_key, ''), coalesce(o.worker_id, 0), coalesce(o.last_error, ''),
+// sqlTask reads the task or delivery $1 in whichever part of the table it is: a look-up by id in
+// each leaf. It locks nothing.
+const sqlTask = `SELECT o.id, o.kind, o.status, o.key, coalesce(o.entity_id, ''), coalesce(o.subscriber, ''),
+	o.priority, o.attempts, o.max_attempts,
+	o.created_at, o.due_at, o.claimed_at, o.finished_at, coalesce(o.dedup_key, ''), coalesce(o.worker_id, 0),
+	coalesce(o.last_error, ''),
 	o.errors, r.percent, coalesce(r.message, ''), o.payload, o.metadata
 FROM {schema}.strunk_outbox o LEFT JOIN {schema}.strunk_results r ON r.task_id = o.id AND o.kind = 'task'
 WHERE o.id = $1 AND o.kind IN ('task', 'delivery') LIMIT 1`
@@ -123,8 +129,10 @@ WHERE o.id = $1 AND o.kind IN ('task', 'delivery') LIMIT 1`
 // Task returns a task of any queue, or a subscriber's copy of an event, by its id. Errors: [ErrNotFound].
 func Task(ctx context.Context, box *outbox.Box, id int64) (t TaskDetails, err error) {
 	var history, payload, metadata []byte
-	err = ask(ctx, box, one(sqlTask, []any{id}, &t.ID, &t.Kind, &t.Status, &t.Key, &t.EntityID, &t.Subscriber, &t.Priority, &t.Attempts, &t.MaxAttempts,
-		&t.CreatedAt, &t.DueAt, &t.ClaimedAt, &t.FinishedAt, &t.DedupKey, &t.Worker, &t.LastError, &history, &t.Percent, &t.Message, &payload, &metadata))
+	err = ask(ctx, box, one(sqlTask, []any{id}, &t.ID, &t.Kind, &t.Status, &t.Key, &t.EntityID, &t.Subscriber,
+		&t.Priority, &t.Attempts, &t.MaxAttempts,
+		&t.CreatedAt, &t.DueAt, &t.ClaimedAt, &t.FinishedAt, &t.DedupKey, &t.Worker, &t.LastError, &history,
+		&t.Percent, &t.Message, &payload, &metadata))
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = fmt.Errorf("task %d: %w", id, ErrNotFound)
 	}

@@ -27,8 +27,8 @@ import (
 
 type order struct{ ID string }
 
-// A request enqueues a task and publishes an event in one transaction; the handlers of both, in loops of their own, are in the
-// request's trace, which went through the table.
+// A request enqueues a task and publishes an event in one transaction; the handlers of both, in
+// loops of their own, are in the request's trace, which went through the table.
 func TestOneTraceFromTheRequestToTheHandlers(t *testing.T) {
 	t.Parallel()
 	exporter := tracetest.NewInMemoryExporter()
@@ -39,11 +39,13 @@ func TestOneTraceFromTheRequestToTheHandlers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	telemetry, err := otelevents.New(otelevents.Config{Tracer: tracer, Meter: meter, Propagator: propagation.TraceContext{}})
+	telemetry, err := otelevents.New(otelevents.Config{Tracer: tracer, Meter: meter,
+		Propagator: propagation.TraceContext{}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	box, err := outbox.Open(t.Context(), outboxtest.New(t), outbox.Config{Extensions: []outbox.Extension{tasks}, Logger: slog.New(slog.DiscardHandler)})
+	box, err := outbox.Open(t.Context(), outboxtest.New(t),
+		outbox.Config{Extensions: []outbox.Extension{tasks}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,10 +56,12 @@ func TestOneTraceFromTheRequestToTheHandlers(t *testing.T) {
 		ctx, span := tracer.Tracer("shop").Start(r.Context(), "POST /orders", trace.WithSpanKind(trace.SpanKindServer))
 		defer span.End()
 		err := box.InTx(ctx, func(tx *outbox.OwnedTx) error {
-			if _, err := mails.Enqueue(ctx, tx, order{"42"}, queue.Metadata(map[string]string{"tenant": "a"})); err != nil {
+			if _, err := mails.Enqueue(ctx, tx, order{"42"},
+				queue.Metadata(map[string]string{"tenant": "a"})); err != nil {
 				return err
 			}
-			_, err := otelevents.Publish(ctx, telemetry, orders, tx, order{"42"}, events.Metadata(map[string]string{"tenant": "a"}))
+			_, err := otelevents.Publish(ctx, telemetry, orders, tx, order{"42"},
+				events.Metadata(map[string]string{"tenant": "a"}))
 			return err
 		})
 		if err != nil {
@@ -77,13 +81,14 @@ func TestOneTraceFromTheRequestToTheHandlers(t *testing.T) {
 				seen <- trace.SpanContextFromContext(ctx)
 				return nil
 			}),
-			orders.Subscriber("indexer", otelevents.Handler(telemetry, "indexer", func(ctx context.Context, e events.Event[order]) error {
-				if e.Metadata["tenant"] != "a" {
-					return fmt.Errorf("metadata %v", e.Metadata)
-				}
-				seen <- trace.SpanContextFromContext(ctx)
-				return nil
-			}), events.From(events.FromBeginning)))
+			orders.Subscriber("indexer", otelevents.Handler(telemetry, "indexer",
+				func(ctx context.Context, e events.Event[order]) error {
+					if e.Metadata["tenant"] != "a" {
+						return fmt.Errorf("metadata %v", e.Metadata)
+					}
+					seen <- trace.SpanContextFromContext(ctx)
+					return nil
+				}), events.From(events.FromBeginning)))
 	}()
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "POST", "/orders", nil))
@@ -104,9 +109,11 @@ func TestOneTraceFromTheRequestToTheHandlers(t *testing.T) {
 	for _, s := range exporter.GetSpans() {
 		spans[s.Name] = s
 	}
-	for child, parent := range map[string]string{"enqueue": "POST /orders", "publish order": "POST /orders", "work mails": "enqueue", "process order": "publish order"} {
+	for child, parent := range map[string]string{"enqueue": "POST /orders", "publish order": "POST /orders",
+		"work mails": "enqueue", "process order": "publish order"} {
 		c, p := spans[child], spans[parent]
-		if !c.SpanContext.IsValid() || c.SpanContext.TraceID() != p.SpanContext.TraceID() || c.Parent.SpanID() != p.SpanContext.SpanID() {
+		if !c.SpanContext.IsValid() || c.SpanContext.TraceID() != p.SpanContext.TraceID() ||
+			c.Parent.SpanID() != p.SpanContext.SpanID() {
 			t.Errorf("%q is no child of %q: %v", child, parent, c.Parent)
 		}
 	}
@@ -135,7 +142,8 @@ func TestOneTraceFromTheRequestToTheHandlers(t *testing.T) {
 			names += m.Name + "\n"
 		}
 	}
-	for _, want := range []string{"messaging.client.sent.messages", "messaging.client.consumed.messages", "messaging.process.duration", otelevents.MetricLag,
+	for _, want := range []string{"messaging.client.sent.messages", "messaging.client.consumed.messages",
+		"messaging.process.duration", otelevents.MetricLag,
 		otelqueue.MetricAttempts, "strunk.table.size", "strunk.health", "strunk.subscriber.lag"} {
 		if !strings.Contains(names, want+"\n") {
 			t.Errorf("no %s among\n%s", want, names)

@@ -24,7 +24,8 @@ type Worker struct {
 	// SilentFor is how long ago its last heartbeat was, Lease how long it may be silent.
 	SilentFor Duration `json:"silent_seconds"`
 	Lease     Duration `json:"lease_seconds"`
-	// Silent says that its lease is over: when that has been watched for one lease, its tasks are given back (Condemned).
+	// Silent says that its lease is over: when that has been watched for one lease, its tasks are
+	// given back (Condemned).
 	Silent    bool `json:"silent"`
 	Condemned bool `json:"condemned"`
 }
@@ -39,7 +40,8 @@ type WorkerFilter struct {
 	Limit int
 }
 
-// sqlWorkers reads at most $3 workers of queue $1 (null: any) behind id $2, counting their tasks to $4. It locks nothing.
+// sqlWorkers reads at most $3 workers of queue $1 (null: any) behind id $2, counting their tasks to
+// $4. It locks nothing.
 const sqlWorkers = `SELECT s.id, s.queue, s.host, s.pid, s.concurrency, s.claimed, s.claimed_precision, s.started_at,
 	(extract(epoch FROM s.silent_for) * 1000000)::bigint, s.lease_ms, s.silent, s.condemned
 FROM {schema}.strunk_worker_states($1::text, $2::bigint, $3::integer, $4::integer) s`
@@ -51,14 +53,16 @@ func Workers(ctx context.Context, box *outbox.Box, filter WorkerFilter) (all []W
 		err = texts(filter.Queue)
 	}
 	if err == nil {
-		err = ask(ctx, box, many(&all, sqlWorkers, []any{orNull(filter.Queue), filter.After, n, ListCountCap}, scanWorker))
+		err = ask(ctx, box, many(&all, sqlWorkers, []any{orNull(filter.Queue), filter.After, n, ListCountCap},
+			scanWorker))
 	}
 	return all, wrap("workers", err)
 }
 
 func scanWorker(rows pgx.Rows) (w Worker, err error) {
 	var silent, lease int64
-	err = rows.Scan(&w.ID, &w.Queue, &w.Host, &w.PID, &w.Concurrency, &w.Claimed.N, &w.Claimed.Precision, &w.StartedAt, &silent, &lease, &w.Silent, &w.Condemned)
+	err = rows.Scan(&w.ID, &w.Queue, &w.Host, &w.PID, &w.Concurrency, &w.Claimed.N, &w.Claimed.Precision,
+		&w.StartedAt, &silent, &lease, &w.Silent, &w.Condemned)
 	w.SilentFor, w.Lease = micros(silent), micros(lease*1000)
 	return w, err
 }
@@ -87,7 +91,8 @@ type Schedule struct {
 
 // sqlSchedules reads at most $2 schedules behind the id $1. It locks nothing.
 const sqlSchedules = `SELECT id, queue, spec, time_zone, enabled, next_due,
-	CASE WHEN enabled THEN greatest(extract(epoch FROM pg_catalog.clock_timestamp() - next_due) * 1000000, 0) ELSE 0 END::bigint,
+	CASE WHEN enabled THEN greatest(extract(epoch FROM pg_catalog.clock_timestamp() - next_due) * 1000000, 0)
+	ELSE 0 END::bigint,
 	last_due, coalesce(last_task_id, 0), coalesce(last_error, '')
 FROM {schema}.strunk_schedules WHERE id > $1::text COLLATE "C" ORDER BY id LIMIT $2::integer`
 
@@ -105,7 +110,8 @@ func Schedules(ctx context.Context, box *outbox.Box, page Page) (all []Schedule,
 
 func scanSchedule(rows pgx.Rows) (s Schedule, err error) {
 	var late int64
-	err = rows.Scan(&s.ID, &s.Queue, &s.Spec, &s.TimeZone, &s.Enabled, &s.NextDue, &late, &s.LastDue, &s.LastTaskID, &s.LastError)
+	err = rows.Scan(&s.ID, &s.Queue, &s.Spec, &s.TimeZone, &s.Enabled, &s.NextDue, &late, &s.LastDue, &s.LastTaskID,
+		&s.LastError)
 	s.LateBy = micros(late)
 	return s, err
 }

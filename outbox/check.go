@@ -42,9 +42,9 @@ func (d Difference) String() string {
 // triggers, sequences, views, functions and who may execute them, and the partitions of today and tomorrow. It returns
 // what differs, in the order of names.
 //
-// It runs the migrations in a schema of a random name within a transaction that it rolls back, so it must be run by a role that
-// may create schemas. It locks nothing of the schema that it checks. Errors: [ErrNotMigrated], [ErrDatabaseOlder],
-// [ErrDatabaseNewer].
+// It runs the migrations in a schema of a random name within a transaction that it rolls back, so
+// it must be run by a role that may create schemas. It locks nothing of the schema that it checks.
+// Errors: [ErrNotMigrated], [ErrDatabaseOlder], [ErrDatabaseNewer].
 func Check(ctx context.Context, pool *pgxpool.Pool, cfg MigrateConfig) ([]Difference, error) {
 	m, err := newMigrator(pool, cfg)
 	if err != nil {
@@ -96,7 +96,8 @@ func (m *migrator) check(ctx context.Context) (differences []Difference, err err
 func (m *migrator) expected(ctx context.Context, tx pgx.Tx) (catalogue, error) {
 	model := *m
 	model.names = newNames(fmt.Sprintf("strunk_check_%x", rand.Uint64()))
-	model.names.expand = strings.NewReplacer("{schema}", quote(model.names.schema), "{channel}", "'"+m.names.channel+"'").Replace
+	model.names.expand = strings.NewReplacer("{schema}", quote(model.names.schema), "{channel}",
+		"'"+m.names.channel+"'").Replace
 	if err := execAll(ctx, tx, model.beginning()); err != nil {
 		return nil, err
 	}
@@ -113,10 +114,12 @@ func (m *migrator) expected(ctx context.Context, tx pgx.Tx) (catalogue, error) {
 
 // sqlMissingPartitions names the partitions of delivered tasks for today and tomorrow that are not there.
 const sqlMissingPartitions = `SELECT d.name FROM (
-	SELECT 'strunk_outbox_delivered_tasks_' || pg_catalog.to_char((pg_catalog.clock_timestamp() AT TIME ZONE 'UTC')::date + n, 'YYYYMMDD') AS name
+	SELECT 'strunk_outbox_delivered_tasks_' || pg_catalog.to_char((pg_catalog.clock_timestamp() AT TIME ZONE
+	'UTC')::date + n, 'YYYYMMDD') AS name
 	FROM pg_catalog.generate_series(0, 1) n) d
 WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
-	WHERE i.inhparent = '{schema}.strunk_outbox_delivered_tasks'::pg_catalog.regclass AND NOT i.inhdetachpending AND c.relname = d.name)`
+	WHERE i.inhparent = '{schema}.strunk_outbox_delivered_tasks'::pg_catalog.regclass AND NOT i.inhdetachpending
+	AND c.relname = d.name)`
 
 func (m *migrator) missingPartitions(ctx context.Context, tx pgx.Tx) ([]Difference, error) {
 	rows, err := tx.Query(ctx, m.names.expand(sqlMissingPartitions))

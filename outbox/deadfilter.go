@@ -2,8 +2,8 @@ package outbox
 
 import "time"
 
-// DeadFilter chooses dead letters: tasks of a queue, or deliveries to a subscriber. The zero value chooses all. Packages
-// queue and ops and the command line share it.
+// DeadFilter chooses dead letters: tasks of a queue, or deliveries to a subscriber. The zero value
+// chooses all. Packages queue and ops and the command line share it.
 type DeadFilter struct {
 	// Queue is the queue's name; empty means any. It excludes Subscriber.
 	Queue string

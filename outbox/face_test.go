@@ -10,7 +10,8 @@ import (
 func TestForeignTransactionDoesNotCompile(t *testing.T) {
 	t.Parallel()
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", t.TempDir(), "./testdata/pgxtx").CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "pgx.Tx does not implement outbox.Tx") || !strings.Contains(string(out), "useBoxTxOrBoxSQLTx") {
+	if err == nil || !strings.Contains(string(out), "pgx.Tx does not implement outbox.Tx") ||
+		!strings.Contains(string(out), "useBoxTxOrBoxSQLTx") {
 		t.Errorf("go build: %v\n%s", err, out)
 	}
 }

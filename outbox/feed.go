@@ -17,10 +17,12 @@ const (
 	// sqlRaiseFloor raises the floor of the feed: retention $1 and lag cap $2 (null: none) in milliseconds.
 	sqlRaiseFloor = `SELECT partition_name, marked FROM {schema}.strunk_raise_floor($1::bigint, $2::bigint)`
 	// sqlPendingDetach names the leaves of the feed whose detaching was begun and not ended.
-	sqlPendingDetach = `SELECT c.relname::text FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+	sqlPendingDetach = `SELECT c.relname::text FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid
+		= i.inhrelid
 WHERE i.inhparent = '{schema}.strunk_outbox_delivered_events'::pg_catalog.regclass AND i.inhdetachpending`
 	// sqlAttached tells whether a leaf ($1) is part of the feed.
-	sqlAttached = `SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+	sqlAttached = `SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid =
+		i.inhrelid
 WHERE i.inhparent = '{schema}.strunk_outbox_delivered_events'::pg_catalog.regclass AND c.relname = $1)`
 	// sqlForgetPart drops a detached leaf ($1).
 	sqlForgetPart = `SELECT {schema}.strunk_forget_feed_part($1::text)`
@@ -32,9 +34,9 @@ type feedKeeper struct {
 	upkeep *control
 }
 
-// keep does one round: leaves ahead, then retention. The floor is raised first, whatever keeps the leaves behind it. A leaf is
-// dropped in two steps, so that one open report does not stop every insert into the feed: it is detached concurrently, in a
-// statement of its own, and then dropped.
+// keep does one round: leaves ahead, then retention. The floor is raised first, whatever keeps the
+// leaves behind it. A leaf is dropped in two steps, so that one open report does not stop every
+// insert into the feed: it is detached concurrently, in a statement of its own, and then dropped.
 func (k *feedKeeper) keep(ctx context.Context) error {
 	if err := k.upkeep.autocommit(ctx, core.Statement{SQL: k.box.sql(sqlEnsureFeed)}); err != nil {
 		return fmt.Errorf("strunk/outbox: leaves of the feed: %w", err)
@@ -61,7 +63,8 @@ func (k *feedKeeper) raiseFloor(ctx context.Context) (leaves []string, err error
 		lagCap = &ms
 	}
 	var marked []string
-	err = k.upkeep.autocommit(ctx, core.Statement{SQL: k.box.sql(sqlRaiseFloor), Args: []any{k.box.cfg.EventRetention.Milliseconds(), lagCap},
+	err = k.upkeep.autocommit(ctx, core.Statement{SQL: k.box.sql(sqlRaiseFloor),
+		Args: []any{k.box.cfg.EventRetention.Milliseconds(), lagCap},
 		Scan: func(rows pgx.Rows) error {
 			leaves, marked = nil, nil
 			var leaf, subscriber *string
@@ -76,7 +79,8 @@ func (k *feedKeeper) raiseFloor(ctx context.Context) (leaves []string, err error
 			return err
 		}})
 	for _, name := range marked {
-		k.box.cfg.Logger.Error("strunk: a subscriber was further behind than EventLagCap allows: events that it has not had are dropped, and it stops until it is replayed or reset",
+		k.box.cfg.Logger.Error("strunk: a subscriber was further behind than EventLagCap allows: events that it "+
+			"has not had are dropped, and it stops until it is replayed or reset",
 			"subscriber", name, "lag_cap", k.box.cfg.EventLagCap)
 	}
 	return leaves, err
@@ -117,5 +121,6 @@ func (k *feedKeeper) drop(ctx context.Context, leaf string) error {
 
 // alter detaches a leaf.
 func (k *feedKeeper) alter(ctx context.Context, conn *pgx.Conn, leaf, how string) error {
-	return patiently(ctx, conn, k.box.sql(`ALTER TABLE {schema}.strunk_outbox_delivered_events DETACH PARTITION {schema}.`)+quote(leaf)+" "+how)
+	return patiently(ctx, conn, k.box.sql(`ALTER TABLE {schema}.strunk_outbox_delivered_events DETACH PARTITION
+		{schema}.`)+quote(leaf)+" "+how)
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/strunk-go/strunk/internal/core"
 )
 
-// checkFormer returns why bindings contradict each other about names: one's former name is another's, now or formerly. What
-// comes under such a name would be handled by either.
+// checkFormer returns why bindings contradict each other about names: one's former name is
+// another's, now or formerly. What comes under such a name would be handled by either.
 func checkFormer(bound []core.Binding) (problems []error) {
 	now, formerly := map[[2]string]bool{}, map[[2]string]string{}
 	for _, c := range bound {
@@ -25,10 +25,12 @@ func checkFormer(bound []core.Binding) (problems []error) {
 		for _, alias := range former {
 			key := [2]string{kind, alias}
 			if alias != name && now[key] {
-				problems = append(problems, fmt.Errorf("strunk/outbox: run: the %s %q has the alias %q, which another binding has as its name; bind it under one of the two", kind, name, alias))
+				problems = append(problems, fmt.Errorf("strunk/outbox: run: the %s %q has the alias %q, which "+
+					"another binding has as its name; bind it under one of the two", kind, name, alias))
 			}
 			if other, there := formerly[key]; there && other != name {
-				problems = append(problems, fmt.Errorf("strunk/outbox: run: the %s %q and %q both have the alias %q; give it to one", kind, other, name, alias))
+				problems = append(problems, fmt.Errorf("strunk/outbox: run: the %s %q and %q both have the alias "+
+					"%q; give it to one", kind, other, name, alias))
 			}
 			formerly[key] = name
 		}

@@ -13,8 +13,8 @@ const DefaultRolePrefix = "strunk"
 type GrantsConfig struct {
 	// Schema is the PostgreSQL schema; empty means DefaultSchema.
 	Schema string
-	// RolePrefix begins the names of the roles; empty means DefaultRolePrefix. Roles belong to the whole server: give each
-	// installation on it a prefix of its own.
+	// RolePrefix begins the names of the roles; empty means DefaultRolePrefix. Roles belong to the
+	// whole server: give each installation on it a prefix of its own.
 	RolePrefix string
 }
 
@@ -28,7 +28,8 @@ const (
 	RoleSubscriber = "subscriber"
 	// RoleReader reads everything, payloads included, and changes nothing.
 	RoleReader = "reader"
-	// RoleOperator reads everything and intervenes: dead letters, queues, schedules, subscribers. It cannot enqueue or work.
+	// RoleOperator reads everything and intervenes: dead letters, queues, schedules, subscribers.
+	// It cannot enqueue or work.
 	RoleOperator = "operator"
 )
 
@@ -43,8 +44,10 @@ type grant struct {
 
 // upkeepFunctions are for every process that calls Run: its loops may serve others' tasks and events.
 var upkeepFunctions = []string{
-	"strunk_adopt_orphans", "strunk_beat", "strunk_condemn", "strunk_ensure_feed_partitions", "strunk_ensure_task_partitions", "strunk_loop_begin",
-	"strunk_loop_ran", "strunk_next_due_ms", "strunk_promote", "strunk_reap_dead", "strunk_reap_leaf", "strunk_reap_notes",
+	"strunk_adopt_orphans", "strunk_beat", "strunk_condemn", "strunk_ensure_feed_partitions",
+	"strunk_ensure_task_partitions", "strunk_loop_begin",
+	"strunk_loop_ran", "strunk_next_due_ms", "strunk_promote", "strunk_reap_dead", "strunk_reap_leaf",
+	"strunk_reap_notes",
 	"strunk_reap_schedule_runs", "strunk_relay", "strunk_rescue", "strunk_return_claims", "strunk_sweep",
 	"strunk_unknown_claims", "strunk_void_claims",
 }
@@ -55,55 +58,75 @@ var upkeepTables = []string{"strunk_loops", "strunk_migrations", "strunk_reaped"
 func grants() []grant {
 	return []grant{
 		{role: RoleProducer,
-			functions: []string{"strunk_enqueue", "strunk_enqueue_dedup", "strunk_enqueue_many", "strunk_publish", "strunk_publish_many", "strunk_publish_renamed"},
-			selects:   []string{"strunk_migrations", "strunk_schemas", "strunk_schema_subjects"}},
+			functions: []string{"strunk_enqueue", "strunk_enqueue_dedup", "strunk_enqueue_many", "strunk_publish",
+				"strunk_publish_many", "strunk_publish_renamed"},
+			selects: []string{"strunk_migrations", "strunk_schemas", "strunk_schema_subjects"}},
 		{role: RoleWorker,
 			functions: append([]string{
-				"strunk_admit", "strunk_admit_released", "strunk_advance_watermarks", "strunk_allow_starts", "strunk_bury", "strunk_cancel", "strunk_claim",
+				"strunk_admit", "strunk_admit_released", "strunk_advance_watermarks", "strunk_allow_starts",
+				"strunk_bury", "strunk_cancel", "strunk_claim",
 				"strunk_claim_rated", "strunk_complete", "strunk_complete_at", "strunk_declare_limits",
-				"strunk_complete_or_fail", "strunk_complete_results", "strunk_control", "strunk_ended", "strunk_has_backlog", "strunk_has_pending",
-				"strunk_inbox_mark", "strunk_inbox_marked", "strunk_isolate", "strunk_lock_admission", "strunk_progress", "strunk_quotas_exceed", "strunk_rate_wait_us", "strunk_release_claim", "strunk_retry",
+				"strunk_complete_or_fail", "strunk_complete_results", "strunk_control", "strunk_ended",
+				"strunk_has_backlog", "strunk_has_pending",
+				"strunk_inbox_mark", "strunk_inbox_marked", "strunk_isolate", "strunk_lock_admission",
+				"strunk_progress", "strunk_quotas_exceed", "strunk_rate_wait_us", "strunk_release_claim",
+				"strunk_retry",
 				"strunk_schedule_failed", "strunk_schedule_fire", "strunk_schedule_put", "strunk_schedules_due",
 				"strunk_schedules_wait_us", "strunk_store_results", "strunk_sweep_backlog", "strunk_take_quota",
 			}, upkeepFunctions...),
-			selects: append([]string{"strunk_limits", "strunk_outbox", "strunk_queues", "strunk_results", "strunk_schedules", "strunk_schemas", "strunk_schema_subjects"}, upkeepTables...),
-			others:  []string{"INSERT ON strunk_workers"}},
+			selects: append([]string{"strunk_limits", "strunk_outbox", "strunk_queues", "strunk_results",
+				"strunk_schedules", "strunk_schemas", "strunk_schema_subjects"}, upkeepTables...),
+			others: []string{"INSERT ON strunk_workers"}},
 		{role: RoleSubscriber,
 			functions: append([]string{
-				"strunk_beat_subscriber", "strunk_add_delivery", "strunk_disown", "strunk_end_bootstrap", "strunk_attempt_failed", "strunk_clear_attempts", "strunk_bootstrap_versions",
-				"strunk_delivery_entities", "strunk_inbox_mark", "strunk_inbox_marked", "strunk_live_snapshots", "strunk_move_cursor", "strunk_move_bootstrap", "strunk_own",
-				"strunk_read_feed", "strunk_subscriber_place", "strunk_take_delivery", "strunk_delivery_handled", "strunk_due_deliveries", "strunk_delivery_failed",
-				"strunk_register", "strunk_read_snapshots", "strunk_start_events", "strunk_count_attempt", "strunk_watch_subscriber",
+				"strunk_beat_subscriber", "strunk_add_delivery", "strunk_disown", "strunk_end_bootstrap",
+				"strunk_attempt_failed", "strunk_clear_attempts", "strunk_bootstrap_versions",
+				"strunk_delivery_entities", "strunk_inbox_mark", "strunk_inbox_marked", "strunk_live_snapshots",
+				"strunk_move_cursor", "strunk_move_bootstrap", "strunk_own",
+				"strunk_read_feed", "strunk_subscriber_place", "strunk_take_delivery", "strunk_delivery_handled",
+				"strunk_due_deliveries", "strunk_delivery_failed",
+				"strunk_register", "strunk_read_snapshots", "strunk_start_events", "strunk_count_attempt",
+				"strunk_watch_subscriber",
 			}, upkeepFunctions...),
-			selects: append([]string{"strunk_retries", "strunk_schemas", "strunk_schema_subjects", "strunk_snapshots", "strunk_subscribers"}, upkeepTables...)},
+			selects: append([]string{"strunk_retries", "strunk_schemas", "strunk_schema_subjects",
+				"strunk_snapshots", "strunk_subscribers"}, upkeepTables...)},
 		{role: RoleReader,
 			functions: []string{
-				"strunk_backlog", "strunk_dead_letters", "strunk_estimate", "strunk_inbox_marked", "strunk_live_snapshots", "strunk_overall", "strunk_over_cap",
+				"strunk_backlog", "strunk_dead_letters", "strunk_estimate", "strunk_inbox_marked",
+				"strunk_live_snapshots", "strunk_overall", "strunk_over_cap",
 				"strunk_queue_names", "strunk_queue_states", "strunk_subscriber_states", "strunk_worker_states",
 			},
 			selects: []string{
-				"strunk_bootstrap", "strunk_cancels", "strunk_dedups", "strunk_feed", "strunk_feed_floor", "strunk_feed_parts",
-				"strunk_events_seq", "strunk_horizon", "strunk_inbox", "strunk_limits", "strunk_loops", "strunk_migrations", "strunk_outbox", "strunk_outbox_dead",
-				"strunk_outbox_delivered_events", "strunk_outbox_delivered_tasks", "strunk_outbox_deliveries", "strunk_outbox_events",
-				"strunk_outbox_id_seq", "strunk_outbox_tasks", "strunk_queues", "strunk_queue_stats", "strunk_rates", "strunk_reaped",
+				"strunk_bootstrap", "strunk_cancels", "strunk_dedups", "strunk_feed", "strunk_feed_floor",
+				"strunk_feed_parts",
+				"strunk_events_seq", "strunk_horizon", "strunk_inbox", "strunk_limits", "strunk_loops",
+				"strunk_migrations", "strunk_outbox", "strunk_outbox_dead",
+				"strunk_outbox_delivered_events", "strunk_outbox_delivered_tasks", "strunk_outbox_deliveries",
+				"strunk_outbox_events",
+				"strunk_outbox_id_seq", "strunk_outbox_tasks", "strunk_queues", "strunk_queue_stats", "strunk_rates",
+				"strunk_reaped",
 				"strunk_results", "strunk_retries", "strunk_schedule_runs", "strunk_schedules", "strunk_schemas",
 				"strunk_schema_subjects", "strunk_snapshots", "strunk_starts", "strunk_subscriber_lag",
 				"strunk_subscribers", "strunk_table_sizes", "strunk_worker_stats", "strunk_workers",
 			}},
 		{role: RoleOperator, also: RoleReader,
 			functions: []string{
-				"strunk_adopt_snapshots", "strunk_cancel", "strunk_pause_queue", "strunk_pause_subscriber", "strunk_purge_dead", "strunk_release_parked",
-				"strunk_resume_queue", "strunk_retry_dead", "strunk_retry_dead_deliveries", "strunk_retry_parked", "strunk_rewind",
-				"strunk_schedule_remove", "strunk_schedule_run_now", "strunk_schedule_switch", "strunk_schema_lock", "strunk_schema_put",
+				"strunk_adopt_snapshots", "strunk_cancel", "strunk_pause_queue", "strunk_pause_subscriber",
+				"strunk_purge_dead", "strunk_release_parked",
+				"strunk_resume_queue", "strunk_retry_dead", "strunk_retry_dead_deliveries", "strunk_retry_parked",
+				"strunk_rewind",
+				"strunk_schedule_remove", "strunk_schedule_run_now", "strunk_schedule_switch", "strunk_schema_lock",
+				"strunk_schema_put",
 				"strunk_set_limits", "strunk_skip_event", "strunk_unregister",
 			},
 			others: []string{"UPDATE ON strunk_outbox"}},
 	}
 }
 
-// Grants prints SQL that makes roles without login, for the owner to run after each migration, and again: a producer, a
-// worker, a subscriber, a reader and an operator, each with what its work takes and no more. Grant them to the roles that
-// your services connect as; a service that does two kinds of work gets two.
+// Grants prints SQL that makes roles without login, for the owner to run after each migration, and
+// again: a producer, a worker, a subscriber, a reader and an operator, each with what its work
+// takes and no more. Grant them to the roles that your services connect as; a service that does two
+// kinds of work gets two.
 //
 // Partitions are dropped by their owner alone: one process at least runs the reaper as the role that migrates.
 func Grants(cfg GrantsConfig) (string, error) {
@@ -120,7 +143,8 @@ func Grants(cfg GrantsConfig) (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "-- Roles for strunk in schema %q. To be run by the owner of its tables, after each migration.\nBEGIN;\n", cfg.Schema)
+	fmt.Fprintf(&b, "-- Roles for strunk in schema %q. To be run by the owner of its tables, after each "+
+		"migration.\nBEGIN;\n", cfg.Schema)
 	b.WriteString(newNames(cfg.Schema).expand(sqlNoPublic) + ";\n")
 	for _, g := range grants() {
 		g.print(&b, quote(cfg.Schema), cfg.RolePrefix)
@@ -132,14 +156,16 @@ func Grants(cfg GrantsConfig) (string, error) {
 func checkRolePrefix(prefix string) error {
 	const longest = maxIdentifier - len("_"+RoleSubscriber)
 	if err := checkSchemaName(prefix); err != nil || len(prefix) > longest {
-		return fmt.Errorf("strunk/outbox: grants: RolePrefix: %q is no name of at most %d bytes without quotes, %%, $, \\ and braces", prefix, longest)
+		return fmt.Errorf("strunk/outbox: grants: RolePrefix: %q is no name of at most %d bytes without quotes, "+
+			"%%, $, \\ and braces", prefix, longest)
 	}
 	return nil
 }
 
 func (g grant) print(b *strings.Builder, schema, prefix string) {
 	role := quote(prefix + "_" + g.role)
-	fmt.Fprintf(b, "\nDO $strunk$ BEGIN\n    CREATE ROLE %s NOLOGIN;\nEXCEPTION WHEN duplicate_object THEN NULL;\nEND $strunk$;\n", role)
+	fmt.Fprintf(b, "\nDO $strunk$ BEGIN\n    CREATE ROLE %s NOLOGIN;\nEXCEPTION WHEN duplicate_object THEN "+
+		"NULL;\nEND $strunk$;\n", role)
 	fmt.Fprintf(b, "GRANT USAGE ON SCHEMA %s TO %s;\n", schema, role)
 	if g.also != "" {
 		fmt.Fprintf(b, "GRANT %s TO %s;\n", quote(prefix+"_"+g.also), role)

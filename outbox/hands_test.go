@@ -10,8 +10,9 @@ import (
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
 
-// TestPublicationForAllTables publishes all tables, as change data capture does: each of strunk's tables and partitions, a
-// later one too, has what an UPDATE or a DELETE of a published table needs. Check insists.
+// TestPublicationForAllTables publishes all tables, as change data capture does: each of strunk's
+// tables and partitions, a later one too, has what an UPDATE or a DELETE of a published table
+// needs. Check insists.
 func TestPublicationForAllTables(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
@@ -19,7 +20,8 @@ func TestPublicationForAllTables(t *testing.T) {
 	mustExec(t, pool, `SELECT public.strunk_ensure_task_partitions(10)`)
 	mustExec(t, pool, `UPDATE public.strunk_feed SET head = head + 1000000`)
 	mustExec(t, pool, `SELECT public.strunk_ensure_feed_partitions()`)
-	without := query[[]string](t, pool, `SELECT coalesce(array_agg(c.relname::text ORDER BY 1), '{}') FROM pg_catalog.pg_class c
+	without := query[[]string](t, pool, `SELECT coalesce(array_agg(c.relname::text ORDER BY 1), '{}') FROM
+		pg_catalog.pg_class c
 		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname LIKE 'strunk%' AND NOT EXISTS (
 			SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid
 				AND (CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'd' THEN i.indisprimary END))`)
@@ -42,16 +44,19 @@ func TestOrphanedClaimsAreRescued(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
 	for worker := 1; worker <= 3; worker++ {
-		mustExec(t, pool, `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES ($1, 30000, 1, 1, 'lost', 'gone')`, worker)
+		mustExec(t, pool, `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host)
+			VALUES ($1, 30000, 1, 1, 'lost', 'gone')`, worker)
 		mustExec(t, pool, `SELECT public.strunk_enqueue('lost') FROM generate_series(1, 2)`)
-		mustExec(t, pool, `SELECT id FROM public.strunk_claim($1, 1, 'lost', 2, array_fill(0::bigint, ARRAY[10]), NULL)`, worker)
+		mustExec(t, pool, `SELECT id FROM public.strunk_claim($1, 1, 'lost', 2, array_fill(0::bigint,
+			ARRAY[10]), NULL)`, worker)
 	}
 	mustExec(t, pool, `DELETE FROM public.strunk_workers WHERE id > 1`)
 	start(t, openBox(t, pool, outbox.Config{}))
 	testkit.Eventually(t, "the tasks without a worker are given back", func() bool {
 		return query[int](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'pending'`) == 4
 	})
-	if n := query[int](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'claimed' AND worker_id = 1`); n != 2 {
+	if n := query[int](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'claimed' AND
+		worker_id = 1`); n != 2 {
 		t.Errorf("%d tasks of the worker whose lease lasts are still claimed; want 2", n)
 	}
 	testkit.Eventually(t, "no row is left of the deleted workers", func() bool {
@@ -59,7 +64,8 @@ func TestOrphanedClaimsAreRescued(t *testing.T) {
 	})
 }
 
-// TestMissingSingletons empties all of strunk's tables but the record of migrations: events are published and relayed again.
+// TestMissingSingletons empties all of strunk's tables but the record of migrations: events are
+// published and relayed again.
 func TestMissingSingletons(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
@@ -77,7 +83,8 @@ func TestMissingSingletons(t *testing.T) {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "the event is in the feed", func() bool {
-		return query[int](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND kind = 'event' AND position = 1`) == 1
+		return query[int](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND
+			kind = 'event' AND position = 1`) == 1
 	})
 	if n := query[int](t, pool, `SELECT count(*) FROM public.strunk_feed_floor`); n != 1 {
 		t.Errorf("%d rows of the floor; want 1", n)

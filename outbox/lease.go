@@ -17,8 +17,8 @@ const (
 	beatsPerLease = 6
 	beatFastest   = 20 * time.Millisecond
 	beatSlowest   = 5 * time.Second
-	// beatPatience is how long one heartbeat may take at least before its connection is given up; a third of the shortest
-	// lease where that is longer.
+	// beatPatience is how long one heartbeat may take at least before its connection is given up; a
+	// third of the shortest lease where that is longer.
 	beatPatience = time.Second
 )
 
@@ -34,7 +34,8 @@ type leases struct {
 }
 
 func newLeases(b *Box, upkeep *control) *leases {
-	return &leases{box: b, beats: newControl(b), upkeep: upkeep, beatNow: make(chan struct{}, 1), compareNow: make(chan struct{}, 1), held: map[int64]*lease{}}
+	return &leases{box: b, beats: newControl(b), upkeep: upkeep, beatNow: make(chan struct{}, 1),
+		compareNow: make(chan struct{}, 1), held: map[int64]*lease{}}
 }
 
 // lease is one row of strunk_workers.
@@ -84,7 +85,8 @@ func (ls *leases) add(ctx context.Context, spec core.LeaseSpec) (*lease, error) 
 	}
 	l := &lease{owner: ls, id: rand.Int64N(1<<62) + 1, spec: spec, lost: make(chan struct{})}
 	err = ls.upkeep.autocommit(ctx, core.Statement{SQL: ls.box.sql(sqlAddWorker),
-		Args: []any{l.id, spec.Duration.Milliseconds(), os.Getpid(), spec.Concurrency, spec.Queue, host, spec.WritesStarts}})
+		Args: []any{l.id, spec.Duration.Milliseconds(), os.Getpid(), spec.Concurrency, spec.Queue, host,
+			spec.WritesStarts}})
 	if err != nil {
 		return nil, fmt.Errorf("strunk/outbox: lease for queue %q: %w", spec.Queue, err)
 	}
@@ -171,7 +173,8 @@ func (ls *leases) beat(ctx context.Context) error {
 
 func (ls *leases) lose(l *lease) {
 	if ls.forget(l) {
-		ls.box.cfg.Logger.Warn("strunk: a lease was lost; its handlers are being cancelled", "queue", l.spec.Queue, "worker", l.id)
+		ls.box.cfg.Logger.Warn("strunk: a lease was lost; its handlers are being cancelled", "queue", l.spec.Queue,
+			"worker", l.id)
 		close(l.lost)
 	}
 }
@@ -188,7 +191,8 @@ func (ls *leases) forget(l *lease) bool {
 func (ls *leases) compare(ctx context.Context) {
 	for _, l := range ls.all() {
 		if err := ls.compareOne(ctx, l); err != nil && ctx.Err() == nil {
-			ls.box.cfg.Logger.Warn("strunk: looking for lost claims failed; trying again", "queue", l.spec.Queue, "error", err)
+			ls.box.cfg.Logger.Warn("strunk: looking for lost claims failed; trying again", "queue", l.spec.Queue,
+				"error", err)
 		}
 	}
 }
@@ -237,7 +241,8 @@ func (ls *leases) returnUnknown(ctx context.Context, l *lease) error {
 	if err != nil {
 		return err
 	}
-	ls.box.cfg.Logger.Warn("strunk: gave back the tasks of claims whose answer was lost", "queue", l.spec.Queue, "tasks", len(ids))
+	ls.box.cfg.Logger.Warn("strunk: gave back the tasks of claims whose answer was lost", "queue", l.spec.Queue,
+		"tasks", len(ids))
 	ls.box.wake([]string{core.TopicQueue(l.spec.Queue)})
 	return nil
 }

@@ -15,8 +15,8 @@ const (
 	reconnectMost  = 5 * time.Second
 )
 
-// connect opens a connection beside the pool, with the pool's configuration and its hooks: they may bring a fresh password,
-// or set a role.
+// connect opens a connection beside the pool, with the pool's configuration and its hooks: they may
+// bring a fresh password, or set a role.
 func (b *Box) connect(ctx context.Context) (*pgx.Conn, error) {
 	cfg := b.pool.Config()
 	if cfg.BeforeConnect != nil {
@@ -48,7 +48,8 @@ func (b *Box) listen(ctx context.Context) {
 		if time.Since(began) > reconnectMost {
 			pause = reconnectFirst
 		}
-		b.cfg.Logger.Warn("strunk: the listening connection was lost; polling until it is back", "error", err, "retry_in", pause)
+		b.cfg.Logger.Warn("strunk: the listening connection was lost; polling until it is back", "error", err,
+			"retry_in", pause)
 		core.Sleep(ctx, pause)
 		pause = min(2*pause, reconnectMost)
 	}

@@ -51,7 +51,8 @@ func (l *sharedListener) listen(ctx context.Context, b *Box, ended chan struct{}
 		func() {
 			defer func() {
 				if p := recover(); p != nil {
-					b.cfg.Logger.Error("strunk: the listener panicked and is started again", "panic", p, "stack", string(debug.Stack()))
+					b.cfg.Logger.Error("strunk: the listener panicked and is started again", "panic", p, "stack",
+						string(debug.Stack()))
 				}
 			}()
 			b.listen(ctx)

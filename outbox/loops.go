@@ -35,8 +35,8 @@ type LoopStatus struct {
 	Age time.Duration
 }
 
-// lateAfter is how many intervals a loop may miss before it counts as behind, and lateLeast is added for what a report is
-// late by.
+// lateAfter is how many intervals a loop may miss before it counts as behind, and lateLeast is
+// added for what a report is late by.
 const (
 	lateAfter = 3
 	lateLeast = 2 * loopReportEvery
@@ -48,7 +48,8 @@ func (s LoopStatus) Behind() bool {
 }
 
 // sqlLoops reads the record of the loops. It locks nothing.
-const sqlLoops = `SELECT loop, interval_ms, coalesce(last_ok_at, '0001-01-01Z'), coalesce(last_error_at, '0001-01-01Z'), coalesce(last_error, ''),
+const sqlLoops = `SELECT loop, interval_ms, coalesce(last_ok_at, '0001-01-01Z'), coalesce(last_error_at,
+	'0001-01-01Z'), coalesce(last_error, ''),
 	coalesce(last_by, ''), coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - last_ok_at) * 1000, -1)::bigint
 FROM {schema}.strunk_loops ORDER BY loop`
 
@@ -83,7 +84,8 @@ func (b *Box) loopRan(ctx context.Context, c *control, loop string, interval tim
 		s := core.CleanText(failure.Error(), mostLoopError)
 		text = &s
 	}
-	err := c.autocommit(ctx, core.Statement{SQL: b.sql(sqlLoopRan), Args: []any{loop, interval.Milliseconds(), processName(), text}})
+	err := c.autocommit(ctx, core.Statement{SQL: b.sql(sqlLoopRan),
+		Args: []any{loop, interval.Milliseconds(), processName(), text}})
 	if err != nil && ctx.Err() == nil {
 		b.cfg.Logger.Debug("strunk: a loop's round was not recorded", "loop", loop, "error", err)
 	}

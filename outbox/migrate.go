@@ -18,13 +18,15 @@ type MigrateConfig struct {
 	Schema string
 }
 
-// Migrate brings the schema to the version of this library: every missing migration in order, each in a transaction of
-// its own, and the functions whenever their text differs from what the database records. Processes that migrate at once wait
-// for each other. A database that is up to date is left as it is, and so is a newer one that this library can work with;
-// one that it cannot work with is [ErrDatabaseNewer].
+// Migrate brings the schema to the version of this library: every missing migration in order, each
+// in a transaction of its own, and the functions whenever their text differs from what the database
+// records. Processes that migrate at once wait for each other. A database that is up to date is
+// left as it is, and so is a newer one that this library can work with; one that it cannot work
+// with is [ErrDatabaseNewer].
 //
-// A migration waits for a lock no longer than a few seconds at a time, so that it does not stop others for longer behind an open
-// report; it tries again until it succeeds or ctx ends. PUBLIC may execute none of strunk's functions: see [Grants].
+// A migration waits for a lock no longer than a few seconds at a time, so that it does not stop
+// others for longer behind an open report; it tries again until it succeeds or ctx ends. PUBLIC may
+// execute none of strunk's functions: see [Grants].
 func Migrate(ctx context.Context, pool *pgxpool.Pool, cfg MigrateConfig) error {
 	m, err := newMigrator(pool, cfg)
 	if err != nil {
@@ -33,8 +35,8 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool, cfg MigrateConfig) error {
 	return m.up(ctx)
 }
 
-// MigrateDown takes the schema back to a version, 0 for none, and deletes what later versions keep: with version 0 that is
-// all tasks and events. The PostgreSQL schema itself stays.
+// MigrateDown takes the schema back to a version, 0 for none, and deletes what later versions keep:
+// with version 0 that is all tasks and events. The PostgreSQL schema itself stays.
 func MigrateDown(ctx context.Context, pool *pgxpool.Pool, cfg MigrateConfig, version int) error {
 	m, err := newMigrator(pool, cfg)
 	if err != nil {
@@ -54,16 +56,16 @@ func LatestVersion() int {
 
 // Step is one migration that is to be done.
 type Step struct {
-	// From and To are versions next to each other; To is the lower where the step goes down. They are equal where the functions
-	// alone are made anew.
+	// From and To are versions next to each other; To is the lower where the step goes down. They
+	// are equal where the functions alone are made anew.
 	From, To int
 	Name     string
 	// SQL is what would be run.
 	SQL string
 }
 
-// PlanMigrations says what Migrate (version LatestVersion) or MigrateDown would do, and changes nothing. Of a newer database
-// that serves this library Migrate would do nothing.
+// PlanMigrations says what Migrate (version LatestVersion) or MigrateDown would do, and changes
+// nothing. Of a newer database that serves this library Migrate would do nothing.
 func PlanMigrations(ctx context.Context, pool *pgxpool.Pool, cfg MigrateConfig, version int) ([]Step, error) {
 	m, err := newMigrator(pool, cfg)
 	if err != nil {
@@ -113,7 +115,8 @@ func newMigrator(pool *pgxpool.Pool, cfg MigrateConfig) (*migrator, error) {
 
 func (m *migrator) checkTarget(version int) error {
 	if version < 0 || version > len(m.all) {
-		return fmt.Errorf("strunk/outbox: migrate: there is no version %d; this library knows 0 to %d", version, len(m.all))
+		return fmt.Errorf("strunk/outbox: migrate: there is no version %d; this library knows 0 to %d", version,
+			len(m.all))
 	}
 	return nil
 }
@@ -147,7 +150,8 @@ type dbVersion struct {
 	functions       string // the hash of their text
 }
 
-const sqlVersion = `SELECT m.version, m.compatible_since, m.functions FROM {schema}.strunk_migrations m ORDER BY m.version DESC LIMIT 1`
+const sqlVersion = `SELECT m.version, m.compatible_since, m.functions FROM {schema}.strunk_migrations m ORDER BY
+	m.version DESC LIMIT 1`
 
 // rower asks one question of a pool or of a transaction.
 type rower interface {
@@ -200,6 +204,7 @@ func (at dbVersion) checkNotTooNew(newest int) error {
 }
 
 func (at dbVersion) newerError(newest int) error {
-	return fmt.Errorf("it is at version %d and serves libraries of version %d and later, this one is of version %d: %w; "+
+	return fmt.Errorf("it is at version %d and serves libraries of version %d and later, this one is of version "+
+		"%d: %w; "+
 		"upgrade github.com/strunk-go/strunk", at.version, at.compatibleSince, newest, ErrDatabaseNewer)
 }

@@ -20,8 +20,9 @@ const (
 )
 
 const (
-	// sqlMigrationsTable says what has been applied. compatible_since is the oldest version whose library works with the
-	// database at this version; functions identifies the text of the functions, and is empty where a later version's are left.
+	// sqlMigrationsTable says what has been applied. compatible_since is the oldest version whose
+	// library works with the database at this version; functions identifies the text of the
+	// functions, and is empty where a later version's are left.
 	sqlMigrationsTable = `CREATE TABLE IF NOT EXISTS {schema}.strunk_migrations (
     version          integer     PRIMARY KEY,
     compatible_since integer     NOT NULL,
@@ -29,17 +30,21 @@ const (
     name             text        NOT NULL,
     functions        text        NOT NULL DEFAULT ''
 )`
-	// sqlTryLock keeps migrations of a schema ($1) apart until the transaction ends. It does not wait, for a statement that
-	// waits holds a snapshot, and an index that is being built concurrently waits for all snapshots.
-	sqlTryLock = `SELECT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('strunk_migrations:' || $1, 0))`
-	// sqlApplied and sqlUnapplied keep the record of versions, sqlFunctionsApplied that of the functions ($2 is the hash).
+	// sqlTryLock keeps migrations of a schema ($1) apart until the transaction ends. It does not
+	// wait, for a statement that waits holds a snapshot, and an index that is being built
+	// concurrently waits for all snapshots.
+	sqlTryLock = `SELECT pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('strunk_migrations:'
+		|| $1, 0))`
+	// sqlApplied and sqlUnapplied keep the record of versions, sqlFunctionsApplied that of the
+	// functions ($2 is the hash).
 	sqlApplied          = `INSERT INTO {schema}.strunk_migrations (version, compatible_since, name) VALUES ($1, $2, $3)`
 	sqlUnapplied        = `DELETE FROM {schema}.strunk_migrations WHERE version = $1`
 	sqlFunctionsApplied = `UPDATE {schema}.strunk_migrations SET functions = $2 WHERE version = $1`
 	// sqlLateBodies keeps PostgreSQL from checking a function's body before the functions that it calls are there.
 	sqlLateBodies = `SET LOCAL check_function_bodies = off`
-	// sqlNoPublic takes from PUBLIC what PostgreSQL gives it on each new function: those with the rights of their owner are
-	// for roles that have been granted them. Functions of others in the schema are not touched.
+	// sqlNoPublic takes from PUBLIC what PostgreSQL gives it on each new function: those with the
+	// rights of their owner are for roles that have been granted them. Functions of others in the
+	// schema are not touched.
 	sqlNoPublic = `DO $strunk$
 DECLARE
     v_function regprocedure;
@@ -47,7 +52,8 @@ BEGIN
     FOR v_function IN
         SELECT p.oid::regprocedure FROM pg_catalog.pg_proc p
         WHERE p.pronamespace = '{schema}'::regnamespace AND pg_catalog.starts_with(p.proname, 'strunk_')
-            AND EXISTS (SELECT 1 FROM pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) a
+            AND EXISTS (SELECT 1 FROM pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f',
+            p.proowner))) a
                 WHERE a.grantee = 0)
     LOOP
         EXECUTE pg_catalog.format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', v_function);
@@ -94,11 +100,13 @@ func (m *migrator) down(ctx context.Context, version int) error {
 	return nil
 }
 
-// inTx runs fn in a transaction that no other migration of the schema runs beside, and again while locks are not to be had.
+// inTx runs fn in a transaction that no other migration of the schema runs beside, and again while
+// locks are not to be had.
 func (m *migrator) inTx(ctx context.Context, fn func(tx pgx.Tx) error) error {
 	return m.untilLocked(ctx, func() error {
 		return pgx.BeginTxFunc(ctx, m.pool, core.PlainTx, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, fmt.Sprintf(`SET LOCAL lock_timeout = %d`, migrationPatience.Milliseconds())); err != nil {
+			if _, err := tx.Exec(ctx, fmt.Sprintf(`SET LOCAL lock_timeout =
+				%d`, migrationPatience.Milliseconds())); err != nil {
 				return err
 			}
 			var locked bool
@@ -132,7 +140,8 @@ func (m *migrator) prepare(ctx context.Context) error {
 	return m.inTx(ctx, func(tx pgx.Tx) error {
 		for _, object := range []struct{ there, make string }{
 			{`SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1)`, `CREATE SCHEMA {schema}`},
-			{`SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+			{`SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid =
+				c.relnamespace
 				WHERE n.nspname = $1 AND c.relname = 'strunk_migrations')`, sqlMigrationsTable},
 		} {
 			var there bool
@@ -159,7 +168,8 @@ func (m *migrator) version(ctx context.Context, tx pgx.Tx) (int, error) {
 	return at.version, err
 }
 
-// apply does one step. The functions come with the last one: no database is at a version without that version's functions.
+// apply does one step. The functions come with the last one: no database is at a version without
+// that version's functions.
 func (m *migrator) apply(ctx context.Context, step migration) error {
 	return m.inTx(ctx, func(tx pgx.Tx) error {
 		at, err := m.version(ctx, tx)

@@ -31,8 +31,9 @@ type migration struct {
 	up, down        string
 }
 
-// compatibleMark begins the first line of a migration that libraries of an older version can work with; that version follows.
-// A migration without it is for libraries of its own version and later ones.
+// compatibleMark begins the first line of a migration that libraries of an older version can work
+// with; that version follows. A migration without it is for libraries of its own version and later
+// ones.
 const compatibleMark = "-- strunk: compatible since "
 
 // migrations returns the embedded migrations in order, which is 1, 2, 3 without a gap.
@@ -80,7 +81,8 @@ func newMigration(version int, name, up, down string) (migration, error) {
 		since, _, _ := strings.Cut(mark, "\n")
 		n, err := strconv.Atoi(since)
 		if err != nil || n < 1 || n > version {
-			return migration{}, fmt.Errorf("strunk/outbox: internal: migration %d: %q is no version up to its own", version, since)
+			return migration{}, fmt.Errorf("strunk/outbox: internal: migration %d: %q is no version up to its own",
+				version, since)
 		}
 		m.compatibleSince = n
 	}

@@ -23,8 +23,9 @@ const (
 // MigrationFile is one file for another migration tool.
 type MigrationFile struct{ Name, Text string }
 
-// MigrationSQL prints the steps from one version to another, up or down, as a script for psql. It makes the same database
-// as Migrate and MigrateDown, and stops where the database is not at the version that a step begins from.
+// MigrationSQL prints the steps from one version to another, up or down, as a script for psql. It
+// makes the same database as Migrate and MigrateDown, and stops where the database is not at the
+// version that a step begins from.
 func MigrationSQL(cfg MigrateConfig, from, to int) (string, error) {
 	m, err := newMigrator(nil, cfg)
 	if err != nil {
@@ -39,8 +40,8 @@ func MigrationSQL(cfg MigrateConfig, from, to int) (string, error) {
 	return m.script(from, to), nil
 }
 
-// MigrationFiles prints all migrations as files for another tool: FormatPlain, FormatGoose or FormatTern. The tool's own
-// record decides what is to be done; strunk's is kept beside it.
+// MigrationFiles prints all migrations as files for another tool: FormatPlain, FormatGoose or
+// FormatTern. The tool's own record decides what is to be done; strunk's is kept beside it.
 func MigrationFiles(cfg MigrateConfig, format SQLFormat) ([]MigrationFile, error) {
 	m, err := newMigrator(nil, cfg)
 	if err != nil {
@@ -59,7 +60,8 @@ func MigrationFiles(cfg MigrateConfig, format SQLFormat) ([]MigrationFile, error
 
 func (m *migrator) script(from, to int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "-- strunk: schema %q, from version %d to %d. For psql.\n\\set ON_ERROR_STOP on\n\n", m.names.schema, from, to)
+	fmt.Fprintf(&b, "-- strunk: schema %q, from version %d to %d. For psql.\n\\set ON_ERROR_STOP on\n\n",
+		m.names.schema, from, to)
 	for v := from; v < to; v++ {
 		m.printStep(&b, m.all[v], true)
 	}
@@ -75,8 +77,10 @@ func (m *migrator) printStep(b *strings.Builder, step migration, up bool) {
 	if up {
 		text, from, to = m.names.expand(step.up), to, from
 	}
-	fmt.Fprintf(b, "-- %d to %d: %s\nBEGIN;\nSET LOCAL lock_timeout = %d;\n", from, to, step.name, migrationPatience.Milliseconds())
-	fmt.Fprintf(b, "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('strunk_migrations:%s', 0));\n", m.names.schema)
+	fmt.Fprintf(b, "-- %d to %d: %s\nBEGIN;\nSET LOCAL lock_timeout = %d;\n", from, to, step.name,
+		migrationPatience.Milliseconds())
+	fmt.Fprintf(b, "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('strunk_migrations:%s', "+
+		"0));\n", m.names.schema)
 	if up && from == 0 {
 		b.WriteString(m.beginning())
 	}
@@ -102,10 +106,12 @@ func (m *migrator) bookkeeping(step migration, up bool) string {
 	text := ""
 	switch {
 	case up && step.version == len(m.all):
-		text = m.functionScript() + fmt.Sprintf("INSERT INTO {schema}.strunk_migrations (version, compatible_since, name, functions) VALUES (%d, %d, '%s', '%s');\n",
+		text = m.functionScript() + fmt.Sprintf("INSERT INTO {schema}.strunk_migrations (version, "+
+			"compatible_since, name, functions) VALUES (%d, %d, '%s', '%s');\n",
 			step.version, step.compatibleSince, step.name, m.functions.hash)
 	case up:
-		text = fmt.Sprintf("INSERT INTO {schema}.strunk_migrations (version, compatible_since, name) VALUES (%d, %d, '%s');\n",
+		text = fmt.Sprintf("INSERT INTO {schema}.strunk_migrations (version, compatible_since, name) VALUES (%d, "+
+			"%d, '%s');\n",
 			step.version, step.compatibleSince, step.name)
 	case step.version == 1:
 		text = "DROP TABLE {schema}.strunk_migrations;\n"
@@ -130,7 +136,8 @@ func (m *migrator) files(step migration, format SQLFormat) ([]MigrationFile, err
 	case FormatTern:
 		return []MigrationFile{{name + ".sql", up + "\n---- create above / drop below ----\n\n" + down}}, nil
 	}
-	return nil, fmt.Errorf("%q is no format for files; there are %s, %s and %s", format, FormatPlain, FormatGoose, FormatTern)
+	return nil, fmt.Errorf("%q is no format for files; there are %s, %s and %s", format, FormatPlain, FormatGoose,
+		FormatTern)
 }
 
 func gooseFile(up, down string) string {

@@ -31,8 +31,8 @@ func catalogue(t testing.TB, pool *pgxpool.Pool, schema string) map[string][]str
 	return found
 }
 
-// TestMigrationsUpDown goes up and down by the API and by printed SQL through psql alone, and wants the same each time: by
-// the catalogue, not by the version.
+// TestMigrationsUpDown goes up and down by the API and by printed SQL through psql alone, and wants
+// the same each time: by the catalogue, not by the version.
 func TestMigrationsUpDown(t *testing.T) {
 	t.Parallel()
 	latest := outbox.LatestVersion()
@@ -93,7 +93,8 @@ func same(t testing.TB, what string, want, got map[string][]string) {
 // psql runs a script as an operator would.
 func psql(t testing.TB, pool *pgxpool.Pool, script string) {
 	t.Helper()
-	c := exec.CommandContext(t.Context(), findPsql(t), "--no-psqlrc", "--quiet", "--output=/dev/null", outboxtest.DSN(pool))
+	c := exec.CommandContext(t.Context(), findPsql(t), "--no-psqlrc", "--quiet", "--output=/dev/null",
+		outboxtest.DSN(pool))
 	c.Stdin = strings.NewReader(script)
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("psql: %v\n%s", err, out)
@@ -136,14 +137,16 @@ func TestPlanChangesNothing(t *testing.T) {
 	pool := outboxtest.Empty(t)
 	latest := outbox.LatestVersion()
 	plan, err := outbox.PlanMigrations(t.Context(), pool, outbox.MigrateConfig{}, latest)
-	if err != nil || len(plan) != latest || plan[0].From != 0 || plan[0].To != 1 || !strings.Contains(plan[0].SQL, `CREATE TABLE "public".strunk_outbox`) {
+	if err != nil || len(plan) != latest || plan[0].From != 0 || plan[0].To != 1 ||
+		!strings.Contains(plan[0].SQL, `CREATE TABLE "public".strunk_outbox`) {
 		t.Errorf("the plan for an empty database: %d steps, %v", len(plan), err)
 	}
 	if exists(t, pool, "strunk_migrations") {
 		t.Error("planning has made a table")
 	}
 	migrated := outboxtest.New(t)
-	if plan, err := outbox.PlanMigrations(t.Context(), migrated, outbox.MigrateConfig{}, latest); err != nil || len(plan) != 0 {
+	if plan, err := outbox.PlanMigrations(t.Context(), migrated, outbox.MigrateConfig{}, latest); err != nil ||
+		len(plan) != 0 {
 		t.Errorf("the plan for a migrated database: %v, %v", plan, err)
 	}
 	plan, err = outbox.PlanMigrations(t.Context(), migrated, outbox.MigrateConfig{}, latest-1)
@@ -159,18 +162,21 @@ func TestVersionsThatDoNotFit(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
 	ctx := t.Context()
-	mustExec(t, pool, `INSERT INTO public.strunk_migrations (version, compatible_since, name) VALUES ($1, $1, 'of tomorrow')`, outbox.LatestVersion()+1)
+	mustExec(t, pool, `INSERT INTO public.strunk_migrations (version, compatible_since, name) VALUES ($1, $1,
+		'of tomorrow')`, outbox.LatestVersion()+1)
 	_, planErr := outbox.PlanMigrations(ctx, pool, outbox.MigrateConfig{}, 1)
 	_, checkErr := outbox.Check(ctx, pool, outbox.MigrateConfig{})
 	for what, err := range map[string]error{
-		"Migrate": outbox.Migrate(ctx, pool, outbox.MigrateConfig{}), "MigrateDown": outbox.MigrateDown(ctx, pool, outbox.MigrateConfig{}, 0),
+		"Migrate":        outbox.Migrate(ctx, pool, outbox.MigrateConfig{}),
+		"MigrateDown":    outbox.MigrateDown(ctx, pool, outbox.MigrateConfig{}, 0),
 		"PlanMigrations": planErr, "Check": checkErr,
 	} {
 		if !errors.Is(err, outbox.ErrDatabaseNewer) {
 			t.Errorf("%s of a newer database: %v; want ErrDatabaseNewer", what, err)
 		}
 	}
-	if _, err := outbox.Check(ctx, outboxtest.Empty(t), outbox.MigrateConfig{}); !errors.Is(err, outbox.ErrNotMigrated) {
+	if _, err := outbox.Check(ctx, outboxtest.Empty(t), outbox.MigrateConfig{}); !errors.Is(err,
+		outbox.ErrNotMigrated) {
 		t.Errorf("Check of an empty database: %v; want ErrNotMigrated", err)
 	}
 	script, err := outbox.MigrationSQL(outbox.MigrateConfig{}, 0, 1)
@@ -191,8 +197,10 @@ func TestFilesForOtherTools(t *testing.T) {
 		files  int // for each migration
 		want   []string
 	}{
-		{outbox.FormatPlain, 2, []string{`CREATE TABLE "public".strunk_outbox `, "INSERT INTO \"public\".strunk_migrations"}},
-		{outbox.FormatGoose, 1, []string{"-- +goose Up\n-- +goose StatementBegin\n", "-- +goose StatementEnd\n\n-- +goose Down\n-- +goose StatementBegin\n"}},
+		{outbox.FormatPlain, 2, []string{`CREATE TABLE "public".strunk_outbox
+			`, "INSERT INTO \"public\".strunk_migrations"}},
+		{outbox.FormatGoose, 1, []string{"-- +goose Up\n-- +goose StatementBegin\n",
+			"-- +goose StatementEnd\n\n-- +goose Down\n-- +goose StatementBegin\n"}},
 		{outbox.FormatTern, 1, []string{"\n---- create above / drop below ----\n"}},
 	} {
 		files, err := outbox.MigrationFiles(outbox.MigrateConfig{}, tt.format)
@@ -232,23 +240,35 @@ func TestCheckSaysWhatDiffers(t *testing.T) {
 		t.Fatalf("a fresh database: %v, %v", differences, err)
 	}
 	oldDay(t, pool, 3, 1, "q") // a day more is no difference
-	today := "strunk_outbox_delivered_tasks_" + query[string](t, pool, `SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMMDD')`)
+	today := "strunk_outbox_delivered_tasks_" + query[string](t, pool, `SELECT to_char(clock_timestamp() AT TIME
+		ZONE 'UTC', 'YYYYMMDD')`)
 	var want []string
 	for _, tt := range []struct{ do, want string }{
 		{`DROP INDEX public.strunk_outbox_tasks_due`, "index strunk_outbox_tasks strunk_outbox_tasks_due is missing"},
-		{`UPDATE pg_catalog.pg_index SET indisvalid = false WHERE indexrelid = 'public.strunk_outbox_dead_key'::regclass`,
-			"index strunk_outbox_dead strunk_outbox_dead_key is different: CREATE INDEX strunk_outbox_dead_key ON strunk_outbox_dead USING btree (key, id) INVALID; want CREATE INDEX strunk_outbox_dead_key ON strunk_outbox_dead USING btree (key, id)"},
-		{`ALTER TABLE public.strunk_workers ADD COLUMN shoe_size integer`, "column strunk_workers shoe_size is not of this library's making"},
-		{`ALTER TABLE public.strunk_workers ALTER COLUMN lease_ms TYPE bigint`, "column strunk_workers lease_ms is different: bigint NOT NULL; want integer NOT NULL"},
-		{`ALTER TABLE public.strunk_outbox_dead DISABLE TRIGGER strunk_revive`, "trigger strunk_outbox_dead strunk_revive is different: "},
-		{`CREATE OR REPLACE FUNCTION public.strunk_beat(p_workers bigint[]) RETURNS SETOF bigint LANGUAGE sql AS 'SELECT 1::bigint'`,
+		{`UPDATE pg_catalog.pg_index SET indisvalid = false WHERE indexrelid =
+			'public.strunk_outbox_dead_key'::regclass`,
+			"index strunk_outbox_dead strunk_outbox_dead_key is different: CREATE INDEX strunk_outbox_dead_key ON " +
+				"strunk_outbox_dead USING btree (key, id) INVALID; want CREATE INDEX strunk_outbox_dead_key ON " +
+				"strunk_outbox_dead USING btree (key, id)"},
+		{`ALTER TABLE public.strunk_workers ADD COLUMN shoe_size
+			integer`, "column strunk_workers shoe_size is not of this library's making"},
+		{`ALTER TABLE public.strunk_workers ALTER COLUMN lease_ms TYPE
+			bigint`, "column strunk_workers lease_ms is different: bigint NOT NULL; want integer NOT NULL"},
+		{`ALTER TABLE public.strunk_outbox_dead DISABLE TRIGGER
+			strunk_revive`, "trigger strunk_outbox_dead strunk_revive is different: "},
+		{`CREATE OR REPLACE FUNCTION public.strunk_beat(p_workers bigint[]) RETURNS SETOF bigint LANGUAGE sql AS
+			'SELECT 1::bigint'`,
 			"function strunk_beat(p_workers bigint[]) is different"},
-		{`DROP FUNCTION public.strunk_next_due_ms`, "function strunk_next_due_ms(p_from timestamp with time zone) is missing"},
-		{`GRANT EXECUTE ON FUNCTION public.strunk_enqueue TO PUBLIC`, "privilege PUBLIC may execute strunk_enqueue is not of this library's making"},
+		{`DROP FUNCTION public.strunk_next_due_ms`, "function strunk_next_due_ms(p_from timestamp with time zone) " +
+			"is missing"},
+		{`GRANT EXECUTE ON FUNCTION public.strunk_enqueue TO
+			PUBLIC`, "privilege PUBLIC may execute strunk_enqueue is not of this library's making"},
 		{`DROP TABLE public.` + today, "partition " + today + " is missing"},
 		{`DROP TABLE public.strunk_loops`, "table strunk_loops is missing"},
 		{`CREATE TABLE public.strunk_mine (n integer)`, "table strunk_mine is not of this library's making"},
-		{`ALTER SEQUENCE public.strunk_outbox_id_seq CACHE 100`, "sequence strunk_outbox_id_seq is different: bigint 1 1 1 9223372036854775807 100 f; want bigint 1 1 1 9223372036854775807 1 f"},
+		{`ALTER SEQUENCE public.strunk_outbox_id_seq CACHE
+			100`, "sequence strunk_outbox_id_seq is different: bigint 1 1 1 9223372036854775807 100 f; want " +
+			"bigint 1 1 1 9223372036854775807 1 f"},
 	} {
 		mustExec(t, pool, tt.do)
 		want = append(want, tt.want)
@@ -285,13 +305,16 @@ func TestMigrationWaitsWithoutBlocking(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() {
-		done <- outbox.MigrateMore(context.WithoutCancel(t.Context()), pool, `ALTER TABLE {schema}.strunk_outbox_tasks SET (fillfactor = 60);
+		done <- outbox.MigrateMore(context.WithoutCancel(t.Context()), pool, `ALTER TABLE
+			{schema}.strunk_outbox_tasks SET (fillfactor = 60);
 			LOCK TABLE {schema}.strunk_outbox_tasks IN ACCESS EXCLUSIVE MODE;`, `SELECT 1`)
 	}()
 	testkit.Eventually(t, "the migration waits", func() bool {
-		return query[int](t, pool, `SELECT count(*) FROM pg_catalog.pg_locks WHERE NOT granted AND relation = 'public.strunk_outbox_tasks'::regclass`) > 0
+		return query[int](t, pool, `SELECT count(*) FROM pg_catalog.pg_locks WHERE NOT granted AND relation =
+			'public.strunk_outbox_tasks'::regclass`) > 0
 	})
-	mustExec(t, pool, `SELECT public.strunk_enqueue('q')`) // comes through behind the waiting migration, at its lock timeout
+	// comes through behind the waiting migration, at its lock timeout
+	mustExec(t, pool, `SELECT public.strunk_enqueue('q')`)
 	if err := report.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -19,10 +19,12 @@ func checkSchemaName(schema string) error {
 		return fmt.Errorf("strunk/outbox: Config.Schema: %w", err)
 	}
 	if len(schema) > maxIdentifier {
-		return fmt.Errorf("strunk/outbox: Config.Schema: %d bytes; PostgreSQL cuts names over %d bytes", len(schema), maxIdentifier)
+		return fmt.Errorf("strunk/outbox: Config.Schema: %d bytes; PostgreSQL cuts names over %d bytes", len(schema),
+			maxIdentifier)
 	}
 	if i := strings.IndexAny(schema, `'"%$\\{}`); i >= 0 {
-		return fmt.Errorf("strunk/outbox: Config.Schema: %q: has %q, which strunk does not allow in a schema's name", schema, schema[i])
+		return fmt.Errorf("strunk/outbox: Config.Schema: %q: has %q, which strunk does not allow in a schema's name",
+			schema, schema[i])
 	}
 	if strings.HasPrefix(schema, "pg_") {
 		return fmt.Errorf("strunk/outbox: Config.Schema: %q: PostgreSQL reserves names that begin with pg_", schema)

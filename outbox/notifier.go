@@ -12,8 +12,9 @@ const notifyTimeout = 5 * time.Second
 // notifyPause is how long topics are collected after a NOTIFY was sent, so that a burst of commits costs few of them.
 const notifyPause = 2 * time.Millisecond
 
-// notifier sends one NOTIFY for the topics of many commits: the first goes out at once, those that come while it is under
-// way, or just after, go out together. It runs only while there is something to send.
+// notifier sends one NOTIFY for the topics of many commits: the first goes out at once, those that
+// come while it is under way, or just after, go out together. It runs only while there is something
+// to send.
 type notifier struct {
 	box     *Box
 	mu      sync.Mutex

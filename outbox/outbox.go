@@ -1,9 +1,9 @@
-// Package outbox is the ground floor of strunk: the one table in PostgreSQL that tasks and state events are written to in
-// the caller's own transaction, and the loops that deliver them.
+// Package outbox is the ground floor of strunk: the one table in PostgreSQL that tasks and state
+// events are written to in the caller's own transaction, and the loops that deliver them.
 //
-// A [Box] is opened on a pgx pool. [Box.InTx] runs business SQL, enqueued tasks and published events as one transaction;
-// [Box.Run] runs the consumers that packages queue and events declare. A Box and everything it hands out, transactions
-// aside, is safe for use by several goroutines.
+// A [Box] is opened on a pgx pool. [Box.InTx] runs business SQL, enqueued tasks and published
+// events as one transaction; [Box.Run] runs the consumers that packages queue and events declare. A
+// Box and everything it hands out, transactions aside, is safe for use by several goroutines.
 package outbox
 
 import (
@@ -57,12 +57,14 @@ type Config struct {
 	// SyncClaims makes claims commit synchronously. By default they do not: if the server crashes, a claim of its last
 	// moments is forgotten and the task's attempt is not counted; nothing else depends on it.
 	SyncClaims bool
-	// EventRetention is how long events are kept in the feed at least; zero means DefaultEventRetention. Whole leaves of the
-	// feed are dropped, and none that holds an event which a registered subscriber has not passed. Of processes that
-	// disagree, the one with the shortest time decides.
+	// EventRetention is how long events are kept in the feed at least; zero means
+	// DefaultEventRetention. Whole leaves of the feed are dropped, and none that holds an event
+	// which a registered subscriber has not passed. Of processes that disagree, the one with the
+	// shortest time decides.
 	EventRetention time.Duration
-	// EventLagCap lets events older than this be dropped although a subscriber has not passed them; that subscriber stops,
-	// loudly, until it is replayed or reset. Zero means none. It is never less than EventRetention.
+	// EventLagCap lets events older than this be dropped although a subscriber has not passed them;
+	// that subscriber stops, loudly, until it is replayed or reset. Zero means none. It is never
+	// less than EventRetention.
 	EventLagCap time.Duration
 	// Retention says how long the reaper keeps what is done.
 	Retention Retention
@@ -105,10 +107,12 @@ func (c Config) validate() error {
 		}
 	}
 	if c.PollInterval < 0 || c.Grace < 0 {
-		return fmt.Errorf("strunk/outbox: Config: PollInterval (%v) and Grace (%v) must not be negative", c.PollInterval, c.Grace)
+		return fmt.Errorf("strunk/outbox: Config: PollInterval (%v) and Grace (%v) must not be negative",
+			c.PollInterval, c.Grace)
 	}
 	if c.EventRetention < 0 || c.EventLagCap < 0 {
-		return fmt.Errorf("strunk/outbox: Config: EventRetention (%v) and EventLagCap (%v) must not be negative", c.EventRetention, c.EventLagCap)
+		return fmt.Errorf("strunk/outbox: Config: EventRetention (%v) and EventLagCap (%v) must not be negative",
+			c.EventRetention, c.EventLagCap)
 	}
 	if err := c.Retention.validate(); err != nil {
 		return err
@@ -129,9 +133,10 @@ type Box struct {
 	shared     sync.Map // see host.Shared
 }
 
-// Open returns a Box on the pool, after checking that the database has been migrated to exactly the version that this
-// library needs: the errors are [ErrNotMigrated], [ErrDatabaseOlder] and [ErrDatabaseNewer]. It starts nothing. The pool
-// stays the caller's to close, after Run has returned.
+// Open returns a Box on the pool, after checking that the database has been migrated to exactly the
+// version that this library needs: the errors are [ErrNotMigrated], [ErrDatabaseOlder] and
+// [ErrDatabaseNewer]. It starts nothing. The pool stays the caller's to close, after Run has
+// returned.
 func Open(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Box, error) {
 	if pool == nil {
 		return nil, fmt.Errorf("strunk/outbox: Open: the pool is nil; pass one from pgxpool.New")

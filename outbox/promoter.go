@@ -16,8 +16,9 @@ const (
 	scanShare = 20
 )
 
-// promoter makes scheduled tasks pending when they are due. Between scans from the bottom it enters the index at the last
-// due time that it has promoted: an open snapshot keeps the entries before it alive.
+// promoter makes scheduled tasks pending when they are due. Between scans from the bottom it enters
+// the index at the last due time that it has promoted: an open snapshot keeps the entries before it
+// alive.
 type promoter struct {
 	box    *Box
 	upkeep *control
@@ -70,7 +71,8 @@ func (p *promoter) promote(ctx context.Context) (time.Duration, error) {
 
 const (
 	// sqlPromote makes up to $2 tasks that are due at $1 (null: ever) or later pending.
-	sqlPromote = `SELECT queue, promoted, last_due FROM {schema}.strunk_promote(coalesce($1::timestamptz, '-infinity'), $2::integer)`
+	sqlPromote = `SELECT queue, promoted, last_due FROM {schema}.strunk_promote(coalesce($1::timestamptz,
+		'-infinity'), $2::integer)`
 	// sqlNextDue says in how many milliseconds the next task is due.
 	sqlNextDue = `SELECT {schema}.strunk_next_due_ms(coalesce($1::timestamptz, '-infinity'))`
 )
@@ -88,19 +90,20 @@ func (p *promoter) chunk(ctx context.Context) (int64, error) {
 		latest *time.Time
 		topics []string
 	)
-	err := p.upkeep.autocommit(ctx, core.Statement{SQL: p.box.sql(sqlPromote), Args: []any{p.mark, promoteChunk}, Scan: func(rows pgx.Rows) error {
-		all, topics, latest = 0, nil, nil
-		_, err := pgx.ForEachRow(rows, []any{&queue, &n, &due}, func() error {
-			all += n
-			topics = append(topics, core.TopicQueue(queue))
-			if latest == nil || due.After(*latest) {
-				at := due
-				latest = &at
-			}
-			return nil
-		})
-		return err
-	}})
+	err := p.upkeep.autocommit(ctx, core.Statement{SQL: p.box.sql(sqlPromote), Args: []any{p.mark, promoteChunk},
+		Scan: func(rows pgx.Rows) error {
+			all, topics, latest = 0, nil, nil
+			_, err := pgx.ForEachRow(rows, []any{&queue, &n, &due}, func() error {
+				all += n
+				topics = append(topics, core.TopicQueue(queue))
+				if latest == nil || due.After(*latest) {
+					at := due
+					latest = &at
+				}
+				return nil
+			})
+			return err
+		}})
 	if err != nil {
 		return 0, err
 	}

@@ -26,7 +26,8 @@ type reaper struct {
 	conn *control
 }
 
-// reapJob is one thing the reaper does. A job that fails keeps no other from its turn, and is done again at the next run.
+// reapJob is one thing the reaper does. A job that fails keeps no other from its turn, and is done
+// again at the next run.
 type reapJob struct {
 	name  string
 	owner bool // it changes tables: for the owner of the tables alone
@@ -82,7 +83,8 @@ func (r *reaper) turn(ctx context.Context) error {
 		loop = "reaper of rows"
 	}
 	every := r.box.cfg.Retention.Every
-	mine, err := queryControl[bool](ctx, r.conn, r.box.sql(sqlBegin), loop, int64(float64(every.Milliseconds())*reapTurn), processName())
+	mine, err := queryControl[bool](ctx, r.conn, r.box.sql(sqlBegin), loop,
+		int64(float64(every.Milliseconds())*reapTurn), processName())
 	if err != nil || !mine {
 		return err
 	}
@@ -116,7 +118,8 @@ const (
 	sqlReapDead = `SELECT {schema}.strunk_reap_dead($1::text, $2::text[], $3::bigint, $4::integer)`
 	// sqlSweep deletes up to $3 rows of each of the queues' side tables: marks of the inbox older than $1 ms, and what
 	// belongs to tasks and is older than $2 ms.
-	sqlSweep = `SELECT {schema}.strunk_sweep($1::bigint * interval '1 millisecond', $2::bigint * interval '1 millisecond', $3::integer)`
+	sqlSweep = `SELECT {schema}.strunk_sweep($1::bigint * interval '1 millisecond', $2::bigint * interval
+		'1 millisecond', $3::integer)`
 	// sqlReapRuns deletes up to $2 rows of schedules' runs older than $1 ms.
 	sqlReapRuns = `SELECT {schema}.strunk_reap_schedule_runs($1::bigint, $2::integer)`
 )
@@ -129,7 +132,8 @@ func (r *reaper) ensureTaskPartitions(ctx context.Context) error {
 func (r *reaper) reapDead(ctx context.Context) error {
 	keep := r.box.cfg.Retention
 	for _, s := range keep.shares(keep.DeadLetters, func(q QueueRetention) time.Duration { return q.DeadLetters }) {
-		if err := r.reapRows(ctx, s.keep, sqlReapDead, s.arg(), s.except, s.keep.Milliseconds(), reapChunk); err != nil {
+		if err := r.reapRows(ctx, s.keep, sqlReapDead, s.arg(), s.except, s.keep.Milliseconds(),
+			reapChunk); err != nil {
 			return err
 		}
 	}
@@ -142,8 +146,8 @@ func (r *reaper) sweep(ctx context.Context) error {
 	return r.reapRows(ctx, 0, sqlSweep, keep.Inbox.Milliseconds(), keep.longestTasks().Milliseconds(), reapChunk)
 }
 
-// reapRows repeats a statement that deletes at most reapChunk rows, each time in a transaction of its own, until it finds
-// fewer.
+// reapRows repeats a statement that deletes at most reapChunk rows, each time in a transaction of
+// its own, until it finds fewer.
 func (r *reaper) reapRows(ctx context.Context, keep time.Duration, sql string, args ...any) error {
 	if keep == KeepForever {
 		return nil

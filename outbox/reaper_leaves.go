@@ -47,10 +47,11 @@ WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relname ~ '^strunk_outbox_deliver
 ORDER BY c.relname`
 
 func (r *reaper) taskLeaves(ctx context.Context) (leaves []leaf, err error) {
-	err = r.conn.autocommit(ctx, core.Statement{SQL: r.box.sql(sqlTaskLeaves), Args: []any{r.box.names.schema}, Scan: func(rows pgx.Rows) (err error) {
-		leaves, err = pgx.CollectRows(rows, pgx.RowToStructByPos[leaf])
-		return err
-	}})
+	err = r.conn.autocommit(ctx, core.Statement{SQL: r.box.sql(sqlTaskLeaves), Args: []any{r.box.names.schema},
+		Scan: func(rows pgx.Rows) (err error) {
+			leaves, err = pgx.CollectRows(rows, pgx.RowToStructByPos[leaf])
+			return err
+		}})
 	return leaves, err
 }
 
@@ -60,9 +61,10 @@ func (l leaf) expired(keep time.Duration) bool { return l.Now.Sub(l.Past) >= kee
 // errInTheWay says that a lock was not to be had in time.
 var errInTheWay = errors.New("something reads it, so it is left for the next run")
 
-// dropTaskPartitions drops the days that no queue keeps any more, in steps none of which blocks an insert: what an earlier
-// run has begun to detach is finished first (a table can have only one of those), then days are detached concurrently, each in
-// a statement of its own, then those that are detached are dropped.
+// dropTaskPartitions drops the days that no queue keeps any more, in steps none of which blocks an
+// insert: what an earlier run has begun to detach is finished first (a table can have only one of
+// those), then days are detached concurrently, each in a statement of its own, then those that are
+// detached are dropped.
 func (r *reaper) dropTaskPartitions(ctx context.Context) error {
 	leaves, err := r.taskLeaves(ctx)
 	if err != nil {
@@ -95,12 +97,17 @@ func (r *reaper) detach(ctx context.Context, parent string, l leaf) error {
 	if l.State == leafPending {
 		how = "FINALIZE"
 	}
-	text := "ALTER TABLE {schema}." + parent + " DETACH PARTITION {schema}." + pgx.Identifier{l.Name}.Sanitize() + " " + how
-	return r.conn.use(ctx, func(ctx context.Context, conn *pgx.Conn) error { return patiently(ctx, conn, r.box.sql(text)) })
+	text := "ALTER TABLE {schema}." + parent + " DETACH PARTITION {schema}." + pgx.Identifier{l.Name}.Sanitize() +
+		" " + how
+	return r.conn.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return patiently(ctx, conn,
+			r.box.sql(text))
+	})
 }
 
-// patiently runs a statement that cannot be part of a transaction, so that no setting can bound its waiting without being
-// left behind on the connection: it is cancelled when its time is over. Without arguments it is sent alone, as it must be.
+// patiently runs a statement that cannot be part of a transaction, so that no setting can bound its
+// waiting without being left behind on the connection: it is cancelled when its time is over.
+// Without arguments it is sent alone, as it must be.
 func patiently(ctx context.Context, conn *pgx.Conn, text string) error {
 	timer := time.AfterFunc(patience, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -130,7 +137,8 @@ func (r *reaper) drop(ctx context.Context, l leaf) error {
 // inTheWay marks the errors that say that a lock was not to be had, or that another process was quicker.
 func inTheWay(err error) error {
 	switch core.SQLState(err) {
-	case pgerrcode.QueryCanceled, pgerrcode.LockNotAvailable, pgerrcode.DeadlockDetected, pgerrcode.ObjectNotInPrerequisiteState,
+	case pgerrcode.QueryCanceled, pgerrcode.LockNotAvailable, pgerrcode.DeadlockDetected,
+		pgerrcode.ObjectNotInPrerequisiteState,
 		pgerrcode.ObjectInUse, pgerrcode.UndefinedTable, pgerrcode.WrongObjectType:
 		return fmt.Errorf("%w: %w", errInTheWay, err)
 	}
@@ -146,8 +154,8 @@ const (
 	sqlReapNotes = `SELECT {schema}.strunk_reap_notes()::text`
 )
 
-// reapShares deletes the tasks of queues that are kept for less time than their partition. It does so once for each queue
-// and day, when the whole day is past.
+// reapShares deletes the tasks of queues that are kept for less time than their partition. It does
+// so once for each queue and day, when the whole day is past.
 func (r *reaper) reapShares(ctx context.Context) error {
 	keep := r.box.cfg.Retention
 	longest := keep.longestTasks()
@@ -182,7 +190,8 @@ func (r *reaper) reapShares(ctx context.Context) error {
 
 func (r *reaper) reapShare(ctx context.Context, l leaf, s share) error {
 	for block := 0; ctx.Err() == nil; block += reapBlocks {
-		n, err := queryControl[*int64](ctx, r.conn, r.box.sql(sqlReapLeaf), l.Name, s.arg(), s.except, block, reapBlocks)
+		n, err := queryControl[*int64](ctx, r.conn, r.box.sql(sqlReapLeaf), l.Name, s.arg(), s.except, block,
+			reapBlocks)
 		if err != nil || n == nil {
 			return err
 		}

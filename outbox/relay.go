@@ -22,7 +22,8 @@ const (
 	sweepInterval = 30 * time.Second
 )
 
-// relay moves published events into the feed. Its state is in the table strunk_feed: any process can take the next turn.
+// relay moves published events into the feed. Its state is in the table strunk_feed: any process
+// can take the next turn.
 type relay struct {
 	box    *Box
 	conn   *control // nothing may delay the relay, and it may delay nothing
@@ -34,7 +35,8 @@ type relay struct {
 }
 
 func newRelay(b *Box) *relay {
-	return &relay{box: b, conn: newControl(b), limit: core.NewBatchLimit(relayRows, relayBytes), report: loopReport{loop: LoopRelay}}
+	return &relay{box: b, conn: newControl(b), limit: core.NewBatchLimit(relayRows, relayBytes),
+		report: loopReport{loop: LoopRelay}}
 }
 
 // relayed is what one turn has done.
@@ -78,7 +80,8 @@ func (r *relay) drain(ctx context.Context) (time.Duration, error) {
 		switch {
 		case r.limit.Failed(err) && ctx.Err() == nil:
 			rows, bytes := r.limit.Now()
-			r.box.cfg.Logger.Warn("strunk: the relay took too long; its next moves are smaller", "max_events", rows, "max_bytes", bytes)
+			r.box.cfg.Logger.Warn("strunk: the relay took too long; its next moves are smaller", "max_events", rows,
+				"max_bytes", bytes)
 			continue
 		case err != nil && ctx.Err() == nil:
 			r.box.cfg.Logger.Warn("strunk: the relay failed; trying again", "error", err)
@@ -121,7 +124,8 @@ func (r *relay) turn(ctx context.Context) (done relayed, err error) {
 		r.sweep, r.cost = time.Now(), time.Since(began)
 	}
 	if done.swept > 0 {
-		r.box.cfg.Logger.Error("strunk: the relay found events where none ought to be: was a sequence reset, or a row put in by hand?", "events", done.swept)
+		r.box.cfg.Logger.Error("strunk: the relay found events where none ought to be: was a sequence reset, or a "+
+			"row put in by hand?", "events", done.swept)
 	}
 	topics := make([]string, len(done.types))
 	for i, entityType := range done.types {
@@ -135,14 +139,16 @@ func (r *relay) turn(ctx context.Context) (done relayed, err error) {
 }
 
 const (
-	// sqlRelayLock tries for the relay's lock, until the end of the transaction, and lets strunk_relay know. It makes the
-	// commit wait for its flush: a subscriber must not have seen a position that a crash of the server gives out again.
+	// sqlRelayLock tries for the relay's lock, until the end of the transaction, and lets
+	// strunk_relay know. It makes the commit wait for its flush: a subscriber must not have seen a
+	// position that a crash of the server gives out again.
 	sqlRelayLock = `SELECT pg_catalog.set_config('strunk.relay',
 	pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('strunk_relay:{schema}', 0))::text, true),
 	pg_catalog.set_config('synchronous_commit', CASE pg_catalog.current_setting('synchronous_commit')
 		WHEN 'off' THEN 'on' WHEN 'local' THEN 'on' ELSE pg_catalog.current_setting('synchronous_commit') END, true)`
 	// sqlRelay moves up to $1 events, bounded by $2 bytes; $3 looks for them everywhere.
-	sqlRelay = `SELECT locked, moved, swept, more, head, missing, low, types FROM {schema}.strunk_relay($1::integer, $2::bigint, $3::boolean)`
+	sqlRelay = `SELECT locked, moved, swept, more, head, missing, low, types FROM
+		{schema}.strunk_relay($1::integer, $2::bigint, $3::boolean)`
 	// sqlEnsureFeed makes leaves of the feed ahead.
 	sqlEnsureFeed = `SELECT {schema}.strunk_ensure_feed_partitions()`
 )
@@ -153,17 +159,19 @@ func (r *relay) move(ctx context.Context, sweep bool) (done relayed, err error) 
 		return core.RetryConflicts(ctx, func() error {
 			return core.OneMessage(ctx, conn,
 				core.Statement{SQL: r.box.sql(sqlRelayLock)},
-				core.Statement{SQL: r.box.sql(sqlRelay), Args: []any{rows, bytes, sweep}, Scan: func(rows pgx.Rows) error {
-					var head, missing *int64
-					var low, more *bool
-					_, err := pgx.ForEachRow(rows, []any{&done.locked, &done.moved, &done.swept, &more, &head, &missing, &low, &done.types}, func() error {
-						if done.locked {
-							done.more, done.head, done.missing, done.low = *more, *head, *missing, *low
-						}
-						return nil
-					})
-					return err
-				}})
+				core.Statement{SQL: r.box.sql(sqlRelay), Args: []any{rows, bytes, sweep},
+					Scan: func(rows pgx.Rows) error {
+						var head, missing *int64
+						var low, more *bool
+						_, err := pgx.ForEachRow(rows, []any{&done.locked, &done.moved, &done.swept, &more, &head,
+							&missing, &low, &done.types}, func() error {
+							if done.locked {
+								done.more, done.head, done.missing, done.low = *more, *head, *missing, *low
+							}
+							return nil
+						})
+						return err
+					}})
 		})
 	})
 	return done, err

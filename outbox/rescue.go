@@ -110,14 +110,15 @@ func (r *rescuer) adopt(ctx context.Context) error {
 	}
 	r.adopted = time.Now()
 	if n > 0 {
-		r.box.cfg.Logger.Warn("strunk: claimed tasks had a worker without a row in strunk_workers; they are given back", "workers", n)
+		r.box.cfg.Logger.Warn("strunk: claimed tasks had a worker without a row in strunk_workers; they are given "+
+			"back", "workers", n)
 	}
 	return nil
 }
 
-// begin has a taker give a worker's tasks back, unless one does, or as many as may are under way: the next look comes soon. A taker
-// may wait for somebody's lock on a task, and has a connection of its own, so that neither the looks nor the rescue of another
-// worker wait with it.
+// begin has a taker give a worker's tasks back, unless one does, or as many as may are under way:
+// the next look comes soon. A taker may wait for somebody's lock on a task, and has a connection of
+// its own, so that neither the looks nor the rescue of another worker wait with it.
 func (r *rescuer) begin(ctx context.Context, w workerRow) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -197,8 +198,8 @@ func condemn(ctx context.Context, b *Box, c *control, worker int64, beat *int64)
 	return c.autocommit(ctx, core.Statement{SQL: b.sql(sqlCondemn), Args: []any{worker, beat}})
 }
 
-// rescue gives back a condemned worker's tasks, chunk by chunk, and removes its row at the end. A rescue that is cut short
-// is gone on with by whoever looks next: the condemned row is still there.
+// rescue gives back a condemned worker's tasks, chunk by chunk, and removes its row at the end. A
+// rescue that is cut short is gone on with by whoever looks next: the condemned row is still there.
 func rescue(ctx context.Context, b *Box, c *control, worker int64) error {
 	total := 0
 	for {
@@ -214,30 +215,32 @@ func rescue(ctx context.Context, b *Box, c *control, worker int64) error {
 		b.wake([]string{core.TopicQueue(queue)})
 	}
 	if total > 0 {
-		b.cfg.Logger.Warn("strunk: gave back the tasks of a worker whose heartbeat had stopped", "worker", worker, "tasks", total)
+		b.cfg.Logger.Warn("strunk: gave back the tasks of a worker whose heartbeat had stopped", "worker", worker,
+			"tasks", total)
 	}
 	return nil
 }
 
 func rescueOnce(ctx context.Context, b *Box, c *control, worker int64) (n int, queue string, dead []int64, err error) {
-	err = c.autocommit(ctx, core.Statement{SQL: b.sql(sqlRescue), Args: []any{worker, rescueChunk}, Scan: func(rows pgx.Rows) error {
-		n, dead = 0, nil
-		var id int64
-		var status string
-		_, err := pgx.ForEachRow(rows, []any{&id, &queue, &status}, func() error {
-			n++
-			if status == "dead" {
-				dead = append(dead, id)
-			}
-			return nil
-		})
-		return err
-	}})
+	err = c.autocommit(ctx, core.Statement{SQL: b.sql(sqlRescue), Args: []any{worker, rescueChunk},
+		Scan: func(rows pgx.Rows) error {
+			n, dead = 0, nil
+			var id int64
+			var status string
+			_, err := pgx.ForEachRow(rows, []any{&id, &queue, &status}, func() error {
+				n++
+				if status == "dead" {
+					dead = append(dead, id)
+				}
+				return nil
+			})
+			return err
+		}})
 	return n, queue, dead, err
 }
 
-// tasksDied tells the extensions of tasks that became dead letters with their worker. They call the user's code, which must
-// not delay the rescue.
+// tasksDied tells the extensions of tasks that became dead letters with their worker. They call the
+// user's code, which must not delay the rescue.
 func (b *Box) tasksDied(ctx context.Context, ids []int64) {
 	if len(ids) == 0 {
 		return

@@ -9,20 +9,22 @@ import (
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
 
-// Somebody's open transaction on one task of a lost worker keeps that worker's rescue waiting, and nothing else: other lost
-// workers are seen and rescued, and the loops beside go on.
+// Somebody's open transaction on one task of a lost worker keeps that worker's rescue waiting, and
+// nothing else: other lost workers are seen and rescued, and the loops beside go on.
 func TestLockedTaskKeepsNoOtherWorkerFromRescue(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	pool := outboxtest.New(t)
 	lose := func(worker int) (task int64) {
 		t.Helper()
-		_, err := pool.Exec(ctx, `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES ($1, 300, 1, 1, 'lost', 'gone')`, worker)
+		_, err := pool.Exec(ctx, `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue,
+			host) VALUES ($1, 300, 1, 1, 'lost', 'gone')`, worker)
 		if err == nil {
 			_, err = pool.Exec(ctx, `SELECT public.strunk_enqueue('lost', '{}')`)
 		}
 		if err == nil {
-			err = pool.QueryRow(ctx, `SELECT id FROM public.strunk_claim($1, 1, 'lost', 1, array_fill(0::bigint, ARRAY[10]), NULL)`, worker).Scan(&task)
+			err = pool.QueryRow(ctx, `SELECT id FROM public.strunk_claim($1, 1, 'lost', 1, array_fill(0::bigint,
+				ARRAY[10]), NULL)`, worker).Scan(&task)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -40,7 +42,8 @@ func TestLockedTaskKeepsNoOtherWorkerFromRescue(t *testing.T) {
 	}
 	start(t, openBox(t, pool, outbox.Config{}))
 	condemned := func(worker int) (yes bool) {
-		err := pool.QueryRow(ctx, `SELECT coalesce((SELECT condemned FROM public.strunk_workers WHERE id = $1), true)`, worker).Scan(&yes)
+		err := pool.QueryRow(ctx, `SELECT coalesce((SELECT condemned FROM public.strunk_workers WHERE id = $1),
+			true)`, worker).Scan(&yes)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +52,8 @@ func TestLockedTaskKeepsNoOtherWorkerFromRescue(t *testing.T) {
 	testkit.Eventually(t, "the first is condemned", func() bool { return condemned(1) })
 	free := lose(2)
 	status := func(task int64) (s string) {
-		if err := pool.QueryRow(ctx, `SELECT status FROM public.strunk_outbox WHERE id = $1`, task).Scan(&s); err != nil {
+		if err := pool.QueryRow(ctx, `SELECT status FROM public.strunk_outbox WHERE id =
+			$1`, task).Scan(&s); err != nil {
 			t.Fatal(err)
 		}
 		return s

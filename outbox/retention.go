@@ -20,16 +20,18 @@ const (
 // KeepForever is a retention that never ends.
 const KeepForever time.Duration = math.MaxInt64
 
-// Retention says how long the reaper keeps what is done. Zero means the default that each field names; KeepForever keeps.
-// All processes that run the reaper on one schema should agree: where they differ, the shortest decides.
+// Retention says how long the reaper keeps what is done. Zero means the default that each field
+// names; KeepForever keeps. All processes that run the reaper on one schema should agree: where
+// they differ, the shortest decides.
 type Retention struct {
 	// Tasks is how long delivered tasks are kept at least, DefaultTaskRetention. They go by whole days (UTC), so a task
 	// may stay a day longer.
 	Tasks time.Duration
 	// DeadLetters is how long dead letters are kept: DefaultDeadLetterRetention.
 	DeadLetters time.Duration
-	// Inbox is how long a consumer remembers messages that were marked by hand: DefaultInboxRetention. Marks that workers
-	// make are kept for as long as their task can be handled again; results of tasks go with Tasks.
+	// Inbox is how long a consumer remembers messages that were marked by hand:
+	// DefaultInboxRetention. Marks that workers make are kept for as long as their task can be
+	// handled again; results of tasks go with Tasks.
 	Inbox time.Duration
 	// ScheduleRuns is how long the due times of schedules are kept on record: DefaultScheduleRetention.
 	ScheduleRuns time.Duration
@@ -50,7 +52,8 @@ func (r Retention) withDefaults() Retention {
 		value     *time.Duration
 		otherwise time.Duration
 	}{
-		{&r.Tasks, DefaultTaskRetention}, {&r.DeadLetters, DefaultDeadLetterRetention}, {&r.Inbox, DefaultInboxRetention},
+		{&r.Tasks, DefaultTaskRetention}, {&r.DeadLetters, DefaultDeadLetterRetention},
+		{&r.Inbox, DefaultInboxRetention},
 		{&r.ScheduleRuns, DefaultScheduleRetention}, {&r.Every, DefaultReapInterval},
 	} {
 		if *field.value == 0 {
@@ -73,7 +76,8 @@ func (r Retention) withDefaults() Retention {
 
 func (r Retention) validate() error {
 	for name, d := range map[string]time.Duration{
-		"Tasks": r.Tasks, "DeadLetters": r.DeadLetters, "Inbox": r.Inbox, "ScheduleRuns": r.ScheduleRuns, "Every": r.Every,
+		"Tasks": r.Tasks, "DeadLetters": r.DeadLetters, "Inbox": r.Inbox, "ScheduleRuns": r.ScheduleRuns,
+		"Every": r.Every,
 	} {
 		if d < 0 {
 			return fmt.Errorf("strunk/outbox: Config.Retention.%s: %v is negative", name, d)
@@ -84,7 +88,8 @@ func (r Retention) validate() error {
 			return fmt.Errorf("strunk/outbox: Config.Retention.Queues: a name %w", err)
 		}
 		if q.Tasks < 0 || q.DeadLetters < 0 {
-			return fmt.Errorf("strunk/outbox: Config.Retention.Queues[%q]: %v and %v must not be negative", name, q.Tasks, q.DeadLetters)
+			return fmt.Errorf("strunk/outbox: Config.Retention.Queues[%q]: %v and %v must not be negative", name,
+				q.Tasks, q.DeadLetters)
 		}
 	}
 	return nil

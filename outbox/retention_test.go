@@ -25,16 +25,21 @@ var jobs = queue.Define[job]("jobs", queue.Config{})
 // oldDay makes a partition of delivered tasks some days back, with rows for each of the queues, and returns its name.
 func oldDay(t testing.TB, pool *pgxpool.Pool, days, rows int, queues ...string) string {
 	t.Helper()
-	day := query[time.Time](t, pool, `SELECT date_trunc('day', clock_timestamp() AT TIME ZONE 'UTC') - $1 * interval '1 day'`, days)
+	day := query[time.Time](t, pool, `SELECT date_trunc('day', clock_timestamp() AT TIME ZONE 'UTC') - $1 *
+		interval '1 day'`, days)
 	name := "strunk_outbox_delivered_tasks_" + day.Format("20060102")
-	mustExec(t, pool, fmt.Sprintf(`CREATE TABLE public.%s (LIKE public.strunk_outbox_delivered_tasks INCLUDING DEFAULTS)`, name))
+	mustExec(t, pool, fmt.Sprintf(`CREATE TABLE public.%s (LIKE public.strunk_outbox_delivered_tasks INCLUDING
+		DEFAULTS)`, name))
 	mustExec(t, pool, fmt.Sprintf(`CREATE UNIQUE INDEX %s_id ON public.%[1]s (id)`, name))
 	mustExec(t, pool, fmt.Sprintf(`ALTER TABLE public.%s REPLICA IDENTITY USING INDEX %[1]s_id`, name))
-	mustExec(t, pool, fmt.Sprintf(`ALTER TABLE public.strunk_outbox_delivered_tasks ATTACH PARTITION public.%s FOR VALUES FROM ('%s 00:00:00+00') TO ('%s 00:00:00+00')`,
+	mustExec(t, pool, fmt.Sprintf(`ALTER TABLE public.strunk_outbox_delivered_tasks ATTACH PARTITION public.%s
+		FOR VALUES FROM ('%s 00:00:00+00') TO ('%s 00:00:00+00')`,
 		name, day.Format(time.DateOnly), day.AddDate(0, 0, 1).Format(time.DateOnly)))
 	for _, q := range queues {
-		mustExec(t, pool, fmt.Sprintf(`INSERT INTO public.%s (id, seq, created_at, finished_at, status, kind, key, payload)
-			SELECT nextval('public.strunk_outbox_id_seq'), 0, $1, $1::timestamptz + interval '12 h', 'delivered', 'task', $2, '{}' FROM generate_series(1, $3)`, name),
+		mustExec(t, pool, fmt.Sprintf(`INSERT INTO public.%s (id, seq, created_at, finished_at, status, kind,
+			key, payload)
+			SELECT nextval('public.strunk_outbox_id_seq'), 0, $1, $1::timestamptz + interval '12 h',
+			'delivered', 'task', $2, '{}' FROM generate_series(1, $3)`, name),
 			day, q, rows)
 	}
 	return name
@@ -90,18 +95,20 @@ func (f *traffic) start(t *testing.T, pool *pgxpool.Pool) (stop func()) {
 		cancel()
 		<-ended
 		testkit.Eventually(t, "all tasks are done", func() bool {
-			return query[int64](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND key = 'jobs'`) == f.enqueued.Load()
+			return query[int64](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered'
+				AND key = 'jobs'`) == f.enqueued.Load()
 		})
 		testkit.Eventually(t, "all events are in the feed", func() bool {
-			return query[int64](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND kind = 'event'`) == f.enqueued.Load()/10
+			return query[int64](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered'
+				AND kind = 'event'`) == f.enqueued.Load()/10
 		})
 		stopRun()
 	}
 }
 
-// TestRetentionDropsPartitionsUnderLoad holds old partitions by an open report while the reaper wants them gone and tasks
-// flow: nothing waits for the report but the reaper, what it has begun is finished once the report ends, and nothing
-// else is missing.
+// TestRetentionDropsPartitionsUnderLoad holds old partitions by an open report while the reaper
+// wants them gone and tasks flow: nothing waits for the report but the reaper, what it has begun is
+// finished once the report ends, and nothing else is missing.
 func TestRetentionDropsPartitionsUnderLoad(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t, outboxtest.MaxConns(30))
@@ -118,7 +125,8 @@ func TestRetentionDropsPartitionsUnderLoad(t *testing.T) {
 	}
 	defer func() { _ = report.Rollback(context.WithoutCancel(t.Context())) }()
 	var n int
-	if err := report.QueryRow(t.Context(), `SELECT count(*) FROM public.strunk_outbox WHERE key = 'old'`).Scan(&n); err != nil || n != 3000 {
+	if err := report.QueryRow(t.Context(), `SELECT count(*) FROM public.strunk_outbox WHERE key =
+		'old'`).Scan(&n); err != nil || n != 3000 {
 		t.Fatalf("the report counts %d, %v", n, err)
 	}
 
@@ -136,7 +144,8 @@ func TestRetentionDropsPartitionsUnderLoad(t *testing.T) {
 		checkNobodyWaits(t, pool)
 		return flow.done.Load() > before+1000
 	})
-	if err := report.QueryRow(t.Context(), `SELECT count(*) FROM public.strunk_outbox WHERE key = 'old'`).Scan(&n); err != nil || n != 3000 {
+	if err := report.QueryRow(t.Context(), `SELECT count(*) FROM public.strunk_outbox WHERE key =
+		'old'`).Scan(&n); err != nil || n != 3000 {
 		t.Errorf("the report now counts %d, %v: its snapshot lost rows", n, err)
 	}
 	if left := left(t, pool, old); len(left) != 3 {
@@ -145,18 +154,25 @@ func TestRetentionDropsPartitionsUnderLoad(t *testing.T) {
 	if err := report.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, "the next runs finish the detaching and drop all three days", func() bool { return len(left(t, pool, old)) == 0 })
-	testkit.Eventually(t, "the reaper is well again", func() bool { return reaperStatus(t, box).LastOK.After(reaperStatus(t, box).LastErrorAt) })
+	testkit.Eventually(t, "the next runs finish the detaching and drop all three days",
+		func() bool { return len(left(t, pool, old)) == 0 })
+	testkit.Eventually(t, "the reaper is well again", func() bool {
+		return reaperStatus(t,
+			box).LastOK.After(reaperStatus(t, box).LastErrorAt)
+	})
 	stopReaper()
 	stopTraffic()
-	t.Logf("%d tasks, the longest pause between two was %v", flow.done.Load(), time.Duration(flow.longest.Load()).Round(time.Millisecond))
+	t.Logf("%d tasks, the longest pause between two was %v", flow.done.Load(),
+		time.Duration(flow.longest.Load()).Round(time.Millisecond))
 }
 
 // checkNobodyWaits wants nobody but the reaper to have waited for a table for half of the time that the reaper does.
 func checkNobodyWaits(t testing.TB, pool *pgxpool.Pool) {
 	t.Helper()
-	waiting := query[string](t, pool, `SELECT coalesce(string_agg(a.query, '; '), '') FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)
-		WHERE NOT l.granted AND l.locktype = 'relation' AND a.datname = current_database() AND a.query NOT LIKE 'ALTER TABLE %DETACH PARTITION%'
+	waiting := query[string](t, pool, `SELECT coalesce(string_agg(a.query, '; '), '') FROM pg_catalog.pg_locks l
+		JOIN pg_catalog.pg_stat_activity a USING (pid)
+		WHERE NOT l.granted AND l.locktype = 'relation' AND a.datname = current_database() AND a.query NOT LIKE
+		'ALTER TABLE %DETACH PARTITION%'
 		AND l.waitstart < clock_timestamp() - $1 * interval '1 ms'`, outbox.Patience.Milliseconds()/2)
 	if waiting != "" {
 		t.Fatalf("waiting beside the report: %s", waiting)
@@ -203,7 +219,10 @@ func TestDropWaitsForReaders(t *testing.T) {
 	}
 	box := openBox(t, pool, outbox.Config{Retention: outbox.Retention{Every: 100 * time.Millisecond}})
 	start(t, box)
-	testkit.Eventually(t, "the reaper gives way", func() bool { return strings.Contains(reaperStatus(t, box).LastError, "dropping "+name) })
+	testkit.Eventually(t, "the reaper gives way", func() bool {
+		return strings.Contains(reaperStatus(t,
+			box).LastError, "dropping "+name)
+	})
 	if err := report.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -214,11 +233,14 @@ func TestDropWaitsForReaders(t *testing.T) {
 func TestRetentionByQueue(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
-	gone, kept, young := oldDay(t, pool, 9, 20, "long", "short"), oldDay(t, pool, 4, 5000, "long", "short", "other"), oldDay(t, pool, 2, 20, "long", "short", "other")
+	gone, kept, young := oldDay(t, pool, 9, 20, "long", "short"), oldDay(t, pool, 4, 5000, "long", "short", "other"),
+		oldDay(t, pool, 2, 20, "long", "short", "other")
 	for _, q := range []string{"long", "short", "other"} {
 		for _, days := range []int{40, 20, 2} {
-			mustExec(t, pool, `INSERT INTO public.strunk_outbox_dead (id, seq, created_at, finished_at, status, kind, key, payload)
-				VALUES (nextval('public.strunk_outbox_id_seq'), 0, now(), now() - $1 * interval '1 day', 'dead', 'task', $2, '{}')`, days, q)
+			mustExec(t, pool, `INSERT INTO public.strunk_outbox_dead (id, seq, created_at, finished_at, status,
+				kind, key, payload)
+				VALUES (nextval('public.strunk_outbox_id_seq'), 0, now(), now() - $1 * interval '1 day', 'dead',
+				'task', $2, '{}')`, days, q)
 		}
 	}
 	box := openBox(t, pool, outbox.Config{Retention: outbox.Retention{
@@ -237,7 +259,8 @@ func TestRetentionByQueue(t *testing.T) {
 		Key   string
 		N     int
 	}
-	rows, err := pool.Query(t.Context(), `SELECT tableoid::regclass::text, key, count(*)::integer FROM public.strunk_outbox GROUP BY 1, 2 ORDER BY 1, 2`)
+	rows, err := pool.Query(t.Context(), `SELECT tableoid::regclass::text, key, count(*)::integer FROM
+		public.strunk_outbox GROUP BY 1, 2 ORDER BY 1, 2`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +269,8 @@ func TestRetentionByQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []count{
-		{"public.strunk_outbox_dead", "long", 3}, {"public.strunk_outbox_dead", "other", 2}, {"public.strunk_outbox_dead", "short", 1},
+		{"public.strunk_outbox_dead", "long", 3}, {"public.strunk_outbox_dead", "other", 2},
+		{"public.strunk_outbox_dead", "short", 1},
 		{"public." + kept, "long", 5000},
 		{"public." + young, "long", 20}, {"public." + young, "other", 20},
 	}
@@ -259,7 +283,8 @@ func TestRetentionByQueue(t *testing.T) {
 func TestStoppedReaperLosesNothing(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
-	for _, name := range query[[]string](t, pool, `SELECT array_agg(relname::text) FROM pg_catalog.pg_class WHERE relname ~ '^strunk_outbox_delivered_tasks_[0-9]{8}$'`) {
+	for _, name := range query[[]string](t, pool, `SELECT array_agg(relname::text) FROM pg_catalog.pg_class
+		WHERE relname ~ '^strunk_outbox_delivered_tasks_[0-9]{8}$'`) {
 		mustExec(t, pool, `DROP TABLE public.`+name)
 	}
 	var flow traffic

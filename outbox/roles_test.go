@@ -63,7 +63,8 @@ func newRoles(t *testing.T) *roles {
 }
 
 func (r *roles) drop(t *testing.T) {
-	for _, role := range []string{outbox.RoleOperator, outbox.RoleReader, outbox.RoleSubscriber, outbox.RoleWorker, outbox.RoleProducer} {
+	for _, role := range []string{outbox.RoleOperator, outbox.RoleReader, outbox.RoleSubscriber, outbox.RoleWorker,
+		outbox.RoleProducer} {
 		name := pgx.Identifier{r.name(role)}.Sanitize()
 		if _, err := r.owner.Exec(context.Background(), "DROP OWNED BY "+name+"; DROP ROLE "+name); err != nil {
 			t.Error(err)
@@ -108,8 +109,10 @@ func testPrivileges(t *testing.T) {
 	known := slices.Clone(internalFunctions)
 	for role, want := range granted {
 		known = append(known, want...)
-		got := query[[]string](t, r.owner, `SELECT coalesce(array_agg(proname::text ORDER BY proname), '{}') FROM pg_catalog.pg_proc
-			WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'strunk_') AND has_function_privilege($1, oid, 'EXECUTE')`, r.name(role))
+		got := query[[]string](t, r.owner, `SELECT coalesce(array_agg(proname::text ORDER BY proname), '{}')
+			FROM pg_catalog.pg_proc
+			WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'strunk_') AND
+			has_function_privilege($1, oid, 'EXECUTE')`, r.name(role))
 		slices.Sort(want)
 		if diff := cmp.Diff(slices.Compact(want), got); diff != "" {
 			t.Errorf("what %s may execute (-want +got):\n%s", role, diff)
@@ -117,16 +120,20 @@ func testPrivileges(t *testing.T) {
 	}
 	for _, f := range functions {
 		if !slices.Contains(known, f) {
-			t.Errorf("%s is for nobody: put it into grants() in grants.go, or, if only strunk's own functions call it, into internalFunctions", f)
+			t.Errorf("%s is for nobody: put it into grants() in grants.go, or, if only strunk's own functions "+
+				"call it, into internalFunctions", f)
 		}
 	}
 	writes := map[string][]string{}
 	for role := range maps.Keys(granted) {
-		writes[role] = query[[]string](t, r.owner, `SELECT coalesce(array_agg(relname::text || ' ' || p ORDER BY relname, p), '{}')
+		writes[role] = query[[]string](t, r.owner, `SELECT coalesce(array_agg(relname::text || ' ' || p ORDER BY
+			relname, p), '{}')
 			FROM pg_catalog.pg_class, unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) p
-			WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v') AND has_table_privilege($1, oid, p)`, r.name(role))
+			WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v') AND
+			has_table_privilege($1, oid, p)`, r.name(role))
 	}
-	want := map[string][]string{"producer": {}, "worker": {"strunk_workers INSERT"}, "subscriber": {}, "reader": {}, "operator": {"strunk_outbox UPDATE"}}
+	want := map[string][]string{"producer": {}, "worker": {"strunk_workers INSERT"}, "subscriber": {}, "reader": {},
+		"operator": {"strunk_outbox UPDATE"}}
 	if diff := cmp.Diff(want, writes); diff != "" {
 		t.Errorf("what may be written past the functions (-want +got):\n%s", diff)
 	}
@@ -185,23 +192,28 @@ func testWork(t *testing.T) {
 		}
 		return nil
 	}))
-	testkit.Eventually(t, "tasks are worked on, and schedules fire", func() bool { return done.Load() == 3 && ticks.Load() >= 3 })
+	testkit.Eventually(t, "tasks are worked on, and schedules fire",
+		func() bool { return done.Load() == 3 && ticks.Load() >= 3 })
 	testkit.Eventually(t, "the upkeep is done, but for what takes the owner", func() bool {
-		well := query[[]string](t, r.owner, `SELECT coalesce(array_agg(loop ORDER BY loop), '{}') FROM public.strunk_loops WHERE last_ok_at IS NOT NULL AND last_error IS NULL`)
+		well := query[[]string](t, r.owner, `SELECT coalesce(array_agg(loop ORDER BY loop), '{}') FROM
+			public.strunk_loops WHERE last_ok_at IS NOT NULL AND last_error IS NULL`)
 		return slices.Equal(well, []string{"promoter", "reaper of rows", "relay", "rescue", "scheduler"})
 	})
 	stopWorker()
-	refused(t, worker, "worker", anEnqueue, aPublish, aRevival, aPurge, aDeletion, aDrop, aLeaf, aFeed, aSwitch, aRewind)
+	refused(t, worker, "worker", anEnqueue, aPublish, aRevival, aPurge, aDeletion, aDrop, aLeaf, aFeed, aSwitch,
+		aRewind)
 
 	subscriber := r.as(t, outbox.RoleSubscriber)
 	var seen atomic.Int64
-	stopSubscriber := start(t, openBox(t, subscriber, outbox.Config{}), orders.Subscriber("indexer", func(context.Context, events.Event[order]) error {
-		seen.Add(1)
-		return nil
-	}, events.From(events.FromBeginning)))
+	stopSubscriber := start(t, openBox(t, subscriber, outbox.Config{}),
+		orders.Subscriber("indexer", func(context.Context, events.Event[order]) error {
+			seen.Add(1)
+			return nil
+		}, events.From(events.FromBeginning)))
 	testkit.Eventually(t, "events are handled", func() bool { return seen.Load() == 2 })
 	stopSubscriber()
-	refused(t, subscriber, "subscriber", anEnqueue, aPublish, aClaim, aRead, aRevival, aPurge, aDeletion, aDrop, aLeaf, aSwitch, aRewind)
+	refused(t, subscriber, "subscriber", anEnqueue, aPublish, aClaim, aRead, aRevival, aPurge, aDeletion, aDrop,
+		aLeaf, aSwitch, aRewind)
 
 	testOperators(t, r)
 }
@@ -276,7 +288,8 @@ func read(t *testing.T, role string, box *outbox.Box, pool *pgxpool.Pool) {
 	if _, err := ops.Health(t.Context(), box, ops.Thresholds{}); err != nil {
 		t.Errorf("%s: %v", role, err)
 	}
-	for _, view := range query[[]string](t, pool, `SELECT array_agg(relname::text) FROM pg_catalog.pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'v'`) {
+	for _, view := range query[[]string](t, pool, `SELECT array_agg(relname::text) FROM pg_catalog.pg_class
+		WHERE relnamespace = 'public'::regnamespace AND relkind = 'v'`) {
 		if _, err := pool.Exec(t.Context(), `SELECT * FROM public.`+view); err != nil {
 			t.Errorf("%s: %s: %v", role, view, err)
 		}
@@ -285,7 +298,8 @@ func read(t *testing.T, role string, box *outbox.Box, pool *pgxpool.Pool) {
 
 func TestGrantsNeedsNames(t *testing.T) {
 	t.Parallel()
-	for _, cfg := range []outbox.GrantsConfig{{RolePrefix: `a"b`}, {RolePrefix: "pg_mine"}, {Schema: "a'b"}, {RolePrefix: string(make([]byte, 60))}} {
+	for _, cfg := range []outbox.GrantsConfig{{RolePrefix: `a"b`}, {RolePrefix: "pg_mine"}, {Schema: "a'b"},
+		{RolePrefix: string(make([]byte, 60))}} {
 		if text, err := outbox.Grants(cfg); err == nil {
 			t.Errorf("%+v gave %d bytes of SQL", cfg, len(text))
 		}

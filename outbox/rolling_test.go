@@ -21,8 +21,8 @@ const (
 	foreignDown = "DROP TABLE {schema}.strunk_foreign;\n"
 )
 
-// TestRollingUpgrade runs a worker of this version while the database goes to a later version that still serves it, to one
-// that does not, and back to its own.
+// TestRollingUpgrade runs a worker of this version while the database goes to a later version that
+// still serves it, to one that does not, and back to its own.
 func TestRollingUpgrade(t *testing.T) {
 	t.Parallel()
 	ctx, own := t.Context(), outbox.LatestVersion()
@@ -118,7 +118,8 @@ func startNumbers(t testing.TB, pool *pgxpool.Pool, numbers *queue.Queue[int], h
 	return stop
 }
 
-// TestFunctionsAreRenewed takes a function away, and the record of the functions: Migrate makes them anew, and a plan says so.
+// TestFunctionsAreRenewed takes a function away, and the record of the functions: Migrate makes
+// them anew, and a plan says so.
 func TestFunctionsAreRenewed(t *testing.T) {
 	t.Parallel()
 	pool, latest := outboxtest.New(t), outbox.LatestVersion()

@@ -14,8 +14,8 @@ import (
 	"github.com/strunk-go/strunk/internal/core"
 )
 
-// Binding is a consumer that Run drives: a *queue.Worker, an *events.Subscriber, or another loop of strunk's packages. Only
-// they can make one.
+// Binding is a consumer that Run drives: a *queue.Worker, an *events.Subscriber, or another loop of
+// strunk's packages. Only they can make one.
 type Binding interface {
 	Binding(core.Seal) core.Binding
 }
@@ -23,8 +23,8 @@ type Binding interface {
 // loopRestart is the pause before a loop that panicked is started again.
 const loopRestart = time.Second
 
-// Run drives the bindings and the upkeep loops until ctx ends, and returns nil after a clean stop, also where ctx ends while
-// Run starts.
+// Run drives the bindings and the upkeep loops until ctx ends, and returns nil after a clean stop,
+// also where ctx ends while Run starts.
 //
 // It checks everything first and reports every problem at once: a nil binding, a bad configuration, two bindings of one
 // name, a database that does not answer. When ctx ends, nothing more is claimed, running handlers have Config.Grace to
@@ -61,7 +61,8 @@ func (b *Box) check(bindings []Binding) ([]core.Binding, error) {
 		c := binding.Binding(core.Seal{})
 		kind, name := c.Describe()
 		if names[[2]string{kind, name}] {
-			problems = append(problems, fmt.Errorf("strunk/outbox: run: two bindings are the %s %q; give one Run each name once (raise its concurrency instead)", kind, name))
+			problems = append(problems, fmt.Errorf("strunk/outbox: run: two bindings are the %s %q; give one Run "+
+				"each name once (raise its concurrency instead)", kind, name))
 		}
 		names[[2]string{kind, name}] = true
 		problems = append(problems, c.Prepare(host{b})...)
@@ -174,7 +175,8 @@ func (r *run) keep(ctx context.Context, name string, loop func(context.Context))
 		func() {
 			defer func() {
 				if p := recover(); p != nil {
-					r.b.cfg.Logger.Error("strunk: a loop panicked and is started again", "loop", name, "panic", p, "stack", string(debug.Stack()))
+					r.b.cfg.Logger.Error("strunk: a loop panicked and is started again", "loop", name, "panic", p,
+						"stack", string(debug.Stack()))
 				}
 			}()
 			loop(ctx)

@@ -22,17 +22,19 @@ type Part struct {
 	bindings []Binding
 }
 
-// On is the part of RunAll that drives bindings in a box. Make the bindings anew for each box: Emails.Worker(send) for one
-// and Emails.Worker(send) for the next.
+// On is the part of RunAll that drives bindings in a box. Make the bindings anew for each box:
+// Emails.Worker(send) for one and Emails.Worker(send) for the next.
 func On(box *Box, bindings ...Binding) Part { return Part{box: box, bindings: bindings} }
 
-// RunAll is [Box.Run] for several databases in one process: one for each tenant or shard, for example. All have the same
-// context; when it ends, each has its box's Config.Grace at the same time.
+// RunAll is [Box.Run] for several databases in one process: one for each tenant or shard, for
+// example. All have the same context; when it ends, each has its box's Config.Grace at the same
+// time.
 //
-// What is wrong with the configuration of any part is reported at once, and nothing is started then. After that the parts
-// do not depend on each other: one whose database does not answer, or whose run ends with an error, is logged and started
-// again, at first after a quarter of a second and later after half a minute, while the others work. RunAll returns
-// nil after a clean stop of all. Otherwise it returns what kept each of the others from running last.
+// What is wrong with the configuration of any part is reported at once, and nothing is started
+// then. After that the parts do not depend on each other: one whose database does not answer, or
+// whose run ends with an error, is logged and started again, at first after a quarter of a second
+// and later after half a minute, while the others work. RunAll returns nil after a clean stop of
+// all. Otherwise it returns what kept each of the others from running last.
 func RunAll(ctx context.Context, parts ...Part) error {
 	if err := checkParts(parts); err != nil {
 		return err
@@ -72,7 +74,8 @@ func (p Part) keepRunning(ctx context.Context) (err error) {
 		if time.Since(began) > restartMax {
 			pause = restartFirst
 		}
-		p.box.cfg.Logger.Error("strunk: one of several databases is not served; it is started again, and the others go on",
+		p.box.cfg.Logger.Error("strunk: one of several databases is not served; it is started again, and the "+
+			"others go on",
 			"database", p.box.pool.Config().ConnConfig.Database, "retry_in", pause, "error", core.ErrorText(err))
 		core.Sleep(ctx, pause)
 		if ctx.Err() != nil {

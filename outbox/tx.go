@@ -13,8 +13,9 @@ import (
 	"github.com/strunk-go/strunk/internal/core"
 )
 
-// Tx is an open transaction that tasks can be enqueued and events published in. It is made by [Box.InTx], [Box.Begin],
-// [Box.Tx] or [Box.SQLTx] only: a pgx.Tx or an *sql.Tx does not compile in its place. Like the transaction under it, it is for one goroutine at a time.
+// Tx is an open transaction that tasks can be enqueued and events published in. It is made by
+// [Box.InTx], [Box.Begin], [Box.Tx] or [Box.SQLTx] only: a pgx.Tx or an *sql.Tx does not compile in
+// its place. Like the transaction under it, it is for one goroutine at a time.
 type Tx interface {
 	// useBoxTxOrBoxSQLTx is what the compiler misses in a transaction that was not passed to box.Tx or box.SQLTx.
 	useBoxTxOrBoxSQLTx() core.Tx
@@ -45,8 +46,8 @@ func applyTxOptions(opts []TxOption) (o txOptions) {
 	return o
 }
 
-// OwnedTx is a transaction that strunk began and commits. Only it has hooks: nobody tells us of the commit of a borrowed
-// transaction.
+// OwnedTx is a transaction that strunk began and commits. Only it has hooks: nobody tells us of the
+// commit of a borrowed transaction.
 type OwnedTx struct {
 	box    *Box
 	tx     pgx.Tx
@@ -58,12 +59,14 @@ type OwnedTx struct {
 	done   bool
 }
 
-// InTx runs fn in a transaction: committed if fn returns nil, rolled back if it returns an error or panics. The error of
-// fn is returned as it is, that of the commit wrapped. After the commit this process's consumers are woken directly, one
-// NOTIFY (coalesced with others of this process) wakes the others, and the AfterCommit hooks run.
+// InTx runs fn in a transaction: committed if fn returns nil, rolled back if it returns an error or
+// panics. The error of fn is returned as it is, that of the commit wrapped. After the commit this
+// process's consumers are woken directly, one NOTIFY (coalesced with others of this process) wakes
+// the others, and the AfterCommit hooks run.
 func (b *Box) InTx(ctx context.Context, fn func(tx *OwnedTx) error, opts ...TxOption) error {
 	if fn == nil {
-		return errors.New("strunk/outbox: InTx: the function is nil: there is nothing to run; use Begin for a transaction by hand")
+		return errors.New("strunk/outbox: InTx: the function is nil: there is nothing to run; use Begin for a " +
+			"transaction by hand")
 	}
 	tx, err := b.Begin(ctx, opts...)
 	if err != nil {

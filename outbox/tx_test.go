@@ -65,7 +65,8 @@ func TestInTxOptions(t *testing.T) {
 	box := openBox(t, pool, outbox.Config{})
 	err := box.InTx(t.Context(), func(tx *outbox.OwnedTx) error {
 		var level, readOnly string
-		err := tx.Pgx().QueryRow(t.Context(), `SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only')`).Scan(&level, &readOnly)
+		err := tx.Pgx().QueryRow(t.Context(), `SELECT current_setting('transaction_isolation'),
+			current_setting('transaction_read_only')`).Scan(&level, &readOnly)
 		if level != "serializable" || readOnly != "on" {
 			t.Errorf("isolation %s, read only %s; want what was asked for", level, readOnly)
 		}
@@ -121,7 +122,8 @@ func TestRunEndsBesideBusyProducers(t *testing.T) {
 		})
 	}
 	testkit.Eventually(t, "the producers are at it", func() bool {
-		return query[int](t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_notify%' AND pid <> pg_backend_pid()`) > 0
+		return query[int](t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND
+			query LIKE '%pg_notify%' AND pid <> pg_backend_pid()`) > 0
 	})
 	ended := make(chan struct{})
 	go func() {
@@ -137,8 +139,8 @@ func TestRunEndsBesideBusyProducers(t *testing.T) {
 	busy.Wait()
 }
 
-// Every connection that is opened beside the pool is made as the pool makes its own: with a password that is fetched for
-// it, and set up for use.
+// Every connection that is opened beside the pool is made as the pool makes its own: with a
+// password that is fetched for it, and set up for use.
 func TestConnectionsBesideThePoolUseItsHooks(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
@@ -149,7 +151,8 @@ func TestConnectionsBesideThePoolUseItsHooks(t *testing.T) {
 		return nil
 	}
 	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, `SELECT set_config('application_name', current_setting('application_name') || ' and ready', false)`)
+		_, err := conn.Exec(ctx, `SELECT set_config('application_name', current_setting('application_name') ||
+			' and ready', false)`)
 		return err
 	}
 	hooked, err := pgxpool.NewWithConfig(t.Context(), cfg)
@@ -160,7 +163,8 @@ func TestConnectionsBesideThePoolUseItsHooks(t *testing.T) {
 	start(t, openBox(t, hooked, outbox.Config{}))
 	const own = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name `
 	testkit.Eventually(t, "the listener and the upkeep are connected, as the pool would", func() bool {
-		return query[int](t, pool, own+`= 'right and ready' AND query LIKE 'LISTEN%'`) == 1 && query[int](t, pool, own+`= 'right and ready'`) >= 3
+		return query[int](t, pool, own+`= 'right and ready' AND query LIKE 'LISTEN%'`) == 1 &&
+			query[int](t, pool, own+`= 'right and ready'`) >= 3
 	})
 	if n := query[int](t, pool, own+`= 'wrong'`); n != 0 {
 		t.Errorf("%d connections were made without the pool's hooks", n)
@@ -207,9 +211,11 @@ func TestPollOnlyNeitherListensNorNotifies(t *testing.T) {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "the box is at work", func() bool {
-		return query[int](t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'SELECT id, beat%'`) > 0
+		return query[int](t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND
+			query LIKE 'SELECT id, beat%'`) > 0
 	})
-	if n := query[int](t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%' AND pid <> $1`, listener.PgConn().PID()); n != 0 {
+	if n := query[int](t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND
+		query LIKE 'LISTEN%' AND pid <> $1`, listener.PgConn().PID()); n != 0 {
 		t.Errorf("%d sessions of the box listen; want 0", n)
 	}
 	stop()
@@ -219,15 +225,16 @@ func TestPollOnlyNeitherListensNorNotifies(t *testing.T) {
 	}
 }
 
-// The three ways of waking up: the own process directly, other processes by one NOTIFY after the commit, or one inside the
-// caller's transaction.
+// The three ways of waking up: the own process directly, other processes by one NOTIFY after the
+// commit, or one inside the caller's transaction.
 func TestWakeUps(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
 	near, far := openBox(t, pool, outbox.Config{}), openBox(t, pool, outbox.Config{})
 	start(t, near)
 	start(t, far)
-	listening := `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%' AND state = 'idle'`
+	listening := `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE
+		'LISTEN%' AND state = 'idle'`
 	testkit.Eventually(t, "both listen", func() bool { return query[int](t, pool, listening) == 2 })
 
 	wake := func(topic string, end error, opts ...outbox.TxOption) {
@@ -245,8 +252,12 @@ func TestWakeUps(t *testing.T) {
 		near, far bool
 	}{
 		{"an owned transaction", func(topic string) { wake(topic, nil) }, true, true},
-		{"an owned transaction without NOTIFY", func(topic string) { wake(topic, nil, outbox.WithoutNotify()) }, true, false},
-		{"a NOTIFY inside", func(topic string) { mustExec(t, pool, `SELECT pg_notify('strunk:public', $1)`, topic) }, true, true},
+		{"an owned transaction without NOTIFY", func(topic string) { wake(topic, nil, outbox.WithoutNotify()) },
+			true, false},
+		{"a NOTIFY inside", func(topic string) {
+			mustExec(t, pool, `SELECT pg_notify('strunk:public',
+			$1)`, topic)
+		}, true, true},
 		{"a rollback", func(topic string) { wake(topic, errors.New("no")) }, false, false},
 	} {
 		topic, end := "q:"+row.name, "end of "+row.name
@@ -264,7 +275,8 @@ func TestWakeUps(t *testing.T) {
 		core.BoxHost(near).Wake(end)
 		await(t, "the end", farEnd)
 		if !row.near && len(nearWoken) > 0 || !row.far && len(farWoken) > 0 {
-			t.Errorf("%s: woken: near %v, far %v; want %v, %v", row.name, len(nearWoken) > 0, len(farWoken) > 0, row.near, row.far)
+			t.Errorf("%s: woken: near %v, far %v; want %v, %v", row.name, len(nearWoken) > 0, len(farWoken) > 0,
+				row.near, row.far)
 		}
 		stopNear()
 		stopFar()
@@ -309,7 +321,8 @@ func TestSchemaNames(t *testing.T) {
 		{"select", "a keyword", true},
 		{"größe 😀", "beyond ASCII", true},
 		{"a.b;--", "looks like more than a name", true},
-		{"123456789012345678901234567890123456789012345678901234567890123", "63 bytes, and a channel that would be longer", true},
+		{"123456789012345678901234567890123456789012345678901234567890123",
+			"63 bytes, and a channel that would be longer", true},
 		{"1234567890123456789012345678901234567890123456789012345678901234", "64 bytes would be cut", false},
 		{"it's", "ends a literal", false},
 		{`a"b`, "ends an identifier", false},

@@ -24,9 +24,11 @@ func newTestExecutor(queue string, size int) *executor {
 	opts := newWorkerOptions(def, nil)
 	buffer := &prefetch{ready: make(chan *job, size), room: make(chan struct{}, 1)}
 	starter := newStarter(quietRuntime{}, newWorker(def, nil, nil), 1, newLatency(), buffer)
-	return &executor{rt: quietRuntime{}, starter: starter, soft: context.Background(), base: context.Background(), buffer: buffer,
+	return &executor{rt: quietRuntime{}, starter: starter, soft: context.Background(), base: context.Background(),
+		buffer:  buffer,
 		latency: newLatency(), control: newController(quietRuntime{}, queue, time.Second, nil),
-		judge: newJudge(def, opts, false, quietRuntime{}.Logger()), completer: newCompleter(quietRuntime{}, def, nil, nil, nil)}
+		judge:     newJudge(def, opts, false, quietRuntime{}.Logger()),
+		completer: newCompleter(quietRuntime{}, def, nil, nil, nil)}
 }
 
 // However the end of a handler and the watch that lets go of it meet, each task is settled once and each slot is

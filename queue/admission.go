@@ -10,8 +10,9 @@ import (
 	"github.com/strunk-go/strunk/internal/core"
 )
 
-// admission is what a session knows of the key backlogs of its queue. Tasks with a customer key wait there until a worker
-// admits them, which it does together with a claim. All but released belongs to the claimer.
+// admission is what a session knows of the key backlogs of its queue. Tasks with a customer key
+// wait there until a worker admits them, which it does together with a claim. All but released
+// belongs to the claimer.
 type admission struct {
 	released releasedKeys
 
@@ -44,8 +45,8 @@ func (a *arrivals) enter(now time.Time) (late *int64) {
 
 func (a *arrivals) ripe() bool { return a.candidateXID != 0 && a.xmin > a.candidateXID }
 
-// looked records an admission that began with entry late and looked at all up to top, and of the late arrivals up to lateTop
-// (nil for all).
+// looked records an admission that began with entry late and looked at all up to top, and of the
+// late arrivals up to lateTop (nil for all).
 func (a *arrivals) looked(late *int64, top, lateTop int64, began, now time.Time) {
 	if late != nil {
 		a.late.done(began, now)
@@ -121,10 +122,12 @@ func (r *releasedKeys) any() bool {
 }
 
 const (
-	// sqlAdmit admits tasks of queue $1 under its limits of version $2: the next ones of keys $3, and of the keys of up to $6
-	// arrivals above seq $4, and above $5. $7 to $9 are numbers at or below which nothing arrives, waits or has a slot.
+	// sqlAdmit admits tasks of queue $1 under its limits of version $2: the next ones of keys $3,
+	// and of the keys of up to $6 arrivals above seq $4, and above $5. $7 to $9 are numbers at or
+	// below which nothing arrives, waits or has a slot.
 	sqlAdmit = `SELECT arrived, coalesce(top, 0), coalesce(late_top, 0), low_seq, low_slot, wait_keys, waits_us
-FROM {schema}.strunk_admit($1::text, $2::bigint, $3::text[], $4::bigint, $5::bigint, $6::integer, $7::bigint, $8::bigint, $9::bigint)`
+FROM {schema}.strunk_admit($1::text, $2::bigint, $3::text[], $4::bigint, $5::bigint, $6::integer, $7::bigint,
+$8::bigint, $9::bigint)`
 	// sqlAdmitReleased admits the next tasks of keys $2 of queue $1.
 	sqlAdmitReleased = `SELECT {schema}.strunk_admit_released($1::text, $2::text[])`
 	// maxArrivals bounds the arrivals that one admission looks at.
@@ -157,16 +160,18 @@ func (l *limiter) beginRound(now time.Time) *round {
 func (r *round) statement() core.Statement {
 	l, a := r.limits, &r.limits.admission
 	return core.Statement{SQL: l.rt.SQL(sqlAdmit),
-		Args: []any{l.queue, l.inForce().version, r.keys, a.arrivals.top, r.late, maxArrivals, a.arrivals.settled, a.lowSeq, a.lowSlot},
+		Args: []any{l.queue, l.inForce().version, r.keys, a.arrivals.top, r.late, maxArrivals, a.arrivals.settled,
+			a.lowSeq, a.lowSlot},
 		Scan: func(rows pgx.Rows) error {
-			_, err := pgx.ForEachRow(rows, []any{&r.arrived, &r.top, &r.lateTop, &r.lowSeq, &r.lowSlot, &r.waitKeys, &r.waits},
+			_, err := pgx.ForEachRow(rows, []any{&r.arrived, &r.top, &r.lateTop, &r.lowSeq, &r.lowSlot, &r.waitKeys,
+				&r.waits},
 				func() error { return nil })
 			return err
 		}}
 }
 
-// endRound records what came of a claim and of the admission that went out with it, nil for none. It reports whether there is
-// more to admit.
+// endRound records what came of a claim and of the admission that went out with it, nil for none.
+// It reports whether there is more to admit.
 func (l *limiter) endRound(r *round, answer claimed, err error) (more bool) {
 	a := &l.admission
 	switch {
@@ -212,11 +217,13 @@ func (l *limiter) background(ctx context.Context, statement core.Statement) erro
 	})
 }
 
-// leave admits the next tasks of the keys that were released here last, before the session goes, and wakes others for them.
+// leave admits the next tasks of the keys that were released here last, before the session goes,
+// and wakes others for them.
 func (l *limiter) leave() {
 	released := &l.admission.released
 	for !isClosed(l.lease.Lost()) && released.any() {
-		err := l.background(context.Background(), core.Statement{SQL: l.rt.SQL(sqlAdmitReleased), Args: []any{l.queue, released.take()}})
+		err := l.background(context.Background(), core.Statement{SQL: l.rt.SQL(sqlAdmitReleased),
+			Args: []any{l.queue, released.take()}})
 		if err != nil {
 			l.warn("admitting the next tasks of keys failed; another worker's sweep does it", err)
 			return

@@ -40,8 +40,8 @@ func (t turns) give() {
 	}
 }
 
-// runNames works the queue under each of its names, each with a lease, marks and a pause of its own, and as many handlers
-// in all as the worker's concurrency.
+// runNames works the queue under each of its names, each with a lease, marks and a pause of its
+// own, and as many handlers in all as the worker's concurrency.
 func (w *worker) runNames(life core.Life, rt core.Runtime) error {
 	names, shared := w.def.names(), make(turns, w.opts.concurrency)
 	ended := make(chan error, len(names))

@@ -44,7 +44,8 @@ func TestAliasesAreWorkedAndKnown(t *testing.T) {
 			if _, err := now.Result(t.Context(), b.box, early); !errors.Is(err, queue.ErrNoResult) {
 				t.Errorf("before it is worked: %v", err)
 			}
-			if state, err := now.Cancel(t.Context(), b.box, cancelled, "renamed"); state != queue.CancelDone || err != nil {
+			if state, err := now.Cancel(t.Context(), b.box, cancelled, "renamed"); state != queue.CancelDone ||
+				err != nil {
 				t.Errorf("cancel under the new name: %v, %v", state, err)
 			}
 			b.run(c.worker(now))
@@ -77,7 +78,8 @@ func TestAliasesAreWorkedAndKnown(t *testing.T) {
 func TestAliasesShareTheConcurrency(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	before, now := queue.Define[note]("old", queue.Config{}), queue.Define[note]("new", queue.Config{Aliases: []string{"old"}})
+	before, now := queue.Define[note]("old", queue.Config{}),
+		queue.Define[note]("new", queue.Config{Aliases: []string{"old"}})
 	const n = 300
 	putMany(b, before, n)
 	putMany(b, now, n)
@@ -139,7 +141,8 @@ func TestAliasesGetTurnsBack(t *testing.T) {
 func TestPauseIsForAliasesToo(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	before, now := queue.Define[note]("old", queue.Config{}), queue.Define[note]("new", queue.Config{Aliases: []string{"old"}})
+	before, now := queue.Define[note]("old", queue.Config{}),
+		queue.Define[note]("new", queue.Config{Aliases: []string{"old"}})
 	if err := now.Pause(t.Context(), b.box); err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +171,8 @@ func TestPauseIsForAliasesToo(t *testing.T) {
 func TestAliasesBesideOlderProcesses(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	before, now := queue.Define[note]("old", queue.Config{}), queue.Define[note]("new", queue.Config{Aliases: []string{"old"}})
+	before, now := queue.Define[note]("old", queue.Config{}),
+		queue.Define[note]("new", queue.Config{Aliases: []string{"old"}})
 	handled := make(chan int64, 1000)
 	handle := func(_ context.Context, task queue.Task[note]) error { handled <- task.ID; return nil }
 	stopOld := b.run(before.Worker(handle))
@@ -205,11 +209,17 @@ func TestBadAliases(t *testing.T) {
 		bindings     []outbox.Binding
 		want         []string
 	}{
-		{"its own name", "it says nothing", []outbox.Binding{worker("a", "a")}, []string{`define "a": Config.Aliases: "a": it is the queue's own name`}},
-		{"twice", "one of them is a slip", []outbox.Binding{worker("a", "b", "b")}, []string{`Config.Aliases: "b": it is there twice`}},
-		{"no name", "it can be no queue's", []outbox.Binding{worker("a", "", strings.Repeat("x", 201))}, []string{`Config.Aliases: "": the name`, `xxx…": the name`}},
-		{"another's name", "its tasks would be handled by either", []outbox.Binding{worker("a", "b"), worker("b")}, []string{`the queue "a" has the alias "b", which another binding has as its name`}},
-		{"another's alias", "the same", []outbox.Binding{worker("a", "c"), worker("b", "c")}, []string{`the queue "a" and "b" both have the alias "c"`}},
+		{"its own name", "it says nothing", []outbox.Binding{worker("a", "a")},
+			[]string{`define "a": Config.Aliases: "a": it is the queue's own name`}},
+		{"twice", "one of them is a slip", []outbox.Binding{worker("a", "b", "b")},
+			[]string{`Config.Aliases: "b": it is there twice`}},
+		{"no name", "it can be no queue's", []outbox.Binding{worker("a", "", strings.Repeat("x", 201))},
+			[]string{`Config.Aliases: "": the name`, `xxx…": the name`}},
+		{"another's name", "its tasks would be handled by " +
+			"either", []outbox.Binding{worker("a", "b"), worker("b")},
+			[]string{`the queue "a" has the alias "b", which another binding has as its name`}},
+		{"another's alias", "the same", []outbox.Binding{worker("a", "c"), worker("b", "c")},
+			[]string{`the queue "a" and "b" both have the alias "c"`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := b.box.Run(t.Context(), c.bindings...)

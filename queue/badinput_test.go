@@ -67,7 +67,8 @@ func TestBadInputLeavesTheTransactionUsable(t *testing.T) {
 		{"NUL in a map's key", anything(map[string]int{"a\x00": 1}), queue.ErrInvalid, "NUL"},
 		{"invalid UTF-8", enqueue("a\xffb"), queue.ErrInvalid, "UTF-8"},
 		{"invalid UTF-8 in a document", document("\"a\xff\""), queue.ErrInvalid, "UTF-8"},
-		{"invalid UTF-8 deep inside", anything(map[string]any{"a": []any{struct{ B *string }{ptr("\xc3\x28")}}}), queue.ErrInvalid, "UTF-8"},
+		{"invalid UTF-8 deep inside", anything(map[string]any{"a": []any{struct{ B *string }{ptr("\xc3\x28")}}}),
+			queue.ErrInvalid, "UTF-8"},
 		{"1 MiB and 1 byte", enqueue(strings.Repeat("x", 1<<20+1-overhead)), queue.ErrInvalid, "1048577"},
 		{"not JSON", document(`{"a":`), queue.ErrInvalid, "JSON"},
 		{"a channel", anything(make(chan int)), queue.ErrInvalid, "JSON"},
@@ -85,12 +86,14 @@ func TestBadInputLeavesTheTransactionUsable(t *testing.T) {
 		{"a million attempts", enqueue("", queue.MaxAttempts(1_000_000)), queue.ErrInvalid, "MaxAttempts"},
 		{"a negative delay", enqueue("", queue.Delay(-time.Second)), queue.ErrInvalid, "Delay"},
 		{"a delay and a time", enqueue("", queue.Delay(1), queue.DueAt(time.Now())), queue.ErrInvalid, "exclude"},
-		{"the year 10,000", enqueue("", queue.DueAt(time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC))), queue.ErrInvalid, "year"},
+		{"the year 10,000", enqueue("", queue.DueAt(time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC))),
+			queue.ErrInvalid, "year"},
 		{"a timeout of a year", enqueue("", queue.Timeout(366*24*time.Hour)), queue.ErrInvalid, "Timeout"},
 		{"an empty dedup key", enqueue("", queue.DedupKey("")), queue.ErrInvalid, "DedupKey"},
 		{"a dedup key of 1,000 characters", enqueue("", queue.DedupKey(long)), queue.ErrInvalid, "DedupKey"},
 		{"NUL in a dedup key", enqueue("", queue.DedupKey("\x00")), queue.ErrInvalid, "NUL"},
-		{"invalid UTF-8 in metadata", enqueue("", queue.Metadata(map[string]string{"a": "\xff"})), queue.ErrInvalid, "UTF-8"},
+		{"invalid UTF-8 in metadata", enqueue("", queue.Metadata(map[string]string{"a": "\xff"})), queue.ErrInvalid,
+			"UTF-8"},
 		{"NUL in metadata", enqueue("", queue.Metadata(map[string]string{"\x00": "b"})), queue.ErrInvalid, "NUL"},
 		{"a cancelled context", func(ctx context.Context, tx outbox.Tx) error {
 			ctx, cancel := context.WithCancel(ctx)
@@ -148,7 +151,8 @@ func TestBadInputLeavesTheTransactionUsable(t *testing.T) {
 			if row.kind != nil {
 				wantError(t, err, row.kind)
 			}
-			if !strings.HasPrefix(err.Error(), "strunk/queue: ") || !strings.Contains(err.Error(), row.says) || len(err.Error()) > 500 {
+			if !strings.HasPrefix(err.Error(), "strunk/queue: ") || !strings.Contains(err.Error(), row.says) ||
+				len(err.Error()) > 500 {
 				t.Errorf("error %.600q; want it to begin with strunk/queue and to say %q, briefly", err, row.says)
 			}
 			usable(t, tx)
@@ -182,7 +186,8 @@ func TestInputAtTheLimits(t *testing.T) {
 		"a control character":         "\x01\x7f",
 		"backslashes before a quote ": `\\"`,
 	} {
-		id := put(b, q, note{text}, queue.DedupKey("k "+name), queue.Metadata(map[string]string{name: strings.Repeat("m", 10)}))
+		id := put(b, q, note{text}, queue.DedupKey("k "+name),
+			queue.Metadata(map[string]string{name: strings.Repeat("m", 10)}))
 		if rec := get(b, q, id); rec.Payload.Text != text || rec.DedupKey != "k "+name || rec.Metadata[name] == "" {
 			t.Errorf("%s came back as %.100q, %q, %v", name, rec.Payload.Text, rec.DedupKey, rec.Metadata)
 		}
@@ -196,17 +201,20 @@ func TestRunReportsEveryProblemAtOnce(t *testing.T) {
 	q := queue.Define[note]("twice", queue.Config{})
 	var zero *queue.Worker[note]
 	err := b.box.Run(t.Context(),
-		q.Worker(handler), q.Worker(handler), queue.Define[int]("twice", queue.Config{}).Worker(func(context.Context, queue.Task[int]) error { return nil }),
+		q.Worker(handler), q.Worker(handler), queue.Define[int]("twice",
+			queue.Config{}).Worker(func(context.Context, queue.Task[int]) error { return nil }),
 		queue.Define[note]("negative", queue.Config{}).Worker(handler, queue.Concurrency(-1)),
 		queue.Define[note]("none", queue.Config{}).Worker(nil),
 		queue.Define[note]("", queue.Config{}).Worker(handler),
-		queue.Define[note]("brief", queue.Config{}).Worker(handler, queue.VisibilityTimeout(time.Millisecond), queue.Timeout(-1), queue.PollInterval(-1), queue.Retry(nil)),
+		queue.Define[note]("brief", queue.Config{}).Worker(handler, queue.VisibilityTimeout(time.Millisecond),
+			queue.Timeout(-1), queue.PollInterval(-1), queue.Retry(nil)),
 		nil, zero)
 	if err == nil {
 		t.Fatal("Run accepted it")
 	}
 	wantError(t, err, queue.ErrInvalid)
-	for _, text := range []string{`two bindings are the worker "twice"`, "Concurrency: -1", "the handler is nil", "must not be empty",
+	for _, text := range []string{`two bindings are the worker "twice"`, "Concurrency: -1", "the handler is nil",
+		"must not be empty",
 		"VisibilityTimeout", "Timeout", "PollInterval", "Retry", "binding 8 is nil", "the zero Worker"} {
 		if !strings.Contains(err.Error(), text) {
 			t.Errorf("the error does not say %q:\n%v", text, err)
@@ -232,15 +240,17 @@ func TestClosedPoolAndCancelledContext(t *testing.T) {
 		says string
 		kind error
 	}{
-		"begin on a closed pool":    {second(closed.box.Begin(t.Context())), "closed pool", nil},
-		"run on a closed pool":      {closed.box.Run(t.Context(), worker), "closed pool", nil},
-		"get on a closed pool":      {second(q.Get(t.Context(), closed.box, 1)), "closed pool", nil},
-		"open on a closed pool":     {second(outbox.Open(t.Context(), pool, outbox.Config{})), "closed pool", nil},
-		"open without a pool":       {second(outbox.Open(t.Context(), nil, outbox.Config{})), "pool is nil", nil},
-		"begin when cancelled":      {second(b.box.Begin(cancelled)), "begin", context.Canceled},
-		"InTx when cancelled":       {b.box.InTx(cancelled, func(*outbox.OwnedTx) error { return nil }), "begin", context.Canceled},
-		"get when cancelled":        {second(q.Get(cancelled, b.box, 1)), "get", context.Canceled},
-		"migrate when cancelled":    {outbox.Migrate(cancelled, b.pool, outbox.MigrateConfig{}), "migrate", context.Canceled},
+		"begin on a closed pool": {second(closed.box.Begin(t.Context())), "closed pool", nil},
+		"run on a closed pool":   {closed.box.Run(t.Context(), worker), "closed pool", nil},
+		"get on a closed pool":   {second(q.Get(t.Context(), closed.box, 1)), "closed pool", nil},
+		"open on a closed pool":  {second(outbox.Open(t.Context(), pool, outbox.Config{})), "closed pool", nil},
+		"open without a pool":    {second(outbox.Open(t.Context(), nil, outbox.Config{})), "pool is nil", nil},
+		"begin when cancelled":   {second(b.box.Begin(cancelled)), "begin", context.Canceled},
+		"InTx when cancelled": {b.box.InTx(cancelled, func(*outbox.OwnedTx) error { return nil }), "begin",
+			context.Canceled},
+		"get when cancelled": {second(q.Get(cancelled, b.box, 1)), "get", context.Canceled},
+		"migrate when cancelled": {outbox.Migrate(cancelled, b.pool, outbox.MigrateConfig{}), "migrate",
+			context.Canceled},
 		"migrate on a closed pool ": {outbox.Migrate(t.Context(), pool, outbox.MigrateConfig{}), "closed pool", nil},
 	} {
 		switch {

@@ -45,7 +45,8 @@ func TestBatchOutcomes(t *testing.T) {
 	batches := make(chan []queue.Task[note], 10)
 	b.run(q.BatchWorker(func(_ context.Context, tasks []queue.Task[note]) error {
 		batches <- tasks
-		return fmt.Errorf("some of it: %w", queue.Outcomes{nil, errors.New("no"), queue.Snooze(never), queue.Discard("of no use"), nil,
+		return fmt.Errorf("some of it: %w", queue.Outcomes{nil, errors.New("no"), queue.Snooze(never),
+			queue.Discard("of no use"), nil,
 			fmt.Errorf("wrapped: %w", queue.Snooze(never))})
 	}, queue.BatchSize(6), queue.BatchWait(never)))
 	if got := texts(receive(t, "the batch", batches)); !slices.Equal(got, []string{"1", "2", "3", "4", "5", "6"}) {
@@ -64,7 +65,8 @@ func TestBatchOutcomes(t *testing.T) {
 		{queue.StatusScheduled, 0, ""},
 	} {
 		if rec := reach(b, q, ids[i], want.status); rec.Attempt != want.attempts || rec.LastError != want.says {
-			t.Errorf("task %d: attempt %d, last error %q; want %d and %q", i+1, rec.Attempt, rec.LastError, want.attempts, want.says)
+			t.Errorf("task %d: attempt %d, last error %q; want %d and %q", i+1, rec.Attempt, rec.LastError,
+				want.attempts, want.says)
 		}
 	}
 }
@@ -81,18 +83,26 @@ func TestBatchFailsAsAWhole(t *testing.T) {
 	}{
 		{"an error", "nothing says that any is done", func() error { return errors.New("no") }, "no", ""},
 		{"a panic", "a bug", func() error { panic("boom") }, "the handler panicked: boom", "batch_test.go"},
-		{"Goexit", "t.FailNow in a handler's test does it", func() error { runtime.Goexit(); return nil }, "Goexit", ""},
-		{"too few outcomes", "whose are they?", func() error { return queue.Outcomes{nil} }, "returned 1 Outcomes for 3 tasks", ""},
-		{"too many outcomes", "whose are they?", func() error { return make(queue.Outcomes, 4) }, "returned 4 Outcomes for 3 tasks", ""},
-		{"nil outcomes", "it is no answer", func() error { return queue.Outcomes(nil) }, "returned 0 Outcomes for 3 tasks", ""},
+		{"Goexit", "t.FailNow in a handler's test does it", func() error { runtime.Goexit(); return nil }, "Goexit",
+			""},
+		{"too few outcomes", "whose are they?", func() error { return queue.Outcomes{nil} },
+			"returned 1 Outcomes for 3 tasks", ""},
+		{"too many outcomes", "whose are they?", func() error { return make(queue.Outcomes, 4) },
+			"returned 4 Outcomes for 3 tasks", ""},
+		{"nil outcomes", "it is no answer", func() error { return queue.Outcomes(nil) },
+			"returned 0 Outcomes for 3 tasks", ""},
 		{"nil pointer as error", "its methods panic", func() error { var e *nilError; return e }, "nilError", ""},
-		{"a discard", "all are given up", func() error { return queue.Discard("of no use") }, "discarded: of no use", ""},
+		{"a discard", "all are given up", func() error { return queue.Discard("of no use") }, "discarded: of no use",
+			""},
 	}
 	handlers := map[string]func() error{}
 	for _, row := range rows {
 		handlers[row.name] = row.handler
 	}
-	b.run(q.BatchWorker(func(_ context.Context, tasks []queue.Task[note]) error { return handlers[tasks[0].Payload.Text]() },
+	b.run(q.BatchWorker(func(_ context.Context,
+		tasks []queue.Task[note]) error {
+		return handlers[tasks[0].Payload.Text]()
+	},
 		queue.BatchSize(3), queue.BatchWait(never), queue.Concurrency(1)))
 	for _, row := range rows {
 		var ids []int64
@@ -105,7 +115,8 @@ func TestBatchFailsAsAWhole(t *testing.T) {
 				t.Errorf("%s (%s): last error %q; want it to say %q", row.name, row.reason, rec.LastError, row.says)
 			}
 			if len(rec.Attempts) != 1 || !strings.Contains(rec.Attempts[0].Stack, row.stack) {
-				t.Errorf("%s (%s): history %+v; want one attempt with a stack through %q", row.name, row.reason, rec.Attempts, row.stack)
+				t.Errorf("%s (%s): history %+v; want one attempt with a stack through %q", row.name, row.reason,
+					rec.Attempts, row.stack)
 			}
 		}
 	}
@@ -159,11 +170,13 @@ func TestBatchAtShutdown(t *testing.T) {
 	b := newBed(t)
 	q := queue.Define[note]("stop", queue.Config{})
 	joining := make(chan bool, 10)
-	arrive := queue.Middleware{Work: func(ctx context.Context, _ *queue.Incoming, next func(context.Context) error) error {
+	arrive := queue.Middleware{Work: func(ctx context.Context, _ *queue.Incoming,
+		next func(context.Context) error) error {
 		joining <- true
 		return next(ctx)
 	}}
-	stop := b.run(q.BatchWorker(func(ctx context.Context, tasks []queue.Task[note]) error { return ctx.Err() }, queue.BatchWait(never), arrive))
+	stop := b.run(q.BatchWorker(func(ctx context.Context, tasks []queue.Task[note]) error { return ctx.Err() },
+		queue.BatchWait(never), arrive))
 	ids := putMany(b, q, 3)
 	for range ids {
 		receive(t, "the tasks have begun", joining)
@@ -176,8 +189,8 @@ func TestBatchAtShutdown(t *testing.T) {
 	}
 }
 
-// The grace period and the lease end the context of the handler; its tasks are given back unspent, and those whose batch has not
-// begun too.
+// The grace period and the lease end the context of the handler; its tasks are given back unspent,
+// and those whose batch has not begun too.
 func TestBatchGivenBack(t *testing.T) {
 	t.Parallel()
 	for cause, end := range map[error]func(b *bed, stop func()){
@@ -209,13 +222,16 @@ func TestBatchGivenBack(t *testing.T) {
 			end(b, stop)
 			wantError(t, receive(t, "the context ends", causes), cause)
 			if errors.Is(cause, queue.ErrShutdown) {
-				done := 0 // the third was alone when the worker was asked to stop: done, or given back if it had not joined
+				// the third was alone when the worker was asked to stop: done, or given back if it
+				// had not joined
+				done := 0
 				for _, id := range ids {
 					rec := get(b, q, id)
 					if rec.Status == queue.StatusDelivered {
 						done++
 					} else if rec.Status != queue.StatusPending || rec.Attempt != 0 || rec.LastError != "" {
-						t.Errorf("task %d is %s after %d attempts (%s); want pending and unspent", id, rec.Status, rec.Attempt, rec.LastError)
+						t.Errorf("task %d is %s after %d attempts (%s); want pending and unspent", id, rec.Status,
+							rec.Attempt, rec.LastError)
 					}
 				}
 				if done > 1 {
@@ -258,11 +274,13 @@ func TestBatchTimeoutDoesNotRunWhileItGathers(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	q := queue.Define[note]("gather", queue.Config{MaxAttempts: 1, Timeout: 2 * time.Second})
-	b.run(q.BatchWorker(func(ctx context.Context, _ []queue.Task[note]) error { return ctx.Err() }, queue.BatchSize(3), queue.BatchWait(never)))
+	b.run(q.BatchWorker(func(ctx context.Context, _ []queue.Task[note]) error { return ctx.Err() },
+		queue.BatchSize(3), queue.BatchWait(never)))
 	ids := putMany(b, q, 2)
 	b.claimed(q.Name(), 2)
 	eventually(t, "they have waited for longer than their timeout", func() (string, bool) {
-		waited := value[float64](b, `SELECT extract(epoch FROM clock_timestamp() - max(claimed_at))::float8 FROM public.strunk_outbox`)
+		waited := value[float64](b, `SELECT extract(epoch FROM clock_timestamp() - max(claimed_at))::float8 FROM
+			public.strunk_outbox`)
 		return fmt.Sprint(waited), waited > 3
 	})
 	for _, id := range append(ids, put(b, q, note{"the last"})) {
@@ -289,7 +307,8 @@ func TestBatchHandlerThatHangsIsAbandoned(t *testing.T) {
 	for i, id := range ids {
 		rec := reach(b, q, id, queue.StatusDelivered)
 		if i == 0 && (rec.Attempt != 2 || !strings.Contains(rec.Attempts[0].Error, "did not return")) {
-			t.Errorf("attempt %d, history %+v; want a second attempt after the first was abandoned", rec.Attempt, rec.Attempts)
+			t.Errorf("attempt %d, history %+v; want a second attempt after the first was abandoned", rec.Attempt,
+				rec.Attempts)
 		}
 	}
 }
@@ -308,7 +327,8 @@ func TestBatchWithoutPoison(t *testing.T) {
 	if got := texts(receive(t, "a batch", batches)); !slices.Equal(got, []string{"first", "second"}) {
 		t.Errorf("the batch is %v; want the two good ones", got)
 	}
-	if rec := reach(b, q, poison, queue.StatusDead); rec.Attempt != 1 || !strings.Contains(rec.LastError, queue.ErrPoison.Error()) {
+	if rec := reach(b, q, poison, queue.StatusDead); rec.Attempt != 1 ||
+		!strings.Contains(rec.LastError, queue.ErrPoison.Error()) {
 		t.Errorf("attempt %d, last error %q; want one that names the poison", rec.Attempt, rec.LastError)
 	}
 	reach(b, q, first, queue.StatusDelivered)
@@ -320,7 +340,8 @@ func TestBatchPerKey(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	q := queue.Define[note]("keys", queue.Config{})
-	byText := queue.Middleware{Work: func(ctx context.Context, in *queue.Incoming, next func(context.Context) error) error {
+	byText := queue.Middleware{Work: func(ctx context.Context, in *queue.Incoming,
+		next func(context.Context) error) error {
 		meta, err := in.Metadata()
 		queue.SetKey(in, meta["key"])
 		return errors.Join(err, next(ctx))
@@ -328,7 +349,8 @@ func TestBatchPerKey(t *testing.T) {
 	const keys, each = 4, 6
 	var ids []int64
 	for n := range keys * each {
-		ids = append(ids, put(b, q, note{fmt.Sprint(n)}, queue.Metadata(map[string]string{"key": fmt.Sprint(n % keys)})))
+		ids = append(ids, put(b, q, note{fmt.Sprint(n)},
+			queue.Metadata(map[string]string{"key": fmt.Sprint(n % keys)})))
 	}
 	var mu sync.Mutex
 	sizes := map[string][]int{}
@@ -358,7 +380,8 @@ func TestBatchPerKeyWithManyKeys(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	q := queue.Define[note]("many", queue.Config{})
-	own := queue.Middleware{Work: func(ctx context.Context, in *queue.Incoming, next func(context.Context) error) error {
+	own := queue.Middleware{Work: func(ctx context.Context, in *queue.Incoming,
+		next func(context.Context) error) error {
 		queue.SetKey(in, fmt.Sprint(in.ID()))
 		return next(ctx)
 	}}

@@ -104,7 +104,8 @@ func TestBatchIsLeftByACancelledTask(t *testing.T) {
 	}
 }
 
-// Under load, with everything that can go wrong: each task ends once, no batch is too large or mixed, and no more are handled at once than may be.
+// Under load, with everything that can go wrong: each task ends once, no batch is too large or
+// mixed, and no more are handled at once than may be.
 func TestBatchUnderLoad(t *testing.T) {
 	t.Parallel()
 	const tasks, keys, size, concurrency = 3000, 40, 16, 3
@@ -114,8 +115,10 @@ func TestBatchUnderLoad(t *testing.T) {
 			b := newBed(t)
 			q := queue.Define[note]("load", queue.Config{Retry: atOnce, MaxAttempts: 1000})
 			ids := putMany(b, q, tasks)
-			opts := []queue.WorkerOption{queue.BatchSize(size), queue.Concurrency(concurrency), queue.BatchWait(5 * time.Millisecond),
-				queue.Middleware{Work: func(ctx context.Context, in *queue.Incoming, next func(context.Context) error) error {
+			opts := []queue.WorkerOption{queue.BatchSize(size), queue.Concurrency(concurrency),
+				queue.BatchWait(5 * time.Millisecond),
+				queue.Middleware{Work: func(ctx context.Context, in *queue.Incoming,
+					next func(context.Context) error) error {
 					queue.SetKey(in, fmt.Sprint(in.ID()%keys))
 					return next(ctx)
 				}}}

@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// minBatchWait is how long a batch that need not wait is open for tasks that were claimed together with its first, should
-// the last of them not come.
+// minBatchWait is how long a batch that need not wait is open for tasks that were claimed together
+// with its first, should the last of them not come.
 const minBatchWait = time.Millisecond
 
-// batcher runs a batch worker's handler. Each task has an executor as in any worker, with its own middleware, fencing and
-// outcome; there it joins a batch and blocks until that has been handled.
+// batcher runs a batch worker's handler. Each task has an executor as in any worker, with its own
+// middleware, fencing and outcome; there it joins a batch and blocks until that has been handled.
 //
-// Batches begin in the order in which they become due: full, or their wait over, or the worker asked to stop. One that must wait for
-// another handler to return takes tasks until it is full.
+// Batches begin in the order in which they become due: full, or their wait over, or the worker
+// asked to stop. One that must wait for another handler to return takes tasks until it is full.
 type batcher struct {
 	*batching
 	base        context.Context // of handlers
@@ -67,7 +67,8 @@ type inBatch struct {
 	took    time.Duration           // the handler's time, once it has been called
 }
 
-// handled is how long a task was with its handler: of an attempt that took d, in a batch, not the time in which that gathered.
+// handled is how long a task was with its handler: of an attempt that took d, in a batch, not the
+// time in which that gathered.
 func (i *inBatch) handled(d time.Duration) time.Duration {
 	if i.took > 0 {
 		return i.took
@@ -79,7 +80,8 @@ func (i *inBatch) handled(d time.Duration) time.Duration {
 const forever = 1<<63 - 1
 
 func newBatcher(b *batching, base context.Context, starter *starter, concurrency int) *batcher {
-	return &batcher{batching: b, base: base, buffer: starter.buffer, started: starter.start, concurrency: concurrency, free: b.handlers,
+	return &batcher{batching: b, base: base, buffer: starter.buffer, started: starter.start,
+		concurrency: concurrency, free: b.handlers,
 		open: map[string]*batch{}, gathering: list.New()}
 }
 
@@ -103,8 +105,8 @@ func (b *batcher) attempt(ctx context.Context, j *job) (context.Context, context
 	}
 }
 
-// join is the work of a batch worker: it returns the task's outcome when its batch has been handled, or before that has begun
-// when the task's context ends.
+// join is the work of a batch worker: it returns the task's outcome when its batch has been
+// handled, or before that has begun when the task's context ends.
 func (b *batcher) join(ctx context.Context, j *job) error {
 	task, err := b.decode(j)
 	if err != nil {
@@ -195,8 +197,8 @@ func (b *batcher) close(bt *batch) {
 	}
 }
 
-// leave takes out a task whose context has ended, unless its batch has begun: then the handler decides. A batch all of whose tasks
-// have ended ends too.
+// leave takes out a task whose context has ended, unless its batch has begun: then the handler
+// decides. A batch all of whose tasks have ended ends too.
 func (b *batcher) leave(bt *batch, m *member) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -245,8 +247,8 @@ func (b *batcher) pump() {
 	}
 }
 
-// next returns the next batch that is due. When every executor's task is in here no batch can become fuller, and the oldest may
-// begin.
+// next returns the next batch that is due. When every executor's task is in here no batch can
+// become fuller, and the oldest may begin.
 func (b *batcher) next() *batch {
 	if len(b.due) > 0 {
 		bt := b.due[0]
@@ -327,7 +329,8 @@ func (bt *batch) call(ctx context.Context, b *batching) (err error) {
 func (bt *batch) settle(err error) {
 	each, ok := outcomesOf(err)
 	if ok && len(each) != len(bt.members) {
-		err = fmt.Errorf("the batch handler returned %d Outcomes for %d tasks: it must return one for each", len(each), len(bt.members))
+		err = fmt.Errorf("the batch handler returned %d Outcomes for %d tasks: it must return one for each",
+			len(each), len(bt.members))
 		ok = false
 	}
 	for i, m := range bt.members {
@@ -337,8 +340,8 @@ func (bt *batch) settle(err error) {
 	}
 }
 
-// outcomesOf finds Outcomes in what a handler returned, whose methods are the user's code: where they panic, the judgement of each task
-// says so.
+// outcomesOf finds Outcomes in what a handler returned, whose methods are the user's code: where
+// they panic, the judgement of each task says so.
 func outcomesOf(err error) (each Outcomes, ok bool) {
 	defer func() {
 		if recover() != nil {
@@ -369,14 +372,16 @@ func (b *batcher) release(bt *batch) {
 	b.pump()
 }
 
-// abandoned says that the watch has let go of a task: of the handler that has it, then, too. A nil batcher does nothing.
+// abandoned says that the watch has let go of a task: of the handler that has it, then, too. A nil
+// batcher does nothing.
 func (b *batcher) abandoned(j *job) {
 	if b == nil {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if bt := j.inBatch.batch; bt != nil && bt.begun && slices.ContainsFunc(bt.members, func(m *member) bool { return m.j == j }) {
+	if bt := j.inBatch.batch; bt != nil && bt.begun && slices.ContainsFunc(bt.members,
+		func(m *member) bool { return m.j == j }) {
 		b.release(bt)
 	}
 }

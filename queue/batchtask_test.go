@@ -21,7 +21,8 @@ func TestBatchMiddlewareAndInbox(t *testing.T) {
 	type key struct{}
 	var mu sync.Mutex
 	seen := map[string]error{}
-	around := queue.Middleware{Work: func(ctx context.Context, in *queue.Incoming, next func(context.Context) error) error {
+	around := queue.Middleware{Work: func(ctx context.Context, in *queue.Incoming,
+		next func(context.Context) error) error {
 		text := string(in.Payload())
 		in.SetPayload([]byte(strings.ToUpper(text)))
 		err := next(context.WithValue(ctx, key{}, in.ID()))
@@ -45,7 +46,8 @@ func TestBatchMiddlewareAndInbox(t *testing.T) {
 	reach(b, q, ids[1], queue.StatusDelivered)
 	reach(b, q, ids[2], queue.StatusDead)
 	stop()
-	if len(seen) != 3 || seen[`{"text":"1"}`] != nil || seen[`{"text":"2"}`] != nil || !errors.Is(seen[`{"text":"3"}`], queue.ErrDiscarded) {
+	if len(seen) != 3 || seen[`{"text":"1"}`] != nil || seen[`{"text":"2"}`] != nil ||
+		!errors.Is(seen[`{"text":"3"}`], queue.ErrDiscarded) {
 		t.Errorf("middleware saw %v; want nil, nil and the discard", seen)
 	}
 	if n := value[int](b, `SELECT count(*) FROM public.strunk_inbox WHERE consumer = 'around'`); n != 2 {
@@ -104,14 +106,17 @@ func TestBatchOptionsAreChecked(t *testing.T) {
 		define("e").BatchWorker(handler, queue.Isolation("serializable")),
 		define("f").BatchWorker(handler, queue.Concurrency(-1)),
 		define("g").Worker(func(context.Context, queue.Task[note]) error { return nil }, queue.BatchPerKey()),
-		define("h").WorkerInTx(func(context.Context, *outbox.OwnedTx, queue.Task[note]) error { return nil }, queue.BatchWait(0)),
+		define("h").WorkerInTx(func(context.Context, *outbox.OwnedTx, queue.Task[note]) error { return nil },
+			queue.BatchWait(0)),
 		queue.DefineWithResult[note, int]("i", queue.Config{}).BatchWorker(handler),
 	)
 	if err == nil {
 		t.Fatal("Run accepted it")
 	}
-	wantError(t, err, queue.ErrInvalid, `"a": the handler is nil`, `"b": BatchSize: 0`, `"b": BatchWait: -1ns`, `"c": BatchSize: 1001`,
-		`"d": Concurrency, BatchSize: 11 batches of 1000 tasks`, `"e": Isolation`, `"f": Concurrency: -1`, `"g": BatchSize, BatchWait`,
+	wantError(t, err, queue.ErrInvalid, `"a": the handler is nil`, `"b": BatchSize: 0`, `"b": BatchWait: -1ns`,
+		`"c": BatchSize: 1001`,
+		`"d": Concurrency, BatchSize: 11 batches of 1000 tasks`, `"e": Isolation`, `"f": Concurrency: -1`,
+		`"g": BatchSize, BatchWait`,
 		`"h": BatchSize, BatchWait`, `"i": BatchWorker`)
 	largest := define("largest")
 	b.run(largest.BatchWorker(handler, queue.BatchSize(queue.MaxBatchSize), queue.BatchWait(0)))
@@ -135,7 +140,8 @@ func TestBatchInATrial(t *testing.T) {
 		{"two outcomes", "there is one task", make(queue.Outcomes, 2), queue.StatusScheduled},
 	} {
 		worker := q.BatchWorker(func(ctx context.Context, tasks []queue.Task[note]) error {
-			if err := queue.Report(queue.TaskContext(ctx, tasks[0].ID), 1, ""); err != nil || len(tasks) != 1 || tasks[0].Payload.Text != row.name {
+			if err := queue.Report(queue.TaskContext(ctx, tasks[0].ID), 1, ""); err != nil || len(tasks) != 1 ||
+				tasks[0].Payload.Text != row.name {
 				t.Errorf("%s: tasks %v, report %v", row.name, tasks, err)
 			}
 			return row.err

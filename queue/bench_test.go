@@ -137,8 +137,8 @@ func benchWork(b *testing.B, tasks int, snapshot bool) {
 	b.ReportMetric(float64(wal)/float64(b.N*tasks), "WAL-B/task")
 }
 
-// BenchmarkBatchWork works 100,000 tasks by turns with handlers of one task and of a batch that do nothing, and reports the ratio. Each has
-// as many tasks at once.
+// BenchmarkBatchWork works 100,000 tasks by turns with handlers of one task and of a batch that do
+// nothing, and reports the ratio. Each has as many tasks at once.
 func BenchmarkBatchWork(b *testing.B) {
 	const tasks = 100_000
 	box := benchBox(b, benchPool(b))
@@ -166,7 +166,8 @@ func BenchmarkBatchWork(b *testing.B) {
 }
 
 // hundredKeys spreads tasks over as many keys.
-var hundredKeys = queue.Middleware{Work: func(ctx context.Context, in *queue.Incoming, next func(context.Context) error) error {
+var hundredKeys = queue.Middleware{Work: func(ctx context.Context, in *queue.Incoming,
+	next func(context.Context) error) error {
 	queue.SetKey(in, strconv.FormatInt(in.ID()%100, 10))
 	return next(ctx)
 }}
@@ -196,7 +197,8 @@ func openSnapshot(b *testing.B, pool *pgxpool.Pool) func() {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := conn.Exec(b.Context(), "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM public.strunk_workers"); err != nil {
+	if _, err := conn.Exec(b.Context(), "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM "+
+		"public.strunk_workers"); err != nil {
 		b.Fatal(err)
 	}
 	return func() {

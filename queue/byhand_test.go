@@ -109,8 +109,9 @@ func TestRevivedTaskIsBeyondTheMarks(t *testing.T) {
 	reach(b, q, id, queue.StatusDelivered)
 }
 
-// A person moves a row through the root while a batch that it is part of is completed: PostgreSQL fails the whole statement
-// with 40001 once the person commits. It is retried; nothing is lost, and only that row's outcome is refused.
+// A person moves a row through the root while a batch that it is part of is completed: PostgreSQL
+// fails the whole statement with 40001 once the person commits. It is retried; nothing is lost, and
+// only that row's outcome is refused.
 func TestHandMadeUpdateBesideACompletion(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -119,9 +120,12 @@ func TestHandMadeUpdateBesideACompletion(t *testing.T) {
 		name, sql string
 		want      queue.Status
 	}{
-		{"to the dead letters", `UPDATE public.strunk_outbox SET status = 'dead', finished_at = clock_timestamp() WHERE id = $1`, queue.StatusDead},
-		{"to the delivered ones", `UPDATE public.strunk_outbox SET status = 'delivered', finished_at = clock_timestamp() WHERE id = $1`, queue.StatusDelivered},
-		{"back to pending, in place", `UPDATE public.strunk_outbox SET status = 'pending', due_at = NULL, attempts = 7 WHERE id = $1`, queue.StatusPending},
+		{"to the dead letters", `UPDATE public.strunk_outbox SET status = 'dead', finished_at =
+			clock_timestamp() WHERE id = $1`, queue.StatusDead},
+		{"to the delivered ones", `UPDATE public.strunk_outbox SET status = 'delivered', finished_at =
+			clock_timestamp() WHERE id = $1`, queue.StatusDelivered},
+		{"back to pending, in place", `UPDATE public.strunk_outbox SET status = 'pending', due_at = NULL,
+			attempts = 7 WHERE id = $1`, queue.StatusPending},
 	}
 	for i, move := range moves {
 		q := queue.Define[note](fmt.Sprint("by-hand-", i), queue.Config{})
@@ -141,7 +145,8 @@ func TestHandMadeUpdateBesideACompletion(t *testing.T) {
 		}
 		close(finish)
 		eventually(t, "the completion waits for the person", func() (string, bool) {
-			n := value[int](b, `SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))`, person.Pgx().Conn().PgConn().PID())
+			n := value[int](b, `SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY
+				(pg_blocking_pids(pid))`, person.Pgx().Conn().PgConn().PID())
 			return fmt.Sprint(n), n > 0
 		})
 		if err := person.Commit(t.Context()); err != nil {
@@ -174,8 +179,10 @@ func TestHandMadeUpdatesInAHurry(t *testing.T) {
 	b.run(q.Worker(func(context.Context, queue.Task[note]) error { handled.Add(1); return nil }, queue.Concurrency(8)))
 	moved := 0
 	for handled.Load() < tasks-200 {
-		tag, err := b.pool.Exec(t.Context(), `UPDATE public.strunk_outbox SET status = 'dead', finished_at = clock_timestamp()
-			WHERE id IN (SELECT id FROM public.strunk_outbox_tasks WHERE status = 'claimed' ORDER BY id DESC OFFSET 3 LIMIT 3) AND status = 'claimed'`)
+		tag, err := b.pool.Exec(t.Context(), `UPDATE public.strunk_outbox SET status = 'dead', finished_at =
+			clock_timestamp()
+			WHERE id IN (SELECT id FROM public.strunk_outbox_tasks WHERE status = 'claimed' ORDER BY id DESC
+			OFFSET 3 LIMIT 3) AND status = 'claimed'`)
 		if err != nil {
 			continue // it is the person's turn to lose
 		}
@@ -210,7 +217,8 @@ func TestHeartbeatsWhileHandlersExhaustThePool(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			near := newBed(t)
-			far := bedOn(t, dial(t, outboxtest.DSN(near.pool)+fmt.Sprintf("&pool_max_conns=%d", row.conns)), outbox.Config{})
+			far := bedOn(t, dial(t, outboxtest.DSN(near.pool)+fmt.Sprintf("&pool_max_conns=%d", row.conns)),
+				outbox.Config{})
 			q := queue.Define[note]("pool", queue.Config{})
 			ids := putMany(near, q, 3*row.concurrency)
 			errs := make(chan error, len(ids)*4)
@@ -238,11 +246,13 @@ func TestHeartbeatsWhileHandlersExhaustThePool(t *testing.T) {
 func TestHistoryIsKeptUnlessDiscarded(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	keep, discard := queue.Define[note]("keep", queue.Config{}), queue.Define[note]("discard", queue.Config{DiscardDelivered: true})
+	keep, discard := queue.Define[note]("keep", queue.Config{}),
+		queue.Define[note]("discard", queue.Config{DiscardDelivered: true})
 	handle := func(context.Context, queue.Task[note]) error { return nil }
 	kept, discarded := put(b, keep, note{"a"}), put(b, discard, note{"b"})
 	b.run(keep.Worker(handle), discard.Worker(handle))
-	if rec := reach(b, keep, kept, queue.StatusDelivered); rec.Payload.Text != "a" || rec.FinishedAt.Before(rec.ClaimedAt) || rec.ClaimedAt.Before(rec.CreatedAt) {
+	if rec := reach(b, keep, kept, queue.StatusDelivered); rec.Payload.Text != "a" ||
+		rec.FinishedAt.Before(rec.ClaimedAt) || rec.ClaimedAt.Before(rec.CreatedAt) {
 		t.Errorf("%+v; want the payload, and times in order", rec)
 	}
 	eventually(t, "the other is gone", func() (string, bool) {

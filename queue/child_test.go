@@ -94,14 +94,16 @@ func TestKilledWorkerTasksAreRedelivered(t *testing.T) {
 	for range tasks {
 		task := receive(t, "every task is redelivered", again)
 		if seen[task.ID] || task.Attempt != 2 {
-			t.Errorf("task %d: attempt %d, seen before: %v; want each once, as attempt 2", task.ID, task.Attempt, seen[task.ID])
+			t.Errorf("task %d: attempt %d, seen before: %v; want each once, as attempt 2", task.ID, task.Attempt,
+				seen[task.ID])
 		}
 		seen[task.ID] = true
 	}
 	for _, id := range ids {
 		rec := reach(b, q, id, queue.StatusDelivered)
 		if late := rec.ClaimedAt.Sub(killed); late > lease+2*time.Second {
-			t.Errorf("task %d was redelivered %v after the kill; want the lease of %v and at most 2 s more", id, late, lease)
+			t.Errorf("task %d was redelivered %v after the kill; want the lease of %v and at most 2 s more", id,
+				late, lease)
 		}
 		if len(rec.Attempts) != 1 || !strings.Contains(rec.Attempts[0].Worker, "/"+strconv.Itoa(child.PID())) {
 			t.Errorf("task %d: the history %+v does not name the lost worker", id, rec.Attempts)
@@ -127,7 +129,8 @@ func TestCrashCountsAsAttempt(t *testing.T) {
 	crash(2)
 	reach(b, q, once, queue.StatusDead)
 	if rec := reach(b, q, twice, queue.StatusPending); rec.Attempt != 1 || rec.LastError == "" {
-		t.Errorf("after one crash of two allowed: attempt %d, last error %q; want 1 and why", rec.Attempt, rec.LastError)
+		t.Errorf("after one crash of two allowed: attempt %d, last error %q; want 1 and why", rec.Attempt,
+			rec.LastError)
 	}
 	crash(1)
 	rec := reach(b, q, twice, queue.StatusDead)
@@ -191,7 +194,8 @@ func TestStaleWorkerCannotComplete(t *testing.T) {
 	close(finish)
 	for _, id := range ids {
 		if rec := reach(b, q, id, queue.StatusDelivered); rec.Attempt != 2 || len(rec.Attempts) != 1 {
-			t.Errorf("task %d: attempt %d, history %+v; want attempt 2 after one lost worker", id, rec.Attempt, rec.Attempts)
+			t.Errorf("task %d: attempt %d, history %+v; want attempt 2 after one lost worker", id, rec.Attempt,
+				rec.Attempts)
 		}
 	}
 	stop()

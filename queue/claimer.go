@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	// firstPause is the first pause after an error, or after a claim that found nothing. It doubles up to the poll interval.
+	// firstPause is the first pause after an error, or after a claim that found nothing. It doubles
+	// up to the poll interval.
 	firstPause = 10 * time.Millisecond
 	// aheadTime is how much work a worker claims ahead, measured by the time that its handlers take.
 	aheadTime = 20 * time.Millisecond
@@ -122,8 +123,8 @@ func (c *claimer) idle(ctx context.Context, woken <-chan struct{}, pause time.Du
 	return false
 }
 
-// awaitRoom blocks until half of the prefetch buffer is free, or nothing waits in it, so that small claims do not cost a
-// round trip each. It reports false at the end of ctx.
+// awaitRoom blocks until half of the prefetch buffer is free, or nothing waits in it, so that small
+// claims do not cost a round trip each. It reports false at the end of ctx.
 func (c *claimer) awaitRoom(ctx context.Context) bool {
 	for {
 		again, stop := c.limits.renew(ctx)
@@ -177,7 +178,8 @@ func (c *claimer) claimIfAny(ctx context.Context, limit int, expected bool) (int
 
 // sqlHasPending looks, without writing anything, whether queue $1 has a task that may be claimed above watermarks $2,
 // or a task with a customer key that waits above seq $3.
-const sqlHasPending = `SELECT {schema}.strunk_has_pending($1::text, $2::bigint[]) OR {schema}.strunk_has_backlog($1::text, $3::bigint)`
+const sqlHasPending = `SELECT {schema}.strunk_has_pending($1::text, $2::bigint[]) OR
+	{schema}.strunk_has_backlog($1::text, $3::bigint)`
 
 func (c *claimer) hasPending(ctx context.Context) (any bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
@@ -222,9 +224,10 @@ func (c *claimer) claim(ctx context.Context, limit int) (int, error) {
 	return len(answer.jobs), c.advance(sent, conn.Conn(), answer.xmin)
 }
 
-// sqlClaim claims up to $4 tasks of queue $3 for worker $1 under claim number $2. It enters at watermarks $5, then at $6,
-// and does nothing unless the queue's limits are of version $7. If it claims no more than $8 tasks, they may start: it says so
-// as write $9 of strunk_starts, with what has started ($10), and no more than $11 as started.
+// sqlClaim claims up to $4 tasks of queue $3 for worker $1 under claim number $2. It enters at
+// watermarks $5, then at $6, and does nothing unless the queue's limits are of version $7. If it
+// claims no more than $8 tasks, they may start: it says so as write $9 of strunk_starts, with what
+// has started ($10), and no more than $11 as started.
 const sqlClaim = `SELECT id, seq, created_at, due_at, timeout_ms, attempts, max_attempts, priority, dedup_key,
 	payload, metadata, at, customer_key, possibly_started
 FROM {schema}.strunk_claim($1::bigint, $2::bigint, $3::text, $4::integer, $5::bigint[], $6::bigint[], $7::bigint,
@@ -245,20 +248,22 @@ func (c *claimer) statement(number int64, limit int, e entry, into *claimed) cor
 }
 
 const (
-	// sqlAbout returns the claim's transaction id, the oldest id that is still running, and whether a task with a customer key
-	// waits in queue $1 above seq $2.
+	// sqlAbout returns the claim's transaction id, the oldest id that is still running, and whether
+	// a task with a customer key waits in queue $1 above seq $2.
 	sqlAbout = `SELECT pg_catalog.pg_current_xact_id()::text::bigint,
-	pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint, {schema}.strunk_has_backlog($1::text, $2::bigint)`
+	pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint,
+	{schema}.strunk_has_backlog($1::text, $2::bigint)`
 	// sqlAsync makes the transaction's commit asynchronous.
 	sqlAsync = `SET LOCAL synchronous_commit = off`
 )
 
 // message is the claim with what goes along in its transaction.
 func (c *claimer) message(r *round, claim core.Statement, into *claimed) (all []core.Statement) {
-	about := core.Statement{SQL: c.rt.SQL(sqlAbout), Args: []any{c.queue, c.limits.looked()}, Scan: func(rows pgx.Rows) error {
-		_, err := pgx.ForEachRow(rows, []any{&into.xid, &into.xmin, &into.backlog}, func() error { return nil })
-		return err
-	}}
+	about := core.Statement{SQL: c.rt.SQL(sqlAbout), Args: []any{c.queue, c.limits.looked()},
+		Scan: func(rows pgx.Rows) error {
+			_, err := pgx.ForEachRow(rows, []any{&into.xid, &into.xmin, &into.backlog}, func() error { return nil })
+			return err
+		}}
 	if !c.rt.Settings().SyncClaims {
 		all = append(all, core.Statement{SQL: sqlAsync})
 	}
@@ -315,7 +320,8 @@ func (c *claimer) newJob(number int64) job {
 	return job{claim: number, queue: c.queue, logger: c.rt.Logger(), progress: c.progress}
 }
 
-// inOrder sorts the jobs of one claim by their positions: the second pass may have found some that belong before others.
+// inOrder sorts the jobs of one claim by their positions: the second pass may have found some that
+// belong before others.
 func inOrder(jobs []*job) []*job {
 	byPosition := func(a, b *job) int {
 		return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.seq, b.seq))

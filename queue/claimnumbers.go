@@ -2,8 +2,8 @@ package queue
 
 import "sync"
 
-// claimNumbers draws the numbers of a lease's claims, and remembers those whose tasks are not all settled and those whose
-// answer was lost.
+// claimNumbers draws the numbers of a lease's claims, and remembers those whose tasks are not all
+// settled and those whose answer was lost.
 type claimNumbers struct {
 	mu      sync.Mutex
 	last    int64

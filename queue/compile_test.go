@@ -26,8 +26,8 @@ func compile(t *testing.T, name string) (map[int]string, error) {
 	return said, err
 }
 
-// A wrong payload, a pool or a connection where a transaction belongs, an option in the wrong place: the compiler refuses
-// each, and nothing else beside them.
+// A wrong payload, a pool or a connection where a transaction belongs, an option in the wrong
+// place: the compiler refuses each, and nothing else beside them.
 func TestMisuseDoesNotCompile(t *testing.T) {
 	t.Parallel()
 	if said, err := compile(t, "good"); err != nil {

@@ -167,8 +167,8 @@ func (c *completer) split(kind outcomeKind, part []outcome, err error) {
 	c.isolate(part[0], err)
 }
 
-// isolate writes an outcome that the server refuses: with a plain text, if its error's text is what is wrong with it, and
-// otherwise as a dead letter. The attempt is spent.
+// isolate writes an outcome that the server refuses: with a plain text, if its error's text is what
+// is wrong with it, and otherwise as a dead letter. The attempt is spent.
 func (c *completer) isolate(o outcome, err error) {
 	c.rt.Logger().Error("strunk: an outcome cannot be stored", "queue", c.queue, "task", o.job.id, "error", err)
 	if plain, ok := withPlainText(o); ok {
@@ -217,7 +217,8 @@ func (c *completer) report(kind outcomeKind, part []outcome, done []int64, lostA
 		c.rt.Wake(core.TopicResult(c.queue))
 	}
 	if kind == outcomeDead {
-		c.hooks.call(slices.DeleteFunc(slices.Clone(part), func(o outcome) bool { return !slices.Contains(done, o.job.id) }))
+		c.hooks.call(slices.DeleteFunc(slices.Clone(part),
+			func(o outcome) bool { return !slices.Contains(done, o.job.id) }))
 	}
 }
 

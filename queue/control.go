@@ -23,17 +23,18 @@ type CancelState string
 const (
 	// CancelDone says that the task was waiting and is a dead letter now.
 	CancelDone CancelState = "cancelled"
-	// CancelRequested says that the task is running: its handler's context ends, with the cause ErrCancelled, as soon as its
-	// worker has heard.
+	// CancelRequested says that the task is running: its handler's context ends, with the cause
+	// ErrCancelled, as soon as its worker has heard.
 	CancelRequested CancelState = "cancelling"
 	// CancelTooLate says that the task was delivered or dead already.
 	CancelTooLate CancelState = "ended"
 )
 
-// Cancel cancels a task of this queue from any process. A waiting one becomes a dead letter at once. The context of a running
-// one ends: if its handler returns an error the task becomes a dead letter, if it returns nil all the same the task is
-// done. A task that was given back meanwhile does not begin again. The dead letter's error is "cancelled", with the reason
-// after a colon. Errors: [ErrNotFound].
+// Cancel cancels a task of this queue from any process. A waiting one becomes a dead letter at
+// once. The context of a running one ends: if its handler returns an error the task becomes a dead
+// letter, if it returns nil all the same the task is done. A task that was given back meanwhile
+// does not begin again. The dead letter's error is "cancelled", with the reason after a colon.
+// Errors: [ErrNotFound].
 func (q *Queue[T]) Cancel(ctx context.Context, box *outbox.Box, id int64, reason string) (CancelState, error) {
 	def := q.definition()
 	rec, err := get[T](ctx, box, def, id, "cancel")
@@ -43,7 +44,8 @@ func (q *Queue[T]) Cancel(ctx context.Context, box *outbox.Box, id int64, reason
 	host := core.BoxHost(box)
 	var state *string
 	err = core.RetryConflicts(ctx, func() error {
-		return host.Pool().QueryRow(ctx, host.SQL(sqlCancel), id, core.CleanText(reason, core.MostErrorBytes)).Scan(&state)
+		return host.Pool().QueryRow(ctx, host.SQL(sqlCancel), id,
+			core.CleanText(reason, core.MostErrorBytes)).Scan(&state)
 	})
 	switch {
 	case err != nil:
@@ -59,8 +61,9 @@ func (q *Queue[T]) Cancel(ctx context.Context, box *outbox.Box, id int64, reason
 	return CancelTooLate, nil
 }
 
-// Pause keeps the queue's tasks from being begun, in all processes, until Resume; running handlers go on. Workers hear of it by a
-// notification, or at the next poll where they have none. SELECT strunk_pause_queue('…') does the same.
+// Pause keeps the queue's tasks from being begun, in all processes, until Resume; running handlers
+// go on. Workers hear of it by a notification, or at the next poll where they have none. SELECT
+// strunk_pause_queue('…') does the same.
 func (q *Queue[T]) Pause(ctx context.Context, box *outbox.Box) error {
 	return q.control(ctx, box, "pause", sqlPause)
 }

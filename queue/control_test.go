@@ -41,10 +41,12 @@ func TestCancelRunningTask(t *testing.T) {
 		cancel       func(b *bed, q *queue.Queue[note], id int64)
 	}{
 		{"from another box", "a notification finds the worker", outbox.Config{PollInterval: time.Minute}, cancelByBox},
-		{"from SQL", "the function notifies as well", outbox.Config{PollInterval: time.Minute}, func(b *bed, _ *queue.Queue[note], id int64) {
-			b.exec(`SELECT public.strunk_cancel($1, 'because')`, id)
-		}},
-		{"by polling alone", "there is no LISTEN", outbox.Config{PollOnly: true, PollInterval: 20 * time.Millisecond}, cancelByBox},
+		{"from SQL", "the function notifies as well", outbox.Config{PollInterval: time.Minute},
+			func(b *bed, _ *queue.Queue[note], id int64) {
+				b.exec(`SELECT public.strunk_cancel($1, 'because')`, id)
+			}},
+		{"by polling alone", "there is no LISTEN", outbox.Config{PollOnly: true,
+			PollInterval: 20 * time.Millisecond}, cancelByBox},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -224,7 +226,8 @@ func TestDiscardIsADeadLetterAtOnce(t *testing.T) {
 	q := queue.Define[note]("discard", queue.Config{})
 	id := put(b, q, note{"x"})
 	b.run(q.Worker(func(context.Context, queue.Task[note]) error { return queue.Discard("the customer is gone") }))
-	if rec := reach(b, q, id, queue.StatusDead); rec.Attempt != 1 || rec.LastError != "discarded: the customer is gone" {
+	if rec := reach(b, q, id, queue.StatusDead); rec.Attempt != 1 ||
+		rec.LastError != "discarded: the customer is gone" {
 		t.Errorf("attempt %d, last error %q", rec.Attempt, rec.LastError)
 	}
 }

@@ -16,7 +16,8 @@ const (
 	// controlInterval is how often a worker looks for control messages that no notification announced. With PollOnly it
 	// looks at every poll.
 	controlInterval = 5 * time.Second
-	// cancellationInterval replaces it while a cancellation request is known: it is forgotten soon after its task has ended.
+	// cancellationInterval replaces it while a cancellation request is known: it is forgotten soon
+	// after its task has ended.
 	cancellationInterval = 500 * time.Millisecond
 )
 

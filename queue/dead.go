@@ -13,20 +13,20 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// DeadLetter is a task whose attempts are spent, whose payload cannot be decoded, or that was discarded or cancelled: the
-// error says which.
+// DeadLetter is a task whose attempts are spent, whose payload cannot be decoded, or that was
+// discarded or cancelled: the error says which.
 type DeadLetter = Record[json.RawMessage]
 
-// DefaultDeadLimit is how many dead letters DeadLetters lists where the filter has no Limit. RetryDead and PurgeDead have no limit
-// of their own.
+// DefaultDeadLimit is how many dead letters DeadLetters lists where the filter has no Limit.
+// RetryDead and PurgeDead have no limit of their own.
 const DefaultDeadLimit = 100
 
 // deadChunk bounds the dead letters that one transaction retries or purges.
 const deadChunk = 500
 
 const (
-	// sqlDead lists dead letters: sqlDeadUp in the order of their ids, behind id $6, sqlDeadDown backwards; at most $7. Ages
-	// are in milliseconds, null for none.
+	// sqlDead lists dead letters: sqlDeadUp in the order of their ids, behind id $6, sqlDeadDown
+	// backwards; at most $7. Ages are in milliseconds, null for none.
 	sqlDead = `SELECT id, status, attempts, max_attempts, priority, created_at, due_at, claimed_at, finished_at,
 	coalesce(dedup_key, ''), coalesce(customer_key, ''), coalesce(last_error, ''), payload, metadata, errors, key
 FROM {schema}.strunk_outbox
@@ -44,8 +44,9 @@ WHERE status = 'dead' AND kind = 'task' AND ($1::text = '' OR key = $1::text)
 	sqlPurgeDead = `SELECT {schema}.strunk_purge_dead($1::bigint[])`
 )
 
-// DeadLetters lists dead letters in the order of their ids, at most DefaultDeadLimit where the filter has no Limit. What
-// the box's middleware did to a payload is undone; what the middleware of a queue did is not.
+// DeadLetters lists dead letters in the order of their ids, at most DefaultDeadLimit where the
+// filter has no Limit. What the box's middleware did to a payload is undone; what the middleware of
+// a queue did is not.
 func DeadLetters(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter) ([]DeadLetter, error) {
 	if err := checkDead(filter, box, "dead letters"); err != nil {
 		return nil, err
@@ -66,9 +67,9 @@ func DeadLetters(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter)
 	return letters, nil
 }
 
-// RetryDead gives the chosen dead letters all their attempts again: they are pending at once, at the end of their queue. A
-// dedup key that another task holds meanwhile is given up. It returns how many; what was retried before an error stays
-// retried.
+// RetryDead gives the chosen dead letters all their attempts again: they are pending at once, at
+// the end of their queue. A dedup key that another task holds meanwhile is given up. It returns how
+// many; what was retried before an error stays retried.
 func RetryDead(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter) (int, error) {
 	return eachDead(ctx, filter, box, "retry dead letters", func(host core.Host, ids []int64) (int, error) {
 		rows, err := host.Pool().Query(ctx, host.SQL(sqlRetryDead), ids)
@@ -88,7 +89,8 @@ func RetryDead(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter) (
 	})
 }
 
-// PurgeDead deletes the chosen dead letters for good, and returns how many; what was deleted before an error stays deleted.
+// PurgeDead deletes the chosen dead letters for good, and returns how many; what was deleted before
+// an error stays deleted.
 func PurgeDead(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter) (int, error) {
 	return eachDead(ctx, filter, box, "purge dead letters", func(host core.Host, ids []int64) (n int, err error) {
 		err = host.Pool().QueryRow(ctx, host.SQL(sqlPurgeDead), ids).Scan(&n)
@@ -101,7 +103,8 @@ func checkDead(f outbox.DeadFilter, box *outbox.Box, what string) (err error) {
 	case box == nil:
 		err = errors.New("the box is nil")
 	case f.OlderThan < 0 || f.YoungerThan < 0:
-		err = fmt.Errorf("DeadFilter: OlderThan (%v) and YoungerThan (%v) must not be negative", f.OlderThan, f.YoungerThan)
+		err = fmt.Errorf("DeadFilter: OlderThan (%v) and YoungerThan (%v) must not be negative", f.OlderThan,
+			f.YoungerThan)
 	case f.Subscriber != "":
 		err = errors.New("DeadFilter: Subscriber: package queue knows tasks only; see package events")
 	case f.Limit < 0:

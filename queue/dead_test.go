@@ -19,7 +19,10 @@ func bury(b *bed, q *queue.Queue[note], texts ...string) (ids []int64) {
 	for _, text := range texts {
 		ids = append(ids, put(b, q, note{text}))
 	}
-	stop := b.run(q.Worker(func(_ context.Context, task queue.Task[note]) error { return queue.Discard(task.Payload.Text) }))
+	stop := b.run(q.Worker(func(_ context.Context,
+		task queue.Task[note]) error {
+		return queue.Discard(task.Payload.Text)
+	}))
 	for _, id := range ids {
 		reach(b, q, id, queue.StatusDead)
 	}
@@ -59,7 +62,8 @@ func TestDeadLettersFilters(t *testing.T) {
 		}
 	}
 	letters, err := queue.DeadLetters(t.Context(), b.box, outbox.DeadFilter{Queue: "bills"})
-	if err != nil || letters[0].Queue != "bills" || letters[0].LastError != "discarded: no such account" || string(letters[0].Payload) != `{"text":"no such account"}` {
+	if err != nil || letters[0].Queue != "bills" || letters[0].LastError != "discarded: no such account" ||
+		string(letters[0].Payload) != `{"text":"no such account"}` {
 		t.Errorf("%+v, %v", letters, err)
 	}
 	_, err = queue.DeadLetters(t.Context(), b.box, outbox.DeadFilter{Limit: -1})
@@ -85,14 +89,17 @@ func TestDeadLettersRetryAndPurge(t *testing.T) {
 		t.Errorf("retry two: %d, %v", n, err)
 	}
 	for _, id := range ids[:2] {
-		if rec := get(b, q, id); rec.Status != queue.StatusPending || rec.Attempt != 0 || rec.DedupKey != "" || len(rec.Attempts) == 0 {
-			t.Errorf("a retried dead letter: %+v; want it pending, all attempts left, its history kept, the key that another holds given up", rec)
+		if rec := get(b, q, id); rec.Status != queue.StatusPending || rec.Attempt != 0 || rec.DedupKey != "" ||
+			len(rec.Attempts) == 0 {
+			t.Errorf("a retried dead letter: %+v; want it pending, all attempts left, its history kept, the key "+
+				"that another holds given up", rec)
 		}
 	}
 	if n, err := queue.PurgeDead(t.Context(), b.box, outbox.DeadFilter{Error: "discarded: b"}); n != 1 || err != nil {
 		t.Errorf("purge one: %d, %v", n, err)
 	}
-	if n, err := queue.RetryDead(t.Context(), b.box, outbox.DeadFilter{Queue: "mail", Limit: 10}); n != 1 || err != nil {
+	if n, err := queue.RetryDead(t.Context(), b.box, outbox.DeadFilter{Queue: "mail", Limit: 10}); n != 1 ||
+		err != nil {
 		t.Errorf("retry the rest: %d, %v", n, err)
 	}
 	b.run(q.Worker(func(context.Context, queue.Task[note]) error { return nil }))
@@ -125,7 +132,8 @@ func TestDeadHookIsCalled(t *testing.T) {
 	b := bedOn(t, outboxtest.New(t), outbox.Config{Extensions: []outbox.Extension{hook}})
 	q := queue.Define[note]("mail", queue.Config{})
 	id := bury(b, q, "gone")[0]
-	if l := receive(t, "the hook, for a handler's outcome", died); l.ID != id || l.LastError != "discarded: gone" || !strings.Contains(string(l.Payload), "gone") {
+	if l := receive(t, "the hook, for a handler's outcome", died); l.ID != id || l.LastError != "discarded: gone" ||
+		!strings.Contains(string(l.Payload), "gone") {
 		t.Errorf("%+v", l)
 	}
 	crashed := put(b, q, note{"crash"}, queue.MaxAttempts(1))
@@ -133,7 +141,8 @@ func TestDeadHookIsCalled(t *testing.T) {
 	awaitStarted(t, child, 1)
 	child.Kill()
 	b.run()
-	if l := receive(t, "the hook, for a lost worker", died); l.ID != crashed || l.Queue != "mail" || l.LastError != "the worker was lost" {
+	if l := receive(t, "the hook, for a lost worker", died); l.ID != crashed || l.Queue != "mail" ||
+		l.LastError != "the worker was lost" {
 		t.Errorf("%+v", l)
 	}
 }

@@ -51,8 +51,8 @@ func (h *deadHooks) died(o outcome) {
 	}
 }
 
-// await waits for hooks that are running, which are the user's code: until the end of the grace period or the loss of the
-// lease, and then no longer than for a handler.
+// await waits for hooks that are running, which are the user's code: until the end of the grace
+// period or the loss of the lease, and then no longer than for a handler.
 func (h *deadHooks) await(hard context.Context, lost <-chan struct{}) {
 	done := make(chan struct{})
 	go func() {

@@ -27,8 +27,9 @@ var (
 	// WhileWaiting holds the key until the task is claimed for the first time, so that one successor can wait while one
 	// runs. A task that waits for another attempt does not hold it again.
 	WhileWaiting DedupMode = dedupMode{name: "waiting"}
-	// ReplaceWaiting is WhileWaiting, and a second enqueue gives the waiting task its payload and metadata (Enqueued says
-	// Replaced). The task keeps its id, its place in the queue and all its other options.
+	// ReplaceWaiting is WhileWaiting, and a second enqueue gives the waiting task its payload and
+	// metadata (Enqueued says Replaced). The task keeps its id, its place in the queue and all its
+	// other options.
 	ReplaceWaiting DedupMode = dedupMode{name: "replace"}
 )
 
@@ -37,9 +38,9 @@ func ForPeriod(d time.Duration) DedupMode {
 	return dedupMode{name: "period", window: d, err: checkWindow("ForPeriod", d)}
 }
 
-// Debounce makes the task due after quiet, and each further enqueue puts it off to quiet from then, with the new payload
-// and metadata (Enqueued says Replaced). Once it has been claimed the next enqueue starts a new task. Enqueues that never stop put it off
-// for ever: see DebounceUpTo.
+// Debounce makes the task due after quiet, and each further enqueue puts it off to quiet from then,
+// with the new payload and metadata (Enqueued says Replaced). Once it has been claimed the next
+// enqueue starts a new task. Enqueues that never stop put it off for ever: see DebounceUpTo.
 func Debounce(quiet time.Duration) DedupMode {
 	return dedupMode{name: "debounce", window: quiet, err: checkWindow("Debounce", quiet)}
 }
@@ -50,8 +51,8 @@ func DebounceUpTo(quiet, most time.Duration) DedupMode {
 		err: errors.Join(checkWindow("DebounceUpTo", quiet), checkWindow("DebounceUpTo", most))}
 }
 
-// Dedup gives a task a dedup key in a mode. The holder's mode says how long the key is held, the newcomer's what is done
-// about a holder, so that one key is best always used in one mode.
+// Dedup gives a task a dedup key in a mode. The holder's mode says how long the key is held, the
+// newcomer's what is done about a holder, so that one key is best always used in one mode.
 func Dedup(key string, mode DedupMode) EnqueueOption {
 	return enqueueOption(func(o *enqueueOptions) {
 		o.dedupKey = &key
@@ -82,8 +83,10 @@ func (o *enqueueOptions) checkDedup() error {
 }
 
 // sqlEnqueueDedup adds tasks of which some have a dedup mode; see strunk_enqueue_dedup.
-const sqlEnqueueDedup = `SELECT ord, id, duplicate, replaced FROM {schema}.strunk_enqueue_dedup($1::text[], $2::text[], $3::smallint[],
-$4::smallint[], $5::bigint[], $6::timestamptz[], $7::text[], $8::integer[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::boolean, $14::text[])`
+const sqlEnqueueDedup = `SELECT ord, id, duplicate, replaced FROM {schema}.strunk_enqueue_dedup($1::text[],
+	$2::text[], $3::smallint[],
+$4::smallint[], $5::bigint[], $6::timestamptz[], $7::text[], $8::integer[], $9::text[], $10::text[],
+$11::bigint[], $12::bigint[], $13::boolean, $14::text[])`
 
 func (p *params) addMode(i int, m dedupMode) {
 	if p.dedupModes == nil {

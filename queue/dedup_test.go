@@ -79,7 +79,8 @@ func TestDedupNeverAbortsCallerTx(t *testing.T) {
 		q := queue.Define[note]("dedup", queue.Config{})
 		first := put(b, q, note{"first"}, queue.DedupKey("k"))
 		tx := begin(b, pgx.ReadCommitted)
-		if r := receive(t, "answer", enqueueAside(tx, q, "k")); r.err != nil || !r.done.Duplicate || r.done.ID != first {
+		if r := receive(t, "answer", enqueueAside(tx, q, "k")); r.err != nil || !r.done.Duplicate ||
+			r.done.ID != first {
 			t.Errorf("%+v, %v; want a duplicate of %d", r.done, r.err, first)
 		}
 		usable(t, tx)
@@ -191,8 +192,9 @@ func TestDedupNeverAbortsCallerTx(t *testing.T) {
 	})
 }
 
-// secondRoundVictim: the first round of a call inserts one task and finds the other's key held; the holder is gone when it
-// looks for it; and in the second round the call becomes a deadlock's victim. Nothing of the call may be left.
+// secondRoundVictim: the first round of a call inserts one task and finds the other's key held; the
+// holder is gone when it looks for it; and in the second round the call becomes a deadlock's
+// victim. Nothing of the call may be left.
 func secondRoundVictim(t *testing.T) {
 	b := newBed(t)
 	q := queue.Define[note]("dedup", queue.Config{})
@@ -213,7 +215,8 @@ func secondRoundVictim(t *testing.T) {
 	}
 	answer := make(chan error, 1)
 	go func() {
-		_, err := queue.EnqueueAll(context.Background(), victim, q.Item(note{"a"}, queue.DedupKey("a")), q.Item(note{"k"}, queue.DedupKey("k")))
+		_, err := queue.EnqueueAll(context.Background(), victim, q.Item(note{"a"}, queue.DedupKey("a")),
+			q.Item(note{"k"}, queue.DedupKey("k")))
 		answer <- err
 	}()
 	blocked(b, victim)
@@ -223,10 +226,12 @@ func secondRoundVictim(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the victim waits for the rival", func() (string, bool) {
-		waits := value[bool](b, `SELECT $2 = ANY (pg_blocking_pids($1))`, victim.Pgx().Conn().PgConn().PID(), rival.Pgx().Conn().PgConn().PID())
+		waits := value[bool](b, `SELECT $2 = ANY
+			(pg_blocking_pids($1))`, victim.Pgx().Conn().PgConn().PID(), rival.Pgx().Conn().PgConn().PID())
 		return fmt.Sprint(waits), waits
 	})
-	last := enqueueAside(rival, q, "mine") // waits later than the victim, so that the victim's server process breaks the deadlock
+	// waits later than the victim, so that the victim's server process breaks the deadlock
+	last := enqueueAside(rival, q, "mine")
 	wantError(t, receive(t, "the victim's answer", answer), queue.ErrDedupBusy, "strunk/queue: enqueue all")
 	usable(t, victim)
 	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE dedup_key = 'a'`); n != 0 {
@@ -260,7 +265,8 @@ func TestDedupKeyHoldsUntilTheTaskEnds(t *testing.T) {
 			t.Errorf("%s: %+v; want a duplicate of %d", key, got, want.ID)
 		}
 	}
-	b.run(q.Worker(func(_ context.Context, task queue.Task[note]) error { began <- task.ID; return <-release }, queue.Concurrency(1)))
+	b.run(q.Worker(func(_ context.Context, task queue.Task[note]) error { began <- task.ID; return <-release },
+		queue.Concurrency(1)))
 	receive(t, "the pending task is claimed", began)
 	if got := enqueue("pending"); !got.Duplicate || got.ID != pending.ID {
 		t.Errorf("claimed: %+v; want a duplicate of %d", got, pending.ID)
@@ -291,7 +297,8 @@ func TestDedupInBatches(t *testing.T) {
 	b.in(func(tx *outbox.OwnedTx) (err error) {
 		done, err = queue.EnqueueAll(t.Context(), tx,
 			q.Item(note{"0"}, key("z")), q.Item(note{"1"}, key("held")), q.Item(note{"2"}), q.Item(note{"3"}, key("z")),
-			other.Item(note{"4"}, key("z")), q.Item(note{"5"}, key("a")), other.Item(note{"6"}, key("held")), q.Item(note{"7"}))
+			other.Item(note{"4"}, key("z")), q.Item(note{"5"}, key("a")), other.Item(note{"6"}, key("held")),
+			q.Item(note{"7"}))
 		return err
 	})
 	for i, want := range []struct {

@@ -46,7 +46,8 @@ func TestDedupConcurrentEnqueuers(t *testing.T) {
 				wg.Go(func() {
 					<-start
 					err := b.box.InTx(context.Background(), func(tx *outbox.OwnedTx) (err error) {
-						answers[i], err = q.Enqueue(context.Background(), tx, note{fmt.Sprint(i)}, queue.Dedup("k", c.mode))
+						answers[i], err = q.Enqueue(context.Background(), tx, note{fmt.Sprint(i)},
+							queue.Dedup("k", c.mode))
 						if i%5 == 0 && err == nil {
 							err = context.Canceled // some roll back: the others are right all the same
 						}
@@ -140,7 +141,8 @@ func TestDedupReplacesTheWaitingPayload(t *testing.T) {
 	b := newBed(t)
 	q := queue.Define[note]("replace", queue.Config{})
 	add := func(text string) queue.Enqueued {
-		return enqueueOnce(b, q, text, queue.Dedup("k", queue.ReplaceWaiting), queue.Metadata(map[string]string{"from": text}))
+		return enqueueOnce(b, q, text, queue.Dedup("k", queue.ReplaceWaiting),
+			queue.Metadata(map[string]string{"from": text}))
 	}
 	before := add("one")
 	enqueueOnce(b, q, "behind")
@@ -237,7 +239,8 @@ func TestDedupOptionsAreChecked(t *testing.T) {
 	}{
 		{"no mode", "nil says nothing", []queue.EnqueueOption{queue.Dedup("k", nil)}},
 		{"no window", "a period of nothing is no period", []queue.EnqueueOption{queue.Dedup("k", queue.ForPeriod(0))}},
-		{"two due times", "the debounce is one", []queue.EnqueueOption{queue.Dedup("k", queue.Debounce(time.Second)), queue.Delay(time.Second)}},
+		{"two due times", "the debounce is one", []queue.EnqueueOption{queue.Dedup("k", queue.Debounce(time.Second)),
+			queue.Delay(time.Second)}},
 	} {
 		err := b.box.InTx(t.Context(), func(tx *outbox.OwnedTx) error {
 			_, err := q.Enqueue(t.Context(), tx, note{}, c.opts...)

@@ -42,8 +42,8 @@ type Config struct {
 	Retry RetryPolicy
 	// MaxPayload bounds the payload's JSON, in bytes; zero means DefaultMaxPayload.
 	MaxPayload int
-	// DiscardDelivered deletes tasks when they are done instead of keeping them as delivered rows: less to write, and no
-	// history.
+	// DiscardDelivered deletes tasks when they are done instead of keeping them as delivered rows:
+	// less to write, and no history.
 	DiscardDelivered bool
 	// Limits hold over all processes; the zero value is none.
 	Limits Limits
@@ -53,10 +53,11 @@ type Config struct {
 	Validator Validator
 	// Middleware is around the enqueues and the handlers of this queue.
 	Middleware []Middleware
-	// Aliases are former names of a renamed queue: its workers also work the tasks that are enqueued under them, with the
-	// worker's concurrency for all names together, and Get, Cancel, Wait, Result, Progress, Pause and Resume know those tasks.
-	// Enqueues use the name. What the database keeps by name it keeps apart: Task.Queue is the one that a task was enqueued
-	// under, and equal dedup keys under two names are no duplicates.
+	// Aliases are former names of a renamed queue: its workers also work the tasks that are
+	// enqueued under them, with the worker's concurrency for all names together, and Get, Cancel,
+	// Wait, Result, Progress, Pause and Resume know those tasks. Enqueues use the name. What the
+	// database keeps by name it keeps apart: Task.Queue is the one that a task was enqueued under,
+	// and equal dedup keys under two names are no duplicates.
 	Aliases []string
 }
 
@@ -86,7 +87,8 @@ func newDefinition(name string, cfg Config) *definition {
 		problems = append(problems, fmt.Errorf("strunk/queue: define %q: the name %w: %w", clip(name), err, ErrInvalid))
 	}
 	for _, err := range core.CheckAliases(name, "the queue's own name", cfg.Aliases, clip) {
-		problems = append(problems, fmt.Errorf("strunk/queue: define %q: Config.Aliases: %w: %w", clip(name), err, ErrInvalid))
+		problems = append(problems, fmt.Errorf("strunk/queue: define %q: Config.Aliases: %w: %w", clip(name), err,
+			ErrInvalid))
 	}
 	for _, err := range d.cfg.problems() {
 		problems = append(problems, fmt.Errorf("strunk/queue: define %q: Config.%w: %w", clip(name), err, ErrInvalid))

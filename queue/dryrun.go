@@ -11,8 +11,8 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// dryRun works one task within a transaction, for package queuetest. A handler in a transaction has the same transaction,
-// in a savepoint that a failure undoes.
+// dryRun works one task within a transaction, for package queuetest. A handler in a transaction has
+// the same transaction, in a savepoint that a failure undoes.
 type dryRun struct {
 	worker *worker
 	tx     *outbox.OwnedTx
@@ -122,7 +122,8 @@ func (d *dryRun) inTx(ctx context.Context, j *job) (err error) {
 }
 
 // sqlWaiting reads the tasks of queue $1 that wait.
-const sqlWaiting = `SELECT id, payload::text, metadata::text, created_at, coalesce(due_at, created_at), priority::integer,
+const sqlWaiting = `SELECT id, payload::text, metadata::text, created_at, coalesce(due_at, created_at),
+	priority::integer,
 	max_attempts::integer, coalesce(dedup_key, ''), coalesce(customer_key, '')
 FROM {schema}.strunk_outbox
 WHERE kind = 'task' AND key = $1::text AND status IN ('scheduled', 'pending') ORDER BY id`

@@ -50,11 +50,13 @@ type params struct {
 	delays                                           []*int64
 	dues                                             []*time.Time
 	timeouts                                         []*int32
-	dedupModes                                       map[int]dedupMode // by item; nil where all hold their key until done
+	// by item; nil where all hold their key until done
+	dedupModes map[int]dedupMode
 }
 
 func (p *params) args(notify bool) []any {
-	return []any{shrink(p.queues), p.payloads, shrink(p.priorities), shrink(p.attempts), shrink(p.delays), shrink(p.dues),
+	return []any{shrink(p.queues), p.payloads, shrink(p.priorities), shrink(p.attempts), shrink(p.delays),
+		shrink(p.dues),
 		blank(p.dedups), shrink(p.timeouts), shrink(p.metadata), notify, shrink(p.customerKeys)}
 }
 
@@ -192,7 +194,8 @@ func sendItems(ctx context.Context, tx outbox.Tx, what string, items []Item) ([]
 	return send(ctx, t, what, p)
 }
 
-// checkReplaced checks a payload that middleware has made. It may be larger than what it was made from, as ciphertext is.
+// checkReplaced checks a payload that middleware has made. It may be larger than what it was made
+// from, as ciphertext is.
 func checkReplaced(item Item) error {
 	if !json.Valid(item.doc) {
 		return errors.New("the payload that a middleware has set is not valid JSON")
@@ -231,7 +234,8 @@ func itemError(what string, i, n int, item Item, err error) error {
 	return fmt.Errorf("strunk/queue: %s: queue %q: %w", what, name, err)
 }
 
-func enqueueBatch[T any](ctx context.Context, tx outbox.Tx, def *definition, payloads []T, opts []EnqueueOption) ([]Enqueued, error) {
+func enqueueBatch[T any](ctx context.Context, tx outbox.Tx, def *definition, payloads []T,
+	opts []EnqueueOption) ([]Enqueued, error) {
 	const what = "enqueue batch"
 	o := applyEnqueue(opts)
 	err := o.check()
@@ -261,7 +265,8 @@ func enqueueBatch[T any](ctx context.Context, tx outbox.Tx, def *definition, pay
 // usable returns why a transaction cannot be used.
 func usable(ctx context.Context, tx outbox.Tx, what string) (core.Tx, error) {
 	if tx == nil {
-		return nil, fmt.Errorf("strunk/queue: %s: %w: pass one from Box.InTx, Box.Begin, Box.Tx or Box.SQLTx", what, outbox.ErrInvalidTx)
+		return nil, fmt.Errorf("strunk/queue: %s: %w: pass one from Box.InTx, Box.Begin, Box.Tx or Box.SQLTx", what,
+			outbox.ErrInvalidTx)
 	}
 	t := core.TxOf(tx)
 	if err := t.Validate(); err != nil {
@@ -280,7 +285,8 @@ func send(ctx context.Context, t core.Tx, what string, p params) ([]Enqueued, er
 	if p.dedupModes != nil {
 		sql, args, scan = sqlEnqueueDedup, p.dedupArgs, scanEnqueuedDedup
 	}
-	err := t.Query(ctx, t.Host().SQL(sql), args(t.NotifyInside()), func(rows core.Rows) error { return scan(rows, done) })
+	err := t.Query(ctx, t.Host().SQL(sql), args(t.NotifyInside()),
+		func(rows core.Rows) error { return scan(rows, done) })
 	if err != nil {
 		return nil, fmt.Errorf("strunk/queue: %s: %w", what, err)
 	}

@@ -11,15 +11,17 @@ import (
 var (
 	// ErrInvalid says that an argument cannot be used; nothing was changed.
 	ErrInvalid = errors.New("invalid argument")
-	// ErrDedupBusy says that transactions which enqueue the same dedup keys wait for each other, and this one was chosen to
-	// give way. The caller's transaction is intact; trying again, best in a new transaction, succeeds.
+	// ErrDedupBusy says that transactions which enqueue the same dedup keys wait for each other,
+	// and this one was chosen to give way. The caller's transaction is intact; trying again, best
+	// in a new transaction, succeeds.
 	ErrDedupBusy = errors.New("the dedup key is being enqueued by transactions that wait for each other")
-	// ErrLeaseLost says that a task is no longer this worker's: its lease ran out and another may have it. It is the cause
-	// of a handler's context that ended for it.
+	// ErrLeaseLost says that a task is no longer this worker's: its lease ran out and another may
+	// have it. It is the cause of a handler's context that ended for it.
 	ErrLeaseLost = errors.New("the lease was lost")
 	// ErrCancelled is the cause of a handler's context that ended because the task was cancelled.
 	ErrCancelled = errors.New("the task was cancelled")
-	// ErrSnoozed is what errors.Is finds in the outcome of a handler that asked for its task to be put off, see [Snooze].
+	// ErrSnoozed is what errors.Is finds in the outcome of a handler that asked for its task to be
+	// put off, see [Snooze].
 	ErrSnoozed = errors.New("the task was snoozed")
 	// ErrDiscarded is what errors.Is finds in the outcome of a handler that gave its task up, see [Discard].
 	ErrDiscarded = errors.New("the task was discarded")
@@ -31,7 +33,8 @@ var (
 	ErrNotInHandler = errors.New("the context is not that of a handler")
 	// ErrNotFound says that there is no such task in the queue.
 	ErrNotFound = errors.New("no such task")
-	// ErrPoison says that a payload cannot be decoded into the queue's type, or (schema.UndecodableError) brought to it. Such a task becomes a dead letter at once, its
+	// ErrPoison says that a payload cannot be decoded into the queue's type, or
+	// (schema.UndecodableError) brought to it. Such a task becomes a dead letter at once, its
 	// payload as it was.
 	ErrPoison = core.NewPoison("the payload cannot be decoded")
 	// ErrTimeout is the cause of a handler's context that ended at the task's timeout.

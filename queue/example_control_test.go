@@ -146,7 +146,8 @@ func ExampleDeadLetters() {
 	running.Wait()
 	ctx = context.Background()
 
-	letters, err := queue.DeadLetters(ctx, box, outbox.DeadFilter{Queue: "emails", Error: "no such user", YoungerThan: 24 * time.Hour})
+	letters, err := queue.DeadLetters(ctx, box, outbox.DeadFilter{Queue: "emails", Error: "no such user",
+		YoungerThan: 24 * time.Hour})
 	if err != nil {
 		log.Fatal(err)
 	}

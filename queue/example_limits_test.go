@@ -12,7 +12,8 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-// However many processes work the queue, two videos are rendered at once, and one of a customer: the first of acme and that of globex.
+// However many processes work the queue, two videos are rendered at once, and one of a customer:
+// the first of acme and that of globex.
 func ExampleLimits() {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
@@ -56,7 +57,8 @@ func ExampleLimits() {
 	// acme: outro.mp4
 }
 
-// The bookings of an account run one at a time, in their order; the one that fails is tried again before the next begins.
+// The bookings of an account run one at a time, in their order; the one that fails is tried again
+// before the next begins.
 func ExampleLimits_fifo() {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
@@ -126,7 +128,8 @@ func ExampleRate() {
 
 	var paced bool
 	err = box.Pool().QueryRow(context.Background(), `
-		SELECT max(claimed_at) - min(claimed_at) >= interval '150 ms' FROM strunk_outbox WHERE key = 'lookups'`).Scan(&paced)
+		SELECT max(claimed_at) - min(claimed_at) >= interval '150 ms' FROM strunk_outbox WHERE key =
+		'lookups'`).Scan(&paced)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -165,7 +168,8 @@ func ExampleQueue_SetLimits() {
 	fmt.Println("three run")
 
 	// The same in SQL, which sets all limits anew too.
-	_, err = box.Pool().Exec(ctx, `SELECT strunk_set_limits('imports', running => 2, rate => 100, rate_per => '1 minute')`)
+	_, err = box.Pool().Exec(ctx, `SELECT strunk_set_limits('imports', running => 2, rate => 100, rate_per =>
+		'1 minute')`)
 	if err != nil {
 		log.Fatal(err)
 	}

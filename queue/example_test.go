@@ -60,7 +60,8 @@ func ExampleEnqueueAll() {
 	Bills := queue.Define[int]("bills", queue.Config{})
 
 	err := box.InTx(ctx, func(tx *outbox.OwnedTx) error {
-		_, err := Emails.EnqueueBatch(ctx, tx, []SendEmail{{To: "a@example.com"}, {To: "b@example.com"}}, queue.Priority(5))
+		_, err := Emails.EnqueueBatch(ctx, tx, []SendEmail{{To: "a@example.com"}, {To: "b@example.com"}},
+			queue.Priority(5))
 		if err != nil {
 			return err
 		}
@@ -233,7 +234,8 @@ func open(ctx context.Context) *outbox.Box {
 	if _, err := pool.Exec(ctx, `CREATE TABLE orders (id integer PRIMARY KEY, status text)`); err != nil {
 		log.Fatal(err)
 	}
-	box, err := outbox.Open(ctx, pool, outbox.Config{Schema: schema, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	box, err := outbox.Open(ctx, pool, outbox.Config{Schema: schema,
+		Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -242,7 +244,10 @@ func open(ctx context.Context) *outbox.Box {
 
 var (
 	examples      atomic.Int64
-	exampleServer = sync.OnceValues(func() (*outboxtest.Server, error) { return outboxtest.Start(context.Background()) })
+	exampleServer = sync.OnceValues(func() (*outboxtest.Server,
+		error) {
+		return outboxtest.Start(context.Background())
+	})
 )
 
 // enqueue adds one task in a transaction of its own.

@@ -123,8 +123,9 @@ func (x *executor) ended() {
 	x.starter.nudge()
 }
 
-// end is the end of a slot's goroutine, for one of three reasons: there are no more tasks; its handler was abandoned, and
-// the slot is gone already; the handler has ended the goroutine (runtime.Goexit), and another slot replaces it.
+// end is the end of a slot's goroutine, for one of three reasons: there are no more tasks; its
+// handler was abandoned, and the slot is gone already; the handler has ended the goroutine
+// (runtime.Goexit), and another slot replaces it.
 func (x *executor) end(sl *slot, current *job) {
 	if current != nil && current.state.abandoned() {
 		return
@@ -168,8 +169,8 @@ func (x *executor) watch(stop <-chan struct{}, ended func() time.Time) {
 	}
 }
 
-// abandonOverdue abandons handlers that have not returned abandonGrace after their contexts ended: at the task's timeout,
-// or at ended (zero: not yet), when all contexts did.
+// abandonOverdue abandons handlers that have not returned abandonGrace after their contexts ended:
+// at the task's timeout, or at ended (zero: not yet), when all contexts did.
 func (x *executor) abandonOverdue(now, ended time.Time) {
 	stuck := map[*slot]*job{}
 	x.mu.Lock()

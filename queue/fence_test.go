@@ -22,8 +22,10 @@ func TestOutcomesAreFenced(t *testing.T) {
 	b := newBed(t)
 	const worker, claim = 77, 5
 	id := value[int64](b, `SELECT public.strunk_enqueue('fence')`)
-	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES ($1, 60000, 1, 1, 'fence', 'here')`, worker)
-	b.exec(`SELECT id FROM public.strunk_claim($1, $2, 'fence', 1, array_fill(0::bigint, ARRAY[10]), NULL)`, worker, claim)
+	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES ($1, 60000,
+		1, 1, 'fence', 'here')`, worker)
+	b.exec(`SELECT id FROM public.strunk_claim($1, $2, 'fence', 1, array_fill(0::bigint, ARRAY[10]),
+		NULL)`, worker, claim)
 	type token struct {
 		name, status  string
 		worker, claim int64
@@ -36,11 +38,16 @@ func TestOutcomesAreFenced(t *testing.T) {
 		{"a row that waits for its retry", "scheduled", worker, claim},
 	}
 	statements := map[string]string{
-		"complete":              `SELECT count(*) FROM public.strunk_complete($1, ARRAY[$2::bigint], ARRAY[$3::bigint], true)`,
-		"complete and discard":  `SELECT count(*) FROM public.strunk_complete($1, ARRAY[$2::bigint], ARRAY[$3::bigint], false)`,
-		"complete at its place": `SELECT count(*) FROM public.strunk_complete_at($1, ARRAY[$2::bigint], ARRAY[$3::bigint], ARRAY(SELECT ctid FROM public.strunk_outbox_tasks WHERE id = $2), true)`,
-		"retry":                 `SELECT count(*) FROM public.strunk_retry($1, ARRAY[$2::bigint], ARRAY[$3::bigint], ARRAY[0::bigint], ARRAY[false], ARRAY['no'], ARRAY[''], 'me')`,
-		"bury":                  `SELECT count(*) FROM public.strunk_bury($1, ARRAY[$2::bigint], ARRAY[$3::bigint], ARRAY['no'], ARRAY[''], 'me')`,
+		"complete": `SELECT count(*) FROM public.strunk_complete($1, ARRAY[$2::bigint],
+			ARRAY[$3::bigint], true)`,
+		"complete and discard": `SELECT count(*) FROM public.strunk_complete($1, ARRAY[$2::bigint],
+			ARRAY[$3::bigint], false)`,
+		"complete at its place": `SELECT count(*) FROM public.strunk_complete_at($1, ARRAY[$2::bigint],
+			ARRAY[$3::bigint], ARRAY(SELECT ctid FROM public.strunk_outbox_tasks WHERE id = $2), true)`,
+		"retry": `SELECT count(*) FROM public.strunk_retry($1, ARRAY[$2::bigint], ARRAY[$3::bigint],
+			ARRAY[0::bigint], ARRAY[false], ARRAY['no'], ARRAY[''], 'me')`,
+		"bury": `SELECT count(*) FROM public.strunk_bury($1, ARRAY[$2::bigint], ARRAY[$3::bigint], ARRAY['no'],
+			ARRAY[''], 'me')`,
 	}
 	const row = `SELECT json_agg(o)::text FROM public.strunk_outbox o WHERE id = $1`
 	for what, sql := range statements {
@@ -48,7 +55,8 @@ func TestOutcomesAreFenced(t *testing.T) {
 			b.exec(`UPDATE public.strunk_outbox_tasks SET status = $2 WHERE id = $1`, id, tok.status)
 			before := value[string](b, row, id)
 			if n := value[int](b, sql, tok.worker, id, tok.claim); n != 0 || value[string](b, row, id) != before {
-				t.Errorf("%s under the token of %s: %d rows, and changed: %v; want nothing", what, tok.name, n, value[string](b, row, id) != before)
+				t.Errorf("%s under the token of %s: %d rows, and changed: %v; want nothing", what, tok.name, n,
+					value[string](b, row, id) != before)
 			}
 			b.exec(`UPDATE public.strunk_outbox_tasks SET status = 'claimed' WHERE id = $1`, id)
 		}
@@ -56,19 +64,21 @@ func TestOutcomesAreFenced(t *testing.T) {
 	// The control: under its own token each of them works.
 	for what, sql := range statements {
 		again := value[int64](b, `SELECT public.strunk_enqueue('fence')`)
-		b.exec(`UPDATE public.strunk_outbox_tasks SET status = 'claimed', worker_id = $2, claim_no = $3 WHERE id = $1`, again, worker, claim)
+		b.exec(`UPDATE public.strunk_outbox_tasks SET status = 'claimed', worker_id = $2, claim_no = $3 WHERE id
+			= $1`, again, worker, claim)
 		if n := value[int](b, sql, worker, again, claim); n != 1 {
 			t.Errorf("%s under the task's own token: %d rows; want 1", what, n)
 		}
 	}
 }
 
-// A claim that had to wait, and finds a task that came meanwhile, says that it began after the task was due, not when it
-// began to wait.
+// A claim that had to wait, and finds a task that came meanwhile, says that it began after the task
+// was due, not when it began to wait.
 func TestClaimedAtIsNotBeforeTheTaskWasThere(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 60000, 1, 1, 'late', 'here')`)
+	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 60000, 1,
+		1, 'late', 'here')`)
 	holder, err := b.pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +95,8 @@ func TestClaimedAtIsNotBeforeTheTaskWasThere(t *testing.T) {
 	pid := claimer.Conn().PgConn().PID()
 	claimed := make(chan error, 1)
 	go func() {
-		_, err := claimer.Exec(t.Context(), `SELECT id FROM public.strunk_claim(1, 1, 'late', 1, array_fill(0::bigint, ARRAY[10]), NULL)`)
+		_, err := claimer.Exec(t.Context(), `SELECT id FROM public.strunk_claim(1, 1, 'late', 1,
+			array_fill(0::bigint, ARRAY[10]), NULL)`)
 		claimed <- err
 	}()
 	eventually(t, "the claim waits for its lease row", func() (string, bool) {
@@ -95,7 +106,8 @@ func TestClaimedAtIsNotBeforeTheTaskWasThere(t *testing.T) {
 	if err := errors.Join(holder.Rollback(t.Context()), receive(t, "the claim", claimed)); err != nil {
 		t.Fatal(err)
 	}
-	if !value[bool](b, `SELECT claimed_at >= created_at FROM public.strunk_outbox WHERE id = $1 AND status = 'claimed'`, id) {
+	if !value[bool](b, `SELECT claimed_at >= created_at FROM public.strunk_outbox WHERE id = $1 AND status =
+		'claimed'`, id) {
 		t.Error("the task was claimed before it was enqueued; want it after")
 	}
 }
@@ -175,7 +187,8 @@ func TestConfiguredSchema(t *testing.T) {
 				t.Fatal(err)
 			}
 			b := bedOn(t, pool, outbox.Config{Schema: schema})
-			q := queue.Define[note]("schema", queue.Config{MaxAttempts: 2, Retry: queue.Backoff{First: 20 * time.Millisecond}})
+			q := queue.Define[note]("schema", queue.Config{MaxAttempts: 2,
+				Retry: queue.Backoff{First: 20 * time.Millisecond}})
 			handled := make(chan queue.Task[note], 10)
 			b.run(q.Worker(func(_ context.Context, task queue.Task[note]) error {
 				if task.Payload.Text == "dies" || task.Attempt == 1 {

@@ -59,12 +59,14 @@ type Attempt struct {
 	Worker string `json:"worker"`
 }
 
-// sqlGet reads one task ($1) of a queue, under whichever of its names ($2), in whichever part of the table it is. It locks nothing.
+// sqlGet reads one task ($1) of a queue, under whichever of its names ($2), in whichever part of
+// the table it is. It locks nothing.
 const sqlGet = `SELECT id, status, attempts, max_attempts, priority, created_at, due_at, claimed_at, finished_at,
 	coalesce(dedup_key, ''), coalesce(customer_key, ''), coalesce(last_error, ''), payload, metadata, errors, key
 FROM {schema}.strunk_outbox WHERE id = $1 AND kind = 'task' AND key = ANY ($2::text[]) LIMIT 1`
 
-func get[T any](ctx context.Context, box *outbox.Box, def *definition, id int64, what string) (rec Record[T], err error) {
+func get[T any](ctx context.Context, box *outbox.Box, def *definition, id int64, what string) (rec Record[T],
+	err error) {
 	if def.err != nil {
 		return rec, def.err
 	}
@@ -90,7 +92,8 @@ func get[T any](ctx context.Context, box *outbox.Box, def *definition, id int64,
 func scanRecord[T any](row pgx.Row, rec *Record[T], more ...any) error {
 	var due, claimed, finished finite
 	var payload, metadata, history []byte
-	into := []any{&rec.ID, &rec.Status, &rec.Attempt, &rec.MaxAttempts, &rec.Priority, &rec.CreatedAt, &due, &claimed, &finished,
+	into := []any{&rec.ID, &rec.Status, &rec.Attempt, &rec.MaxAttempts, &rec.Priority, &rec.CreatedAt, &due,
+		&claimed, &finished,
 		&rec.DedupKey, &rec.CustomerKey, &rec.LastError, &payload, &metadata, &history}
 	if err := row.Scan(append(into, more...)...); err != nil {
 		return err
@@ -114,8 +117,9 @@ func openRecord[T any](ctx context.Context, rec *Record[T], chain []Middleware) 
 	if err != nil {
 		return err
 	}
-	j := &job{id: rec.ID, queue: rec.Queue, createdAt: rec.CreatedAt, attempt: rec.Attempt, maxAttempts: rec.MaxAttempts,
-		payload: rec.Raw, metadataJSON: meta}
+	j := &job{id: rec.ID, queue: rec.Queue, createdAt: rec.CreatedAt, attempt: rec.Attempt,
+		maxAttempts: rec.MaxAttempts,
+		payload:     rec.Raw, metadataJSON: meta}
 	if err := readThrough(ctx, j, chain); err != nil {
 		rec.PayloadErr = err
 		return nil

@@ -10,9 +10,10 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// Inbox keeps a worker from handling a task again that this consumer has handled before. In WorkerInTx the mark is
-// committed with the handler's writes. In Worker it is committed after the handler has returned nil and before the task is
-// completed: if the process dies in between handler and mark, the handler runs again; after the mark it does not.
+// Inbox keeps a worker from handling a task again that this consumer has handled before. In
+// WorkerInTx the mark is committed with the handler's writes. In Worker it is committed after the
+// handler has returned nil and before the task is completed: if the process dies in between handler
+// and mark, the handler runs again; after the mark it does not.
 func Inbox(consumer string) WorkerOption {
 	return workerOption(func(o *workerOptions) { o.inbox = &consumer })
 }
@@ -90,7 +91,8 @@ func (m *inboxMarks) mark(ctx context.Context, j *job) (err error) {
 			return nil
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("strunk/queue: inbox %q: the handler has succeeded and could not be marked: %w", m.consumer, err)
+			return fmt.Errorf("strunk/queue: inbox %q: the handler has succeeded and could not be marked: %w",
+				m.consumer, err)
 		}
 		core.Sleep(ctx, pause)
 	}

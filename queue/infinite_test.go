@@ -14,7 +14,8 @@ func TestInfiniteDueTimeBlocksNothing(t *testing.T) {
 	b := newBed(t)
 	q := queue.Define[note]("infinite", queue.Config{})
 	for _, due := range []string{"infinity", "-infinity"} {
-		_, err := b.pool.Exec(t.Context(), `SELECT public.strunk_enqueue('infinite', '{}', due_at => $1::text::timestamptz)`, due)
+		_, err := b.pool.Exec(t.Context(), `SELECT public.strunk_enqueue('infinite', '{}', due_at =>
+			$1::text::timestamptz)`, due)
 		if err == nil || !strings.Contains(err.Error(), "is no time") {
 			t.Errorf("strunk_enqueue takes %s: %v", due, err)
 		}

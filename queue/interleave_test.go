@@ -66,7 +66,8 @@ func (i *interleaving) settle(s *stepper) bool {
 		case <-time.After(time.Millisecond):
 		}
 		var waits bool
-		if err := i.watch.QueryRow(context.Background(), `SELECT cardinality(pg_blocking_pids($1)) > 0`, s.conn.PgConn().PID()).Scan(&waits); err != nil {
+		if err := i.watch.QueryRow(context.Background(), `SELECT cardinality(pg_blocking_pids($1)) >
+			0`, s.conn.PgConn().PID()).Scan(&waits); err != nil {
 			i.t.Fatal(err)
 		}
 		if waits {
@@ -91,12 +92,14 @@ func (i *interleaving) accept(s *stepper, err error) {
 	}
 	var orphans int
 	err = i.watch.QueryRow(context.Background(), `SELECT count(*) FROM public.strunk_outbox_tasks t
-		WHERE t.status = 'claimed' AND NOT EXISTS (SELECT 1 FROM public.strunk_workers w WHERE w.id = t.worker_id)`).Scan(&orphans)
+		WHERE t.status = 'claimed' AND NOT EXISTS (SELECT 1 FROM public.strunk_workers w WHERE w.id =
+		t.worker_id)`).Scan(&orphans)
 	if err != nil {
 		i.t.Fatal(err)
 	}
 	if orphans > 0 {
-		i.t.Fatalf("order %s: %d claimed rows without a worker after\n%s", i.order, orphans, strings.Join(i.trace, "\n"))
+		i.t.Fatalf("order %s: %d claimed rows without a worker after\n%s", i.order, orphans,
+			strings.Join(i.trace, "\n"))
 	}
 }
 
@@ -145,7 +148,8 @@ func TestClaimAgainstRescueLeavesNoOrphan(t *testing.T) {
 	claimer, rescuer, watch := connect(), connect(), connect()
 	const begin = `BEGIN ISOLATION LEVEL READ COMMITTED`
 	claim := func(n int) string {
-		return fmt.Sprintf(`SELECT id FROM public.strunk_claim(1, %d, 'race', 1, array_fill(0::bigint, ARRAY[10]), NULL)`, n)
+		return fmt.Sprintf(`SELECT id FROM public.strunk_claim(1, %d, 'race', 1, array_fill(0::bigint,
+			ARRAY[10]), NULL)`, n)
 	}
 	claims := []string{begin, claim(1), `COMMIT`, claim(2)}
 	const rescue = `SELECT id FROM public.strunk_rescue(1, 1000)`
@@ -153,7 +157,8 @@ func TestClaimAgainstRescueLeavesNoOrphan(t *testing.T) {
 	for _, order := range orders(len(claims), len(rescues)) {
 		for _, sql := range []string{
 			`DELETE FROM public.strunk_outbox_tasks`, `DELETE FROM public.strunk_workers`,
-			`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 1000, 1, 1, 'race', 'here')`,
+			`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 1000, 1,
+				1, 'race', 'here')`,
 			`SELECT public.strunk_enqueue('race') FROM generate_series(1, 2)`,
 		} {
 			if _, err := watch.Exec(t.Context(), sql); err != nil {
@@ -174,10 +179,12 @@ func TestClaimAgainstRescueLeavesNoOrphan(t *testing.T) {
 			}
 		}
 		var pending, workers int
-		err := watch.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE status = 'pending'), (SELECT count(*) FROM public.strunk_workers)
+		err := watch.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE status = 'pending'), (SELECT count(*)
+			FROM public.strunk_workers)
 			FROM public.strunk_outbox_tasks`).Scan(&pending, &workers)
 		if err != nil || pending != 2 || workers != 0 {
-			t.Fatalf("order %s: %d of 2 tasks are pending, %d workers are left (%v) after\n%s", order, pending, workers, err, strings.Join(i.trace, "\n"))
+			t.Fatalf("order %s: %d of 2 tasks are pending, %d workers are left (%v) after\n%s", order, pending,
+				workers, err, strings.Join(i.trace, "\n"))
 		}
 	}
 }

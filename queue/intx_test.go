@@ -65,13 +65,15 @@ func TestInTxRollsBack(t *testing.T) {
 		{"an error", "the attempt has failed", func() error { return errors.New("no") }, queue.StatusDead},
 		{"a panic", "it is an error with a stack", func() error { panic("no") }, queue.StatusDead},
 		{"a discard", "what is given up leaves nothing", func() error { return queue.Discard("no") }, queue.StatusDead},
-		{"a snooze", "what is put off leaves nothing", func() error { return queue.Snooze(time.Hour) }, queue.StatusScheduled},
+		{"a snooze", "what is put off leaves nothing", func() error { return queue.Snooze(time.Hour) },
+			queue.StatusScheduled},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			b := newBed(t)
 			ledger(b)
-			q, follow := queue.Define[note]("q", queue.Config{MaxAttempts: 1}), queue.Define[note]("follow", queue.Config{})
+			q, follow := queue.Define[note]("q", queue.Config{MaxAttempts: 1}),
+				queue.Define[note]("follow", queue.Config{})
 			id := put(b, q, note{"x"})
 			b.run(q.WorkerInTx(func(ctx context.Context, tx *outbox.OwnedTx, task queue.Task[note]) error {
 				if _, err := follow.Enqueue(ctx, tx, note{"never"}); err != nil {
@@ -83,7 +85,8 @@ func TestInTxRollsBack(t *testing.T) {
 				return c.end()
 			}))
 			reach(b, q, id, c.want)
-			if n := value[int](b, `SELECT (SELECT count(*) FROM public.ledger) + (SELECT count(*) FROM public.strunk_outbox WHERE key = 'follow')`); n != 0 {
+			if n := value[int](b, `SELECT (SELECT count(*) FROM public.ledger) + (SELECT count(*) FROM
+				public.strunk_outbox WHERE key = 'follow')`); n != 0 {
 				t.Errorf("%s: %d rows of the handler are left; want 0: %s", c.name, n, c.reason)
 			}
 		})
@@ -137,7 +140,8 @@ func TestInTxLostCommitAnswer(t *testing.T) {
 			trap := proxy.Set("strunk_complete_or_fail", faults.CutBeforeAnswer)
 			var runs atomic.Int64
 			seen := make(chan error, 10)
-			watch := queue.Middleware{Work: func(ctx context.Context, _ *queue.Incoming, next func(context.Context) error) error {
+			watch := queue.Middleware{Work: func(ctx context.Context, _ *queue.Incoming,
+				next func(context.Context) error) error {
 				err := next(ctx)
 				seen <- err
 				return err
@@ -173,7 +177,8 @@ func TestInTxIdleTransactionIsEnded(t *testing.T) {
 			return write(ctx, tx, task)
 		}
 		limit := ""
-		if err := tx.Pgx().QueryRow(ctx, `SHOW idle_in_transaction_session_timeout`).Scan(&limit); err != nil || limit != "600ms" {
+		if err := tx.Pgx().QueryRow(ctx, `SHOW idle_in_transaction_session_timeout`).Scan(&limit); err != nil ||
+			limit != "600ms" {
 			t.Errorf("idle_in_transaction_session_timeout is %q (%v); want three quarters of the lease", limit, err)
 		}
 		if err := write(ctx, tx, task); err != nil {
@@ -259,7 +264,8 @@ func TestInTxSurvivesKill(t *testing.T) {
 	if from, to := cents("a"), cents("b"); from != -moved || to != moved {
 		t.Errorf("after %d kills the accounts stand at %d and %d; want %d and %d", kills, from, to, -moved, moved)
 	}
-	if again := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE key = 'moves' AND attempts > 1`); again == 0 {
+	if again := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE key = 'moves' AND attempts >
+		1`); again == 0 {
 		t.Error("no kill hit a task under way: the test has shown nothing")
 	}
 }

@@ -93,7 +93,8 @@ func decode(doc []byte, into any) error {
 		return nil
 	}
 	if err := json.Unmarshal(doc, into); err != nil {
-		return fmt.Errorf("strunk/queue: %w into %s: %w", ErrPoison, strings.TrimPrefix(fmt.Sprintf("%T", into), "*"), err)
+		return fmt.Errorf("strunk/queue: %w into %s: %w", ErrPoison,
+			strings.TrimPrefix(fmt.Sprintf("%T", into), "*"), err)
 	}
 	return nil
 }

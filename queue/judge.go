@@ -83,7 +83,8 @@ func (d *judge) failed(j *job, err error) outcome {
 	return outcome{job: j, kind: outcomeRetry, err: err, delay: d.delay(j.attempt, err)}
 }
 
-// delay asks the retry policy, which is the user's code. A policy that panics is replaced by the default for this attempt.
+// delay asks the retry policy, which is the user's code. A policy that panics is replaced by the
+// default for this attempt.
 func (d *judge) delay(attempt int, err error) (wait time.Duration) {
 	defer func() {
 		if r := recover(); r != nil {

@@ -26,9 +26,9 @@ func (l *latency) ran(d time.Duration) {
 // stalled is how long handlers may run without any of them ending before they count as slow.
 const stalled = 100 * time.Millisecond
 
-// perTask returns the average time of the latest runs, of at least enough of them, or 0 while nothing is known. Handlers
-// that have been running for longer than the average without an end raise it: a worker whose handlers have become slow
-// must stop claiming ahead.
+// perTask returns the average time of the latest runs, of at least enough of them, or 0 while
+// nothing is known. Handlers that have been running for longer than the average without an end
+// raise it: a worker whose handlers have become slow must stop claiming ahead.
 func (l *latency) perTask(now time.Time, enough int64, running bool) time.Duration {
 	defer func() { l.published.Store(int64(l.recent)) }()
 	handled, busy := l.handled.Load(), l.busy.Load()

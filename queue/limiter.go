@@ -81,7 +81,8 @@ func (l *limiter) ended(j *job) {
 func (l *limiter) declare(ctx context.Context) error {
 	err := l.rt.Control(ctx, func(conn *pgx.Conn) error {
 		return core.RetryConflicts(ctx, func() error {
-			return core.OneMessage(ctx, conn, core.Statement{SQL: l.rt.SQL(sqlDeclareLimits), Args: append(l.declared.args(l.queue), l.declared.Version)})
+			return core.OneMessage(ctx, conn, core.Statement{SQL: l.rt.SQL(sqlDeclareLimits),
+				Args: append(l.declared.args(l.queue), l.declared.Version)})
 		})
 	})
 	if err != nil {

@@ -12,8 +12,9 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// Limits hold over all processes that work a queue. The zero value is no limit. Those of keys concern tasks that were enqueued
-// with [CustomerKey]; a task without one runs beside them, under the limits of the queue alone.
+// Limits hold over all processes that work a queue. The zero value is no limit. Those of keys
+// concern tasks that were enqueued with [CustomerKey]; a task without one runs beside them, under
+// the limits of the queue alone.
 //
 // Declared in Config they take effect when a worker starts, and differ from what was declared before; a change at run
 // time, by Queue.SetLimits or strunk_set_limits, holds until then. See docs/limits.md for what each costs.
@@ -26,18 +27,19 @@ type Limits struct {
 	Rate Rate
 	// RatePerKey bounds how many tasks of one key begin.
 	RatePerKey Rate
-	// FIFO runs the tasks of a key one at a time, in the order in which they were enqueued. A task that is tried again keeps
-	// its key's slot meanwhile.
+	// FIFO runs the tasks of a key one at a time, in the order in which they were enqueued. A task
+	// that is tried again keeps its key's slot meanwhile.
 	FIFO bool
-	// HoldDead makes a dead letter keep its key's slot too, until it is retried or purged; without it the next task of the
-	// key runs. Only with FIFO.
+	// HoldDead makes a dead letter keep its key's slot too, until it is retried or purged; without
+	// it the next task of the key runs. Only with FIFO.
 	HoldDead bool
 	// Version makes limits that were declared before a new declaration. SetLimits ignores it.
 	Version int
 }
 
-// Rate is Count in Per, by the database's clock: each begins Per/Count after the one before, but up to Burst at once when none
-// has for long enough. So in no span of Per more than Count + Burst - 1 begin. The zero value is no limit.
+// Rate is Count in Per, by the database's clock: each begins Per/Count after the one before, but up
+// to Burst at once when none has for long enough. So in no span of Per more than Count + Burst - 1
+// begin. The zero value is no limit.
 type Rate struct {
 	Count int
 	Per   time.Duration
@@ -61,7 +63,8 @@ func (l Limits) problems() (errs []error) {
 		checkRange("Limits.RunningPerKey", l.RunningPerKey, 0, MaxRunningPerKey),
 		l.Rate.check("Limits.Rate"), l.RatePerKey.check("Limits.RatePerKey"))
 	if l.FIFO && l.RunningPerKey > 1 {
-		errs = append(errs, fmt.Errorf("Limits.RunningPerKey: %d, but with FIFO one task of a key runs at a time: leave it out", l.RunningPerKey))
+		errs = append(errs, fmt.Errorf("Limits.RunningPerKey: %d, but with FIFO one task of a key runs at a time: "+
+			"leave it out", l.RunningPerKey))
 	}
 	if l.HoldDead && !l.FIFO {
 		errs = append(errs, errors.New("Limits.HoldDead: only with FIFO"))
@@ -104,32 +107,37 @@ func positive(n int) *int {
 func (l Limits) args(queue string) []any {
 	count, us, burst := l.Rate.args()
 	keyCount, keyUS, keyBurst := l.RatePerKey.args()
-	return []any{queue, positive(l.Running), positive(l.RunningPerKey), count, us, burst, keyCount, keyUS, keyBurst, l.FIFO, l.HoldDead}
+	return []any{queue, positive(l.Running), positive(l.RunningPerKey), count, us, burst, keyCount, keyUS, keyBurst,
+		l.FIFO, l.HoldDead}
 }
 
-// CustomerKey names what a task belongs to (a customer, an account), for the limits per key and for FIFO: see [Limits]. It
-// is text of 1 to 500 bytes. Without such limits it does nothing.
+// CustomerKey names what a task belongs to (a customer, an account), for the limits per key and for
+// FIFO: see [Limits]. It is text of 1 to 500 bytes. Without such limits it does nothing.
 func CustomerKey(key string) EnqueueOption {
 	return enqueueOption(func(o *enqueueOptions) { o.customerKey = &key })
 }
 
 const (
 	// sqlDeclareLimits declares limits ($2 to $11) of queue $1; $12 is their version.
-	sqlDeclareLimits = `SELECT {schema}.strunk_declare_limits($1::text, $2::integer, $3::integer, $4::integer, $5::bigint, $6::integer,
+	sqlDeclareLimits = `SELECT {schema}.strunk_declare_limits($1::text, $2::integer, $3::integer, $4::integer,
+		$5::bigint, $6::integer,
 $7::integer, $8::bigint, $9::integer, $10::boolean, $11::boolean, $12::integer)`
 	// sqlSetLimits sets them.
 	sqlSetLimits = `SELECT {schema}.strunk_set_limits($1::text, $2::integer, $3::integer,
-$4::integer, $5::bigint * interval '1 microsecond', $6::integer, $7::integer, $8::bigint * interval '1 microsecond', $9::integer,
+$4::integer, $5::bigint * interval '1 microsecond', $6::integer, $7::integer, $8::bigint * interval
+'1 microsecond', $9::integer,
 $10::boolean, $11::boolean)`
 	// sqlLimits reads the limits of queue $1. It locks nothing.
-	sqlLimits = `SELECT version, coalesce(running, 0), running IS NOT NULL, coalesce(key_running, 0), coalesce(rate, 0), coalesce(rate_us, 0), coalesce(rate_burst, 0),
+	sqlLimits = `SELECT version, coalesce(running, 0), running IS NOT NULL, coalesce(key_running, 0),
+		coalesce(rate, 0), coalesce(rate_us, 0), coalesce(rate_burst, 0),
 coalesce(key_rate, 0), coalesce(key_rate_us, 0), coalesce(key_rate_burst, 0), fifo, hold_dead
 FROM {schema}.strunk_limits WHERE queue = $1::text`
 )
 
-// SetLimits changes the limits of the queue for all processes, at once. What runs already goes on; a limit of keys, or FIFO, does not
-// count what began, or was called from its key's line, under other limits: see docs/limits.md. It holds until another change, or
-// until a worker starts whose program declares other limits than were declared last. Errors: [ErrInvalid].
+// SetLimits changes the limits of the queue for all processes, at once. What runs already goes on;
+// a limit of keys, or FIFO, does not count what began, or was called from its key's line, under
+// other limits: see docs/limits.md. It holds until another change, or until a worker starts whose
+// program declares other limits than were declared last. Errors: [ErrInvalid].
 func (q *Queue[T]) SetLimits(ctx context.Context, box *outbox.Box, l Limits) error {
 	host, err := q.host(box, "set limits")
 	if err != nil {

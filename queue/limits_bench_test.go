@@ -11,8 +11,9 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-// BenchmarkLimits works 100,000 tasks of 10,000 keys with a handler that does nothing, under each kind of limit, so that the
-// figures of one run tell what a limit costs. The plain queue comes first and last.
+// BenchmarkLimits works 100,000 tasks of 10,000 keys with a handler that does nothing, under each
+// kind of limit, so that the figures of one run tell what a limit costs. The plain queue comes
+// first and last.
 func BenchmarkLimits(b *testing.B) {
 	const tasks, keys = 100_000, 10_000
 	unlimited := queue.Rate{Count: 1_000_000, Per: time.Second, Burst: 1_000_000}

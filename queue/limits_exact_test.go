@@ -27,10 +27,12 @@ type exact struct {
 func newExact(t *testing.T, processes, concurrency int) *exact {
 	t.Helper()
 	b := newBed(t)
-	b.exec(`CREATE TABLE public.runs (task bigint PRIMARY KEY, key text NOT NULL, finish boolean NOT NULL DEFAULT false, ended boolean NOT NULL DEFAULT false)`)
+	b.exec(`CREATE TABLE public.runs (task bigint PRIMARY KEY, key text NOT NULL, finish boolean NOT NULL
+		DEFAULT false, ended boolean NOT NULL DEFAULT false)`)
 	e := &exact{bed: b, q: queue.Define[note]("exact", queue.Config{})}
 	for range processes {
-		c := faults.Spawn(t, "exact", "CHILD_DSN="+outboxtest.DSN(b.pool), fmt.Sprint("CHILD_CONCURRENCY=", concurrency))
+		c := faults.Spawn(t, "exact", "CHILD_DSN="+outboxtest.DSN(b.pool),
+			fmt.Sprint("CHILD_CONCURRENCY=", concurrency))
 		c.Await(t, "up", soon)
 	}
 	return e
@@ -51,12 +53,14 @@ func childExact() {
 		if task.CustomerKey == "probe" {
 			return nil
 		}
-		if _, err := pool.Exec(ctx, `INSERT INTO public.runs (task, key) VALUES ($1, $2)`, task.ID, task.CustomerKey); err != nil {
+		if _, err := pool.Exec(ctx, `INSERT INTO public.runs (task, key) VALUES ($1,
+			$2)`, task.ID, task.CustomerKey); err != nil {
 			return err
 		}
 		for finish := false; !finish; {
 			time.Sleep(5 * time.Millisecond)
-			if err := pool.QueryRow(ctx, `UPDATE public.runs SET ended = finish WHERE task = $1 RETURNING finish`, task.ID).Scan(&finish); err != nil {
+			if err := pool.QueryRow(ctx, `UPDATE public.runs SET ended = finish WHERE task = $1 RETURNING
+				finish`, task.ID).Scan(&finish); err != nil {
 				return err
 			}
 		}
@@ -73,7 +77,8 @@ func (e *exact) begun(key string) int {
 // running counts the tasks of a key from their claim on, as limits do.
 func (e *exact) running(key string) int {
 	e.t.Helper()
-	return value[int](e.bed, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'claimed' AND customer_key = $1`, key)
+	return value[int](e.bed, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'claimed' AND
+		customer_key = $1`, key)
 }
 
 // lower lets tasks of a key end until n run, and checks that none begins meanwhile.
@@ -117,10 +122,13 @@ func (e *exact) probe() {
 // finish lets n tasks of a key end, and waits until they are delivered.
 func (e *exact) finish(key string, n int) {
 	e.t.Helper()
-	before := value[int](e.bed, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND customer_key = $1`, key)
-	e.exec(`UPDATE public.runs SET finish = true WHERE task IN (SELECT task FROM public.runs WHERE key = $1 AND NOT finish ORDER BY task LIMIT $2)`, key, n)
+	before := value[int](e.bed, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND
+		customer_key = $1`, key)
+	e.exec(`UPDATE public.runs SET finish = true WHERE task IN (SELECT task FROM public.runs WHERE key = $1 AND
+		NOT finish ORDER BY task LIMIT $2)`, key, n)
 	eventually(e.t, fmt.Sprintf("%d tasks of %s have ended", n, key), func() (string, bool) {
-		got := value[int](e.bed, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND customer_key = $1`, key)
+		got := value[int](e.bed, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND
+			customer_key = $1`, key)
 		return fmt.Sprint(got), got == before+n
 	})
 }
@@ -153,7 +161,8 @@ func TestLimitsSetWhileRunningAreExact(t *testing.T) {
 		e.finish("k", 1)
 		e.is("in order, and one has ended", "k", 1)
 		e.set(queue.Limits{})
-		eventually(t, "all handlers of a process run again", func() (string, bool) { n := e.begun("k"); return fmt.Sprint(n), n >= 4 })
+		eventually(t, "all handlers of a process run again",
+			func() (string, bool) { n := e.begun("k"); return fmt.Sprint(n), n >= 4 })
 	})
 	t.Run("of the queue", func(t *testing.T) {
 		t.Parallel()
@@ -214,18 +223,21 @@ func TestLimitsSetWhileRunningAreExact(t *testing.T) {
 			`SELECT public.strunk_lock_admission('under-way')`,
 		} {
 			b := newBed(t)
-			b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 30000, 1, 10, 'under-way', 'h')`)
+			b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1,
+				30000, 1, 10, 'under-way', 'h')`)
 			tx := begin(b, pgx.ReadCommitted)
 			if _, err := tx.Pgx().Exec(t.Context(), claim); err != nil {
 				t.Fatal(err)
 			}
 			set := make(chan error, 1)
 			go func() {
-				_, err := b.pool.Exec(context.Background(), `SELECT public.strunk_set_limits('under-way', running => 1)`)
+				_, err := b.pool.Exec(context.Background(), `SELECT public.strunk_set_limits('under-way',
+					running => 1)`)
 				set <- err
 			}()
 			eventually(t, "the change waits for the claim", func() (string, bool) {
-				n := value[int](b, `SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))`, tx.Pgx().Conn().PgConn().PID())
+				n := value[int](b, `SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY
+					(pg_blocking_pids(pid))`, tx.Pgx().Conn().PgConn().PID())
 				return fmt.Sprint(n), n > 0
 			})
 			if err := tx.Commit(context.Background()); err != nil {
@@ -239,7 +251,8 @@ func TestLimitsSetWhileRunningAreExact(t *testing.T) {
 	t.Run("with a rate that is corrected", func(t *testing.T) {
 		t.Parallel()
 		b := newBed(t)
-		q := queue.Define[note]("corrected", queue.Config{Retry: atOnce, Limits: queue.Limits{FIFO: true, RatePerKey: queue.Rate{Count: 1, Per: 30 * 24 * time.Hour}}})
+		q := queue.Define[note]("corrected", queue.Config{Retry: atOnce,
+			Limits: queue.Limits{FIFO: true, RatePerKey: queue.Rate{Count: 1, Per: 30 * 24 * time.Hour}}})
 		ids := putKeys(b, q, "k", "k", "k")
 		var order []int64
 		b.run(q.Worker(func(_ context.Context, task queue.Task[note]) error { // one at a time
@@ -252,7 +265,8 @@ func TestLimitsSetWhileRunningAreExact(t *testing.T) {
 			rec := get(b, q, ids[0])
 			return fmt.Sprint(rec.Status, rec.Attempt), rec.Status == queue.StatusPending && rec.Attempt == 1
 		})
-		if err := q.SetLimits(t.Context(), b.box, queue.Limits{FIFO: true, RatePerKey: queue.Rate{Count: 1000, Per: time.Second}}); err != nil {
+		if err := q.SetLimits(t.Context(), b.box, queue.Limits{FIFO: true,
+			RatePerKey: queue.Rate{Count: 1000, Per: time.Second}}); err != nil {
 			t.Fatal(err)
 		}
 		reach(b, q, ids[2], queue.StatusDelivered)
@@ -300,7 +314,8 @@ func TestLimitsSetWhileRunningAreExact(t *testing.T) {
 // Whatever an operator does to a task of a key, nothing is left waiting, and no two of a FIFO key run at once.
 func TestHandEditsOfKeyedTasks(t *testing.T) {
 	t.Parallel()
-	const dead, pending = `UPDATE public.strunk_outbox SET status = 'dead', finished_at = clock_timestamp() WHERE id = $1`,
+	const dead, pending = `UPDATE public.strunk_outbox SET status = 'dead', finished_at = clock_timestamp()
+		WHERE id = $1`,
 		`UPDATE public.strunk_outbox SET status = 'pending', attempts = 0 WHERE id = $1`
 	for _, hold := range []bool{false, true} {
 		t.Run(fmt.Sprint("hold_dead ", hold), func(t *testing.T) {
@@ -321,7 +336,8 @@ func TestHandEditsOfKeyedTasks(t *testing.T) {
 			b.exec(dead, ids[1]) // it waits
 			b.exec(pending, ids[1])
 			b.exec(dead, ids[2])
-			if n, err := queue.RetryDead(context.Background(), b.box, outbox.DeadFilter{IDs: []int64{ids[2]}}); err != nil || n != 1 {
+			if n, err := queue.RetryDead(context.Background(), b.box,
+				outbox.DeadFilter{IDs: []int64{ids[2]}}); err != nil || n != 1 {
 				t.Fatal(n, err)
 			}
 			close(release)
@@ -377,15 +393,18 @@ func TestHandEditsOfKeyedTasks(t *testing.T) {
 	})
 }
 
-// A claim of a queue with rates keeps its worker's lease from being taken away before it is committed, as a plain claim does.
+// A claim of a queue with rates keeps its worker's lease from being taken away before it is
+// committed, as a plain claim does.
 func TestRatedClaimHoldsItsLease(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	q := queue.Define[note]("rated-lease", queue.Config{})
 	b.exec(`SELECT public.strunk_set_limits('rated-lease', rate => 1000, rate_per => '1 second')`)
 	id := put(b, q, note{"a"})
-	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 30000, 1, 10, 'rated-lease', 'h')`)
-	const claim = `SELECT id FROM public.strunk_claim_rated(1, $1, 'rated-lease', 10, array_fill(0::bigint, ARRAY[10]), NULL,
+	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 30000, 1,
+		10, 'rated-lease', 'h')`)
+	const claim = `SELECT id FROM public.strunk_claim_rated(1, $1, 'rated-lease', 10, array_fill(0::bigint,
+		ARRAY[10]), NULL,
 		(SELECT version FROM public.strunk_limits WHERE queue = 'rated-lease'))`
 	tx := begin(b, pgx.ReadCommitted)
 	var got int64
@@ -398,7 +417,8 @@ func TestRatedClaimHoldsItsLease(t *testing.T) {
 		gone <- err
 	}()
 	eventually(t, "the lease's end waits for the claim", func() (string, bool) {
-		n := value[int](b, `SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))`, tx.Pgx().Conn().PgConn().PID())
+		n := value[int](b, `SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY
+			(pg_blocking_pids(pid))`, tx.Pgx().Conn().PgConn().PID())
 		return fmt.Sprint(n), n > 0
 	})
 	if err := tx.Commit(context.Background()); err != nil {

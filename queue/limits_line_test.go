@@ -19,7 +19,8 @@ func TestFIFOLockedTaskIsNotOvertaken(t *testing.T) {
 	q := queue.Define[note]("locked", queue.Config{Limits: queue.Limits{FIFO: true}})
 	ids := putKeys(b, q, "a", "a", "a")
 	tx := begin(b, pgx.ReadCommitted)
-	if _, err := tx.Pgx().Exec(t.Context(), `SELECT 1 FROM public.strunk_outbox WHERE id = $1 FOR UPDATE`, ids[0]); err != nil {
+	if _, err := tx.Pgx().Exec(t.Context(), `SELECT 1 FROM public.strunk_outbox WHERE id = $1 FOR
+		UPDATE`, ids[0]); err != nil {
 		t.Fatal(err)
 	}
 	record := newRecord()
@@ -114,7 +115,8 @@ func TestHandMadeClaimsObeyLimits(t *testing.T) {
 			order = append(order, task.ID)
 		}
 		if other, err := fifo.Claim(t.Context(), b.box, 10); err != nil || len(other.Tasks) != 0 {
-			t.Errorf("a second claim has %d tasks, %v; want none while the first holds the turns", len(other.Tasks), err)
+			t.Errorf("a second claim has %d tasks, %v; want none while the first holds the turns", len(other.Tasks),
+				err)
 		}
 		for _, task := range c.Tasks {
 			if err := c.Complete(t.Context(), task.ID); err != nil {
@@ -158,15 +160,20 @@ func TestQuotas(t *testing.T) {
 	b := newBed(t)
 	b.exec(`SELECT public.strunk_set_limits('quotas', running => 10)`)
 	worker := func(id, concurrency int) {
-		b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES ($1, 30000, 1, $2, 'quotas', 'h')`, id, concurrency)
+		b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES ($1,
+			30000, 1, $2, 'quotas', 'h')`, id, concurrency)
 	}
 	ask := func(id, using, wants, want int, why string) {
 		t.Helper()
-		if got := value[int](b, `SELECT public.strunk_take_quota($1, 'quotas', $2, $3)`, id, using, wants); got != want {
-			t.Errorf("worker %d, using %d of a wish for %d, has a quota of %d; want %d: %s", id, using, wants, got, want, why)
+		if got := value[int](b, `SELECT public.strunk_take_quota($1, 'quotas', $2,
+			$3)`, id, using, wants); got != want {
+			t.Errorf("worker %d, using %d of a wish for %d, has a quota of %d; want %d: %s", id, using, wants, got,
+				want, why)
 		}
-		limit := value[int](b, `SELECT coalesce((SELECT running FROM public.strunk_limits WHERE queue = 'quotas'), 1000000)`)
-		if sum := value[int](b, `SELECT sum(quota) FROM public.strunk_workers`); sum > limit && limit >= 10 { // a lowered limit is kept later
+		limit := value[int](b, `SELECT coalesce((SELECT running FROM public.strunk_limits WHERE queue =
+			'quotas'), 1000000)`)
+		// a lowered limit is kept later
+		if sum := value[int](b, `SELECT sum(quota) FROM public.strunk_workers`); sum > limit && limit >= 10 {
 			t.Errorf("the quotas add up to %d, more than %d: %s", sum, limit, why)
 		}
 	}
@@ -210,16 +217,19 @@ func TestFIFOTaskPutBackByHand(t *testing.T) {
 	id := put(b, q, note{"a"}, queue.CustomerKey("a"), queue.Delay(time.Hour))
 	putKeys(b, q, "a")
 	b.exec(`UPDATE public.strunk_outbox SET status = 'pending' WHERE id = $1`, id)
-	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 30000, 1, 10, 'by-hand', 'h')`)
+	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 30000, 1,
+		10, 'by-hand', 'h')`)
 	b.exec(`SELECT public.strunk_sweep_backlog('by-hand', NULL, 10)`)
-	got := value[[]int64](b, `SELECT array_agg(id) FROM public.strunk_claim(1, 1, 'by-hand', 10, array_fill(0::bigint, ARRAY[10]), NULL,
+	got := value[[]int64](b, `SELECT array_agg(id) FROM public.strunk_claim(1, 1, 'by-hand', 10,
+		array_fill(0::bigint, ARRAY[10]), NULL,
 		(SELECT version FROM public.strunk_limits WHERE queue = 'by-hand'))`)
 	if !slices.Equal(got, []int64{id}) {
 		t.Errorf("the claim took %v; want %d, the first of its key", got, id)
 	}
 }
 
-// One admission looks at so much and no more, however many older tasks of lower priority wait before the urgent ones of their keys.
+// One admission looks at so much and no more, however many older tasks of lower priority wait
+// before the urgent ones of their keys.
 func TestClaimOfUrgentTasksIsBounded(t *testing.T) {
 	t.Parallel()
 	const keys, old = 60, 200
@@ -234,10 +244,13 @@ func TestClaimOfUrgentTasksIsBounded(t *testing.T) {
 	for i := range keys {
 		put(b, q, note{}, queue.CustomerKey(fmt.Sprint("key-", i)), queue.Priority(9))
 	}
-	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 30000, 1, 1000, 'urgent', 'h')`)
-	looked := value[int](b, `SELECT arrived FROM public.strunk_admit('urgent', (SELECT version FROM public.strunk_limits WHERE queue = 'urgent'),
+	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 30000, 1,
+		1000, 'urgent', 'h')`)
+	looked := value[int](b, `SELECT arrived FROM public.strunk_admit('urgent', (SELECT version FROM
+		public.strunk_limits WHERE queue = 'urgent'),
 		'{}', 0, NULL, 1000, 0, 0, 0)`)
-	claimed := value[[]int64](b, `SELECT array_agg(id ORDER BY id) FROM public.strunk_claim(1, 1, 'urgent', 1000, array_fill(0::bigint, ARRAY[10]), NULL,
+	claimed := value[[]int64](b, `SELECT array_agg(id ORDER BY id) FROM public.strunk_claim(1, 1, 'urgent',
+		1000, array_fill(0::bigint, ARRAY[10]), NULL,
 		(SELECT version FROM public.strunk_limits WHERE queue = 'urgent'))`)
 	if !slices.Equal(claimed, ids[:keys]) {
 		t.Errorf("%d tasks were claimed; want the oldest of each of the %d keys", len(claimed), keys)

@@ -19,8 +19,8 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-// limited is a queue that processes of their own work, of which a test kills some. Each handler notes in the database when it
-// begins and when it ends, by the database's clock.
+// limited is a queue that processes of their own work, of which a test kills some. Each handler
+// notes in the database when it begins and when it ends, by the database's clock.
 type limited struct {
 	*bed
 	q           *queue.Queue[note]
@@ -33,11 +33,13 @@ type limited struct {
 func newLimited(t *testing.T, limits queue.Limits, concurrency int) *limited {
 	t.Helper()
 	b := newBed(t)
-	b.exec(`CREATE TABLE public.runs (n bigserial PRIMARY KEY, pid int NOT NULL, task bigint NOT NULL, key text NOT NULL,
+	b.exec(`CREATE TABLE public.runs (n bigserial PRIMARY KEY, pid int NOT NULL, task bigint NOT NULL, key text
+		NOT NULL,
 		began timestamptz NOT NULL DEFAULT clock_timestamp(), ended timestamptz)`)
 	b.run() // the rescue
 	// A lease that no live process loses on a busy machine: its handlers would go on beside those of others.
-	return &limited{bed: b, q: queue.Define[note]("limited", queue.Config{Limits: limits}), limits: limits, lease: 3 * time.Second, concurrency: concurrency}
+	return &limited{bed: b, q: queue.Define[note]("limited", queue.Config{Limits: limits}), limits: limits,
+		lease: 3 * time.Second, concurrency: concurrency}
 }
 
 func (l *limited) spawn() *faults.Child {
@@ -93,8 +95,9 @@ func (l *limited) awaitDone(n int) {
 	}
 }
 
-// mostAtOnce is how many ran at once at the worst moment, within what groups of runs (an expression over runs) share. All that
-// is to run has; what has not ended then was begun by a process as it was killed, or by its server when it was dead already.
+// mostAtOnce is how many ran at once at the worst moment, within what groups of runs (an expression
+// over runs) share. All that is to run has; what has not ended then was begun by a process as it
+// was killed, or by its server when it was dead already.
 func (l *limited) mostAtOnce(group string) int {
 	l.t.Helper()
 	return value[int](l.bed, `SELECT coalesce(max(n), 0) FROM (
@@ -120,7 +123,8 @@ func childLimited() {
 	fmt.Println("up")
 	must(box.Run(ctx, q.Worker(func(ctx context.Context, task queue.Task[note]) error {
 		var n int64
-		err := pool.QueryRow(ctx, `INSERT INTO public.runs (pid, task, key) VALUES ($1, $2, $3) RETURNING n`, os.Getpid(), task.ID, task.CustomerKey).Scan(&n)
+		err := pool.QueryRow(ctx, `INSERT INTO public.runs (pid, task, key) VALUES ($1, $2, $3) RETURNING
+			n`, os.Getpid(), task.ID, task.CustomerKey).Scan(&n)
 		if err != nil {
 			return err
 		}
@@ -160,7 +164,8 @@ func TestLimitHoldsAcrossProcesses(t *testing.T) {
 			l.killSome(4)
 			l.awaitDone(c.tasks)
 			// The limit is reached again once the lease of what was killed is over, and it has been seen to be.
-			again := value[time.Time](l.bed, `SELECT clock_timestamp() + interval '1 second' * $1`, (l.lease + time.Second).Seconds())
+			again := value[time.Time](l.bed, `SELECT clock_timestamp() + interval '1 second' *
+				$1`, (l.lease + time.Second).Seconds())
 			eventually(t, "the lease is over", func() (string, bool) {
 				now := value[time.Time](l.bed, `SELECT clock_timestamp()`)
 				return now.String(), now.After(again)
@@ -199,7 +204,8 @@ func TestFIFOSurvivesRetriesAndKills(t *testing.T) {
 	wrong := value[int](l.bed, `SELECT count(*) FROM (
 		SELECT task, lag(task) OVER (PARTITION BY key ORDER BY n) AS before, key FROM public.runs) r
 		WHERE task <> coalesce(before, 0) AND task <> (
-			SELECT min(o.id) FROM public.strunk_outbox o WHERE o.key = 'limited' AND o.customer_key = r.key AND o.id > coalesce(r.before, 0))`)
+			SELECT min(o.id) FROM public.strunk_outbox o WHERE o.key = 'limited' AND o.customer_key = r.key AND
+			o.id > coalesce(r.before, 0))`)
 	if wrong != 0 {
 		t.Errorf("%d runs were out of order", wrong)
 	}

@@ -117,11 +117,13 @@ func TestRateRaised(t *testing.T) {
 			t.Parallel()
 			b := newBed(t)
 			q := queue.Define[note]("raised", queue.Config{})
-			b.exec(fmt.Sprintf(`SELECT public.strunk_set_limits('raised', %[1]s => 1, %[1]s_per => '1 hour', %[1]s_burst => 2)`, kind))
+			b.exec(fmt.Sprintf(`SELECT public.strunk_set_limits('raised', %[1]s => 1, %[1]s_per => '1 hour',
+				%[1]s_burst => 2)`, kind))
 			ids := putKeys(b, q, "a", "a", "a")
 			_, got := claimIDs(b, q)
 			wantIDs(t, "a burst", got, ids[0], ids[1])
-			b.exec(fmt.Sprintf(`SELECT public.strunk_set_limits('raised', %[1]s => 100, %[1]s_per => '1 second')`, kind))
+			b.exec(fmt.Sprintf(`SELECT public.strunk_set_limits('raised', %[1]s => 100, %[1]s_per =>
+				'1 second')`, kind))
 			eventually(t, "the third is claimed", func() (string, bool) {
 				b.exec(`SELECT public.strunk_sweep_backlog('raised', NULL, 10)`)
 				_, got := claimIDs(b, q)
@@ -136,7 +138,8 @@ func TestKeyRateOfLongTasks(t *testing.T) {
 	t.Parallel()
 	const n = 20
 	b := newBed(t)
-	q := queue.Define[note]("long", queue.Config{Limits: queue.Limits{RatePerKey: queue.Rate{Count: 50, Per: time.Second}}})
+	q := queue.Define[note]("long", queue.Config{Limits: queue.Limits{RatePerKey: queue.Rate{Count: 50,
+		Per: time.Second}}})
 	putKeys(b, q, repeated("a", n)...)
 	release, running := make(chan struct{}), make(chan struct{}, n)
 	b.run(q.Worker(func(context.Context, queue.Task[note]) error {
@@ -170,8 +173,10 @@ func TestEndlessBurstIsRefused(t *testing.T) {
 	b := newBed(t)
 	rate := queue.Rate{Count: 1, Per: 366 * 24 * time.Hour, Burst: 1_000_000}
 	q := queue.Define[note]("endless", queue.Config{})
-	wantError(t, q.SetLimits(t.Context(), b.box, queue.Limits{Rate: rate}), queue.ErrInvalid, "Limits.Rate.Burst: 1000000", "3000 years")
-	_, err := b.pool.Exec(t.Context(), `SELECT public.strunk_set_limits('endless', key_rate => 1, key_rate_per => '366 days', key_rate_burst => 1000000)`)
+	wantError(t, q.SetLimits(t.Context(), b.box, queue.Limits{Rate: rate}), queue.ErrInvalid,
+		"Limits.Rate.Burst: 1000000", "3000 years")
+	_, err := b.pool.Exec(t.Context(), `SELECT public.strunk_set_limits('endless', key_rate => 1, key_rate_per
+		=> '366 days', key_rate_burst => 1000000)`)
 	if err == nil {
 		t.Error("strunk_set_limits took it")
 	}

@@ -14,12 +14,15 @@ import (
 
 // isAdmission tells the statements within strunk_admit, strunk_admit_keys and strunk_claim that search the table.
 func (p *plan) isAdmission() bool {
-	return strings.Contains(p.Query, "WITH quota AS MATERIALIZED") || strings.Contains(p.Query, "WITH c AS MATERIALIZED") ||
+	return strings.Contains(p.Query, "WITH quota AS MATERIALIZED") ||
+		strings.Contains(p.Query, "WITH c AS MATERIALIZED") ||
 		strings.Contains(p.Query, "NOT t.admitted AND t.seq > ") || strings.Contains(p.Query, "ORDER BY t.slot + 0")
 }
 
-// admissionIndexes are the indexes that each search must use, by how its plan names it: a plan with another walks what is done.
-var admissionIndexes = []string{claimIndex, "strunk_outbox_tasks_arrived", "strunk_outbox_tasks_backlog", "strunk_outbox_tasks_returning",
+// admissionIndexes are the indexes that each search must use, by how its plan names it: a plan with
+// another walks what is done.
+var admissionIndexes = []string{claimIndex, "strunk_outbox_tasks_arrived", "strunk_outbox_tasks_backlog",
+	"strunk_outbox_tasks_returning",
 	"strunk_outbox_tasks_slots", "strunk_outbox_tasks_low_slot"}
 
 func TestOpenSnapshotDoesNotSlowLimited(t *testing.T) {
@@ -60,9 +63,11 @@ func TestOpenSnapshotDoesNotSlowLimited(t *testing.T) {
 				return float64(sum) / float64(len(rounds)*each)
 			}
 			first, last := perTask(touched[2:rounds/4]), perTask(touched[3*rounds/4:])
-			t.Logf("%d tasks; searches touch %.1f pages of indexes a task at first, %.1f at the end", s.done(), first, last)
+			t.Logf("%d tasks; searches touch %.1f pages of indexes a task at first, %.1f at the end", s.done(),
+				first, last)
 			if last > 1.7*first {
-				t.Errorf("searches touch %.1f pages a task at the end, %.1f at first: they grow with the tasks done", last, first)
+				t.Errorf("searches touch %.1f pages a task at the end, %.1f at first: they grow with the tasks done",
+					last, first)
 			}
 			for _, id := range s.all {
 				if s.handled[id] != 1 {

@@ -75,7 +75,8 @@ func TestKeyLimitDoesNotStarveOthers(t *testing.T) {
 	progresses(t, "the quiet keys are done while the busy one holds on", func() (string, bool) {
 		return fmt.Sprint(done.Load()), done.Load() == quiet
 	})
-	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND customer_key = 'busy'`); n != 0 {
+	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND customer_key
+		= 'busy'`); n != 0 {
 		t.Errorf("%d tasks of the busy key are done; none should be yet", n)
 	}
 	close(release)
@@ -91,14 +92,16 @@ func TestKeyLimitDoesNotStarveOthers(t *testing.T) {
 // began reads when tasks of a queue began, by the database's clock.
 func (b *bed) began(q string) map[string][]time.Time {
 	b.t.Helper()
-	rows, err := b.pool.Query(context.Background(), `SELECT coalesce(customer_key, ''), claimed_at FROM public.strunk_outbox WHERE key = $1 ORDER BY claimed_at`, q)
+	rows, err := b.pool.Query(context.Background(), `SELECT coalesce(customer_key, ''), claimed_at FROM
+		public.strunk_outbox WHERE key = $1 ORDER BY claimed_at`, q)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	all := map[string][]time.Time{}
 	var key string
 	var at time.Time
-	if _, err := pgx.ForEachRow(rows, []any{&key, &at}, func() error { all[key] = append(all[key], at); return nil }); err != nil {
+	if _, err := pgx.ForEachRow(rows, []any{&key, &at},
+		func() error { all[key] = append(all[key], at); return nil }); err != nil {
 		b.t.Fatal(err)
 	}
 	return all
@@ -159,7 +162,8 @@ func TestRateLimit(t *testing.T) {
 		t.Parallel()
 		rate := queue.Rate{Count: 20, Per: 500 * time.Millisecond}
 		b := newBed(t)
-		q := queue.Define[note]("order-rate", queue.Config{Retry: atOnce, Limits: queue.Limits{FIFO: true, RatePerKey: rate}})
+		q := queue.Define[note]("order-rate", queue.Config{Retry: atOnce,
+			Limits: queue.Limits{FIFO: true, RatePerKey: rate}})
 		ids := putKeys(b, q, repeated("k", 20)...)
 		var mu sync.Mutex
 		var order []int64
@@ -168,7 +172,8 @@ func TestRateLimit(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			order = append(order, task.ID)
-			began = append(began, value[time.Time](b, `SELECT claimed_at FROM public.strunk_outbox WHERE id = $1 AND status = 'claimed'`, task.ID))
+			began = append(began, value[time.Time](b, `SELECT claimed_at FROM public.strunk_outbox WHERE id = $1
+				AND status = 'claimed'`, task.ID))
 			if task.Attempt == 1 && len(order)%5 == 0 {
 				return errors.New("again") // an attempt counts, and its task keeps the turn
 			}
@@ -185,9 +190,10 @@ func TestRateLimit(t *testing.T) {
 	})
 }
 
-// TestFIFOPerKey is a property test: producers that serialise on a key enqueue while others do on other keys, in transactions
-// that take their numbers first and commit late, in savepoints, of which some are rolled back, and with priorities; the
-// tasks of each key run in the order of the commits, one at a time, in whatever process.
+// TestFIFOPerKey is a property test: producers that serialise on a key enqueue while others do on
+// other keys, in transactions that take their numbers first and commit late, in savepoints, of
+// which some are rolled back, and with priorities; the tasks of each key run in the order of the
+// commits, one at a time, in whatever process.
 func TestFIFOPerKey(t *testing.T) {
 	t.Parallel()
 	const keys, perKey, producers = 1000, 4, 8
@@ -211,7 +217,8 @@ func TestFIFOPerKey(t *testing.T) {
 	}
 	var key string
 	var id int64
-	if _, err := pgx.ForEachRow(rows, []any{&key, &id}, func() error { want[key] = append(want[key], id); total++; return nil }); err != nil {
+	if _, err := pgx.ForEachRow(rows, []any{&key, &id},
+		func() error { want[key] = append(want[key], id); total++; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "all that was committed is done", func() (string, bool) {
@@ -221,8 +228,8 @@ func TestFIFOPerKey(t *testing.T) {
 	record.check(t, want)
 }
 
-// produceOrdered enqueues n tasks of random keys. Two producers of one key serialise on a lock that is held until the commit; what
-// they enqueue is recorded within it.
+// produceOrdered enqueues n tasks of random keys. Two producers of one key serialise on a lock that
+// is held until the commit; what they enqueue is recorded within it.
 func produceOrdered(b *bed, q *queue.Queue[note], r *rand.Rand, keys, n int) {
 	for n > 0 {
 		count := min(n, 1+r.IntN(5))
@@ -248,7 +255,8 @@ func produceOrdered(b *bed, q *queue.Queue[note], r *rand.Rand, keys, n int) {
 				if err != nil {
 					return err
 				}
-				if _, err := tx.Pgx().Exec(ctx, `INSERT INTO public.committed (key, id) VALUES ($1, $2)`, key, done.ID); err != nil {
+				if _, err := tx.Pgx().Exec(ctx, `INSERT INTO public.committed (key, id) VALUES ($1,
+					$2)`, key, done.ID); err != nil {
 					return err
 				}
 				if save && r.IntN(2) == 0 {
@@ -336,7 +344,8 @@ func (r *record) check(t *testing.T, want map[string][]int64) {
 func TestFIFORetryHoldsTheTurn(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	q := queue.Define[note]("turn", queue.Config{Retry: queue.Backoff{First: 300 * time.Millisecond}, Limits: queue.Limits{FIFO: true}})
+	q := queue.Define[note]("turn", queue.Config{Retry: queue.Backoff{First: 300 * time.Millisecond},
+		Limits: queue.Limits{FIFO: true}})
 	ids := putKeys(b, q, "a", "a", "b", "b")
 	var mu sync.Mutex
 	var order []int64
@@ -400,7 +409,8 @@ func TestFIFODeadLetters(t *testing.T) {
 	}{
 		{"retried", "the API gives it its attempts again", func(b *bed, q *queue.Queue[note], id int64) {
 			b.exec(`UPDATE public.strunk_outbox SET metadata = NULL WHERE id = $1`, id)
-			if n, err := queue.RetryDead(context.Background(), b.box, outbox.DeadFilter{IDs: []int64{id}}); err != nil || n != 1 {
+			if n, err := queue.RetryDead(context.Background(), b.box,
+				outbox.DeadFilter{IDs: []int64{id}}); err != nil || n != 1 {
 				b.t.Fatal(n, err)
 			}
 		}, queue.StatusDelivered},
@@ -465,7 +475,10 @@ func TestLimitsChangeAtRunTime(t *testing.T) {
 	putKeys(b, q, repeated("k", 12)...)
 	runs := func(n int64) {
 		t.Helper()
-		eventually(t, fmt.Sprintf("%d run", n), func() (string, bool) { return fmt.Sprint(running.Load()), running.Load() == n })
+		eventually(t, fmt.Sprintf("%d run", n), func() (string, bool) {
+			return fmt.Sprint(running.Load()),
+				running.Load() == n
+		})
 	}
 	runs(1)
 	if err := q.SetLimits(t.Context(), b.box, queue.Limits{RunningPerKey: 3}); err != nil {
@@ -511,7 +524,8 @@ func TestLimitsDeclared(t *testing.T) {
 	start(queue.Limits{Running: 2})
 	is("the program says what it said before", queue.Limits{Running: 3})
 	start(queue.Limits{Running: 4, RatePerKey: queue.Rate{Count: 10_000, Per: time.Minute}})
-	is("the program says something new", queue.Limits{Running: 4, RatePerKey: queue.Rate{Count: 10_000, Per: time.Minute, Burst: 1}})
+	is("the program says something new", queue.Limits{Running: 4,
+		RatePerKey: queue.Rate{Count: 10_000, Per: time.Minute, Burst: 1}})
 	start(queue.Limits{})
 	is("the program says no more", queue.Limits{})
 }
@@ -527,18 +541,25 @@ func TestLimitsBadInput(t *testing.T) {
 		{"too many a key", "Limits.RunningPerKey: 10001", queue.Limits{RunningPerKey: 10_001}},
 		{"no span", "Limits.Rate.Per", queue.Limits{Rate: queue.Rate{Count: 5}}},
 		{"no count", "Limits.RatePerKey.Count: 0", queue.Limits{RatePerKey: queue.Rate{Per: time.Second}}},
-		{"faster than the clock", "a microsecond for each", queue.Limits{Rate: queue.Rate{Count: 1000, Per: time.Microsecond}}},
-		{"negative burst", "Limits.Rate.Burst: -1", queue.Limits{Rate: queue.Rate{Count: 1, Per: time.Second, Burst: -1}}},
+		{"faster than the clock", "a microsecond for each",
+			queue.Limits{Rate: queue.Rate{Count: 1000, Per: time.Microsecond}}},
+		{"negative burst", "Limits.Rate.Burst: -1", queue.Limits{Rate: queue.Rate{Count: 1, Per: time.Second,
+			Burst: -1}}},
 		{"two orders", "with FIFO one task of a key runs", queue.Limits{FIFO: true, RunningPerKey: 2}},
 		{"hold without order", "Limits.HoldDead: only with FIFO", queue.Limits{HoldDead: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			q := queue.Define[note]("bad", queue.Config{Limits: c.limits})
-			wantError(t, b.box.Run(t.Context(), q.Worker(func(context.Context, queue.Task[note]) error { return nil })), queue.ErrInvalid, c.text)
-			wantError(t, queue.Define[note]("bad", queue.Config{}).SetLimits(t.Context(), b.box, c.limits), queue.ErrInvalid, c.text)
+			wantError(t, b.box.Run(t.Context(), q.Worker(func(context.Context,
+				queue.Task[note]) error {
+				return nil
+			})), queue.ErrInvalid, c.text)
+			wantError(t, queue.Define[note]("bad", queue.Config{}).SetLimits(t.Context(), b.box, c.limits),
+				queue.ErrInvalid, c.text)
 		})
 	}
-	for _, sql := range []string{`running => -1`, `rate => 5`, `rate_burst => 2`, `key_rate => 1, key_rate_per => '-1 s'`, `fifo => true, key_running => 2`, `hold_dead => true`} {
+	for _, sql := range []string{`running => -1`, `rate => 5`, `rate_burst => 2`,
+		`key_rate => 1, key_rate_per => '-1 s'`, `fifo => true, key_running => 2`, `hold_dead => true`} {
 		_, err := b.pool.Exec(t.Context(), `SELECT public.strunk_set_limits('bad', `+sql+`)`)
 		if err == nil || !strings.Contains(err.Error(), "strunk_set_limits: ") {
 			t.Errorf("strunk_set_limits(%s): %v; want an error of its own", sql, err)

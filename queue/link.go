@@ -11,7 +11,8 @@ import (
 )
 
 func init() {
-	queuelink.DryRun = func(ctx context.Context, w core.Binding, tx, payload any, options []any) (queuelink.Outcome, error) {
+	queuelink.DryRun = func(ctx context.Context, w core.Binding, tx, payload any, options []any) (queuelink.Outcome,
+		error) {
 		opts := make([]EnqueueOption, len(options))
 		for i, o := range options {
 			opts[i] = o.(EnqueueOption)

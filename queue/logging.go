@@ -32,8 +32,8 @@ func Logging(logger *slog.Logger) Middleware {
 	}}
 }
 
-// Recovery turns a panic further in into a [*PanicError], so that middleware further out sees an error. Without it a panic
-// fails the attempt just the same, but unwinds through all middleware.
+// Recovery turns a panic further in into a [*PanicError], so that middleware further out sees an
+// error. Without it a panic fails the attempt just the same, but unwinds through all middleware.
 func Recovery() Middleware {
 	return Middleware{Work: func(ctx context.Context, _ *Incoming, next func(context.Context) error) (err error) {
 		defer func() {

@@ -35,7 +35,8 @@ func newLostClaim(t *testing.T) *lostClaim {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lostClaim{bed: b, far: bedOn(t, dial(t, dsn), outbox.Config{}), proxy: proxy, q: queue.Define[note]("lost", queue.Config{}),
+	l := &lostClaim{bed: b, far: bedOn(t, dial(t, dsn), outbox.Config{}), proxy: proxy,
+		q:     queue.Define[note]("lost", queue.Config{}),
 		began: make(chan queue.Task[note], 10), done: make(chan struct{})}
 	l.ids = putMany(b, l.q, 2)
 	return l
@@ -65,12 +66,14 @@ func (l *lostClaim) comeBack(worker, beat int64) {
 	for range l.ids {
 		task := receive(l.t, "the tasks of the lost claim come back", l.began)
 		if task.Attempt != 1 {
-			l.t.Errorf("task %d came back as attempt %d; want 1, an answer that was lost spends none", task.ID, task.Attempt)
+			l.t.Errorf("task %d came back as attempt %d; want 1, an answer that was lost spends none", task.ID,
+				task.Attempt)
 		}
 	}
 	same, now := l.lease()
 	if same != worker || now-beat > fewHeartbeats {
-		l.t.Errorf("worker %d, %d heartbeats later; want worker %d and at most %d", same, now-beat, worker, fewHeartbeats)
+		l.t.Errorf("worker %d, %d heartbeats later; want worker %d and at most %d", same, now-beat, worker,
+			fewHeartbeats)
 	}
 	close(l.done)
 	for _, id := range l.ids {
@@ -127,7 +130,8 @@ func TestLostClaimAnswerIsGivenBack(t *testing.T) {
 		release := l.slowCommits()
 		l.start(2)
 		l.awaitCommitting()
-		l.exec(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory' AND query = 'COMMIT'`)
+		l.exec(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND
+			wait_event = 'advisory' AND query = 'COMMIT'`)
 		worker, beat := l.lease()
 		release()
 		l.comeBack(worker, beat)
@@ -145,7 +149,8 @@ func TestLostClaimAnswerIsGivenBack(t *testing.T) {
 		trap.Release()
 		receive(t, "the server has answered the late claim", trap.Answered())
 		eventually(t, "its transaction has ended", func() (string, bool) {
-			n := value[int](l.bed, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle' AND query LIKE '%strunk_claim(%' AND pid <> pg_backend_pid()`)
+			n := value[int](l.bed, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND
+				state <> 'idle' AND query LIKE '%strunk_claim(%' AND pid <> pg_backend_pid()`)
 			return fmt.Sprint(n), n == 0
 		})
 		if rec := get(l.bed, l.q, l.ids[1]); rec.Status != queue.StatusPending || rec.Attempt != 0 {
@@ -153,7 +158,8 @@ func TestLostClaimAnswerIsGivenBack(t *testing.T) {
 		}
 		close(l.done)
 		if second := receive(t, "the other task", l.began); first.ID == second.ID || second.Attempt != 1 {
-			t.Errorf("task %d, attempt %d after task %d; want the other one, attempt 1", second.ID, second.Attempt, first.ID)
+			t.Errorf("task %d, attempt %d after task %d; want the other one, attempt 1", second.ID, second.Attempt,
+				first.ID)
 		}
 		for _, id := range l.ids {
 			reach(l.bed, l.q, id, queue.StatusDelivered)
@@ -190,7 +196,8 @@ func (l *lostClaim) slowCommits() (release func()) {
 func (l *lostClaim) awaitCommitting() {
 	l.t.Helper()
 	eventually(l.t, "the server commits the claim", func() (string, bool) {
-		n := value[int](l.bed, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory' AND query = 'COMMIT'`)
+		n := value[int](l.bed, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND
+			wait_event = 'advisory' AND query = 'COMMIT'`)
 		return fmt.Sprint(n), n == 1
 	})
 }

@@ -85,8 +85,8 @@ func dial(t testing.TB, dsn string) *pgxpool.Pool {
 	return pool
 }
 
-// run drives bindings until the returned function is called, which waits for Run and checks that it ended cleanly. It is
-// called at the end of the test at the latest.
+// run drives bindings until the returned function is called, which waits for Run and checks that it
+// ended cleanly. It is called at the end of the test at the latest.
 func (b *bed) run(bindings ...outbox.Binding) (stop func()) {
 	b.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -191,7 +191,8 @@ func value[V any](b *bed, sql string, args ...any) V {
 // counts says how many tasks stand where.
 func (b *bed) counts(q string) map[queue.Status]int {
 	b.t.Helper()
-	rows, err := b.pool.Query(context.Background(), `SELECT status, count(*) FROM public.strunk_outbox WHERE key = $1 GROUP BY status`, q)
+	rows, err := b.pool.Query(context.Background(), `SELECT status, count(*) FROM public.strunk_outbox WHERE key
+		= $1 GROUP BY status`, q)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -220,8 +221,8 @@ func eventually(t testing.TB, what string, check func() (state string, ok bool))
 	}
 }
 
-// progresses waits for a condition that much work brings about: as long as the state changes, it is not stuck, however slow
-// the machine.
+// progresses waits for a condition that much work brings about: as long as the state changes, it is
+// not stuck, however slow the machine.
 func progresses(t testing.TB, what string, check func() (state string, ok bool)) {
 	t.Helper()
 	last, since := "", time.Now()

@@ -16,9 +16,10 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// Claim is a handful of tasks claimed without a worker, for a loop of the caller's own: without Box.Run, Worker and middleware (what
-// middleware did to payloads is undone). It has a lease: when Heartbeat has not been called for the VisibilityTimeout,
-// any running Box gives its tasks to others, and the methods return ErrLeaseLost. It is safe for use by several goroutines.
+// Claim is a handful of tasks claimed without a worker, for a loop of the caller's own: without
+// Box.Run, Worker and middleware (what middleware did to payloads is undone). It has a lease: when
+// Heartbeat has not been called for the VisibilityTimeout, any running Box gives its tasks to
+// others, and the methods return ErrLeaseLost. It is safe for use by several goroutines.
 type Claim[T any] struct {
 	// Tasks are those that were claimed, highest priority first; none where nothing was pending.
 	Tasks []Task[T]
@@ -44,9 +45,10 @@ type manualClaim struct {
 	left map[int64]*job
 }
 
-// Claim claims up to n pending tasks, with a lease of their own. It does not look at a pause, and does not wait: poll, or
-// use Worker. The tasks of which payload cannot be decoded become dead letters. End each task with Complete, Fail or
-// Snooze, and the claim with Release. Of the options it takes VisibilityTimeout and Retry.
+// Claim claims up to n pending tasks, with a lease of their own. It does not look at a pause, and
+// does not wait: poll, or use Worker. The tasks of which payload cannot be decoded become dead
+// letters. End each task with Complete, Fail or Snooze, and the claim with Release. Of the options
+// it takes VisibilityTimeout and Retry.
 func (q *Queue[T]) Claim(ctx context.Context, box *outbox.Box, n int, opts ...WorkerOption) (*Claim[T], error) {
 	host, err := q.host(box, "claim")
 	if err != nil {
@@ -91,7 +93,8 @@ func newManualClaim(def *definition, host core.Host, opts []WorkerOption) *manua
 }
 
 // sqlAddManual makes the lease row of a manual claim.
-const sqlAddManual = `INSERT INTO {schema}.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES ($1, $2, $3, $4, $5, $6)`
+const sqlAddManual = `INSERT INTO {schema}.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES
+	($1, $2, $3, $4, $5, $6)`
 
 // claim makes the lease and claims under it in one transaction, which leaves nothing where there is nothing to claim.
 func (h *manualClaim) claim(ctx context.Context, n int) (jobs []*job, err error) {
@@ -100,7 +103,8 @@ func (h *manualClaim) claim(ctx context.Context, n int) (jobs []*job, err error)
 			if err := h.lockAdmission(ctx, tx); err != nil {
 				return err
 			}
-			_, err := tx.Exec(ctx, h.host.SQL(sqlAddManual), h.worker, h.opts.lease.Milliseconds(), os.Getpid(), n, h.def.name, hostName())
+			_, err := tx.Exec(ctx, h.host.SQL(sqlAddManual), h.worker, h.opts.lease.Milliseconds(), os.Getpid(), n,
+				h.def.name, hostName())
 			if err != nil {
 				return err
 			}
@@ -120,7 +124,8 @@ func (h *manualClaim) claim(ctx context.Context, n int) (jobs []*job, err error)
 const (
 	// sqlIdle bounds how long a transaction may be idle, in ms: a frozen process must not keep the admission lock.
 	sqlIdle = `SELECT set_config('idle_in_transaction_session_timeout', $1, true)`
-	// sqlLockAdmission takes the admission lock of queue $1: a change of limits then sees the lease and what it has claimed.
+	// sqlLockAdmission takes the admission lock of queue $1: a change of limits then sees the lease
+	// and what it has claimed.
 	sqlLockAdmission = `SELECT {schema}.strunk_lock_admission($1::text)`
 	// maxManualSweeps bounds the keys that a manual claim looks at.
 	maxManualSweeps = 20
@@ -144,7 +149,8 @@ func (h *manualClaim) claimWithin(ctx context.Context, tx pgx.Tx, n int) ([]*job
 		return nil, err
 	}
 	if h.limits.bounded {
-		if err := tx.QueryRow(ctx, h.host.SQL(sqlTakeQuota), h.worker, h.def.name, 0, n).Scan(&n); err != nil || n == 0 {
+		if err := tx.QueryRow(ctx, h.host.SQL(sqlTakeQuota), h.worker, h.def.name, 0, n).Scan(&n); err != nil ||
+			n == 0 {
 			return nil, err
 		}
 	}
@@ -172,7 +178,8 @@ func (h *manualClaim) admit(ctx context.Context, tx pgx.Tx, n int) error {
 	for range maxManualSweeps {
 		var last *string
 		var admitted int64
-		if err := tx.QueryRow(ctx, h.host.SQL(sqlSweep), h.def.name, after, sweptAtOnce).Scan(&last, &admitted); err != nil {
+		if err := tx.QueryRow(ctx, h.host.SQL(sqlSweep), h.def.name, after, sweptAtOnce).Scan(&last,
+			&admitted); err != nil {
 			return err
 		}
 		if all += admitted; last == nil || all >= int64(n) {
@@ -208,7 +215,8 @@ var errNothing = errors.New("nothing to claim")
 // Heartbeat renews the lease of all tasks of the claim.
 func (c *Claim[T]) Heartbeat(ctx context.Context) error {
 	var held bool
-	err := c.claim.host.Pool().QueryRow(ctx, c.claim.host.SQL(`SELECT EXISTS (SELECT 1 FROM {schema}.strunk_beat(ARRAY[$1::bigint]))`), c.claim.worker).Scan(&held)
+	err := c.claim.host.Pool().QueryRow(ctx, c.claim.host.SQL(`SELECT EXISTS (SELECT 1 FROM
+		{schema}.strunk_beat(ARRAY[$1::bigint]))`), c.claim.worker).Scan(&held)
 	if err == nil && !held && len(c.Tasks) > 0 {
 		err = ErrLeaseLost
 	}
@@ -228,8 +236,9 @@ func (c *Claim[T]) Complete(ctx context.Context, id int64) error {
 	return c.claim.end(ctx, "complete", outcome{job: j, kind: outcomeComplete})
 }
 
-// Fail ends an attempt: the task is tried again as the retry policy says, or becomes a dead letter where its attempts are spent or
-// cause is a Discard or ErrPoison. A Snooze puts it off without spending the attempt.
+// Fail ends an attempt: the task is tried again as the retry policy says, or becomes a dead letter
+// where its attempts are spent or cause is a Discard or ErrPoison. A Snooze puts it off without
+// spending the attempt.
 func (c *Claim[T]) Fail(ctx context.Context, id int64, cause error) error {
 	h := c.claim
 	j := h.job(id)
@@ -252,8 +261,8 @@ func (c *Claim[T]) Report(ctx context.Context, id int64, percent int, message st
 // sqlReleaseManual gives up the lease of a manual claim; what is left of its tasks goes back.
 const sqlReleaseManual = `SELECT {schema}.strunk_release_claim($1::bigint)`
 
-// Release ends the claim. Tasks that have not been ended are pending again, their attempts not spent. After the first call
-// it does nothing.
+// Release ends the claim. Tasks that have not been ended are pending again, their attempts not
+// spent. After the first call it does nothing.
 func (c *Claim[T]) Release(ctx context.Context) error {
 	var back int
 	err := core.RetryConflicts(ctx, func() error {
@@ -297,8 +306,8 @@ func (h *manualClaim) end(ctx context.Context, what string, o outcome) error {
 	return nil
 }
 
-// release leaves to others what an ended task has used of the limits. Where it fails a worker's sweep makes up for it, or the
-// end of the claim: the outcome stands.
+// release leaves to others what an ended task has used of the limits. Where it fails a worker's
+// sweep makes up for it, or the end of the claim: the outcome stands.
 func (h *manualClaim) release(ctx context.Context, j *job, left int) {
 	var err error
 	if j.key != "" {
@@ -308,7 +317,8 @@ func (h *manualClaim) release(ctx context.Context, j *job, left int) {
 		err = errors.Join(err, h.takeQuota(ctx, h.host.Pool(), left))
 	}
 	if err != nil {
-		h.host.Logger().Warn("strunk: releasing the slot of a task failed", "queue", h.def.name, "task", j.id, "error", err)
+		h.host.Logger().Warn("strunk: releasing the slot of a task failed", "queue", h.def.name, "task", j.id,
+			"error", err)
 		return
 	}
 	if j.key != "" || h.limits.bounded {

@@ -15,19 +15,20 @@ import (
 // (outbox.Config.Extensions), for a queue (Config.Middleware), or to a worker as an option, for its handlers alone. Its
 // functions are called from several goroutines.
 //
-// Around a handler the box's middleware is outermost, then the queue's, then the worker's; of a list the first is
-// outermost. Around an enqueue the order is the reverse: the queue's is outermost, then the box's; of a list the last is
-// outermost. So a task passes a queue's middleware on its way into the table in one order and on its way out in the other:
-// what changed a payload last sees it first again.
+// Around a handler the box's middleware is outermost, then the queue's, then the worker's; of a
+// list the first is outermost. Around an enqueue the order is the reverse: the queue's is
+// outermost, then the box's; of a list the last is outermost. So a task passes a queue's middleware
+// on its way into the table in one order and on its way out in the other: what changed a payload
+// last sees it first again.
 type Middleware struct {
 	// Enqueue is called around an enqueue with the tasks of one call that concern it: those of its queue, or all for
 	// a box. The tasks are stored when next returns nil; an error goes to the caller. It must call next once.
 	Enqueue func(ctx context.Context, tasks []*Outgoing, next func(context.Context) error) error
-	// Work is called around an attempt. What it returns is the attempt's outcome, as what a handler returns. For a handler
-	// in a transaction, next returns after the commit.
+	// Work is called around an attempt. What it returns is the attempt's outcome, as what a handler
+	// returns. For a handler in a transaction, next returns after the commit.
 	Work func(ctx context.Context, task *Incoming, next func(context.Context) error) error
-	// Read is called where a stored payload is read without a handler (Get, Claim, DeadLetters): it undoes, as Work does,
-	// what Enqueue did to the payload.
+	// Read is called where a stored payload is read without a handler (Get, Claim, DeadLetters): it
+	// undoes, as Work does, what Enqueue did to the payload.
 	Read func(ctx context.Context, task *Incoming) error
 	// Dead is called after a task has become a dead letter, in the process that saw it. A process that is killed at
 	// that moment never calls it: it is for alarms; what must not be missed is read from DeadLetters.
@@ -119,7 +120,8 @@ func (i *Incoming) Payload() json.RawMessage { return i.j.payload }
 // SetPayload replaces what the handler, and middleware further in, will see.
 func (i *Incoming) SetPayload(doc json.RawMessage) { i.j.payload = doc }
 
-// Metadata returns the task's metadata. Metadata that was written by hand and is no object of strings is an [ErrPoison].
+// Metadata returns the task's metadata. Metadata that was written by hand and is no object of
+// strings is an [ErrPoison].
 func (i *Incoming) Metadata() (m map[string]string, err error) {
 	return m, decode(i.j.metadataJSON, &m)
 }

@@ -38,15 +38,18 @@ func TestMiddlewareOrder(t *testing.T) {
 	var mu sync.Mutex
 	var seen []string
 	to := func(s string) { mu.Lock(); defer mu.Unlock(); seen = append(seen, s) }
-	b := bedOn(t, outboxtest.New(t), outbox.Config{Extensions: []outbox.Extension{track("box1", to), track("box2", to)}})
+	b := bedOn(t, outboxtest.New(t), outbox.Config{Extensions: []outbox.Extension{track("box1", to),
+		track("box2", to)}})
 	q := queue.Define[note]("q", queue.Config{Middleware: []queue.Middleware{track("queue", to)}})
 	other := queue.Define[note]("other", queue.Config{})
 	b.in(func(tx *outbox.OwnedTx) error {
-		_, err := queue.EnqueueAll(context.Background(), tx, q.Item(note{"x"}), other.Item(note{"y"}, queue.Delay(1<<40)))
+		_, err := queue.EnqueueAll(context.Background(), tx, q.Item(note{"x"}),
+			other.Item(note{"y"}, queue.Delay(1<<40)))
 		return err
 	})
 	done := make(chan struct{})
-	stop := b.run(q.Worker(func(context.Context, queue.Task[note]) error { to("handler"); close(done); return nil }, track("worker", to)))
+	stop := b.run(q.Worker(func(context.Context, queue.Task[note]) error { to("handler"); close(done); return nil },
+		track("worker", to)))
 	receive(t, "the handler", done)
 	stop()
 	want := "enqueue queue (1|enqueue box2 (2|enqueue box1 (2|box1) true|box2) true|queue) true|" +
@@ -96,15 +99,22 @@ func TestMiddlewareMistakesAreReported(t *testing.T) {
 		enqueue      func(ctx context.Context, tasks []*queue.Outgoing, next func(context.Context) error) error
 		want         error
 	}{
-		{"no next", "the caller would believe in a task that is not there", func(context.Context, []*queue.Outgoing, func(context.Context) error) error { return nil }, queue.ErrInvalid},
-		{"next twice", "the tasks would be there twice", func(ctx context.Context, _ []*queue.Outgoing, next func(context.Context) error) error {
+		{"no next", "the caller would believe in a task that is not there",
+			func(context.Context, []*queue.Outgoing, func(context.Context) error) error { return nil },
+			queue.ErrInvalid},
+		{"next twice", "the tasks would be there twice", func(ctx context.Context, _ []*queue.Outgoing,
+			next func(context.Context) error) error {
 			return errors.Join(next(ctx), next(ctx))
 		}, queue.ErrInvalid},
-		{"no JSON", "PostgreSQL would abort the transaction", func(ctx context.Context, tasks []*queue.Outgoing, next func(context.Context) error) error {
-			tasks[0].SetPayload([]byte("{"))
-			return next(ctx)
-		}, queue.ErrInvalid},
-		{"an error", "it is the caller's", func(context.Context, []*queue.Outgoing, func(context.Context) error) error { return boom }, boom},
+		{"no JSON", "PostgreSQL would abort the transaction",
+			func(ctx context.Context, tasks []*queue.Outgoing, next func(context.Context) error) error {
+				tasks[0].SetPayload([]byte("{"))
+				return next(ctx)
+			}, queue.ErrInvalid},
+		{"an error", "it is the caller's", func(context.Context, []*queue.Outgoing,
+			func(context.Context) error) error {
+			return boom
+		}, boom},
 	} {
 		q := queue.Define[note]("q", queue.Config{Middleware: []queue.Middleware{{Enqueue: c.enqueue}}})
 		err := b.box.InTx(t.Context(), func(tx *outbox.OwnedTx) error {
@@ -128,7 +138,8 @@ func TestLoggingAndRecovery(t *testing.T) {
 	b := newBed(t)
 	out := &logs{}
 	logger := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	q := queue.Define[note]("q", queue.Config{MaxAttempts: 1, Middleware: []queue.Middleware{queue.Logging(logger), queue.Recovery()}})
+	q := queue.Define[note]("q", queue.Config{MaxAttempts: 1,
+		Middleware: []queue.Middleware{queue.Logging(logger), queue.Recovery()}})
 	good, bad := put(b, q, note{"good"}), put(b, q, note{"bad"})
 	b.run(q.Worker(func(_ context.Context, task queue.Task[note]) error {
 		if task.Payload.Text == "bad" {
@@ -140,7 +151,8 @@ func TestLoggingAndRecovery(t *testing.T) {
 	if rec := reach(b, q, bad, queue.StatusDead); !strings.Contains(rec.Attempts[0].Stack, "TestLoggingAndRecovery") {
 		t.Errorf("the panic's stack is %q", rec.Attempts[0].Stack)
 	}
-	for _, want := range []string{"attempt done", "attempt failed", "the handler panicked: oh", fmt.Sprintf("task=%d", good)} {
+	for _, want := range []string{"attempt done", "attempt failed", "the handler panicked: oh",
+		fmt.Sprintf("task=%d", good)} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the log does not say %q:\n%s", want, out)
 		}
@@ -190,7 +202,10 @@ func TestInboxSkipsHandledTasks(t *testing.T) {
 			}
 			worker := q.Worker(handle, queue.Inbox("card-charger"))
 			if inTx {
-				worker = q.WorkerInTx(func(ctx context.Context, _ *outbox.OwnedTx, task queue.Task[note]) error { return handle(ctx, task) },
+				worker = q.WorkerInTx(func(ctx context.Context, _ *outbox.OwnedTx,
+					task queue.Task[note]) error {
+					return handle(ctx, task)
+				},
 					queue.Inbox("card-charger"))
 			}
 			ids := []int64{put(b, q, note{"handled before"}), put(b, q, note{"new"}), put(b, q, note{"fails once"})}

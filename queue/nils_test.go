@@ -26,7 +26,10 @@ func TestNilAndZeroValues(t *testing.T) {
 		{"commit of a zero OwnedTx", func() error { return new(outbox.OwnedTx).Commit(t.Context()) }},
 		{"commit of a nil OwnedTx", func() error { return (*outbox.OwnedTx)(nil).Commit(t.Context()) }},
 		{"nil function of InTx", func() error { return b.box.InTx(t.Context(), nil) }},
-		{"InTx of a zero Box", func() error { return new(outbox.Box).InTx(t.Context(), func(*outbox.OwnedTx) error { return nil }) }},
+		{"InTx of a zero Box", func() error {
+			return new(outbox.Box).InTx(t.Context(),
+				func(*outbox.OwnedTx) error { return nil })
+		}},
 		{"Begin of a nil Box", func() error { _, err := (*outbox.Box)(nil).Begin(t.Context()); return err }},
 		{"Run of a zero Box", func() error { return new(outbox.Box).Run(t.Context()) }},
 		{"Run of a nil Box", func() error { return (*outbox.Box)(nil).Run(t.Context()) }},

@@ -71,7 +71,8 @@ func Metadata(m map[string]string) EnqueueOption {
 
 type timeoutOption time.Duration
 
-// Timeout bounds one attempt: given to an enqueue, of that task; given to a worker, of every task without one of its own.
+// Timeout bounds one attempt: given to an enqueue, of that task; given to a worker, of every task
+// without one of its own.
 func Timeout(d time.Duration) Option { return timeoutOption(d) }
 
 func (d timeoutOption) applyEnqueue(o *enqueueOptions) { v := time.Duration(d); o.timeout = &v }
@@ -127,14 +128,15 @@ type workerOption func(*workerOptions)
 
 func (f workerOption) applyWorker(o *workerOptions) { f(o) }
 
-// Concurrency sets how many handlers of a worker run at once; without it DefaultConcurrency. A worker whose handlers are
-// quick claims more than that ahead, at most some milliseconds' worth.
+// Concurrency sets how many handlers of a worker run at once; without it DefaultConcurrency. A
+// worker whose handlers are quick claims more than that ahead, at most some milliseconds' worth.
 func Concurrency(n int) WorkerOption {
 	return workerOption(func(o *workerOptions) { o.concurrency = n })
 }
 
-// VisibilityTimeout sets the lease: a worker whose heartbeat has been missing for this long has its tasks given to others;
-// without it DefaultVisibilityTimeout. It bounds no handler: as long as the process lives the lease is renewed.
+// VisibilityTimeout sets the lease: a worker whose heartbeat has been missing for this long has its
+// tasks given to others; without it DefaultVisibilityTimeout. It bounds no handler: as long as the
+// process lives the lease is renewed.
 func VisibilityTimeout(d time.Duration) WorkerOption {
 	return workerOption(func(o *workerOptions) { o.lease = d })
 }
@@ -150,7 +152,8 @@ func Retry(p RetryPolicy) WorkerOption {
 }
 
 func newWorkerOptions(d *definition, opts []WorkerOption) workerOptions {
-	o := workerOptions{concurrency: DefaultConcurrency, lease: DefaultVisibilityTimeout, timeout: d.cfg.Timeout, retry: d.cfg.Retry}
+	o := workerOptions{concurrency: DefaultConcurrency, lease: DefaultVisibilityTimeout, timeout: d.cfg.Timeout,
+		retry: d.cfg.Retry}
 	for _, opt := range opts {
 		if opt != nil {
 			opt.applyWorker(&o)

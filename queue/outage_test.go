@@ -62,7 +62,8 @@ func TestOutageCondemnsNoWorker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, far := bedOn(t, dial(t, dsn), outbox.Config{SyncClaims: true}), bedOn(t, dial(t, farDSN), outbox.Config{SyncClaims: true})
+	b, far := bedOn(t, dial(t, dsn), outbox.Config{SyncClaims: true}),
+		bedOn(t, dial(t, farDSN), outbox.Config{SyncClaims: true})
 	for _, process := range []*bed{b, far} {
 		process.run(q.Worker(handler, queue.VisibilityTimeout(lease), queue.Concurrency(1)))
 	}
@@ -80,8 +81,8 @@ func TestOutageCondemnsNoWorker(t *testing.T) {
 	}
 	before := workers()
 
-	// The last heartbeat of the far process is seen before the outage, so that a rescue which counted the outage would find
-	// it unchanged for longer than a lease.
+	// The last heartbeat of the far process is seen before the outage, so that a rescue which
+	// counted the outage would find it unchanged for longer than a lease.
 	proxy.Down()
 	looked := func() {
 		t.Helper()
@@ -114,7 +115,8 @@ func TestOutageCondemnsNoWorker(t *testing.T) {
 	close(finish)
 	for _, id := range ids {
 		if rec := reach(b, q, id, queue.StatusDelivered); rec.Attempt != 1 || len(rec.Attempts) != 0 {
-			t.Errorf("task %d: attempt %d, history %+v; want the first attempt to end it", id, rec.Attempt, rec.Attempts)
+			t.Errorf("task %d: attempt %d, history %+v; want the first attempt to end it", id, rec.Attempt,
+				rec.Attempts)
 		}
 	}
 	select {

@@ -18,20 +18,25 @@ import (
 const outcomeTimeout = 15 * time.Second
 
 const (
-	// sqlCompleteAt and sqlComplete complete worker $1's tasks $2 under claim numbers $3. The first looks at the places $4
-	// where the claim had left them. The last parameter says whether they are kept as delivered.
-	sqlCompleteAt = `SELECT * FROM {schema}.strunk_complete_at($1::bigint, $2::bigint[], $3::bigint[], $4::tid[], $5::boolean)`
-	sqlComplete   = `SELECT * FROM {schema}.strunk_complete($1::bigint, $2::bigint[], $3::bigint[], $4::boolean)`
+	// sqlCompleteAt and sqlComplete complete worker $1's tasks $2 under claim numbers $3. The first
+	// looks at the places $4 where the claim had left them. The last parameter says whether they
+	// are kept as delivered.
+	sqlCompleteAt = `SELECT * FROM {schema}.strunk_complete_at($1::bigint, $2::bigint[], $3::bigint[],
+		$4::tid[], $5::boolean)`
+	sqlComplete = `SELECT * FROM {schema}.strunk_complete($1::bigint, $2::bigint[], $3::bigint[], $4::boolean)`
 	// sqlCompleteResults completes tasks of queue $1 with their results ($5).
-	sqlCompleteResults = `SELECT * FROM {schema}.strunk_complete_results($1::text, $2::bigint, $3::bigint[], $4::bigint[],
+	sqlCompleteResults = `SELECT * FROM {schema}.strunk_complete_results($1::text, $2::bigint, $3::bigint[],
+		$4::bigint[],
 	$5::text[], $6::boolean)`
 	// sqlRetry gives tasks back: due after delays $4 in ms, $5 says that the attempt is not spent.
 	sqlRetry = `SELECT * FROM {schema}.strunk_retry($1::bigint, $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[],
 	$6::text[], $7::text[], $8::text)`
 	// sqlDeadLetter makes dead letters of tasks.
-	sqlDeadLetter = `SELECT * FROM {schema}.strunk_bury($1::bigint, $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text)`
+	sqlDeadLetter = `SELECT * FROM {schema}.strunk_bury($1::bigint, $2::bigint[], $3::bigint[], $4::text[],
+		$5::text[], $6::text)`
 	// sqlIsolate makes a dead letter of task $2 of worker $1, claimed under $3, whose outcome cannot be stored.
-	sqlIsolate = `SELECT $2::bigint WHERE {schema}.strunk_isolate($1::bigint, $2::bigint, $3::bigint, $4::text, $5::text)`
+	sqlIsolate = `SELECT $2::bigint WHERE {schema}.strunk_isolate($1::bigint, $2::bigint, $3::bigint, $4::text,
+		$5::text)`
 	// sqlEnded returns which of these tokens have ended.
 	sqlEnded = `SELECT * FROM {schema}.strunk_ended($1::bigint, $2::bigint[], $3::bigint[])`
 	// sqlPartitions makes the partition that a move has missed.
@@ -64,8 +69,9 @@ func hostName() string {
 	return name
 }
 
-// write writes outcomes of one kind, in the order of their ids, and returns the ids of the tasks that it changed. It asks
-// a second time for those that it missed: a row that something else has moved within the table is found by its id then.
+// write writes outcomes of one kind, in the order of their ids, and returns the ids of the tasks
+// that it changed. It asks a second time for those that it missed: a row that something else has
+// moved within the table is found by its id then.
 func (w *outcomeWriter) write(kind outcomeKind, part []outcome) ([]int64, error) {
 	done, err := w.send(kind, part, true)
 	if err != nil || len(done) == len(part) {

@@ -53,7 +53,8 @@ func TestPgBouncer(t *testing.T) {
 			}
 			t.Cleanup(pool.Close)
 			everything(direct, bedOn(t, pool, outbox.Config{PollOnly: true, PollInterval: 20 * time.Millisecond}))
-			if n := value[int](direct, `SELECT count(*) FROM pg_stat_activity WHERE application_name = 'through-pgbouncer' AND datname = current_database()`); n == 0 || n > pooled {
+			if n := value[int](direct, `SELECT count(*) FROM pg_stat_activity WHERE application_name =
+				'through-pgbouncer' AND datname = current_database()`); n == 0 || n > pooled {
 				t.Errorf("%d connections of the pooler; want 1 to %d, shared by all", n, pooled)
 			}
 		})
@@ -89,11 +90,14 @@ func everything(direct, b *bed) {
 		result.Worker(add),
 	)
 	many := putMany(b, plain, 50)
-	retried, dead := put(b, plain, note{"retried"}, queue.Delay(10*time.Millisecond), queue.Metadata(map[string]string{"a": "b"})), put(b, plain, note{"dead"})
-	txID, dup := put(b, inTx, note{"x"}, queue.DedupKey("k"), queue.Timeout(time.Minute)), put(b, plain, note{"x"}, queue.Dedup("k", queue.ReplaceWaiting))
+	retried, dead := put(b, plain, note{"retried"}, queue.Delay(10*time.Millisecond),
+		queue.Metadata(map[string]string{"a": "b"})), put(b, plain, note{"dead"})
+	txID, dup := put(b, inTx, note{"x"}, queue.DedupKey("k"), queue.Timeout(time.Minute)),
+		put(b, plain, note{"x"}, queue.Dedup("k", queue.ReplaceWaiting))
 	sumID, doomed := put(b, result.Queue, []int{20, 22}), put(b, plain, note{"cancel"})
 	receive(t, "the task to cancel runs", cancelled)
-	if state, err := plain.Cancel(context.Background(), b.box, doomed, "because"); state != queue.CancelRequested || err != nil {
+	if state, err := plain.Cancel(context.Background(), b.box, doomed, "because"); state != queue.CancelRequested ||
+		err != nil {
 		t.Errorf("cancel: %v, %v", state, err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), soon)
@@ -188,7 +192,8 @@ log_disconnections = 0
 			t.Logf("pgbouncer said:\n%s", &out)
 		}
 	})
-	through := url.URL{Scheme: "postgres", User: url.User(to.User), Host: "127.0.0.1:" + strconv.Itoa(port), Path: "/pooled",
+	through := url.URL{Scheme: "postgres", User: url.User(to.User), Host: "127.0.0.1:" + strconv.Itoa(port),
+		Path:     "/pooled",
 		RawQuery: "sslmode=disable&application_name=through-pgbouncer"}
 	eventually(t, "pgbouncer answers", func() (string, bool) {
 		conn, err := pgx.Connect(context.Background(), through.String())

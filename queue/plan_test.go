@@ -31,7 +31,8 @@ func TestClaimPlanIsPinned(t *testing.T) {
 	}{
 		{"empty", "never analyzed", "", ""},
 		{"stale", "analyzed when the table was empty", analyze, ""},
-		{"stale the other way", "analyzed when nothing was pending", `UPDATE public.strunk_outbox_tasks SET status = 'claimed', worker_id = 9, claim_no = 1`,
+		{"stale the other way", "analyzed when nothing was " +
+			"pending", `UPDATE public.strunk_outbox_tasks SET status = 'claimed', worker_id = 9, claim_no = 1`,
 			`UPDATE public.strunk_outbox_tasks SET status = 'pending'`},
 		{"fresh", "analyzed after it was filled", "", analyze},
 	}
@@ -41,7 +42,8 @@ func TestClaimPlanIsPinned(t *testing.T) {
 				t.Parallel()
 				b := newBed(t)
 				b.exec(`ALTER TABLE public.strunk_outbox_tasks SET (autovacuum_enabled = false)`)
-				b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 60000, 1, 1, 'plan', 'here')`)
+				b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES
+					(1, 60000, 1, 1, 'plan', 'here')`)
 				if stats.before == analyze {
 					b.exec(analyze)
 				}
@@ -59,8 +61,8 @@ func TestClaimPlanIsPinned(t *testing.T) {
 	}
 }
 
-// checkClaimPlans claims, looks and moves marks on a fresh connection, several times, so that a plan that is made anew for
-// known values, or after the table has changed, is seen too.
+// checkClaimPlans claims, looks and moves marks on a fresh connection, several times, so that a
+// plan that is made anew for known values, or after the table has changed, is seen too.
 func (b *bed) checkClaimPlans(reason string) {
 	b.t.Helper()
 	pool, collected := explained(b.t, outboxtest.DSN(b.pool))
@@ -68,7 +70,8 @@ func (b *bed) checkClaimPlans(reason string) {
 	claimed := 0
 	for range 7 {
 		for _, sql := range []string{
-			`SELECT id FROM public.strunk_claim(1, nextval('public.strunk_outbox_id_seq'), 'plan', 20, ` + zeros + `, ` + zeros + `)`,
+			`SELECT id FROM public.strunk_claim(1, nextval('public.strunk_outbox_id_seq'), 'plan', 20,
+				` + zeros + `, ` + zeros + `)`,
 			`SELECT public.strunk_has_pending('plan', ` + zeros + `)`,
 			`SELECT public.strunk_advance_watermarks('plan', ` + zeros + `, array_fill(1000000::bigint, ARRAY[10]))`,
 		} {
@@ -96,8 +99,8 @@ func (b *bed) checkClaimPlans(reason string) {
 	}
 }
 
-// checkClaimPlan wants one ordered scan of the claim index, by its name, and nothing else of the table but rows by their
-// place.
+// checkClaimPlan wants one ordered scan of the claim index, by its name, and nothing else of the
+// table but rows by their place.
 func (b *bed) checkClaimPlan(p *plan, reason string) {
 	b.t.Helper()
 	scans := 0
@@ -111,10 +114,12 @@ func (b *bed) checkClaimPlan(p *plan, reason string) {
 				}
 			}
 			if n.Direction != "Forward" || n.Removed > 0 {
-				b.t.Errorf("the scan goes %s and filters %v rows; want Forward and 0 (%s)", n.Direction, n.Removed, reason)
+				b.t.Errorf("the scan goes %s and filters %v rows; want Forward and 0 (%s)", n.Direction, n.Removed,
+					reason)
 			}
 		case n.Relation == "strunk_outbox_tasks" && n.Type != "Tid Scan" && n.Type != "ModifyTable":
-			b.t.Errorf("the plan has a %s on %s %s; want an ordered scan of %s (%s):\n%s", n.Type, n.Relation, n.Index, claimIndex, reason, p.Query)
+			b.t.Errorf("the plan has a %s on %s %s; want an ordered scan of %s (%s):\n%s", n.Type, n.Relation,
+				n.Index, claimIndex, reason, p.Query)
 		case n.Type == "Sort" || n.Type == "Incremental Sort":
 			b.t.Errorf("the plan sorts (%s):\n%s", reason, p.Query)
 		}

@@ -54,8 +54,8 @@ func (p *prefetch) dropped(allowed bool) {
 	}
 }
 
-// began counts a task as running. The claimer may have looked just before the last waiting task began, and no task may end
-// for a long time: it is told.
+// began counts a task as running. The claimer may have looked just before the last waiting task
+// began, and no task may end for a long time: it is told.
 func (p *prefetch) began() {
 	p.running.Add(1)
 	if p.waiting.Add(-1) == 0 {

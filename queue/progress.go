@@ -22,12 +22,14 @@ type Progress struct {
 	UpdatedAt time.Time
 }
 
-// Report records, from within a handler, how far its task has come: percent is 0 to 100. It is written at once, outside the
-// transaction of a handler in a transaction. A [BatchHandler] says by [TaskContext] which task is meant; its own context is of none.
-// Errors: [ErrNotInHandler], [ErrLeaseLost], [ErrInvalid].
+// Report records, from within a handler, how far its task has come: percent is 0 to 100. It is
+// written at once, outside the transaction of a handler in a transaction. A [BatchHandler] says by
+// [TaskContext] which task is meant; its own context is of none. Errors: [ErrNotInHandler],
+// [ErrLeaseLost], [ErrInvalid].
 func Report(ctx context.Context, percent int, message string) error {
 	if bt, ok := ctx.Value(contextKey{}).(*batch); ok {
-		return fmt.Errorf("strunk/queue: report: the context is that of %d tasks, report with TaskContext(ctx, task.ID): %w", len(bt.members), ErrNotInHandler)
+		return fmt.Errorf("strunk/queue: report: the context is that of %d tasks, report with TaskContext(ctx, "+
+			"task.ID): %w", len(bt.members), ErrNotInHandler)
 	}
 	j, ok := ctx.Value(contextKey{}).(*job)
 	if !ok {
@@ -57,7 +59,8 @@ const sqlReport = `SELECT {schema}.strunk_progress($1::text, $2::bigint, $3::big
 
 func (w *progressWriter) report(ctx context.Context, j *job, percent int, message string) error {
 	var held bool
-	err := w.host.Pool().QueryRow(ctx, w.host.SQL(sqlReport), j.queue, w.worker, j.id, j.claim, percent, message).Scan(&held)
+	err := w.host.Pool().QueryRow(ctx, w.host.SQL(sqlReport), j.queue, w.worker, j.id, j.claim, percent,
+		message).Scan(&held)
 	if err == nil && !held {
 		err = ErrLeaseLost
 	}
@@ -69,7 +72,8 @@ func (w *progressWriter) report(ctx context.Context, j *job, percent int, messag
 }
 
 // sqlProgress reads the progress of task $1 of a queue, under whichever of its names ($2).
-const sqlProgress = `SELECT percent, message, updated_at FROM {schema}.strunk_results WHERE task_id = $1 AND queue = ANY ($2::text[])`
+const sqlProgress = `SELECT percent, message, updated_at FROM {schema}.strunk_results WHERE task_id = $1 AND
+	queue = ANY ($2::text[])`
 
 // Progress returns what a task's handler has reported last: the zero Progress where it has reported nothing.
 func (q *Queue[T]) Progress(ctx context.Context, box *outbox.Box, id int64) (p Progress, err error) {

@@ -5,8 +5,8 @@
 //
 //	var Emails = queue.Define[SendEmail]("emails", queue.Config{MaxAttempts: 5})
 //
-// Producers call [Queue.Enqueue] with an open transaction; consumers hand [Queue.Worker] to [outbox.Box.Run]. Queues and
-// workers are safe for use by several goroutines.
+// Producers call [Queue.Enqueue] with an open transaction; consumers hand [Queue.Worker] to
+// [outbox.Box.Run]. Queues and workers are safe for use by several goroutines.
 package queue
 
 import (
@@ -30,9 +30,10 @@ func Define[T any](name string, cfg Config) *Queue[T] {
 // Name returns the queue's name, which is the outbox row's key.
 func (q *Queue[T]) Name() string { return q.definition().name }
 
-// Enqueue adds one task to the transaction. Everything is checked before the transaction is touched, and under READ
-// COMMITTED the transaction survives every error of strunk's own. With a DedupKey that a task waiting or running in this
-// queue holds already, it returns that task's id and Duplicate.
+// Enqueue adds one task to the transaction. Everything is checked before the transaction is
+// touched, and under READ COMMITTED the transaction survives every error of strunk's own. With a
+// DedupKey that a task waiting or running in this queue holds already, it returns that task's id
+// and Duplicate.
 //
 // Errors: [ErrInvalid] for a payload or option that cannot be stored, [ErrDedupBusy], [outbox.ErrTxDone],
 // [outbox.ErrInvalidTx]; the database's own are wrapped.
@@ -47,12 +48,14 @@ func (q *Queue[T]) Enqueue(ctx context.Context, tx outbox.Tx, payload T, opts ..
 // EnqueueBatch adds one task for each payload, with the same options, in one statement. The answers are in the order of
 // the payloads, and so are the tasks in the queue. None is added if one is refused. A DedupKey cannot be shared: use
 // EnqueueAll.
-func (q *Queue[T]) EnqueueBatch(ctx context.Context, tx outbox.Tx, payloads []T, opts ...EnqueueOption) ([]Enqueued, error) {
+func (q *Queue[T]) EnqueueBatch(ctx context.Context, tx outbox.Tx, payloads []T, opts ...EnqueueOption) ([]Enqueued,
+	error) {
 	return enqueueBatch(ctx, tx, q.definition(), payloads, opts)
 }
 
-// EnqueueAll adds tasks of any queues, each with options of its own, in one statement. The answers are in the order of the
-// items. None is added if one is refused. Items with equal dedup keys are duplicates of the first.
+// EnqueueAll adds tasks of any queues, each with options of its own, in one statement. The answers
+// are in the order of the items. None is added if one is refused. Items with equal dedup keys are
+// duplicates of the first.
 func EnqueueAll(ctx context.Context, tx outbox.Tx, items ...Item) ([]Enqueued, error) {
 	return enqueue(ctx, tx, "enqueue all", items)
 }

@@ -36,8 +36,9 @@ func (l *limiter) quotaInterval() time.Duration {
 	return min(quotaInterval, max(l.duration/20, quotaFastest))
 }
 
-// renew asks for the quota where it is time to; again fires when it will be, and is nil where the queue has no limit. Called by
-// the claimer alone, which therefore begins nothing while it asks: what is in use can only become less meanwhile.
+// renew asks for the quota where it is time to; again fires when it will be, and is nil where the
+// queue has no limit. Called by the claimer alone, which therefore begins nothing while it asks:
+// what is in use can only become less meanwhile.
 func (l *limiter) renew(ctx context.Context) (again <-chan time.Time, stop func()) {
 	if !l.inForce().bounded {
 		return nil, func() {}

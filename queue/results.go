@@ -18,7 +18,8 @@ type ResultQueue[T, R any] struct {
 	*Queue[T]
 }
 
-// DefineWithResult declares a queue as Define does. Results are kept for [outbox.DefaultTaskRetention] after the task is done.
+// DefineWithResult declares a queue as Define does. Results are kept for
+// [outbox.DefaultTaskRetention] after the task is done.
 func DefineWithResult[T, R any](name string, cfg Config) *ResultQueue[T, R] {
 	q := Define[T](name, cfg)
 	q.def.results = true
@@ -26,7 +27,8 @@ func DefineWithResult[T, R any](name string, cfg Config) *ResultQueue[T, R] {
 }
 
 // Worker makes a consumer whose handler returns a result, which is stored in the statement that completes the task.
-func (q *ResultQueue[T, R]) Worker(handler func(ctx context.Context, task Task[T]) (R, error), opts ...WorkerOption) *Worker[T] {
+func (q *ResultQueue[T, R]) Worker(handler func(ctx context.Context, task Task[T]) (R, error),
+	opts ...WorkerOption) *Worker[T] {
 	if handler == nil {
 		return q.Queue.Worker(nil, opts...)
 	}
@@ -45,7 +47,8 @@ func (q *ResultQueue[T, R]) Worker(handler func(ctx context.Context, task Task[T
 }
 
 // WorkerInTx is Queue.WorkerInTx for a handler that returns a result.
-func (q *ResultQueue[T, R]) WorkerInTx(handler func(ctx context.Context, tx *outbox.OwnedTx, task Task[T]) (R, error), opts ...WorkerOption) *Worker[T] {
+func (q *ResultQueue[T, R]) WorkerInTx(handler func(ctx context.Context, tx *outbox.OwnedTx, task Task[T]) (R,
+	error), opts ...WorkerOption) *Worker[T] {
 	if handler == nil {
 		return q.Queue.WorkerInTx(nil, opts...)
 	}
@@ -99,9 +102,10 @@ func (e *DeadError) Error() string {
 // Is reports whether target is ErrDead.
 func (e *DeadError) Is(target error) bool { return target == ErrDead }
 
-// Wait waits until the task has ended and returns its result. It hears of the end by a notification, on a connection of
-// the box that its waiters and its Run share, and looks at every poll interval besides. Give ctx a deadline: the wait has
-// none of its own, and a task can be tried for hours. The task must have been committed.
+// Wait waits until the task has ended and returns its result. It hears of the end by a
+// notification, on a connection of the box that its waiters and its Run share, and looks at every
+// poll interval besides. Give ctx a deadline: the wait has none of its own, and a task can be tried
+// for hours. The task must have been committed.
 //
 // Errors: a [*DeadError] (ErrDead), [ErrNoResult], [ErrNotFound], and that of ctx.
 func (q *ResultQueue[T, R]) Wait(ctx context.Context, box *outbox.Box, id int64) (result R, err error) {
@@ -174,7 +178,8 @@ func (q *ResultQueue[T, R]) look(ctx context.Context, host core.Host, id int64) 
 
 func decodeResult(doc []byte, into any) error {
 	if err := json.Unmarshal(doc, into); err != nil {
-		return fmt.Errorf("strunk/queue: result: it cannot be decoded into %s: %w", strings.TrimPrefix(fmt.Sprintf("%T", into), "*"), err)
+		return fmt.Errorf("strunk/queue: result: it cannot be decoded into %s: %w",
+			strings.TrimPrefix(fmt.Sprintf("%T", into), "*"), err)
 	}
 	return nil
 }

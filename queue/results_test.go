@@ -33,14 +33,18 @@ func TestResultsReachTheirWaiters(t *testing.T) {
 		queue        queue.Config
 		worker       func(q *queue.ResultQueue[[]int, sum]) outbox.Binding
 	}{
-		{"listening", "the waiter is in another process than Run, and polls once a minute", outbox.Config{PollInterval: time.Minute}, queue.Config{}, plainAdder},
-		{"by polling alone", "there is no LISTEN", outbox.Config{PollOnly: true, PollInterval: 20 * time.Millisecond}, queue.Config{}, plainAdder},
-		{"in a transaction", "the result is committed with the completion", outbox.Config{PollInterval: time.Minute}, queue.Config{}, func(q *queue.ResultQueue[[]int, sum]) outbox.Binding {
-			return q.WorkerInTx(func(ctx context.Context, _ *outbox.OwnedTx, task queue.Task[[]int]) (sum, error) {
-				return add(ctx, task)
-			})
-		}},
-		{"deleted when done", "the result outlives the task", outbox.Config{}, queue.Config{DiscardDelivered: true}, plainAdder},
+		{"listening", "the waiter is in another process than Run, and polls once a minute",
+			outbox.Config{PollInterval: time.Minute}, queue.Config{}, plainAdder},
+		{"by polling alone", "there is no LISTEN", outbox.Config{PollOnly: true,
+			PollInterval: 20 * time.Millisecond}, queue.Config{}, plainAdder},
+		{"in a transaction", "the result is committed with the completion", outbox.Config{PollInterval: time.Minute},
+			queue.Config{}, func(q *queue.ResultQueue[[]int, sum]) outbox.Binding {
+				return q.WorkerInTx(func(ctx context.Context, _ *outbox.OwnedTx, task queue.Task[[]int]) (sum, error) {
+					return add(ctx, task)
+				})
+			}},
+		{"deleted when done", "the result outlives the task", outbox.Config{}, queue.Config{DiscardDelivered: true},
+			plainAdder},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -8,8 +8,8 @@ import (
 
 // RetryPolicy says how long a failed task waits.
 type RetryPolicy interface {
-	// Delay returns the wait after the attempt (1 is the first) failed with err. Zero or less means at once. It is called
-	// from several goroutines.
+	// Delay returns the wait after the attempt (1 is the first) failed with err. Zero or less means
+	// at once. It is called from several goroutines.
 	Delay(attempt int, err error) time.Duration
 }
 

@@ -23,7 +23,8 @@ func TestRoomForTheGreatestConcurrency(t *testing.T) {
 	}
 }
 
-// A claimer that looks for room while a claimed task waits for its executor looks again when that has begun it, though none ends.
+// A claimer that looks for room while a claimed task waits for its executor looks again when that
+// has begun it, though none ends.
 func TestRoomIsSeenWhenATaskBegins(t *testing.T) {
 	t.Parallel()
 	x := newTestExecutor("room", 1)

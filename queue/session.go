@@ -82,8 +82,9 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration) {
 		s.batches = newBatcher(w.batch, s.base, s.starter, w.opts.concurrency)
 	}
 	s.executor = &executor{rt: s.rt, concurrency: w.opts.concurrency, soft: s.life.Soft, base: s.base, buffer: s.buffer,
-		starter: s.starter, latency: latency, control: s.control, judge: judge, completer: s.completer, batches: s.batches,
-		work: through(w.handler(s.rt, s.batches, writer), chain), turns: w.turns}
+		starter: s.starter, latency: latency, control: s.control, judge: judge, completer: s.completer,
+		batches: s.batches,
+		work:    through(w.handler(s.rt, s.batches, writer), chain), turns: w.turns}
 	s.claimer = &claimer{rt: s.rt, queue: s.queue, concurrency: w.opts.concurrency, timeout: w.opts.timeout, poll: poll,
 		lease: s.lease, numbers: numbers, latency: latency, control: s.control, limits: s.limits, buffer: s.buffer,
 		starter: s.starter, progress: progress, marks: newWatermarks(), giveBackReady: s.executor.giveBackReady}
@@ -127,8 +128,8 @@ func (s *session) release() {
 	}
 }
 
-// giveUp reports whether outcomes that cannot be written are left to the rescue: the lease is lost, or the process ought
-// to have ended by now.
+// giveUp reports whether outcomes that cannot be written are left to the rescue: the lease is lost,
+// or the process ought to have ended by now.
 func (s *session) giveUp() bool { return isClosed(s.lease.Lost()) || s.life.Hard.Err() != nil }
 
 // watch ends the contexts of handlers when the lease is lost or the grace period is over.

@@ -14,8 +14,8 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-// snapshotBed is a queue that is worked while a REPEATABLE READ transaction stays open, which keeps the index entries of
-// all tasks that are done.
+// snapshotBed is a queue that is worked while a REPEATABLE READ transaction stays open, which keeps
+// the index entries of all tasks that are done.
 type snapshotBed struct {
 	*bed
 	q       *queue.Queue[note]
@@ -30,8 +30,8 @@ type snapshotBed struct {
 
 func newSnapshotBed(t *testing.T) *snapshotBed {
 	t.Helper()
-	// A server of its own: the oldest transaction that is still writing, in whatever database of the server, holds the safe
-	// marks back, and those of other tests are no part of this one.
+	// A server of its own: the oldest transaction that is still writing, in whatever database of
+	// the server, holds the safe marks back, and those of other tests are no part of this one.
 	_, dsn := ownServer(t, pgserver.Config{})
 	b := bedOn(t, dial(t, dsn), outbox.Config{})
 	pool, collected := explained(t, dsn)
@@ -112,7 +112,8 @@ func (s *snapshotBed) late() (commit func()) {
 func (s *snapshotBed) locked() (n int, rollback func()) {
 	s.t.Helper()
 	tx := begin(s.bed, pgx.ReadCommitted)
-	rows, _ := tx.Pgx().Query(s.t.Context(), `SELECT id FROM public.strunk_outbox_tasks WHERE status = 'pending' AND key = $1
+	rows, _ := tx.Pgx().Query(s.t.Context(), `SELECT id FROM public.strunk_outbox_tasks WHERE status = 'pending'
+		AND key = $1
 		ORDER BY seq LIMIT 6 FOR UPDATE SKIP LOCKED`, s.q.Name())
 	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil {
@@ -130,8 +131,9 @@ func (s *snapshotBed) collect() {
 	}
 }
 
-// checkFlat compares what the claims touched at the beginning and at the end. What a claim writes depends on how much it
-// claims, so it is what the scan of the claim index touches that is compared.
+// checkFlat compares what the claims touched at the beginning and at the end. What a claim writes
+// depends on how much it claims, so it is what the scan of the claim index touches that is
+// compared.
 func (s *snapshotBed) checkFlat() {
 	s.t.Helper()
 	s.collect()
@@ -154,7 +156,8 @@ func (s *snapshotBed) checkFlat() {
 	}
 	// How far a safe mark lags depends on what else is being committed; that it does not lag for ever is the point.
 	first, last := typical(s.claims[:n/5]), typical(s.claims[4*n/5:])
-	s.t.Logf("%d tasks in %d claims; 9 in 10 claims touch at most %d pages of the index at first, %d at the end", s.done(), n, first, last)
+	s.t.Logf("%d tasks in %d claims; 9 in 10 claims touch at most %d pages of the index at first, %d at the end",
+		s.done(), n, first, last)
 	if last > 2*first+30 {
 		s.t.Errorf("claims touch up to %d pages at the end, %d at first: they grow with the tasks done", last, first)
 	}

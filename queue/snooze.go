@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Snooze is what a handler returns to have its task again after d, without spending an attempt and without an error. In a
-// handler in a transaction the transaction is rolled back.
+// Snooze is what a handler returns to have its task again after d, without spending an attempt and
+// without an error. In a handler in a transaction the transaction is rolled back.
 func Snooze(d time.Duration) error { return &snoozed{min(max(d, 0), maxDuration)} }
 
 type snoozed struct{ d time.Duration }
@@ -15,8 +15,9 @@ func (s *snoozed) Is(target error) bool { return target == ErrSnoozed }
 
 func (s *snoozed) Error() string { return fmt.Sprintf("snoozed for %v", s.d) }
 
-// Discard is what a handler returns to give its task up: a dead letter at once, whatever attempts are left, whose error is
-// "discarded: " and the reason. In a handler in a transaction the transaction is rolled back.
+// Discard is what a handler returns to give its task up: a dead letter at once, whatever attempts
+// are left, whose error is "discarded: " and the reason. In a handler in a transaction the
+// transaction is rolled back.
 func Discard(reason string) error { return &discarded{reason} }
 
 type discarded struct{ reason string }

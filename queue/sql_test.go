@@ -19,7 +19,8 @@ func psql(t *testing.T, b *bed, script string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(program, "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-d", outboxtest.DSN(b.pool), "-c", script).CombinedOutput()
+	out, err := exec.Command(program, "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-d", outboxtest.DSN(b.pool), "-c",
+		script).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", script, err, out)
 	}
@@ -32,10 +33,13 @@ func TestEnqueueFromPsqlAndTriggers(t *testing.T) {
 	b := newBed(t)
 	q := queue.Define[note]("from-sql", queue.Config{})
 	got := make(chan queue.Task[note], 10)
-	b.run(q.Worker(func(_ context.Context, task queue.Task[note]) error { got <- task; return nil }, queue.PollInterval(soon)))
+	b.run(q.Worker(func(_ context.Context, task queue.Task[note]) error { got <- task; return nil },
+		queue.PollInterval(soon)))
 
-	id := psql(t, b, `SELECT public.strunk_enqueue('from-sql', '{"text": "psql"}', priority => 7, dedup_key => 'k', max_attempts => 3, metadata => '{"a": "b"}')`)
-	if task := receive(t, "the task of psql wakes the worker", got); task.Payload.Text != "psql" || strconv.FormatInt(task.ID, 10) != id ||
+	id := psql(t, b, `SELECT public.strunk_enqueue('from-sql', '{"text": "psql"}', priority => 7, dedup_key =>
+		'k', max_attempts => 3, metadata => '{"a": "b"}')`)
+	if task := receive(t, "the task of psql wakes the worker", got); task.Payload.Text != "psql" ||
+		strconv.FormatInt(task.ID, 10) != id ||
 		task.Priority != 7 || task.DedupKey != "k" || task.MaxAttempts != 3 || task.Metadata["a"] != "b" {
 		t.Errorf("psql enqueued %+v", task)
 	}
@@ -51,7 +55,8 @@ func TestEnqueueFromPsqlAndTriggers(t *testing.T) {
 	if task := receive(t, "the trigger's task", got); task.Payload.Text != "order 2" {
 		t.Errorf("the trigger enqueued %+v; want order 2 alone", task)
 	}
-	ids := psql(t, b, `SELECT public.strunk_enqueue('from-sql', delay => '1 hour', dedup_key => 'd') = public.strunk_enqueue('from-sql', dedup_key => 'd')`)
+	ids := psql(t, b, `SELECT public.strunk_enqueue('from-sql', delay => '1 hour', dedup_key => 'd') =
+		public.strunk_enqueue('from-sql', dedup_key => 'd')`)
 	if ids != "t" {
 		t.Error("a duplicate did not get the first task's id")
 	}
@@ -68,7 +73,8 @@ func TestOperateFromPsql(t *testing.T) {
 		t.Errorf("strunk_cancel: %s", state)
 	}
 	psql(t, b, `SELECT public.strunk_pause_queue('from-sql')`)
-	if got := psql(t, b, `SELECT last_error FROM public.strunk_outbox WHERE status = 'dead' AND key = 'from-sql'`); got != "cancelled: by hand" {
+	if got := psql(t, b, `SELECT last_error FROM public.strunk_outbox WHERE status = 'dead' AND key =
+		'from-sql'`); got != "cancelled: by hand" {
 		t.Errorf("the dead letter says %q", got)
 	}
 	psql(t, b, `UPDATE public.strunk_outbox SET status = 'pending', attempts = 0 WHERE id = `+key)

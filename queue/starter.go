@@ -16,8 +16,8 @@ import (
 const (
 	// startAhead is how much work may be allowed to start with one write, measured by the time that handlers take.
 	startAhead = 5 * time.Millisecond
-	// writeFraction bounds what writes cost. Where a handler takes less than writeFraction times as long as a write, tasks
-	// are allowed to start before they have a slot.
+	// writeFraction bounds what writes cost. Where a handler takes less than writeFraction times as
+	// long as a write, tasks are allowed to start before they have a slot.
 	writeFraction = 10
 	// maxStarts bounds the tasks that may start with one write.
 	maxStarts = 1000
@@ -37,12 +37,13 @@ func positionOf(j *job) position { return position{j.claim, int64(MaxPriority - 
 // endOf is the position behind all tasks of a claim, as strunk_claim writes it.
 func endOf(claim int64) position { return position{claim, levels, 0} }
 
-// starter lets claimed tasks start. It writes ahead, in strunk_starts, how far the worker may start them, many tasks at a
-// time; and soon after how far it has started them. So the rescue of a worker that was killed knows which tasks had
-// started: an attempt is spent by a handler that started, and by nothing else.
+// starter lets claimed tasks start. It writes ahead, in strunk_starts, how far the worker may start
+// them, many tasks at a time; and soon after how far it has started them. So the rescue of a worker
+// that was killed knows which tasks had started: an attempt is spent by a handler that started, and
+// by nothing else.
 //
-// A task that may have started, but is not known to have, costs no attempt. It is possibly started from then on: it starts
-// alone, so that its next crash counts, and counts for no other task.
+// A task that may have started, but is not known to have, costs no attempt. It is possibly started
+// from then on: it starts alone, so that its next crash counts, and counts for no other task.
 type starter struct {
 	rt       core.Runtime
 	queue    string
@@ -230,8 +231,8 @@ func (s *starter) await(wait time.Duration) {
 	}
 }
 
-// patience is how long to wait for a signal. Tasks that have started are written soon, and possibly started tasks follow
-// each other, also without one. Zero is for ever.
+// patience is how long to wait for a signal. Tasks that have started are written soon, and possibly
+// started tasks follow each other, also without one. Zero is for ever.
 func (s *starter) patience() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -293,8 +294,8 @@ func (s *starter) overdue(w *write) bool {
 	return false
 }
 
-// forget has a write forget earlier ones, once there are enough. The write of a claim under way may be of later tasks than
-// this one: it stays, and so do those after it.
+// forget has a write forget earlier ones, once there are enough. The write of a claim under way may
+// be of later tasks than this one: it stays, and so do those after it.
 func (s *starter) forget(w *write) {
 	w.upTo = s.writes + 1
 	if s.claiming > 0 {
@@ -328,8 +329,9 @@ func later(a, b position) position {
 	return a
 }
 
-// share is how many pending tasks may start with the next write; a possibly started one is alone. certain says that each has a
-// free slot, as all that were allowed before have, so that they start at once.
+// share is how many pending tasks may start with the next write; a possibly started one is alone.
+// certain says that each has a free slot, as all that were allowed before have, so that they start
+// at once.
 func (s *starter) share() (n int, certain bool) {
 	if len(s.pending) == 0 {
 		s.low.Store(-1)
@@ -349,8 +351,8 @@ func (s *starter) share() (n int, certain bool) {
 	return n, n > 0 && n <= s.atOnce(free)
 }
 
-// mayStartAlone reports whether the outcomes of all tasks that have started are stored; or all have started, and the last that
-// was alone has been so for long enough.
+// mayStartAlone reports whether the outcomes of all tasks that have started are stored; or all have
+// started, and the last that was alone has been so for long enough.
 func (s *starter) mayStartAlone() bool {
 	if s.buffer.unsettled.Load() == s.buffer.waiting.Load() && s.buffer.allowed.Load() == 0 {
 		s.alone = time.Now()
@@ -398,9 +400,10 @@ func (s *starter) sent(w *write) {
 	s.cost += (time.Since(w.began) - s.cost) / 8
 }
 
-// sqlAllowStarts writes ahead, as write $2 of worker $1, that its tasks have started up to $3 and may start up to $4. It
-// forgets the writes from $5 (null: none) up to $6.
-const sqlAllowStarts = `SELECT {schema}.strunk_allow_starts($1::bigint, $2::bigint, $3::bigint[], $4::bigint[], $5::bigint, $6::bigint)`
+// sqlAllowStarts writes ahead, as write $2 of worker $1, that its tasks have started up to $3 and
+// may start up to $4. It forgets the writes from $5 (null: none) up to $6.
+const sqlAllowStarts = `SELECT {schema}.strunk_allow_starts($1::bigint, $2::bigint, $3::bigint[], $4::bigint[],
+	$5::bigint, $6::bigint)`
 
 func (s *starter) send(w *write) error {
 	statements := []core.Statement{{SQL: sqlAsync}, {SQL: s.rt.SQL(sqlAllowStarts),

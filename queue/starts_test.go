@@ -25,8 +25,9 @@ func starts(maxAttempts int) *queue.Queue[note] {
 	return queue.Define[note]("starts", queue.Config{MaxAttempts: maxAttempts, Retry: atOnce})
 }
 
-// childStarter works the queue starts with 8 handlers. Each prints "started <id>", appends the id to CHILD_FILE, and does what the task's text says: return
-// (quick), return after half a millisecond (short), run for ever (hang), or end the process (crash).
+// childStarter works the queue starts with 8 handlers. Each prints "started <id>", appends the id
+// to CHILD_FILE, and does what the task's text says: return (quick), return after half a
+// millisecond (short), run for ever (hang), or end the process (crash).
 func childStarter() {
 	ctx := context.Background()
 	pool, err := pgxpool.New(ctx, os.Getenv("CHILD_DSN"))
@@ -96,7 +97,8 @@ func awaitRescue(b *bed) {
 }
 
 func deadIDs(b *bed) []int64 {
-	return value[[]int64](b, `SELECT coalesce(array_agg(id ORDER BY id), '{}') FROM public.strunk_outbox WHERE status = 'dead'`)
+	return value[[]int64](b, `SELECT coalesce(array_agg(id ORDER BY id), '{}') FROM public.strunk_outbox WHERE
+		status = 'dead'`)
 }
 
 // Of what was claimed ahead, a killed worker's crash costs those an attempt that had started, and no others.
@@ -114,7 +116,8 @@ func TestNeverBegunCostsNoAttempt(t *testing.T) {
 	eventually(t, "the database knows that 8 have started, of many that are claimed", func() (string, bool) {
 		state := value[string](b, `SELECT coalesce(string_agg(s, ' ' ORDER BY s), '') FROM (
 			SELECT c.state || ' ' || count(*) AS s FROM public.strunk_workers w
-			CROSS JOIN LATERAL public.strunk_crash_states(w.id, ARRAY(SELECT id FROM public.strunk_outbox WHERE status = 'claimed')) c
+			CROSS JOIN LATERAL public.strunk_crash_states(w.id, ARRAY(SELECT id FROM public.strunk_outbox WHERE
+			status = 'claimed')) c
 			GROUP BY c.state) x`)
 		return state, strings.Contains(state, "started 8 waiting") || strings.HasSuffix(state, " started 8")
 	})
@@ -127,13 +130,15 @@ func TestNeverBegunCostsNoAttempt(t *testing.T) {
 	if dead := deadIDs(b); len(dead) != 8 {
 		t.Errorf("%d dead letters of %d tasks that were claimed; want the 8 that had started", len(dead), claimed)
 	}
-	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'pending' AND attempts > 0`); n > 0 {
+	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'pending' AND attempts >
+		0`); n > 0 {
 		t.Errorf("%d tasks that never started have spent an attempt", n)
 	}
 }
 
-// The same at any moment, with handlers of half a millisecond. A kill may fall between the write that a task starts and its
-// start, which is soon after: so it may hit as many tasks as there are handlers, of hundreds that are claimed.
+// The same at any moment, with handlers of half a millisecond. A kill may fall between the write
+// that a task starts and its start, which is soon after: so it may hit as many tasks as there are
+// handlers, of hundreds that are claimed.
 func TestKillAtAnyMomentSparesWhatWaits(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -162,8 +167,8 @@ func TestKillAtAnyMomentSparesWhatWaits(t *testing.T) {
 	}
 }
 
-// A task that ends the process each time is a dead letter after its attempts, and one more at most; its neighbours, which are
-// claimed ahead with it and may start with it, are done.
+// A task that ends the process each time is a dead letter after its attempts, and one more at most;
+// its neighbours, which are claimed ahead with it and may start with it, are done.
 func TestCrashLoopSparesItsNeighbours(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

@@ -8,8 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// checkStrings finds strings that encoding/json has silently changed: invalid UTF-8 becomes U+FFFD, and the task would be
-// handled with another value than was enqueued. The document tells whether a search is needed at all.
+// checkStrings finds strings that encoding/json has silently changed: invalid UTF-8 becomes U+FFFD,
+// and the task would be handled with another value than was enqueued. The document tells whether a
+// search is needed at all.
 func checkStrings(v any, doc []byte) error {
 	if !bytes.Contains(doc, []byte(`\ufffd`)) && !bytes.Contains(doc, []byte("\uFFFD")) {
 		return nil

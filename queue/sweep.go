@@ -9,8 +9,8 @@ import (
 	"github.com/strunk-go/strunk/internal/core"
 )
 
-// sweep is a look at all keys of the backlog, some at a time. It finds what no admission looks at: because a process died,
-// a dead letter was purged, or a row was changed by hand.
+// sweep is a look at all keys of the backlog, some at a time. It finds what no admission looks at:
+// because a process died, a dead letter was purged, or a row was changed by hand.
 type sweep struct {
 	running  bool
 	after    string    // the key that it has come to
@@ -44,8 +44,8 @@ func (s *sweep) allowed(now time.Time, idle bool) bool {
 	return s.cost.allowed(now, firstPause)
 }
 
-// sweep goes on with a sweep where it is time to. One begins a poll interval after the last has ended, and after each change
-// of limits.
+// sweep goes on with a sweep where it is time to. One begins a poll interval after the last has
+// ended, and after each change of limits.
 func (l *limiter) sweep(ctx context.Context, idle bool) {
 	s, now := &l.admission.sweep, time.Now()
 	if !s.running && (l.inForce().keyed() || s.found) && now.Sub(s.ended) >= l.poll {

@@ -34,8 +34,9 @@ type Task[T any] struct {
 
 type contextKey struct{}
 
-// Logger returns a logger that names the task whose handler the context belongs to; in a [BatchHandler] it names the queue and the number of
-// tasks (see [TaskContext]), and outside a handler it is slog.Default().
+// Logger returns a logger that names the task whose handler the context belongs to; in a
+// [BatchHandler] it names the queue and the number of tasks (see [TaskContext]), and outside a
+// handler it is slog.Default().
 func Logger(ctx context.Context) *slog.Logger {
 	switch of := ctx.Value(contextKey{}).(type) {
 	case *job:

@@ -56,8 +56,8 @@ func latin1Bed(t *testing.T) *bed {
 	return bedOn(t, pool, outbox.Config{})
 }
 
-// A task whose outcome the database refuses becomes a dead letter with a text that can be stored, or is tried again with one.
-// Its neighbours in the batch are done, each after one run.
+// A task whose outcome the database refuses becomes a dead letter with a text that can be stored,
+// or is tried again with one. Its neighbours in the batch are done, each after one run.
 func TestUnstorableOutcomeIsIsolated(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -113,7 +113,8 @@ func TestUnstorableOutcomeIsIsolated(t *testing.T) {
 				return fmt.Sprint(n), n == 1
 			})
 			letters, err := queue.DeadLetters(t.Context(), b.box, outbox.DeadFilter{})
-			if err != nil || len(letters) != 1 || letters[0].ID != bad || !strings.Contains(letters[0].LastError, c.want) {
+			if err != nil || len(letters) != 1 || letters[0].ID != bad ||
+				!strings.Contains(letters[0].LastError, c.want) {
 				t.Errorf("dead letters %+v, %v; want task %d with %q: %s", letters, err, bad, c.want, c.reason)
 			} else if letters[0].Attempt != 1 || len(letters[0].Attempts) != 1 {
 				t.Errorf("attempt %d, history %+v; want one that is spent", letters[0].Attempt, letters[0].Attempts)

@@ -11,7 +11,8 @@ const levels = MaxPriority + 1
 // entries of finished tasks alive. Without watermarks each claim would read all of them.
 //
 //   - high is the highest seq that this worker has claimed.
-//   - low is a seq at or below which no pending task exists or can appear: every transaction that could still commit one
+//   - low is a seq at or below which no pending task exists or can appear: every transaction that
+//     could still commit one
 //     has ended, and a look has shown that none is left. Between low and high there may be a task whose transaction drew
 //     its seq early and commits late, or one whose lock was skipped and then rolled back.
 //
@@ -20,11 +21,12 @@ const levels = MaxPriority + 1
 //  1. The candidate is a copy of the high watermarks at some moment.
 //  2. The candidate waits for a claim that was sent after it. The transaction id of that claim is above the id of every
 //     transaction that drew a seq up to the candidate, because strunk_enqueue_many draws its transaction id first.
-//  3. When pg_snapshot_xmin has passed that id, all those transactions have ended. Then strunk_advance_watermarks looks for
+//  3. When pg_snapshot_xmin has passed that id, all those transactions have ended. Then
+//     strunk_advance_watermarks looks for
 //     tasks that are still pending.
 //
-// pg_snapshot_xmax cannot replace the id of step 2. It is one above the highest id that has completed, and a transaction
-// with a higher id may have drawn its seq long ago.
+// pg_snapshot_xmax cannot replace the id of step 2. It is one above the highest id that has
+// completed, and a transaction with a higher id may have drawn its seq long ago.
 type watermarks struct {
 	high, low, candidate []int64
 	candidateXID         int64 // 0 while a claim after the candidate is awaited
@@ -59,13 +61,13 @@ func (c *scanCost) done(began, now time.Time) { c.last, c.cost = now, max(0, now
 const taskCost = 30 * time.Microsecond
 
 const (
-	// lowInterval is the least time between two claims that enter at the low watermarks, where such a claim is slow. Of the
-	// claims of a busy worker at most one in scanFraction does.
+	// lowInterval is the least time between two claims that enter at the low watermarks, where such
+	// a claim is slow. Of the claims of a busy worker at most one in scanFraction does.
 	lowInterval = time.Second
 	// maxLowInterval is how long the claims of a quiet worker may have to wait for one.
 	maxLowInterval = 5 * time.Second
-	// bottomInterval is the least time between two claims that enter at the bottom: they find rows that a person has set to
-	// pending in place.
+	// bottomInterval is the least time between two claims that enter at the bottom: they find rows
+	// that a person has set to pending in place.
 	bottomInterval = 30 * time.Second
 	// advanceInterval is the least time between two moves of the low watermarks.
 	advanceInterval = 50 * time.Millisecond

@@ -33,7 +33,8 @@ var modelWorkers atomic.Int64
 
 func (r modelRuntime) Lease(ctx context.Context, spec core.LeaseSpec) (core.Lease, error) {
 	id := modelWorkers.Add(1)
-	_, err := r.Pool().Exec(ctx, `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES ($1, 60000, 1, 1, $2, 'model')`,
+	_, err := r.Pool().Exec(ctx, `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue,
+		host) VALUES ($1, 60000, 1, 1, $2, 'model')`,
 		id, spec.Queue)
 	return modelLease(id), err
 }
@@ -69,7 +70,8 @@ func (m *model) start() *session {
 	w := newWorker(m.def, nil, nil)
 	s, err := newSession(w, core.Life{Soft: context.Background(), Hard: context.Background()}, m.rt, time.Second)
 	m.must(err)
-	s.claimer.marks.bottom.last = time.Now().Add(time.Hour) // what a scan from the bottom finds is no merit of the marks
+	// what a scan from the bottom finds is no merit of the marks
+	s.claimer.marks.bottom.last = time.Now().Add(time.Hour)
 	return s
 }
 
@@ -114,7 +116,8 @@ func (m *model) Lock(t *rapid.T) {
 		t.Skip("enough are open")
 	}
 	tx := m.begin()
-	_, err := tx.Exec(context.Background(), `SELECT 1 FROM public.strunk_outbox_tasks WHERE key = $1 AND status = 'pending'
+	_, err := tx.Exec(context.Background(), `SELECT 1 FROM public.strunk_outbox_tasks WHERE key = $1 AND status
+		= 'pending'
 		ORDER BY seq LIMIT 2 FOR UPDATE SKIP LOCKED`, m.def.name)
 	m.must(err)
 	m.open[tx] = nil
@@ -125,7 +128,10 @@ func (m *model) End(t *rapid.T) {
 	if len(m.open) == 0 {
 		t.Skip("none is open")
 	}
-	txs := slices.SortedFunc(maps.Keys(m.open), func(a, b pgx.Tx) int { return int(a.Conn().PgConn().PID()) - int(b.Conn().PgConn().PID()) })
+	txs := slices.SortedFunc(maps.Keys(m.open), func(a,
+		b pgx.Tx) int {
+		return int(a.Conn().PgConn().PID()) - int(b.Conn().PgConn().PID())
+	})
 	tx := rapid.SampledFrom(txs).Draw(t, "transaction")
 	m.end(tx, rapid.Bool().Draw(t, "commit"))
 }
@@ -173,7 +179,8 @@ func (m *model) Settle(t *rapid.T) {
 		t.Skip("none is held")
 	}
 	id := rapid.SampledFrom(slices.Sorted(maps.Keys(m.held))).Draw(t, "task")
-	m.settle(id, rapid.SampledFrom([]outcome{{kind: outcomeComplete}, {kind: outcomeComplete}, {kind: outcomeRetry, err: errors.New("no")},
+	m.settle(id, rapid.SampledFrom([]outcome{{kind: outcomeComplete}, {kind: outcomeComplete},
+		{kind: outcomeRetry, err: errors.New("no")},
 		{kind: outcomeRetry, refund: true}}).Draw(t, "outcome"))
 }
 
@@ -220,17 +227,20 @@ func (m *model) finish(survivor *session) {
 		}
 	}
 	if len(m.added) > 0 {
-		m.Fatalf("tasks %v are never claimed: high watermarks %v, low watermarks %v", slices.Sorted(maps.Keys(m.added)), survivor.claimer.marks.high, survivor.claimer.marks.low)
+		m.Fatalf("tasks %v are never claimed: high watermarks %v, low watermarks %v",
+			slices.Sorted(maps.Keys(m.added)), survivor.claimer.marks.high, survivor.claimer.marks.low)
 	}
 	var left int
-	m.must(m.rt.Pool().QueryRow(context.Background(), `SELECT count(*) FROM public.strunk_outbox WHERE key = $1 AND status <> 'delivered'`, m.def.name).Scan(&left))
+	m.must(m.rt.Pool().QueryRow(context.Background(), `SELECT count(*) FROM public.strunk_outbox WHERE key = $1
+		AND status <> 'delivered'`, m.def.name).Scan(&left))
 	if left != 0 {
 		m.Fatalf("%d tasks are not delivered", left)
 	}
 }
 
-// Whatever happens between: every committed task is handled, none is with two workers at once, and no mark passes a task
-// that commits late or whose lock is rolled back, without the help of a scan from the bottom.
+// Whatever happens between: every committed task is handled, none is with two workers at once, and
+// no mark passes a task that commits late or whose lock is rolled back, without the help of a scan
+// from the bottom.
 func TestWatermarksMissNothing(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
@@ -243,8 +253,11 @@ func TestWatermarksMissNothing(t *testing.T) {
 	}
 	var runs atomic.Int64
 	rapid.Check(t, func(rt *rapid.T) {
-		m := &model{T: rt, rt: modelRuntime{core.BoxHost(box)}, def: newDefinition(fmt.Sprintf("model-%d", runs.Add(1)), Config{MaxAttempts: MaxAttemptsLimit, Retry: Backoff{}}),
-			held: map[int64]*session{}, jobs: map[int64]*job{}, open: map[pgx.Tx][]int64{}, added: map[int64]bool{}, handled: map[int64]bool{}}
+		m := &model{T: rt, rt: modelRuntime{core.BoxHost(box)},
+			def: newDefinition(fmt.Sprintf("model-%d", runs.Add(1)),
+				Config{MaxAttempts: MaxAttemptsLimit, Retry: Backoff{}}),
+			held: map[int64]*session{}, jobs: map[int64]*job{}, open: map[pgx.Tx][]int64{}, added: map[int64]bool{},
+			handled: map[int64]bool{}}
 		defer func() {
 			for tx := range m.open {
 				_ = tx.Rollback(context.Background())
@@ -254,7 +267,8 @@ func TestWatermarksMissNothing(t *testing.T) {
 		survivor := m.start()
 		claim := func(t *rapid.T) { m.Claim(t) }
 		rt.Repeat(map[string]func(*rapid.T){
-			"enqueue": m.Enqueue, "enqueue late": m.EnqueueLate, "lock": m.Lock, "end": m.End, "settle": m.Settle, "crash": m.Crash,
+			"enqueue": m.Enqueue, "enqueue late": m.EnqueueLate, "lock": m.Lock, "end": m.End, "settle": m.Settle,
+			"crash": m.Crash,
 			"claim": claim, "claim again": claim,
 			"claim by the survivor": func(t *rapid.T) { m.claim(survivor, rapid.IntRange(1, 5).Draw(t, "limit")) },
 		})

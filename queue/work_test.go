@@ -47,7 +47,8 @@ func TestRetriesFollowThePolicy(t *testing.T) {
 			t.Errorf("attempt %d of %d; want %d of 3", task.Attempt, task.MaxAttempts, n)
 		}
 		if n > 1 && task.DueAt.Sub(before) < time.Duration(n-1)*20*time.Millisecond {
-			t.Errorf("attempt %d was due %v after the failure before it; want the policy's %d ms", n, task.DueAt.Sub(before), (n-1)*20)
+			t.Errorf("attempt %d was due %v after the failure before it; want the policy's %d ms", n,
+				task.DueAt.Sub(before), (n-1)*20)
 		}
 		before = rec.Attempts[n-1].At
 	}
@@ -56,10 +57,12 @@ func TestRetriesFollowThePolicy(t *testing.T) {
 	}
 	for n := 1; len(questions) > 0; n++ {
 		if q := <-questions; q.attempt != n || !errors.Is(q.err, errNo) {
-			t.Errorf("the policy was asked about attempt %d and %v; want %d and the handler's error", q.attempt, q.err, n)
+			t.Errorf("the policy was asked about attempt %d and %v; want %d and the handler's error", q.attempt,
+				q.err, n)
 		}
 	}
-	if rec.LastError != "attempt 3: no" || len(rec.Attempts) != 3 || rec.Attempts[0].Error != "attempt 1: no" || rec.Attempts[0].Number != 1 {
+	if rec.LastError != "attempt 3: no" || len(rec.Attempts) != 3 || rec.Attempts[0].Error != "attempt 1: no" ||
+		rec.Attempts[0].Number != 1 {
 		t.Errorf("last error %q, history %+v; want all three attempts", rec.LastError, rec.Attempts)
 	}
 }
@@ -112,29 +115,38 @@ func TestHandlersThatMisbehave(t *testing.T) {
 		says, stack  string
 	}{
 		{"panic", "a bug", func() error { panic("boom") }, "the handler panicked: boom", "work_test.go"},
-		{"panic with an error", "a bug", func() error { panic(errInside) }, "the handler panicked: inside", "work_test.go"},
-		{"nil map", "a bug of the runtime's kind", func() error { writeTo(nil); return nil }, "nil map", "work_test.go"},
-		{"Goexit", "t.FailNow in a handler's test does it", func() error { runtime.Goexit(); return nil }, "Goexit", ""},
+		{"panic with an error", "a bug", func() error { panic(errInside) }, "the handler panicked: inside",
+			"work_test.go"},
+		{"nil map", "a bug of the runtime's kind", func() error { writeTo(nil); return nil }, "nil map",
+			"work_test.go"},
+		{"Goexit", "t.FailNow in a handler's test does it", func() error { runtime.Goexit(); return nil }, "Goexit",
+			""},
 		{"nil pointer as error", "its methods panic", func() error { var e *nilError; return e }, "nilError", ""},
-		{"NUL and invalid UTF-8", "PostgreSQL takes neither", func() error { return errors.New("a\x00b\xffc") }, "a�b�c", ""},
-		{"endless", "the text is cut", func() error { return errors.New(strings.Repeat("long ", 1_000_000)) }, "(cut)", ""},
+		{"NUL and invalid UTF-8", "PostgreSQL takes neither", func() error { return errors.New("a\x00b\xffc") },
+			"a�b�c", ""},
+		{"endless", "the text is cut", func() error { return errors.New(strings.Repeat("long ", 1_000_000)) },
+			"(cut)", ""},
 		{"panic with nil", "panic(nil) is a panic", func() error { panic(nil) }, "the handler panicked", ""},
 	}
 	handlers := map[string]func() error{}
 	for _, row := range rows {
 		handlers[row.name] = row.handler
 	}
-	b.run(q.Worker(func(_ context.Context, task queue.Task[note]) error { return handlers[task.Payload.Text]() }, queue.Concurrency(1)))
+	b.run(q.Worker(func(_ context.Context, task queue.Task[note]) error { return handlers[task.Payload.Text]() },
+		queue.Concurrency(1)))
 	for _, row := range rows {
 		rec := reach(b, q, put(b, q, note{row.name}), queue.StatusDead)
 		if !strings.Contains(rec.LastError, row.says) || len(rec.LastError) > 20_000 {
-			t.Errorf("%s (%s): last error %.200q (%d bytes); want it to say %q", row.name, row.reason, rec.LastError, len(rec.LastError), row.says)
+			t.Errorf("%s (%s): last error %.200q (%d bytes); want it to say %q", row.name, row.reason, rec.LastError,
+				len(rec.LastError), row.says)
 		}
 		if len(rec.Attempts) != 1 || !strings.Contains(rec.Attempts[0].Stack, row.stack) {
-			t.Errorf("%s (%s): history %+v; want one attempt with a stack through %q", row.name, row.reason, rec.Attempts, row.stack)
+			t.Errorf("%s (%s): history %+v; want one attempt with a stack through %q", row.name, row.reason,
+				rec.Attempts, row.stack)
 		}
 	}
-	if rec := reach(b, q, put(b, q, note{"panic"}), queue.StatusDead); strings.Contains(rec.Attempts[0].Stack, "(0x") || strings.Contains(rec.Attempts[0].Stack, "({0x") {
+	if rec := reach(b, q, put(b, q, note{"panic"}), queue.StatusDead); strings.Contains(rec.Attempts[0].Stack,
+		"(0x") || strings.Contains(rec.Attempts[0].Stack, "({0x") {
 		t.Errorf("the stack has arguments, which a payload may be among:\n%s", rec.Attempts[0].Stack)
 	}
 	eventually(t, "the log has the stack of a panic", func() (string, bool) {
@@ -159,7 +171,8 @@ func TestPoisonGoesToTheDeadLettersAtOnce(t *testing.T) {
 	}
 	wantError(t, rec.PayloadErr, queue.ErrPoison)
 	if rec.Attempt != 1 || len(rec.Attempts) != 1 || !strings.Contains(rec.LastError, queue.ErrPoison.Error()) {
-		t.Errorf("attempt %d, history %+v, last error %q; want one attempt that names the poison", rec.Attempt, rec.Attempts, rec.LastError)
+		t.Errorf("attempt %d, history %+v, last error %q; want one attempt that names the poison", rec.Attempt,
+			rec.Attempts, rec.LastError)
 	}
 	reach(b, q, good, queue.StatusDelivered)
 	if n := handled.Load(); n != 1 {
@@ -182,7 +195,8 @@ func TestPriorityThenFirstInFirstOut(t *testing.T) {
 		want = append(want, byPriority[priority]...)
 	}
 	order := make(chan int64, len(want))
-	b.run(q.Worker(func(_ context.Context, task queue.Task[note]) error { order <- task.ID; return nil }, queue.Concurrency(1)))
+	b.run(q.Worker(func(_ context.Context, task queue.Task[note]) error { order <- task.ID; return nil },
+		queue.Concurrency(1)))
 	var got []int64
 	for range want {
 		got = append(got, receive(t, "all tasks", order))
@@ -236,7 +250,8 @@ func TestTimeout(t *testing.T) {
 		causes <- context.Cause(ctx)
 		return ctx.Err()
 	}, queue.Timeout(50*time.Millisecond)))
-	for name, opts := range map[string][]queue.EnqueueOption{"the worker's": nil, "its own": {queue.Timeout(20 * time.Millisecond)}} {
+	for name, opts := range map[string][]queue.EnqueueOption{"the worker's": nil,
+		"its own": {queue.Timeout(20 * time.Millisecond)}} {
 		rec := reach(b, q, put(b, q, note{name}, opts...), queue.StatusDead)
 		wantError(t, receive(t, "the context ends", causes), queue.ErrTimeout)
 		if !strings.Contains(rec.LastError, queue.ErrTimeout.Error()) {
@@ -262,12 +277,13 @@ func TestHungHandlerIsAbandoned(t *testing.T) {
 	reach(b, q, next, queue.StatusDelivered)
 	rec := reach(b, q, hung, queue.StatusDelivered)
 	if rec.Attempt != 2 || !strings.Contains(rec.Attempts[0].Error, "did not return") {
-		t.Errorf("attempt %d, history %+v; want a second attempt after the first was abandoned", rec.Attempt, rec.Attempts)
+		t.Errorf("attempt %d, history %+v; want a second attempt after the first was abandoned", rec.Attempt,
+			rec.Attempts)
 	}
 }
 
-// At the end of Run's context nothing more is begun, what runs may finish within the grace, and what was claimed ahead is
-// given back unspent.
+// At the end of Run's context nothing more is begun, what runs may finish within the grace, and
+// what was claimed ahead is given back unspent.
 func TestGracefulShutdown(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -318,7 +334,8 @@ func TestGracefulShutdown(t *testing.T) {
 				t.Errorf("task %d, which ran, is %s; want delivered", id, rec.Status)
 			}
 		case rec.Status != queue.StatusPending || rec.Attempt != 0 || rec.LastError != "":
-			t.Errorf("task %d, not begun, is %s after %d attempts (%s); want pending after 0", id, rec.Status, rec.Attempt, rec.LastError)
+			t.Errorf("task %d, not begun, is %s after %d attempts (%s); want pending after 0", id, rec.Status,
+				rec.Attempt, rec.LastError)
 		}
 	}
 	if n := value[int](b, `SELECT count(*) FROM public.strunk_workers`); n != 0 {
@@ -353,10 +370,13 @@ func TestGet(t *testing.T) {
 	b := newBed(t)
 	q, other := queue.Define[note]("get", queue.Config{MaxAttempts: 7}), queue.Define[note]("other", queue.Config{})
 	meta := map[string]string{"trace": "abc", "ü": "\"quoted\""}
-	id := put(b, q, note{"hello"}, queue.Priority(4), queue.DedupKey("key"), queue.Metadata(meta), queue.Delay(time.Hour))
+	id := put(b, q, note{"hello"}, queue.Priority(4), queue.DedupKey("key"), queue.Metadata(meta),
+		queue.Delay(time.Hour))
 	rec := get(b, q, id)
-	if rec.ID != id || rec.Queue != "get" || rec.Payload.Text != "hello" || rec.Priority != 4 || rec.DedupKey != "key" || rec.MaxAttempts != 7 ||
-		rec.Attempt != 0 || rec.Status != queue.StatusScheduled || rec.DueAt.Sub(rec.CreatedAt) != time.Hour || fmt.Sprint(rec.Metadata) != fmt.Sprint(meta) ||
+	if rec.ID != id || rec.Queue != "get" || rec.Payload.Text != "hello" || rec.Priority != 4 ||
+		rec.DedupKey != "key" || rec.MaxAttempts != 7 ||
+		rec.Attempt != 0 || rec.Status != queue.StatusScheduled || rec.DueAt.Sub(rec.CreatedAt) != time.Hour ||
+		fmt.Sprint(rec.Metadata) != fmt.Sprint(meta) ||
 		!rec.ClaimedAt.IsZero() || !rec.FinishedAt.IsZero() || rec.PayloadErr != nil {
 		t.Errorf("%+v; want what was enqueued", rec)
 	}

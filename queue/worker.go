@@ -15,7 +15,8 @@ type Worker[T any] struct {
 // Binding implements outbox.Binding.
 func (w *Worker[T]) Binding(core.Seal) core.Binding {
 	if w == nil || w.w == nil {
-		return &worker{def: &definition{err: errors.New("strunk/queue: the zero Worker is unusable: make it with Queue.Worker")}}
+		return &worker{def: &definition{err: errors.New("strunk/queue: the zero Worker is unusable: make it with " +
+			"Queue.Worker")}}
 	}
 	return w.w
 }
@@ -69,7 +70,8 @@ func (w *worker) Run(life core.Life, rt core.Runtime) error {
 			return nil
 		}
 		if err != nil {
-			rt.Logger().Warn("strunk: a worker could not take its lease; trying again", "queue", w.def.name, "error", err)
+			rt.Logger().Warn("strunk: a worker could not take its lease; trying again", "queue", w.def.name, "error",
+				err)
 			core.Sleep(life.Soft, pause)
 			pause = min(2*pause, poll)
 			continue

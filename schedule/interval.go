@@ -22,7 +22,8 @@ var units = []struct {
 	name string
 	unit time.Duration
 }{ // ms before m
-	{"ms", time.Millisecond}, {"s", time.Second}, {"m", time.Minute}, {"h", time.Hour}, {"d", 24 * time.Hour}, {"w", 7 * 24 * time.Hour},
+	{"ms", time.Millisecond}, {"s", time.Second}, {"m", time.Minute}, {"h", time.Hour}, {"d", 24 * time.Hour},
+	{"w", 7 * 24 * time.Hour},
 }
 
 func parseInterval(f field) (timer, error) {

@@ -26,7 +26,8 @@ const (
 )
 
 var (
-	// Skip leaves out what was missed: a time that is late by more than MisfireGrace, or followed by one that is due too.
+	// Skip leaves out what was missed: a time that is late by more than MisfireGrace, or followed
+	// by one that is due too.
 	Skip = Misfire{policy: policySkip}
 	// RunOnce makes one task of all that was missed, for the latest of those times.
 	RunOnce = Misfire{policy: policyOnce}
@@ -72,8 +73,9 @@ func (m Misfire) due(t timer, first, now time.Time) []time.Time {
 	return times
 }
 
-// latest returns the latest due times, at most most, oldest first; the first that is known is due, so there is one. After
-// years of downtime it looks back from now rather than through all those years.
+// latest returns the latest due times, at most most, oldest first; the first that is known is due,
+// so there is one. After years of downtime it looks back from now rather than through all those
+// years.
 func latest(t timer, first, now time.Time, most int) []time.Time {
 	for window := time.Minute; ; window *= 2 {
 		var times []time.Time

@@ -36,8 +36,9 @@ func TimeZone(name string) RegisterOption {
 	return registerOption(func(o *registerOptions) { o.zone = name })
 }
 
-// Task sets options of the tasks that are enqueued: priority, attempts, timeout, metadata. With a queue.DedupKey a due time
-// adds no task while the one of an earlier time is still waiting or running. A delay or due time of its own is refused.
+// Task sets options of the tasks that are enqueued: priority, attempts, timeout, metadata. With a
+// queue.DedupKey a due time adds no task while the one of an earlier time is still waiting or
+// running. A delay or due time of its own is refused.
 func Task(opts ...queue.EnqueueOption) RegisterOption {
 	return registerOption(func(o *registerOptions) { o.task = append(o.task, opts...) })
 }
@@ -81,7 +82,8 @@ const maxPayload = 1 << 20
 
 func checkPayload(payload string) error {
 	if len(payload) > maxPayload {
-		return fmt.Errorf("the payload has %d bytes, more than %d; keep large data in a table of its own", len(payload), maxPayload)
+		return fmt.Errorf("the payload has %d bytes, more than %d; keep large data in a table of its own",
+			len(payload), maxPayload)
 	}
 	return nil
 }

@@ -28,7 +28,8 @@ func TestOneTaskPerTickAcrossProcesses(t *testing.T) {
 	pool := outboxtest.New(t)
 	box := openBox(t, pool)
 	for i := range schedules {
-		mustRegister(t, box, fmt.Sprintf("tick-%d", i), "every 100ms", schedule.OnMisfire(schedule.CatchUp(schedule.MostCaughtUp)))
+		mustRegister(t, box, fmt.Sprintf("tick-%d", i), "every 100ms",
+			schedule.OnMisfire(schedule.CatchUp(schedule.MostCaughtUp)))
 	}
 	children := make([]*exec.Cmd, processes)
 	for i := range children {
@@ -86,12 +87,14 @@ func checkTicks(t *testing.T, pool *pgxpool.Pool) {
 			t.Fatal(err)
 		}
 		if tasks != want || dues != want || marks != want {
-			t.Errorf("%s: %d tasks for %d due times (%d in their metadata); want %d, one each", id, tasks, dues, marks, want)
+			t.Errorf("%s: %d tasks for %d due times (%d in their metadata); want %d, one each", id, tasks, dues,
+				marks, want)
 		}
 		seen++
 	}
 	if err := rows.Err(); err != nil || seen != schedules {
 		t.Fatalf("%d schedules enqueued, %v; want %d", seen, err, schedules)
 	}
-	t.Logf("%d tasks over %d kills of %d processes", query[int](t, pool, `SELECT count(*) FROM public.strunk_outbox`), kills, processes)
+	t.Logf("%d tasks over %d kills of %d "+
+		"processes", query[int](t, pool, `SELECT count(*) FROM public.strunk_outbox`), kills, processes)
 }

@@ -37,7 +37,8 @@ FROM {schema}.strunk_schedules_due($1::text[], $2::integer)`
 	sqlWait = `SELECT {schema}.strunk_schedules_wait_us($1::text[])`
 	// sqlFire fires schedule $1, which stands at revision $2 and due time $3: tasks for $4, next due at $5. See
 	// strunk_schedule_fire for what it locks.
-	sqlFire = `SELECT {schema}.strunk_schedule_fire($1::text, $2::bigint, $3::timestamptz, $4::timestamptz[], $5::timestamptz)`
+	sqlFire = `SELECT {schema}.strunk_schedule_fire($1::text, $2::bigint, $3::timestamptz, $4::timestamptz[],
+		$5::timestamptz)`
 	// sqlFailed keeps error $3 of schedule $1 at revision $2.
 	sqlFailed = `SELECT {schema}.strunk_schedule_failed($1::text, $2::bigint, $3::text)`
 	// sqlRan records that the loop, which comes round every $1 ms, has succeeded, or failed with $3, in process $2.
@@ -206,7 +207,8 @@ func (r *runner) fail(ctx context.Context, row dueRow, why error) {
 		return
 	}
 	r.aside[row.ID] = time.Now().Add(setAside)
-	r.rt.Logger().Warn("strunk: a schedule could not be fired; trying again", "schedule", row.ID, "error", why, "retry_in", setAside)
+	r.rt.Logger().Warn("strunk: a schedule could not be fired; trying again", "schedule", row.ID, "error", why,
+		"retry_in", setAside)
 	err := r.control(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, r.rt.SQL(sqlFailed), row.ID, row.Revision, core.CleanText(why.Error(), mostErrorBytes))
 		return err

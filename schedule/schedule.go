@@ -1,5 +1,6 @@
-// Package schedule enqueues recurring tasks: a schedule, stored in the database under an id, names a queue, a payload and
-// when it is due, and each due time becomes exactly one task, however many processes run.
+// Package schedule enqueues recurring tasks: a schedule, stored in the database under an id, names
+// a queue, a payload and when it is due, and each due time becomes exactly one task, however many
+// processes run.
 //
 //	_, err := schedule.Register(ctx, box, "daily-report", Reports, Report{Kind: "daily"}, "every 1d")
 //	err = box.Run(ctx, schedule.Runner(), Reports.Worker(makeReport))
@@ -37,17 +38,20 @@ type Entry struct {
 	UpdatedAt time.Time
 }
 
-// Register stores a schedule under an id of at most 200 bytes, or changes the one that is there: call it at each start of
-// the program. spec is described at [Parse]. The first task of an interval is due one interval after the registration.
-// Each further due time follows from the one before, not from when the task was enqueued.
+// Register stores a schedule under an id of at most 200 bytes, or changes the one that is there:
+// call it at each start of the program. spec is described at [Parse]. The first task of an interval
+// is due one interval after the registration. Each further due time follows from the one before,
+// not from when the task was enqueued.
 //
-// Registering again changes what differs. The due time stays unless the spec or its time zone has changed, and a disabled
-// schedule stays disabled. Two programs that register different things under one id overwrite each other.
+// Registering again changes what differs. The due time stays unless the spec or its time zone has
+// changed, and a disabled schedule stays disabled. Two programs that register different things
+// under one id overwrite each other.
 //
 // A task's DueAt is its due time, and its metadata has it as "scheduled_for" beside the "schedule"'s id.
 //
 // Errors: [ErrInvalid], [*SpecError], [queue.ErrInvalid]; the database's own are wrapped.
-func Register[T any](ctx context.Context, box *outbox.Box, id string, q *queue.Queue[T], payload T, spec string, opts ...RegisterOption) (Entry, error) {
+func Register[T any](ctx context.Context, box *outbox.Box, id string, q *queue.Queue[T], payload T, spec string,
+	opts ...RegisterOption) (Entry, error) {
 	o := newRegisterOptions(opts)
 	return register(ctx, box, id, q.Item(payload, o.task...), spec, o)
 }
@@ -72,8 +76,8 @@ func Disable(ctx context.Context, box *outbox.Box, id string, opts ...Option) er
 	return disable(ctx, box, id, opts)
 }
 
-// RunNow enqueues a schedule's task at once, beside its due times, and returns the task's id. A disabled schedule's too.
-// Errors: [ErrNotFound].
+// RunNow enqueues a schedule's task at once, beside its due times, and returns the task's id. A
+// disabled schedule's too. Errors: [ErrNotFound].
 func RunNow(ctx context.Context, box *outbox.Box, id string, opts ...Option) (taskID int64, err error) {
 	return runNow(ctx, box, id, opts)
 }
@@ -83,6 +87,6 @@ func Remove(ctx context.Context, box *outbox.Box, id string, opts ...Option) err
 	return remove(ctx, box, id, opts)
 }
 
-// Runner makes the loop that enqueues what is due: hand it to outbox.Box.Run, in as many processes as you like. It sleeps
-// until the next due time and is woken when a schedule changes.
+// Runner makes the loop that enqueues what is due: hand it to outbox.Box.Run, in as many processes
+// as you like. It sleeps until the next due time and is woken when a schedule changes.
 func Runner() outbox.Binding { return runnerBinding{} }

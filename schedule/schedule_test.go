@@ -33,18 +33,25 @@ func TestMisfirePolicies(t *testing.T) {
 		want       []int64 // the minutes since the due times that become tasks
 	}{
 		{id: "skip", reason: "what was missed is left out", misfire: schedule.Skip, spec: "every 1h", since: "210 min"},
-		{id: "skip-late", reason: "a little late is not missed", misfire: schedule.Skip, spec: "every 1h", since: "20 s", want: []int64{0}},
-		{id: "once", reason: "one task for all, with the latest time", misfire: schedule.RunOnce, spec: "every 1h", since: "210 min", want: []int64{30}},
-		{id: "catch-up", reason: "one for each", misfire: schedule.CatchUp(10), spec: "every 1h", since: "210 min", want: []int64{210, 150, 90, 30}},
-		{id: "catch-up-2", reason: "no more than the cap, the latest", misfire: schedule.CatchUp(2), spec: "every 1h", since: "210 min", want: []int64{90, 30}},
-		{id: "once-years", reason: "years of minutes cost no more than one", misfire: schedule.RunOnce, spec: "every 1m", since: "20 years 30 s", want: []int64{0}},
-		{id: "cron-years", reason: "nor do those of a cron expression", misfire: schedule.CatchUp(1), spec: "@yearly", since: "20 years"},
+		{id: "skip-late", reason: "a little late is not missed", misfire: schedule.Skip, spec: "every 1h",
+			since: "20 s", want: []int64{0}},
+		{id: "once", reason: "one task for all, with the latest time", misfire: schedule.RunOnce, spec: "every 1h",
+			since: "210 min", want: []int64{30}},
+		{id: "catch-up", reason: "one for each", misfire: schedule.CatchUp(10), spec: "every 1h", since: "210 min",
+			want: []int64{210, 150, 90, 30}},
+		{id: "catch-up-2", reason: "no more than the cap, the latest", misfire: schedule.CatchUp(2),
+			spec: "every 1h", since: "210 min", want: []int64{90, 30}},
+		{id: "once-years", reason: "years of minutes cost no more than one", misfire: schedule.RunOnce,
+			spec: "every 1m", since: "20 years 30 s", want: []int64{0}},
+		{id: "cron-years", reason: "nor do those of a cron expression", misfire: schedule.CatchUp(1),
+			spec: "@yearly", since: "20 years"},
 	}
 	next := map[string]time.Time{}
 	for _, tt := range tests {
 		e := mustRegister(t, box, tt.id, tt.spec, schedule.OnMisfire(tt.misfire))
 		next[tt.id] = e.NextDue
-		mustExec(t, pool, `UPDATE public.strunk_schedules SET next_due = date_trunc('second', clock_timestamp()) - $2::interval WHERE id = $1`, tt.id, tt.since)
+		mustExec(t, pool, `UPDATE public.strunk_schedules SET next_due = date_trunc('second', clock_timestamp())
+			- $2::interval WHERE id = $1`, tt.id, tt.since)
 	}
 	stop := start(t, box, schedule.Runner())
 	testkit.Eventually(t, "all have moved on", func() bool {
@@ -52,7 +59,8 @@ func TestMisfirePolicies(t *testing.T) {
 	})
 	stop()
 	for _, tt := range tests {
-		got := query[[]int64](t, pool, `SELECT coalesce(array_agg(floor(extract(epoch FROM now() - due_at) / 60)::bigint ORDER BY due_at), '{}')
+		got := query[[]int64](t, pool, `SELECT coalesce(array_agg(floor(extract(epoch FROM now() - due_at) /
+			60)::bigint ORDER BY due_at), '{}')
 			FROM public.strunk_schedule_runs WHERE schedule_id = $1`, tt.id)
 		if tt.id == "cron-years" {
 			if len(got) != 1 || got[0] > 367*24*60 {
@@ -64,14 +72,15 @@ func TestMisfirePolicies(t *testing.T) {
 			t.Errorf("%s: %s: minutes since: %v; want %v", tt.id, tt.reason, got, tt.want)
 		}
 	}
-	late := query[bool](t, pool, `SELECT next_due - now() BETWEEN interval '25 min' AND interval '31 min' FROM public.strunk_schedules WHERE id = 'once'`)
+	late := query[bool](t, pool, `SELECT next_due - now() BETWEEN interval '25 min' AND interval '31 min' FROM
+		public.strunk_schedules WHERE id = 'once'`)
 	if !late {
 		t.Error("the next time must follow from the scheduled one, half an hour from now, not from now")
 	}
 }
 
-// TestDueWithinMilliseconds keeps polling out of the way: what is on time is so because the loop sleeps until the due time,
-// and because a change wakes it.
+// TestDueWithinMilliseconds keeps polling out of the way: what is on time is so because the loop
+// sleeps until the due time, and because a change wakes it.
 func TestDueWithinMilliseconds(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
@@ -89,9 +98,11 @@ func TestDueWithinMilliseconds(t *testing.T) {
 	testkit.Eventually(t, "enough ticks", func() bool {
 		return query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs`) >= ticks
 	})
-	late := query[[]float64](t, pool, `SELECT percentile_cont(ARRAY[0, 0.5, 0.9, 1]) WITHIN GROUP (ORDER BY extract(epoch FROM fired_at - due_at) * 1000)
+	late := query[[]float64](t, pool, `SELECT percentile_cont(ARRAY[0, 0.5, 0.9, 1]) WITHIN GROUP (ORDER BY
+		extract(epoch FROM fired_at - due_at) * 1000)
 		FROM public.strunk_schedule_runs`)
-	t.Logf("ms from due to enqueued: least %.1f, median %.1f, 90 %% %.1f, most %.1f", late[0], late[1], late[2], late[3])
+	t.Logf("ms from due to enqueued: least %.1f, median %.1f, 90 %% %.1f, most %.1f", late[0], late[1], late[2],
+		late[3])
 	if late[0] < 0 {
 		t.Error("a task was enqueued before it was due")
 	}
@@ -120,7 +131,8 @@ func TestDisabledStaysDisabled(t *testing.T) {
 	testkit.Eventually(t, "the other schedule ticks", func() bool {
 		return query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs WHERE schedule_id = 'on'`) >= 3
 	})
-	if after := query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs WHERE schedule_id = 'off'`); after != before {
+	if after := query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs WHERE schedule_id =
+		'off'`); after != before {
 		t.Errorf("a disabled schedule has enqueued %d tasks", after-before)
 	}
 	if err := schedule.Enable(ctx, box, "off"); err != nil {
@@ -131,7 +143,8 @@ func TestDisabledStaysDisabled(t *testing.T) {
 		t.Fatalf("after Enable: %+v, %v", e, err)
 	}
 	testkit.Eventually(t, "it ticks again", func() bool {
-		return query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs WHERE schedule_id = 'off'`) > before
+		return query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs WHERE schedule_id =
+			'off'`) > before
 	})
 }
 
@@ -143,7 +156,8 @@ func TestRegisterAgain(t *testing.T) {
 	if again := mustRegister(t, box, "r", "every 1h"); !cmp.Equal(first, again) {
 		t.Errorf("the same registration changed something:\n%s", cmp.Diff(first, again))
 	}
-	prio := mustRegister(t, box, "r", "every 1h", schedule.Task(queue.Priority(7), queue.Metadata(map[string]string{"k": "v"})))
+	prio := mustRegister(t, box, "r", "every 1h", schedule.Task(queue.Priority(7),
+		queue.Metadata(map[string]string{"k": "v"})))
 	if !prio.NextDue.Equal(first.NextDue) {
 		t.Error("a change of the priority has moved the due time")
 	}
@@ -162,7 +176,8 @@ func TestRunNowListRemove(t *testing.T) {
 	pool := outboxtest.New(t)
 	box := openBox(t, pool)
 	ctx := t.Context()
-	mustRegister(t, box, "b", "every 1h", schedule.Task(queue.Priority(7), queue.MaxAttempts(3), queue.Timeout(time.Second), queue.Metadata(map[string]string{"k": "v"})))
+	mustRegister(t, box, "b", "every 1h", schedule.Task(queue.Priority(7), queue.MaxAttempts(3),
+		queue.Timeout(time.Second), queue.Metadata(map[string]string{"k": "v"})))
 	mustRegister(t, box, "a", "@daily")
 	if err := schedule.Disable(ctx, box, "b"); err != nil {
 		t.Fatal(err)
@@ -180,7 +195,8 @@ func TestRunNowListRemove(t *testing.T) {
 		t.Errorf("the task of RunNow: %+v", rec)
 	}
 	all, err := schedule.List(ctx, box)
-	if err != nil || len(all) != 2 || all[0].ID != "a" || all[1].ID != "b" || all[1].Enabled || string(all[1].Payload) != `{"kind":"b"}` {
+	if err != nil || len(all) != 2 || all[0].ID != "a" || all[1].ID != "b" || all[1].Enabled ||
+		string(all[1].Payload) != `{"kind":"b"}` {
 		t.Errorf("List: %+v, %v", all, err)
 	}
 	if err := schedule.Remove(ctx, box, "b"); err != nil {
@@ -190,9 +206,10 @@ func TestRunNowListRemove(t *testing.T) {
 		t.Errorf("Get of a removed schedule: %v", err)
 	}
 	for name, call := range map[string]func() error{
-		"Enable": func() error { return schedule.Enable(ctx, box, "b") }, "Disable": func() error { return schedule.Disable(ctx, box, "b") },
-		"Remove": func() error { return schedule.Remove(ctx, box, "b") },
-		"RunNow": func() error { _, err := schedule.RunNow(ctx, box, "b"); return err },
+		"Enable":  func() error { return schedule.Enable(ctx, box, "b") },
+		"Disable": func() error { return schedule.Disable(ctx, box, "b") },
+		"Remove":  func() error { return schedule.Remove(ctx, box, "b") },
+		"RunNow":  func() error { _, err := schedule.RunNow(ctx, box, "b"); return err },
 	} {
 		if err := call(); !errors.Is(err, schedule.ErrNotFound) {
 			t.Errorf("%s of a removed schedule: %v; want ErrNotFound", name, err)
@@ -240,17 +257,24 @@ func TestBadRegistrations(t *testing.T) {
 		opts                 []schedule.RegisterOption
 	}{
 		{name: "an empty id", id: "", spec: "1h", want: "the id must not be empty"},
-		{name: "a delay", id: "x", spec: "1h", opts: []schedule.RegisterOption{schedule.Task(queue.Delay(time.Second))}, want: "leave out Delay"},
-		{name: "a bad option of the queue", id: "x", spec: "1h", opts: []schedule.RegisterOption{schedule.Task(queue.Priority(10))}, want: "Priority"},
-		{name: "no cap", id: "x", spec: "1h", opts: []schedule.RegisterOption{schedule.OnMisfire(schedule.CatchUp(0))}, want: "CatchUp"},
-		{name: "a zero policy", id: "x", spec: "1h", opts: []schedule.RegisterOption{schedule.OnMisfire(schedule.Misfire{})}, want: "OnMisfire"},
+		{name: "a delay", id: "x", spec: "1h",
+			opts: []schedule.RegisterOption{schedule.Task(queue.Delay(time.Second))}, want: "leave out Delay"},
+		{name: "a bad option of the queue", id: "x", spec: "1h",
+			opts: []schedule.RegisterOption{schedule.Task(queue.Priority(10))}, want: "Priority"},
+		{name: "no cap", id: "x", spec: "1h",
+			opts: []schedule.RegisterOption{schedule.OnMisfire(schedule.CatchUp(0))}, want: "CatchUp"},
+		{name: "a zero policy", id: "x", spec: "1h",
+			opts: []schedule.RegisterOption{schedule.OnMisfire(schedule.Misfire{})}, want: "OnMisfire"},
 		{name: "a bad spec", id: "x", spec: "every", want: "bad spec"},
-		{name: "a zone nobody knows", id: "x", spec: "@daily", opts: []schedule.RegisterOption{schedule.TimeZone("Mars/Base")}, want: "Mars/Base"},
-		{name: "the machine's own zone", id: "x", spec: "@daily", opts: []schedule.RegisterOption{schedule.TimeZone("Local")}, want: "Local"},
+		{name: "a zone nobody knows", id: "x", spec: "@daily",
+			opts: []schedule.RegisterOption{schedule.TimeZone("Mars/Base")}, want: "Mars/Base"},
+		{name: "the machine's own zone", id: "x", spec: "@daily",
+			opts: []schedule.RegisterOption{schedule.TimeZone("Local")}, want: "Local"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := schedule.Register(t.Context(), box, tt.id, reports, report{}, tt.spec, tt.opts...)
-			if !errors.Is(err, schedule.ErrInvalid) && !errors.Is(err, queue.ErrInvalid) || !strings.Contains(err.Error(), tt.want) {
+			if !errors.Is(err, schedule.ErrInvalid) && !errors.Is(err, queue.ErrInvalid) ||
+				!strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v; want ErrInvalid with %q", err, tt.want)
 			}
 		})
@@ -287,7 +311,8 @@ func TestFireTwiceFails(t *testing.T) {
 	e := mustRegister(t, box, "f", "every 1h")
 	fire := func() *[]int64 {
 		t.Helper()
-		return query[*[]int64](t, pool, `SELECT public.strunk_schedule_fire('f', 1, $1, ARRAY[$1::timestamptz], $2)`, e.NextDue, e.NextDue.Add(time.Hour))
+		return query[*[]int64](t, pool, `SELECT public.strunk_schedule_fire('f', 1, $1, ARRAY[$1::timestamptz],
+			$2)`, e.NextDue, e.NextDue.Add(time.Hour))
 	}
 	if got := fire(); got == nil || len(*got) != 1 {
 		t.Fatalf("the first: %v; want one task", got)
@@ -308,7 +333,8 @@ func TestFireTwiceFails(t *testing.T) {
 func TestRunnerSurvivesAnOutage(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
-	box, err := outbox.Open(t.Context(), pool, outbox.Config{PollInterval: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
+	box, err := outbox.Open(t.Context(), pool, outbox.Config{PollInterval: 20 * time.Millisecond,
+		Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -322,8 +348,10 @@ func TestRunnerSurvivesAnOutage(t *testing.T) {
 	for range 3 {
 		before := runs(t, pool)
 		testkit.Eventually(t, "it ticks", func() bool { return runs(t, pool) > before+1 })
-		if _, err := cutter.Exec(t.Context(), `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
-			WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() AND query LIKE '%strunk_schedule%'`); err != nil {
+		if _, err := cutter.Exec(t.Context(), `SELECT pg_catalog.pg_terminate_backend(pid) FROM
+			pg_catalog.pg_stat_activity
+			WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() AND query LIKE
+			'%strunk_schedule%'`); err != nil {
 			t.Fatal(err)
 		}
 	}

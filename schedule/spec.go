@@ -26,8 +26,8 @@ type Spec struct {
 
 // timer computes due times.
 type timer interface {
-	// after returns the first due time after at, or the zero time where there is none. anchor is a due time already known:
-	// intervals are counted from it.
+	// after returns the first due time after at, or the zero time where there is none. anchor is a
+	// due time already known: intervals are counted from it.
 	after(anchor, at time.Time) time.Time
 }
 
@@ -41,9 +41,10 @@ type timer interface {
 // Cron expressions and the words with an @ follow the clock of timeZone, a name such as "Europe/Berlin"; empty means
 // DefaultTimeZone. Intervals know no time zone. Errors: a [*SpecError], which is also an [ErrInvalid].
 //
-// When clocks are set forward, a time of day that is left out is due at the moment of the change; when they are set back,
-// a time of day that comes twice is due the first time only. A cron expression whose hour is * follows the hours as they
-// pass instead: it leaves nothing out and repeats what is repeated.
+// When clocks are set forward, a time of day that is left out is due at the moment of the change;
+// when they are set back, a time of day that comes twice is due the first time only. A cron
+// expression whose hour is * follows the hours as they pass instead: it leaves nothing out and
+// repeats what is repeated.
 func Parse(spec, timeZone string) (Spec, error) {
 	zone, loc, err := location(timeZone)
 	if err != nil {
@@ -60,8 +61,8 @@ func (s Spec) String() string { return s.text }
 // TimeZone returns the name of the time zone.
 func (s Spec) TimeZone() string { return s.zone }
 
-// Next returns the first due time after t: for an interval, one interval later. It is the zero time where there is none,
-// which for a Spec from Parse takes a date such as February 29 and centuries.
+// Next returns the first due time after t: for an interval, one interval later. It is the zero time
+// where there is none, which for a Spec from Parse takes a date such as February 29 and centuries.
 func (s Spec) Next(t time.Time) time.Time {
 	if s.timer == nil {
 		return time.Time{}
@@ -74,11 +75,13 @@ func location(name string) (string, *time.Location, error) {
 		name = DefaultTimeZone
 	}
 	if name == "Local" {
-		return "", nil, fmt.Errorf("strunk/schedule: the time zone Local differs from process to process; give its name, as in Europe/Berlin: %w", ErrInvalid)
+		return "", nil, fmt.Errorf("strunk/schedule: the time zone Local differs from process to process; give "+
+			"its name, as in Europe/Berlin: %w", ErrInvalid)
 	}
 	loc, err := time.LoadLocation(name)
 	if err != nil {
-		return "", nil, fmt.Errorf("strunk/schedule: the time zone %q is unknown here (where a machine has no time zone database, import time/tzdata): %w: %w", name, err, ErrInvalid)
+		return "", nil, fmt.Errorf("strunk/schedule: the time zone %q is unknown here (where a machine has no "+
+			"time zone database, import time/tzdata): %w: %w", name, err, ErrInvalid)
 	}
 	return name, loc, nil
 }
@@ -102,7 +105,8 @@ func (e *SpecError) Error() string {
 		return r
 	}, e.Spec)
 	column := utf8.RuneCountInString(e.Spec[:e.Pos])
-	return fmt.Sprintf("strunk/schedule: bad spec: %s, at character %d:\n\t%s\n\t%s^", e.Reason, column+1, spec, strings.Repeat(" ", column))
+	return fmt.Sprintf("strunk/schedule: bad spec: %s, at character %d:\n\t%s\n\t%s^", e.Reason, column+1, spec,
+		strings.Repeat(" ", column))
 }
 
 // Unwrap returns ErrInvalid.

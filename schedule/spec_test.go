@@ -104,17 +104,20 @@ func ExampleSpecError() {
 	//       ^
 }
 
-// TestCronAgainstTheClock compares due times with a walk through every minute and what the clock on the wall shows then.
+// TestCronAgainstTheClock compares due times with a walk through every minute and what the clock on
+// the wall shows then.
 func TestCronAgainstTheClock(t *testing.T) {
 	t.Parallel()
-	zones := []string{"UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo", "America/Santiago", "Asia/Kathmandu", "America/Havana"}
+	zones := []string{"UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Cairo",
+		"America/Santiago", "Asia/Kathmandu", "America/Havana"}
 	rapid.Check(t, func(t *rapid.T) {
 		zone := rapid.SampledFrom(zones).Draw(t, "zone")
 		loc, err := time.LoadLocation(zone)
 		if err != nil {
 			t.Fatal(err)
 		}
-		minutes := rapid.SliceOfNDistinct(rapid.SampledFrom([]int{0, 15, 30, 45, 59}), 1, 3, rapid.ID).Draw(t, "minutes")
+		minutes := rapid.SliceOfNDistinct(rapid.SampledFrom([]int{0, 15, 30, 45, 59}), 1, 3, rapid.ID).Draw(t,
+			"minutes")
 		hours := rapid.SliceOfNDistinct(rapid.IntRange(0, 4), 0, 3, rapid.ID).Draw(t, "hours") // none: every hour
 		begin := aroundAChange(t, loc)
 		spec, err := schedule.Parse(list(minutes)+" "+list(hours)+" * * *", zone)
@@ -145,15 +148,17 @@ func list(items []int) string {
 
 // aroundAChange draws a minute within a day before a change of the clock, or anywhere in 2025.
 func aroundAChange(t *rapid.T, loc *time.Location) time.Time {
-	at := time.Date(2025, 1, 1, 0, 0, 0, 0, loc).Add(time.Duration(rapid.IntRange(0, 365*24*60).Draw(t, "minute")) * time.Minute)
+	at := time.Date(2025, 1, 1, 0, 0, 0, 0, loc).Add(time.Duration(rapid.IntRange(0, 365*24*60).Draw(t,
+		"minute")) * time.Minute)
 	if _, end := at.ZoneBounds(); !end.IsZero() && rapid.Bool().Draw(t, "change") {
 		at = end.Add(-time.Duration(rapid.IntRange(0, 24*60).Draw(t, "before")) * time.Minute).Truncate(time.Minute)
 	}
 	return at
 }
 
-// walk is the rule of Parse, minute by minute: each reading of the clock that fits counts the first time it is shown; a
-// reading that is jumped over counts at the jump, unless every hour fits, when only what is shown counts, and each time.
+// walk is the rule of Parse, minute by minute: each reading of the clock that fits counts the first
+// time it is shown; a reading that is jumped over counts at the jump, unless every hour fits, when
+// only what is shown counts, and each time.
 func walk(begin, end time.Time, minutes, hours []int) (due []time.Time) {
 	fits := func(shown time.Time) bool {
 		return slices.Contains(minutes, shown.Minute()) && (len(hours) == 0 || slices.Contains(hours, shown.Hour()))

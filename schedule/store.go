@@ -19,7 +19,8 @@ const (
 	// sqlNow reads the database's clock.
 	sqlNow = `SELECT pg_catalog.clock_timestamp()`
 	// sqlPut registers a schedule; see strunk_schedule_put.
-	sqlPut = `SELECT {schema}.strunk_schedule_put($1::text, $2::text, $3::text, $4::text, $5::timestamptz, $6::text, $7::integer,
+	sqlPut = `SELECT {schema}.strunk_schedule_put($1::text, $2::text, $3::text, $4::text, $5::timestamptz,
+		$6::text, $7::integer,
 	$8::text, $9::text, $10::text, $11::smallint, $12::smallint, $13::integer, $14::boolean)`
 	// sqlSwitch enables or disables ($2) schedule $1, due next at $3.
 	sqlSwitch = `SELECT {schema}.strunk_schedule_switch($1::text, $2::boolean, $3::timestamptz, $4::boolean)`
@@ -59,7 +60,8 @@ func inTx(ctx context.Context, box *outbox.Box, o callOptions, what, id string, 
 	return nil
 }
 
-func register(ctx context.Context, box *outbox.Box, id string, item queue.Item, spec string, o registerOptions) (e Entry, err error) {
+func register(ctx context.Context, box *outbox.Box, id string, item queue.Item, spec string,
+	o registerOptions) (e Entry, err error) {
 	task, parsed, err := check(id, item, spec, o)
 	if err != nil {
 		return e, err
@@ -69,8 +71,10 @@ func register(ctx context.Context, box *outbox.Box, id string, item queue.Item, 
 		if err != nil {
 			return err
 		}
-		_, err = queryOne[any](ctx, tx, sqlPut, id, task.Queue, spec, parsed.zone, parsed.Next(now), o.misfire.policy, o.misfire.most,
-			task.Payload, task.Metadata, task.DedupKey, task.Priority, task.MaxAttempts, task.TimeoutMS, tx.NotifyInside())
+		_, err = queryOne[any](ctx, tx, sqlPut, id, task.Queue, spec, parsed.zone, parsed.Next(now),
+			o.misfire.policy, o.misfire.most,
+			task.Payload, task.Metadata, task.DedupKey, task.Priority, task.MaxAttempts, task.TimeoutMS,
+			tx.NotifyInside())
 		if err != nil {
 			return err
 		}
@@ -209,7 +213,8 @@ func scanEntries(rows core.Rows) (all []Entry, err error) {
 		var e Entry
 		var last *time.Time
 		var payload string
-		err := rows.Scan(&e.ID, &e.Queue, &e.Spec, &e.TimeZone, &e.Misfire.policy, &e.Misfire.most, &payload, &e.Enabled,
+		err := rows.Scan(&e.ID, &e.Queue, &e.Spec, &e.TimeZone, &e.Misfire.policy, &e.Misfire.most, &payload,
+			&e.Enabled,
 			&e.NextDue, &last, &e.LastTaskID, &e.LastError, &e.CreatedAt, &e.UpdatedAt)
 		if err != nil {
 			return nil, err

@@ -47,7 +47,10 @@ func atLeastOne(count *int) bool { return count != nil && *count > 0 }
 func (n *node) splitContainers() []*node {
 	l := &atomList{of: n}
 	hasItems := n.items != nil && !n.items.isTrue() || n.tuple != nil
-	l.add(hasItems, "items", func(a *node) { a.items, a.tuple, a.additionalItems = n.items, n.tuple, n.additionalItems })
+	l.add(hasItems, "items", func(a *node) {
+		a.items, a.tuple, a.additionalItems = n.items, n.tuple,
+			n.additionalItems
+	})
 	l.add(n.contains != nil, "contains", func(a *node) { a.contains = n.contains })
 	l.add(atLeastOne(n.minItems), "minItems", func(a *node) { a.minItems = n.minItems })
 	l.add(n.maxItems != nil, "maxItems", func(a *node) { a.maxItems = n.maxItems })

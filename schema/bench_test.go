@@ -38,8 +38,10 @@ type benchLine struct {
 func benchPayload() []byte {
 	phone, now := "+49 30 1234", time.Now()
 	return mustJSON(benchOrder{
-		Number: 42, Status: "paid", Customer: "Ada Lovelace", Email: "ada@example.com", Phone: &phone, Street: "Main Street 1", City: "Berlin", Zip: "10115",
-		Country: "DE", Currency: "EUR", Net: 50.41, Tax: 9.58, Total: 59.99, Paid: true, CreatedAt: now, ShippedAt: &now, Tags: []string{"new", "web"},
+		Number: 42, Status: "paid", Customer: "Ada Lovelace", Email: "ada@example.com", Phone: &phone,
+		Street: "Main Street 1", City: "Berlin", Zip: "10115",
+		Country: "DE", Currency: "EUR", Net: 50.41, Tax: 9.58, Total: 59.99, Paid: true, CreatedAt: now,
+		ShippedAt: &now, Tags: []string{"new", "web"},
 		Attributes: map[string]string{"source": "mail"}, Lines: []benchLine{{"A-1", 2, 20}, {"B-2", 1, 19.99}},
 	})
 }

@@ -20,15 +20,25 @@ func TestHostileIsBounded(t *testing.T) {
 		name, document, payload string
 		rule                    string // of the first violation; empty for a payload that passes
 	}{
-		{"a violation for each item", `{"items":{"type":"string"}}`, "[" + strings.Repeat("1,", 500_000) + "1]", "type"},
-		{"uniqueItems beside many levels", `{"properties":{"tags":{"uniqueItems":true},"in":{"uniqueItems":true,"items":{"$ref":"#/properties/in"}}}}`,
-			`{"in":` + strings.Repeat("[1,", 900) + strings.Repeat("[2],", 200_000) + "3" + strings.Repeat("]", 900) + "}", "uniqueItems"},
-		{"different items at every level", `{"properties":{"in":{"uniqueItems":true,"items":{"$ref":"#/properties/in"}}}}`,
-			`{"in":` + strings.Repeat(`["x",`, 900) + `"` + strings.Repeat("y", 1<<19) + `"` + strings.Repeat("]", 900) + "}", "work"},
-		{"an enum of 250 for 1,000 lines", `{"items":{"enum":[` + numbersTo(250) + `]}}`, "[" + strings.Repeat("249,", 999) + "249]", ""},
-		{"an enum of 60,000 that nothing fits", `{"items":{"enum":[` + numbersTo(60_000) + `]}}`, "[" + strings.Repeat("-1,", 1000) + "-1]", "enum"},
+		{"a violation for each " +
+			"item", `{"items":{"type":"string"}}`, "[" + strings.Repeat("1,", 500_000) + "1]", "type"},
+		{"uniqueItems beside many " +
+			"levels", `{"properties":{"tags":{"uniqueItems":true},"in":{"uniqueItems":true,"items":{"$ref":"#/properties/in"}}}}`,
+			`{"in":` + strings.Repeat("[1,", 900) + strings.Repeat("[2],", 200_000) + "3" +
+				strings.Repeat("]", 900) + "}", "uniqueItems"},
+		{"different items at every " +
+			"level", `{"properties":{"in":{"uniqueItems":true,"items":{"$ref":"#/properties/in"}}}}`,
+			`{"in":` + strings.Repeat(`["x",`, 900) + `"` + strings.Repeat("y", 1<<19) + `"` +
+				strings.Repeat("]", 900) + "}", "work"},
+		{"an enum of 250 for 1,000 " +
+			"lines", `{"items":{"enum":[` + numbersTo(250) + `]}}`, "[" + strings.Repeat("249,", 999) + "249]", ""},
+		{"an enum of 60,000 that nothing " +
+			"fits", `{"items":{"enum":[` + numbersTo(60_000) + `]}}`, "[" + strings.Repeat("-1,", 1000) + "-1]",
+			"enum"},
 		{"1,000 patterns for 1,000 keys", patterns(1000), keyed(1000), "work"},
-		{"an expression of 1,500 instructions", `{"pattern":"(?i)[a-z]{1000}[^\\x00-\\x7f]{500}"}`, `"` + strings.Repeat("a", 1<<20-2) + `"`, "work"},
+		{"an expression of 1,500 " +
+			"instructions", `{"pattern":"(?i)[a-z]{1000}[^\\x00-\\x7f]{500}"}`, `"` + strings.Repeat("a", 1<<20-2) +
+			`"`, "work"},
 		{"branches that double by depth", `{"type":"array","anyOf":[{"items":{"$ref":"#"}},{"items":{"$ref":"#"}}]}`,
 			strings.Repeat("[", 200) + `"x"` + strings.Repeat("]", 200), "work"},
 		{"long keys at every level", `{"additionalProperties":{"$ref":"#"},"required":["z"]}`,
@@ -177,5 +187,6 @@ func mutual(n int, leaf string) []byte {
 		}
 		definitions[fmt.Sprint("d", i)] = object{"type": "object", "properties": properties}
 	}
-	return mustJSON(object{"definitions": definitions, "type": "object", "properties": object{"d": object{"$ref": "#/definitions/d0"}}})
+	return mustJSON(object{"definitions": definitions, "type": "object",
+		"properties": object{"d": object{"$ref": "#/definitions/d0"}}})
 }

@@ -160,7 +160,8 @@ func same(old, next Revision) error {
 	if sameMeaning(old.Document, next.Document) {
 		return nil
 	}
-	return fmt.Errorf("%w: %q has another document already: give the changed one a later number", ErrInvalidVersion, next.Version)
+	return fmt.Errorf("%w: %q has another document already: give the changed one a later number", ErrInvalidVersion,
+		next.Version)
 }
 
 func sortRevisions(history []Revision) ([]Revision, error) {
@@ -237,6 +238,8 @@ func meantAsObjects(n *node, seen map[*node]bool) {
 }
 
 func (n *node) describesObjects() bool {
-	return n.properties != nil || n.required != nil || n.patterns != nil || n.additional != nil || n.propertyNames != nil ||
-		n.minProperties != nil || n.maxProperties != nil || n.dependencies != nil || slices.ContainsFunc(n.allOf, (*node).describesObjects)
+	return n.properties != nil || n.required != nil || n.patterns != nil || n.additional != nil ||
+		n.propertyNames != nil ||
+		n.minProperties != nil || n.maxProperties != nil || n.dependencies != nil ||
+		slices.ContainsFunc(n.allOf, (*node).describesObjects)
 }

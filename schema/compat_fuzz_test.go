@@ -34,12 +34,14 @@ func allPass(t *rapid.T, written, reading *Schema) {
 	for range 12 {
 		payload := mustJSON(randomValue(t, 3))
 		if written.Validate(payload) == nil && reading.Validate(payload) != nil {
-			t.Fatalf("%s\npasses %s\nbut not %s\n%v", payload, written.Document(), reading.Document(), reading.Validate(payload))
+			t.Fatalf("%s\npasses %s\nbut not %s\n%v", payload, written.Document(), reading.Document(),
+				reading.Validate(payload))
 		}
 	}
 	for _, payload := range fixedPayloads {
 		if written.Validate(payload) == nil && reading.Validate(payload) != nil {
-			t.Fatalf("%s\npasses %s\nbut not %s\n%v", payload, written.Document(), reading.Document(), reading.Validate(payload))
+			t.Fatalf("%s\npasses %s\nbut not "+
+				"%s\n%v", payload, written.Document(), reading.Document(), reading.Validate(payload))
 		}
 	}
 }
@@ -47,15 +49,18 @@ func allPass(t *rapid.T, written, reading *Schema) {
 // fixedPayloads has every small payload of the vocabulary.
 var fixedPayloads = func() (payloads [][]byte) {
 	var scalars []any
-	for _, text := range []string{`null`, `true`, `false`, `-1`, `0`, `0.5`, `1`, `1.5`, `2`, `3`, `6`, `""`, `"a"`, `"b"`, `"ab"`, `"127.0.0.1"`} {
+	for _, text := range []string{`null`, `true`, `false`, `-1`, `0`, `0.5`, `1`, `1.5`, `2`, `3`, `6`, `""`, `"a"`,
+		`"b"`, `"ab"`, `"127.0.0.1"`} {
 		value, _ := decodeOne([]byte(text))
 		scalars = append(scalars, value)
 	}
 	all := append([]any{}, scalars...)
-	all = append(all, []any{}, object{}, []any{[]any{}}, []any{object{}}, object{"a": object{}}, object{"a": []any{}}, object{"a": object{"a": nil}})
+	all = append(all, []any{}, object{}, []any{[]any{}}, []any{object{}}, object{"a": object{}},
+		object{"a": []any{}}, object{"a": object{"a": nil}})
 	for i, v := range scalars {
 		w := scalars[(i*5+3)%len(scalars)]
-		all = append(all, []any{v}, []any{v, w}, []any{v, v}, object{"a": v}, object{"b": v}, object{"a": v, "b": w}, object{"ab": v, "c": w})
+		all = append(all, []any{v}, []any{v, w}, []any{v, v}, object{"a": v}, object{"b": v}, object{"a": v, "b": w},
+			object{"ab": v, "c": w})
 	}
 	for _, v := range all {
 		payloads = append(payloads, mustJSON(v))

@@ -31,7 +31,8 @@ func (c compatCase) run(t *testing.T) {
 		letter  string
 		mode    Mode
 		options []CheckOption
-	}{{"b", Backward, nil}, {"f", Forward, nil}, {"B", Backward, []CheckOption{Strict()}}, {"F", Forward, []CheckOption{Strict()}}} {
+	}{{"b", Backward, nil}, {"f", Forward, nil}, {"B", Backward, []CheckOption{Strict()}},
+		{"F", Forward, []CheckOption{Strict()}}} {
 		err := Check(old, next, check.mode, check.options...)
 		if strings.Contains(c.want, check.letter) != (err == nil) {
 			t.Errorf("%s: want %q, but %s says %v\nbecause %s", c.name, c.want, check.letter, err, c.reason)
@@ -63,7 +64,8 @@ func complete(t *testing.T, err *CompatibilityError) {
 
 // compatCases counts them all.
 func compatCases() (all []compatCase) {
-	for _, table := range [][]compatCase{objectCases, typeCases, numberCases, stringCases, valueCases, arrayCases, logicCases, recursionCases} {
+	for _, table := range [][]compatCase{objectCases, typeCases, numberCases, stringCases, valueCases, arrayCases,
+		logicCases, recursionCases} {
 		all = append(all, table...)
 	}
 	return all

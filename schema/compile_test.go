@@ -16,7 +16,8 @@ func TestCompileRefuses(t *testing.T) {
 		{"prefixItems", `{"items":{"prefixItems":[]}}`, "/items", "prefixItems", "items"},
 		{"dependentRequired", `{"dependentRequired":{}}`, "", "dependentRequired", "dependencies"},
 		{"dependentSchemas", `{"dependentSchemas":{}}`, "", "dependentSchemas", "dependencies"},
-		{"unevaluatedProperties", `{"properties":{"a/b":{"unevaluatedProperties":false}}}`, "/properties/a~1b", "unevaluatedProperties", "additionalProperties"},
+		{"unevaluatedProperties", `{"properties":{"a/b":{"unevaluatedProperties":false}}}`, "/properties/a~1b",
+			"unevaluatedProperties", "additionalProperties"},
 		{"unevaluatedItems", `{"unevaluatedItems":false}`, "", "unevaluatedItems", "additionalItems"},
 		{"minContains", `{"contains":{},"minContains":2}`, "", "minContains", "contains"},
 		{"maxContains", `{"contains":{},"maxContains":2}`, "", "maxContains", "contains"},
@@ -27,7 +28,8 @@ func TestCompileRefuses(t *testing.T) {
 		{"inner $id", `{"definitions":{"a":{"$id":"x"}}}`, "/definitions/a", "$id", "root"},
 		{"nullable of OpenAPI", `{"nullable":true}`, "", "nullable", `"null"`},
 		{"misspelt", `{"minlength":1}`, "", "minlength", "spelling"},
-		{"sibling of $ref", `{"definitions":{"a":{}},"items":{"$ref":"#/definitions/a","maximum":1}}`, "/items", "maximum", "allOf"},
+		{"sibling of $ref", `{"definitions":{"a":{}},"items":{"$ref":"#/definitions/a","maximum":1}}`, "/items",
+			"maximum", "allOf"},
 		{"exclusiveMinimum of draft 4", `{"minimum":1,"exclusiveMinimum":true}`, "", "exclusiveMinimum", "bound"},
 		{"then without if", `{"then":{}}`, "", "then", "if"},
 		{"additionalItems without items", `{"additionalItems":false}`, "", "additionalItems", "items"},
@@ -161,20 +163,28 @@ func TestViolationsAreCut(t *testing.T) {
 // Every saying has the words for its kind of error: none is left without.
 func TestEveryKeywordHasItsWords(t *testing.T) {
 	for document, payload := range map[string]string{
-		`false`: `1`, `{"type":"string"}`: `1`, `{"oneOf":[true,true]}`: `1`, `{"anyOf":[false]}`: `1`, `{"allOf":[false]}`: `1`, `{"not":{}}`: `1`,
-		`{"dependencies":{"a":["b"]}}`: `{"a":1}`, `{"const":"a"}`: `1`, `{"enum":["a"]}`: `1`, `{"items":[{}],"additionalItems":false}`: `[1,2]`,
-		`{"minItems":1}`: `[]`, `{"maxItems":0}`: `[1]`, `{"uniqueItems":true}`: `[1,1.0]`, `{"contains":{"const":1}}`: `[2]`, `{"minProperties":1}`: `{}`,
-		`{"maxProperties":0}`: `{"a":1}`, `{"additionalProperties":false}`: `{"a":1}`, `{"propertyNames":{"maxLength":0}}`: `{"a":1}`,
-		`{"minLength":2}`: `"a"`, `{"maxLength":0}`: `"a"`, `{"pattern":"b"}`: `"a"`, `{"format":"date"}`: `"a"`, `{"multipleOf":2}`: `1`, `{"minimum":2}`: `1`,
-		`{"maximum":0}`: `1`, `{"exclusiveMinimum":1}`: `1`, `{"exclusiveMaximum":1}`: `1`, `{"required":["a"]}`: `{}`, `{"if":true,"then":false}`: `1`,
-		`{"patternProperties":{"a":false}}`: `{"a":1}`, `{"definitions":{"a":{"const":1}},"items":{"$ref":"#/definitions/a"}}`: `[2]`,
+		`false`: `1`, `{"type":"string"}`: `1`, `{"oneOf":[true,true]}`: `1`, `{"anyOf":[false]}`: `1`,
+		`{"allOf":[false]}`: `1`, `{"not":{}}`: `1`,
+		`{"dependencies":{"a":["b"]}}`: `{"a":1}`, `{"const":"a"}`: `1`, `{"enum":["a"]}`: `1`,
+		`{"items":[{}],"additionalItems":false}`: `[1,2]`,
+		`{"minItems":1}`:                         `[]`, `{"maxItems":0}`: `[1]`, `{"uniqueItems":true}`: `[1,1.0]`,
+		`{"contains":{"const":1}}`: `[2]`, `{"minProperties":1}`: `{}`,
+		`{"maxProperties":0}`: `{"a":1}`, `{"additionalProperties":false}`: `{"a":1}`,
+		`{"propertyNames":{"maxLength":0}}`: `{"a":1}`,
+		`{"minLength":2}`:                   `"a"`, `{"maxLength":0}`: `"a"`, `{"pattern":"b"}`: `"a"`,
+		`{"format":"date"}`: `"a"`, `{"multipleOf":2}`: `1`, `{"minimum":2}`: `1`,
+		`{"maximum":0}`: `1`, `{"exclusiveMinimum":1}`: `1`, `{"exclusiveMaximum":1}`: `1`,
+		`{"required":["a"]}`: `{}`, `{"if":true,"then":false}`: `1`,
+		`{"patternProperties":{"a":false}}`:                                    `{"a":1}`,
+		`{"definitions":{"a":{"const":1}},"items":{"$ref":"#/definitions/a"}}`: `[2]`,
 	} {
 		schema, err := Compile([]byte(document))
 		if err != nil {
 			t.Fatal(document, err)
 		}
 		err = schema.Validate([]byte(payload))
-		if err == nil || strings.Contains(err.Error(), "{{") || strings.Contains(err.Error(), "_") || strings.Contains(err.Error(), "<nil>") {
+		if err == nil || strings.Contains(err.Error(), "{{") || strings.Contains(err.Error(), "_") ||
+			strings.Contains(err.Error(), "<nil>") {
 			t.Errorf("%s against %s: %v", payload, document, err)
 		}
 	}
@@ -202,11 +212,16 @@ func TestFormats(t *testing.T) {
 		format, text string
 		want         bool
 	}{
-		{"date-time", "2024-02-29T23:59:60Z", true}, {"date-time", "2024-02-29t10:00:00.123+01:00", true}, {"date-time", "2024-02-30T10:00:00Z", false},
-		{"date-time", "2024-02-29", false}, {"date", "2024-02-29", true}, {"date", "2023-02-29", false}, {"time", "10:00:00Z", true}, {"time", "10:00:00", false},
-		{"email", "a@b.c", true}, {"email", "Bob <a@b.c>", false}, {"email", "<a@b.c>", false}, {"ipv4", "127.0.0.1", true}, {"ipv4", "::ffff:1.2.3.4", false},
-		{"ipv6", "::1", true}, {"ipv6", "fe80::1%eth0", false}, {"ipv6", "127.0.0.1", false}, {"uuid", "F81D4FAE-7DEC-11D0-A765-00A0C91E6BF6", true},
-		{"uuid", "f81d4fae7dec11d0a76500a0c91e6bf6", false}, {"uri", "https://a.b/c", true}, {"uri", "a/b", false}, {"hostname", "a.b", true}, {"hostname", "a_b", false},
+		{"date-time", "2024-02-29T23:59:60Z", true}, {"date-time", "2024-02-29t10:00:00.123+01:00", true},
+		{"date-time", "2024-02-30T10:00:00Z", false},
+		{"date-time", "2024-02-29", false}, {"date", "2024-02-29", true}, {"date", "2023-02-29", false},
+		{"time", "10:00:00Z", true}, {"time", "10:00:00", false},
+		{"email", "a@b.c", true}, {"email", "Bob <a@b.c>", false}, {"email", "<a@b.c>", false},
+		{"ipv4", "127.0.0.1", true}, {"ipv4", "::ffff:1.2.3.4", false},
+		{"ipv6", "::1", true}, {"ipv6", "fe80::1%eth0", false}, {"ipv6", "127.0.0.1", false},
+		{"uuid", "F81D4FAE-7DEC-11D0-A765-00A0C91E6BF6", true},
+		{"uuid", "f81d4fae7dec11d0a76500a0c91e6bf6", false}, {"uri", "https://a.b/c", true}, {"uri", "a/b", false},
+		{"hostname", "a.b", true}, {"hostname", "a_b", false},
 		{"regex", "^a", true}, {"regex", "(", false}, {"json-pointer", "/a~1b", true}, {"json-pointer", "a", false},
 	} {
 		if got := formats[c.format](c.text); got != c.want {
@@ -224,7 +239,8 @@ func TestValidateIsConcurrent(t *testing.T) {
 	for range 4 {
 		group.Go(func() {
 			for range 100 {
-				if schema.Validate([]byte(`{"a":3,"b":"x","x1":2}`)) == nil || schema.Validate([]byte(`[{"a":1.0}]`)) != nil {
+				if schema.Validate([]byte(`{"a":3,"b":"x","x1":2}`)) == nil ||
+					schema.Validate([]byte(`[{"a":1.0}]`)) != nil {
 					t.Error("wrong verdict")
 				}
 			}

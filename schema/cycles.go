@@ -13,7 +13,8 @@ func (p *parser) checkCycles() {
 	for _, n := range p.order {
 		w := weights.of(n)
 		if w.size > maxInPlace || w.depth > maxInPlaceDepth {
-			p.fault(n.path, "", fmt.Sprintf("asks one value to meet more than %d schemas, or more than %d within each other: "+
+			p.fault(n.path, "", fmt.Sprintf("asks one value to meet more than %d schemas, or more than %d within "+
+				"each other: "+
 				"simplify its allOf, anyOf, oneOf and references", maxInPlace, maxInPlaceDepth))
 			return
 		}

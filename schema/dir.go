@@ -62,7 +62,8 @@ func readFile(fsys fs.FS, name string) (string, Revision, error) {
 	subject, err := url.PathUnescape(strings.TrimSuffix(folder, "/"))
 	version := strings.TrimSuffix(file, ".json")
 	if wanted, bad := FileName(subject, version); err != nil || bad != nil || wanted != name {
-		return "", Revision{}, fmt.Errorf("%w: %s: call it SUBJECT/VERSION.json, such as order/1.0.json", ErrInvalidDir, name)
+		return "", Revision{}, fmt.Errorf("%w: %s: call it SUBJECT/VERSION.json, such as order/1.0.json",
+			ErrInvalidDir, name)
 	}
 	document, err := fs.ReadFile(fsys, name)
 	return subject, Revision{version, document}, err

@@ -69,18 +69,21 @@ func TestGuideListsTheLimits(t *testing.T) {
 func TestGuideKnowsWhatPasses(t *testing.T) {
 	const closed = `"additionalProperties":false`
 	for first, pair := range map[string][2]string{
-		"add an optional property to an open object":         {anyA, stringA},
-		"add an optional property to a closed object":        {`{"properties":{},` + closed + `}`, `{"properties":{"a":{}},` + closed + `}`},
-		"add a required property":                            {stringA, `{"required":["a"],` + stringA[1:]},
-		"remove an optional property of an open object":      {stringA, anyA},
-		"remove a required property, or make it optional":    {`{"required":["a"]}`, anyA},
-		"integer to number":                                  {`{"type":"integer"}`, `{"type":"number"}`},
-		"any other type to another":                          {`{"type":"string"}`, `{"type":"integer"}`},
-		"allow null as well":                                 {`{"type":"string"}`, `{"type":["string","null"]}`},
-		"forbid null":                                        {`{"type":["string","null"]}`, `{"type":"string"}`},
-		"more values in `enum`, wider bounds":                {`{"enum":[1],"maximum":3}`, `{"enum":[1,2],"maximum":4}`},
-		"close an object":                                    {stringA, stringA[:len(stringA)-1] + `,` + closed + `}`},
-		"one more variant in `oneOf`":                        {`{"oneOf":[{"const":1}]}`, `{"oneOf":[{"const":1},{"const":2}]}`},
+		"add an optional property to an open object": {anyA, stringA},
+		"add an optional property to a closed " +
+			"object": {`{"properties":{},` + closed + `}`, `{"properties":{"a":{}},` + closed + `}`},
+		"add a required property":                         {stringA, `{"required":["a"],` + stringA[1:]},
+		"remove an optional property of an open object":   {stringA, anyA},
+		"remove a required property, or make it optional": {`{"required":["a"]}`, anyA},
+		"integer to number":                               {`{"type":"integer"}`, `{"type":"number"}`},
+		"any other type to another":                       {`{"type":"string"}`, `{"type":"integer"}`},
+		"allow null as well":                              {`{"type":"string"}`, `{"type":["string","null"]}`},
+		"forbid null":                                     {`{"type":["string","null"]}`, `{"type":"string"}`},
+		"more values in `enum`, wider " +
+			"bounds": {`{"enum":[1],"maximum":3}`, `{"enum":[1,2],"maximum":4}`},
+		"close an object": {stringA, stringA[:len(stringA)-1] + `,` + closed + `}`},
+		"one more variant in `oneOf`": {`{"oneOf":[{"const":1}]}`,
+			`{"oneOf":[{"const":1},{"const":2}]}`},
 		"another title, description or name of a definition": {`{"title":"a"}`, `{"title":"b","description":"c"}`},
 		"fewer values in `enum`, narrower bounds, a new `pattern` or `format`": {
 			`{"type":"string"}`, `{"type":"string","pattern":"^2","format":"date"}`,

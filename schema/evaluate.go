@@ -157,7 +157,8 @@ func (e *evaluation) checkOne(n *node, value any) bool {
 		case !e.silently(part, value):
 		case fits >= 0:
 			return e.fail("oneOf", func() string {
-				return fmt.Sprintf("must fit exactly one of the schemas, and fits %s and %s", n.oneOf[fits].path, part.path)
+				return fmt.Sprintf("must fit exactly one of the schemas, and fits %s and %s", n.oneOf[fits].path,
+					part.path)
 			})
 		default:
 			fits = i

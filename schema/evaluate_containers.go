@@ -155,7 +155,8 @@ func (e *evaluation) checkDependencies(n *node, properties map[string]any) bool 
 		}
 		for _, needed := range d.keys {
 			if _, has := properties[needed]; !has {
-				all = e.fail("dependencies", with("lacks the property %s, which %s asks for", quoteClipped(needed), quoteClipped(d.key)))
+				all = e.fail("dependencies", with("lacks the property %s, which %s asks for", quoteClipped(needed),
+					quoteClipped(d.key)))
 			}
 		}
 	}

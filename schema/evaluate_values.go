@@ -75,7 +75,8 @@ func (e *evaluation) written(value any, what string) string {
 }
 
 func (e *evaluation) checkNumber(n *node, value json.Number) bool {
-	if n.minimum == nil && n.maximum == nil && n.exclusiveMinimum == nil && n.exclusiveMaximum == nil && n.multipleOf == nil {
+	if n.minimum == nil && n.maximum == nil && n.exclusiveMinimum == nil && n.exclusiveMaximum == nil &&
+		n.multipleOf == nil {
 		return true
 	}
 	d := newDecimal(string(value))
@@ -157,7 +158,8 @@ const stepsPerCheck = 12
 
 // matches pays beforehand what the match can take at worst: every instruction for every byte.
 func (e *evaluation) matches(regex *expression, text string) bool {
-	return e.spend(2+regex.size*len(text)/stepsPerCheck, "matching regular expressions with long texts") && regex.MatchString(text)
+	return e.spend(2+regex.size*len(text)/stepsPerCheck, "matching regular expressions with long texts") &&
+		regex.MatchString(text)
 }
 
 // oneOf lists values of the schema, as many as are readable.

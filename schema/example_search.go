@@ -42,7 +42,10 @@ func breakingExample(written, reading *node, lenient bool) (string, bool) {
 	if len(found) == 0 {
 		return "", false
 	}
-	return clip(slices.MinFunc(found, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) }), maxExampleSize), true
+	return clip(slices.MinFunc(found, func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(a), len(b)),
+			cmp.Compare(a, b))
+	}), maxExampleSize), true
 }
 
 // decides reports whether a value surely passes a schema, or surely fails it.
@@ -88,7 +91,8 @@ func (s *exampleSearch) learn(n *node, keys map[string]bool, seen map[*node]bool
 	}
 	for _, length := range []*int{n.minLength, n.maxLength} {
 		if length != nil && *length < maxExampleSize && len(s.texts) < 4*maxExamples {
-			s.texts = append(s.texts, strings.Repeat("a", *length), strings.Repeat("a", *length+1), strings.Repeat("a", max(*length-1, 0)))
+			s.texts = append(s.texts, strings.Repeat("a", *length), strings.Repeat("a", *length+1),
+				strings.Repeat("a", max(*length-1, 0)))
 		}
 	}
 	for _, value := range append(slices.Clone(n.enum), n.konst...) {

@@ -147,7 +147,8 @@ func ExampleCheck() {
 
 func ExampleStrict() {
 	open := schema.Revision{Version: "1.0", Document: []byte(`{"type": "object"}`)}
-	notes := schema.Revision{Version: "1.1", Document: []byte(`{"type": "object", "properties": {"notes": {"type": "string"}}}`)}
+	notes := schema.Revision{Version: "1.1",
+		Document: []byte(`{"type": "object", "properties": {"notes": {"type": "string"}}}`)}
 	fmt.Println(schema.Check(open, notes, schema.Backward))
 	err := schema.Check(open, notes, schema.Backward, schema.Strict())
 	fmt.Println(errors.Is(err, schema.ErrIncompatible))

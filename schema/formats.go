@@ -13,14 +13,18 @@ import (
 // formats are the formats that are enforced, each with its check, by the RFC that draft 7 names for it. Where Go knows
 // another dialect, Go's counts: regex is an expression of package regexp.
 var formats = map[string]func(string) bool{
-	"date-time":             isDateTime,
-	"date":                  isDate,
-	"time":                  isTime,
-	"email":                 isEmail,
-	"idn-email":             isEmail,
-	"hostname":              isHostname,
-	"ipv4":                  func(s string) bool { a, err := netip.ParseAddr(s); return err == nil && a.Is4() },
-	"ipv6":                  func(s string) bool { a, err := netip.ParseAddr(s); return err == nil && a.Is6() && a.Zone() == "" },
+	"date-time": isDateTime,
+	"date":      isDate,
+	"time":      isTime,
+	"email":     isEmail,
+	"idn-email": isEmail,
+	"hostname":  isHostname,
+	"ipv4":      func(s string) bool { a, err := netip.ParseAddr(s); return err == nil && a.Is4() },
+	"ipv6": func(s string) bool {
+		a, err := netip.ParseAddr(s)
+		return err == nil && a.Is6() &&
+			a.Zone() == ""
+	},
 	"uri":                   func(s string) bool { return isReference(s, uriCharacters, true) },
 	"uri-reference":         func(s string) bool { return isReference(s, uriCharacters, false) },
 	"iri":                   func(s string) bool { return isReference(s, iriCharacters, true) },

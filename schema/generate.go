@@ -71,7 +71,8 @@ type generator struct {
 }
 
 func generate(root reflect.Type, options []Option) (Document, error) {
-	g := &generator{given: map[reflect.Type][]byte{}, root: root, names: map[reflect.Type]string{}, definitions: object{}}
+	g := &generator{given: map[reflect.Type][]byte{}, root: root, names: map[reflect.Type]string{},
+		definitions: object{}}
 	for _, option := range options {
 		option.applyFor(g)
 	}

@@ -38,7 +38,8 @@ func hasSchema(t reflect.Type) bool {
 	own := schemaText(t)
 	for i := range numFields(t) {
 		f := t.Field(i)
-		if lender := indirect(f.Type); f.Anonymous && implementsAny(lender, schemaMethods) && schemaText(lender) == own {
+		if lender := indirect(f.Type); f.Anonymous && implementsAny(lender, schemaMethods) &&
+			schemaText(lender) == own {
 			return false
 		}
 	}

@@ -51,10 +51,13 @@ func (g *generator) isTaken(name string) bool {
 
 // knownTags are the keys that a jsonschema tag may have, by the type of the schema.
 var knownTags = map[string][]string{
-	"":        {"title", "description", "type", "required", "nullable", "oneof_required", "anyof_required", "oneof_type", "anyof_type", "oneof_ref", "anyof_ref"},
-	"string":  {"minLength", "maxLength", "pattern", "format", "readOnly", "writeOnly", "default", "example", "enum"},
-	"integer": {"multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "default", "example", "enum"},
-	"number":  {"multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "default", "example", "enum"},
+	"": {"title", "description", "type", "required", "nullable", "oneof_required", "anyof_required",
+		"oneof_type", "anyof_type", "oneof_ref", "anyof_ref"},
+	"string": {"minLength", "maxLength", "pattern", "format", "readOnly", "writeOnly", "default", "example", "enum"},
+	"integer": {"multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "default", "example",
+		"enum"},
+	"number": {"multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "default", "example",
+		"enum"},
 	"boolean": {"default"},
 	"array":   {"minItems", "maxItems", "uniqueItems", "default", "format", "pattern"},
 }

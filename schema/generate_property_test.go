@@ -192,9 +192,12 @@ func sortedTypes() []reflect.Type {
 }
 
 var scalarTypes = []reflect.Type{
-	reflect.TypeFor[bool](), reflect.TypeFor[int](), reflect.TypeFor[int8](), reflect.TypeFor[uint64](), reflect.TypeFor[float32](),
-	reflect.TypeFor[float64](), reflect.TypeFor[string](), reflect.TypeFor[any](), reflect.TypeFor[time.Time](), reflect.TypeFor[json.Number](),
-	reflect.TypeFor[json.RawMessage](), reflect.TypeFor[uuidLike](), reflect.TypeFor[level](), reflect.TypeFor[ptrText](), reflect.TypeFor[tree](),
+	reflect.TypeFor[bool](), reflect.TypeFor[int](), reflect.TypeFor[int8](), reflect.TypeFor[uint64](),
+	reflect.TypeFor[float32](),
+	reflect.TypeFor[float64](), reflect.TypeFor[string](), reflect.TypeFor[any](), reflect.TypeFor[time.Time](),
+	reflect.TypeFor[json.Number](),
+	reflect.TypeFor[json.RawMessage](), reflect.TypeFor[uuidLike](), reflect.TypeFor[level](),
+	reflect.TypeFor[ptrText](), reflect.TypeFor[tree](),
 }
 
 // randomType makes a type of structs, pointers, slices, arrays and maps.
@@ -211,7 +214,8 @@ func randomType(t *rapid.T, depth int) reflect.Type {
 	case 3:
 		return reflect.ArrayOf(rapid.IntRange(0, 2).Draw(t, "len"), randomType(t, depth-1))
 	case 4:
-		return reflect.MapOf(pick(t, []reflect.Type{reflect.TypeFor[string](), reflect.TypeFor[int16](), reflect.TypeFor[level]()}), randomType(t, depth-1))
+		return reflect.MapOf(pick(t, []reflect.Type{reflect.TypeFor[string](), reflect.TypeFor[int16](),
+			reflect.TypeFor[level]()}), randomType(t, depth-1))
 	}
 	return reflect.StructOf(randomFields(t, depth))
 }
@@ -220,8 +224,10 @@ func randomFields(t *rapid.T, depth int) (fields []reflect.StructField) {
 	for i := range rapid.IntRange(0, 4).Draw(t, "fields") {
 		name := fmt.Sprintf("F%d", i)
 		options := pick(t, []string{"", ",omitempty", ",omitzero", ",string", ",omitempty,string"})
-		tag := pick(t, []string{"", "json:\"" + options + "\"", "json:\"f" + fmt.Sprint(i) + options + "\"", `json:"same"`, `json:"-"`})
-		fields = append(fields, reflect.StructField{Name: name, Type: randomType(t, depth-1), Tag: reflect.StructTag(tag)})
+		tag := pick(t, []string{"", "json:\"" + options + "\"", "json:\"f" + fmt.Sprint(i) + options + "\"",
+			`json:"same"`, `json:"-"`})
+		fields = append(fields, reflect.StructField{Name: name, Type: randomType(t, depth-1),
+			Tag: reflect.StructTag(tag)})
 	}
 	return fields
 }
@@ -233,7 +239,8 @@ func fill(t *rapid.T, v reflect.Value, depth int) {
 	}
 	switch x := v.Addr().Interface().(type) {
 	case *time.Time:
-		*x = time.Unix(rapid.Int64Range(-62135596800, 253402300799).Draw(t, "time"), rapid.Int64Range(0, 999999999).Draw(t, "ns")).UTC()
+		*x = time.Unix(rapid.Int64Range(-62135596800, 253402300799).Draw(t, "time"),
+			rapid.Int64Range(0, 999999999).Draw(t, "ns")).UTC()
 	case *json.Number:
 		*x = json.Number(pick(t, []string{"", "0", "-1.5e3", "9007199254740993"}))
 	case *json.RawMessage:

@@ -48,7 +48,8 @@ func (g *generator) fieldSchema(parent object, f field, where string) object {
 	if f.noNull {
 		canBeNull = g.nullInside(f.Type, where)
 	}
-	if f.Tag.Get("jsonschema") != "" || f.Tag.Get("jsonschema_description") != "" || f.Tag.Get("jsonschema_extras") != "" {
+	if f.Tag.Get("jsonschema") != "" || f.Tag.Get("jsonschema_description") != "" ||
+		f.Tag.Get("jsonschema_extras") != "" {
 		schema = g.tagged(parent, schema, f, where)
 	}
 	return g.nullable(schema, canBeNull || slices.Contains(splitTag(f.Tag.Get("jsonschema")), "nullable"))
@@ -105,7 +106,8 @@ func standInTag(f field, tag string) reflect.StructTag {
 		}
 	}
 	return reflect.StructTag(fmt.Sprintf("json:%q jsonschema:%q jsonschema_description:%q jsonschema_extras:%q",
-		f.name, bytes.TrimSuffix(kept, []byte(",")), f.Tag.Get("jsonschema_description"), f.Tag.Get("jsonschema_extras")))
+		f.name, bytes.TrimSuffix(kept, []byte(",")), f.Tag.Get("jsonschema_description"),
+		f.Tag.Get("jsonschema_extras")))
 }
 
 // jsonTypes names the type of a schema, after that of its items.

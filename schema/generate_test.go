@@ -145,9 +145,11 @@ func TestForFollowsMethods(t *testing.T) {
 		generate func(...Option) (Document, error)
 		want     string
 	}{
-		"lent method is not heeded": {For[borrower], `{"properties":{"A":{"type":"integer"},"B":{"type":"integer"}},"required":["A","B"],"type":"object"}`},
-		"own method is":             {For[overrider], `{"required":["A","B"],"type":"object"}`},
-		"closed":                    {func(...Option) (Document, error) { return For[line](Closed()) }, `{"additionalProperties":false,"properties":{"Item":{"type":"string"}},"required":["Item"],"type":"object"}`},
+		"lent method is not heeded": {For[borrower],
+			`{"properties":{"A":{"type":"integer"},"B":{"type":"integer"}},"required":["A","B"],"type":"object"}`},
+		"own method is": {For[overrider], `{"required":["A","B"],"type":"object"}`},
+		"closed": {func(...Option) (Document, error) { return For[line](Closed()) },
+			`{"additionalProperties":false,"properties":{"Item":{"type":"string"}},"required":["Item"],"type":"object"}`},
 		"given": {func(...Option) (Document, error) {
 			return For[[]anything](TypeAs[anything]([]byte(`{"type":"string"}`)))
 		},
@@ -208,14 +210,16 @@ func TestDocument(t *testing.T) {
 		a, b string
 		want bool
 	}{
-		{`{"a":1,"b":[2]}`, `{ "b":[2.0], "a":1e0 }`, true}, {`{"a":1}`, `{"a":2}`, false}, {`9007199254740993`, `9007199254740992`, false},
+		{`{"a":1,"b":[2]}`, `{ "b":[2.0], "a":1e0 }`, true}, {`{"a":1}`, `{"a":2}`, false},
+		{`9007199254740993`, `9007199254740992`, false},
 		{`{`, `{`, true}, {`{`, `{}`, false}, {`{"a":"1"}`, `{"a":1}`, false}, {`[1,2]`, `[2,1]`, false},
 	} {
 		if got := Document(c.a).Equal([]byte(c.b)); got != c.want {
 			t.Errorf("%s and %s: %v", c.a, c.b, got)
 		}
 	}
-	if got := mustJSON(map[string]any{"d": Document(`{"a":1}`), "n": Document(nil)}); string(got) != `{"d":{"a":1},"n":null}` {
+	if got := mustJSON(map[string]any{"d": Document(`{"a":1}`),
+		"n": Document(nil)}); string(got) != `{"d":{"a":1},"n":null}` {
 		t.Errorf("got %s", got)
 	}
 }

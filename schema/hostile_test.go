@@ -20,14 +20,16 @@ import (
 // hostile inputs run in a process of their own each: a stack that overflows can't be recovered from, and must show
 // as a failure. Every one must end with the error that it names, or with none.
 var hostile = map[string]func() (got, want error){
-	"reference to itself":           compiles(`{"$ref":"#"}`, ErrInvalidSchema),
-	"allOf itself":                  compiles(`{"allOf":[{"$ref":"#"}]}`, ErrInvalidSchema),
-	"anyOf itself":                  compiles(`{"anyOf":[{"type":"null"},{"$ref":"#"}]}`, ErrInvalidSchema),
-	"not itself":                    compiles(`{"not":{"$ref":"#"}}`, ErrInvalidSchema),
-	"if itself":                     compiles(`{"if":{"$ref":"#"},"then":true}`, ErrInvalidSchema),
-	"dependency on itself":          compiles(`{"dependencies":{"a":{"$ref":"#"}}}`, ErrInvalidSchema),
-	"two definitions in a circle":   compiles(`{"definitions":{"a":{"$ref":"#/definitions/b"},"b":{"allOf":[{"$ref":"#/definitions/a"}]}}}`, ErrInvalidSchema),
-	"circle below a property":       compiles(`{"properties":{"a":{"oneOf":[{"$ref":"#/properties/a"}]}}}`, ErrInvalidSchema),
+	"reference to itself":  compiles(`{"$ref":"#"}`, ErrInvalidSchema),
+	"allOf itself":         compiles(`{"allOf":[{"$ref":"#"}]}`, ErrInvalidSchema),
+	"anyOf itself":         compiles(`{"anyOf":[{"type":"null"},{"$ref":"#"}]}`, ErrInvalidSchema),
+	"not itself":           compiles(`{"not":{"$ref":"#"}}`, ErrInvalidSchema),
+	"if itself":            compiles(`{"if":{"$ref":"#"},"then":true}`, ErrInvalidSchema),
+	"dependency on itself": compiles(`{"dependencies":{"a":{"$ref":"#"}}}`, ErrInvalidSchema),
+	"two definitions in a " +
+		"circle": compiles(`{"definitions":{"a":{"$ref":"#/definitions/b"},"b":{"allOf":[{"$ref":"#/definitions/a"}]}}}`, ErrInvalidSchema),
+	"circle below a property": compiles(`{"properties":{"a":{"oneOf":[{"$ref":"#/properties/a"}]}}}`,
+		ErrInvalidSchema),
 	"through propertyNames":         validates(`{"propertyNames":{"$ref":"#"}}`, `{"a":{"b":1}}`, nil),
 	"exponent in the schema":        compiles(`{"minimum":1e2000000}`, ErrInvalidSchema),
 	"exponent under multipleOf":     compiles(`{"multipleOf":1e-2000000}`, ErrInvalidSchema),
@@ -42,36 +44,52 @@ var hostile = map[string]func() (got, want error){
 	"enum of one float64":           validates(`{"enum":[9007199254740992]}`, `9007199254740993`, ErrInvalidPayload),
 	"const of one float64":          validates(`{"const":9007199254740993}`, `9007199254740992`, ErrInvalidPayload),
 	"the number of the enum":        validates(`{"enum":[9007199254740993]}`, `9007199254740993`, nil),
-	"payload of a million brackets": validates(`{"items":{"$ref":"#"}}`, strings.Repeat("[", 1_000_000), ErrInvalidPayload),
-	"payload that nests too deep":   validates(`{"items":{"$ref":"#"}}`, nested(9000), ErrInvalidPayload),
-	"payload as deep as allowed":    validates(`{"items":{"$ref":"#"}}`, nested(MaxDepth), nil),
-	"schema that nests too deep":    compiles(strings.Repeat(`{"not":`, 300)+`{}`+strings.Repeat(`}`, 300), ErrInvalidSchema),
-	"schema of a million brackets":  compiles(strings.Repeat(`{"not":`, 100_000), ErrInvalidSchema),
-	"chain of references":           compiles(chain(5000, `{"$ref":"#/definitions/%d"}`), ErrInvalidSchema),
-	"billion laughs":                compiles(chain(64, `{"allOf":[{"$ref":"#/definitions/%[1]d"},{"$ref":"#/definitions/%[1]d"}]}`), ErrInvalidSchema),
-	"branches that double by depth": validates(`{"anyOf":[{"items":{"$ref":"#"}},{"items":{"$ref":"#"}}]}`, strings.Replace(nested(200), "[]", `["x"]`, 1), nil),
-	"wrong branches that double":    validates(`{"type":"array","anyOf":[{"items":{"$ref":"#"}},{"items":{"$ref":"#"}}]}`, strings.Replace(nested(200), "[]", `["x"]`, 1), ErrInvalidPayload),
-	"expression that backtracks":    validates(`{"pattern":"^(a+)+$"}`, `"`+strings.Repeat("a", 50_000)+`b"`, ErrInvalidPayload),
-	"expression that is too large":  compiles(`{"pattern":"((a{1,100}){1,100}){1,100}"}`, ErrInvalidSchema),
-	"comparison that explodes":      explodes,
-	"comparison of unions":          explodingUnions,
-	"comparison of circles":         compares(`{"$ref":"#"}`, `{"$ref":"#"}`, ErrInvalidSchema),
-	"comparison of exponents":       compares(`{"minimum":1e2000000}`, `{"minimum":1}`, ErrInvalidSchema),
-	"comparison of deep recursion":  compares(`{"items":{"items":{"$ref":"#"}}}`, `{"items":{"items":{"items":{"$ref":"#"}}}}`, nil),
-	"comparison of a huge range":    compares(`{"type":"integer","minimum":0,"maximum":1e300}`, `{"type":"integer","enum":[0]}`, ErrIncompatible),
-	"comparison of tiny steps":      compares(`{"minimum":0,"maximum":1,"multipleOf":1e-300}`, `{"enum":[0]}`, ErrIncompatible),
+	"payload of a million " +
+		"brackets": validates(`{"items":{"$ref":"#"}}`, strings.Repeat("[", 1_000_000), ErrInvalidPayload),
+	"payload that nests too deep": validates(`{"items":{"$ref":"#"}}`, nested(9000), ErrInvalidPayload),
+	"payload as deep as allowed":  validates(`{"items":{"$ref":"#"}}`, nested(MaxDepth), nil),
+	"schema that nests too " +
+		"deep": compiles(strings.Repeat(`{"not":`, 300)+`{}`+strings.Repeat(`}`, 300), ErrInvalidSchema),
+	"schema of a million brackets": compiles(strings.Repeat(`{"not":`, 100_000), ErrInvalidSchema),
+	"chain of references":          compiles(chain(5000, `{"$ref":"#/definitions/%d"}`), ErrInvalidSchema),
+	"billion laughs": compiles(chain(64,
+		`{"allOf":[{"$ref":"#/definitions/%[1]d"},{"$ref":"#/definitions/%[1]d"}]}`), ErrInvalidSchema),
+	"branches that double by " +
+		"depth": validates(`{"anyOf":[{"items":{"$ref":"#"}},{"items":{"$ref":"#"}}]}`,
+		strings.Replace(nested(200), "[]", `["x"]`, 1), nil),
+	"wrong branches that double": validates(`{"type":"array","anyOf":[{"items":{"$ref":"#"}},{"items":{"$ref":"#"}}]}`, strings.Replace(nested(200), "[]", `["x"]`, 1), ErrInvalidPayload),
+	"expression that backtracks": validates(`{"pattern":"^(a+)+$"}`, `"`+strings.Repeat("a", 50_000)+`b"`,
+		ErrInvalidPayload),
+	"expression that is too large": compiles(`{"pattern":"((a{1,100}){1,100}){1,100}"}`, ErrInvalidSchema),
+	"comparison that explodes":     explodes,
+	"comparison of unions":         explodingUnions,
+	"comparison of circles":        compares(`{"$ref":"#"}`, `{"$ref":"#"}`, ErrInvalidSchema),
+	"comparison of exponents":      compares(`{"minimum":1e2000000}`, `{"minimum":1}`, ErrInvalidSchema),
+	"comparison of deep recursion": compares(`{"items":{"items":{"$ref":"#"}}}`,
+		`{"items":{"items":{"items":{"$ref":"#"}}}}`, nil),
+	"comparison of a huge " +
+		"range": compares(`{"type":"integer","minimum":0,"maximum":1e300}`, `{"type":"integer","enum":[0]}`,
+		ErrIncompatible),
+	"comparison of tiny steps": compares(`{"minimum":0,"maximum":1,"multipleOf":1e-300}`, `{"enum":[0]}`,
+		ErrIncompatible),
 	"reference over the network":    fetches("http://%s/schema.json"),
 	"reference with a fragment":     fetches("http://%s/schema.json#/definitions/a"),
 	"relative reference beside $id": fetches(`schema.json","$id":"http://%s/`),
 	"reference to a file":           compiles(`{"items":{"$ref":"file:///etc/passwd"}}`, ErrInvalidSchema),
 	"reference to a relative file":  compiles(`{"items":{"$ref":"schema.json#/a"}}`, ErrInvalidSchema),
-	"reference to an anchor":        compiles(`{"definitions":{"a":{"$id":"#a"}},"items":{"$ref":"#a"}}`, ErrInvalidSchema),
-	"reference to a note":           compiles(`{"x-a":{"type":"string"},"items":{"$ref":"#/x-a"}}`, ErrInvalidSchema),
-	"identifiers that clash":        compiles(`{"$id":"http://a/","definitions":{"a":{"$id":"http://a/"}}}`, ErrInvalidSchema),
-	"metaschema of another draft":   compiles(`{"$schema":"http://json-schema.org/draft-04/schema#"}`, ErrInvalidSchema),
-	"Go type that points to itself": func() (error, error) { _, err := For[pointerToItself](); return err, ErrUnsupportedType },
-	"Go type whose method panics":   func() (error, error) { _, err := For[panicking](); return err, ErrUnsupportedType },
-	"upcast that panics":            func() (error, error) { return upcastPanic(), ErrUndecodable },
+	"reference to an anchor": compiles(`{"definitions":{"a":{"$id":"#a"}},"items":{"$ref":"#a"}}`,
+		ErrInvalidSchema),
+	"reference to a note":    compiles(`{"x-a":{"type":"string"},"items":{"$ref":"#/x-a"}}`, ErrInvalidSchema),
+	"identifiers that clash": compiles(`{"$id":"http://a/","definitions":{"a":{"$id":"http://a/"}}}`, ErrInvalidSchema),
+	"metaschema of another " +
+		"draft": compiles(`{"$schema":"http://json-schema.org/draft-04/schema#"}`, ErrInvalidSchema),
+	"Go type that points to itself": func() (error, error) {
+		_, err := For[pointerToItself]()
+		return err,
+			ErrUnsupportedType
+	},
+	"Go type whose method panics": func() (error, error) { _, err := For[panicking](); return err, ErrUnsupportedType },
+	"upcast that panics":          func() (error, error) { return upcastPanic(), ErrUndecodable },
 }
 
 type (
@@ -163,7 +181,8 @@ func explodingUnions() (error, error) {
 	union := func(most int) []byte {
 		var variants []any
 		for i := range 30 {
-			variants = append(variants, object{"minLength": i, "maxLength": most + i, "pattern": fmt.Sprint("^", i), "type": "string"})
+			variants = append(variants, object{"minLength": i, "maxLength": most + i, "pattern": fmt.Sprint("^", i),
+				"type": "string"})
 		}
 		return mustJSON(object{"oneOf": variants})
 	}
@@ -213,14 +232,21 @@ var faults = map[string]func() bool{
 	"sibling of reference": func() bool {
 		return theirsAccepts(`{"definitions":{"a":{}},"$ref":"#/definitions/a","type":"string"}`, `1`)
 	},
-	"dependentRequired":     func() bool { return theirsAccepts(`{"dependentRequired":{"a":["b"]}}`, `{"a":1}`) },
-	"unknown format":        func() bool { return theirsAccepts(`{"format":"iso-duration"}`, `"x"`) }, // duration is added by dockertest's libraries
-	"time as date-time":     func() bool { return theirsAccepts(`{"format":"date-time"}`, `"10:00:00"`) },
-	"upper-case UUID":       func() bool { return !theirsAccepts(`{"format":"uuid"}`, `"F81D4FAE-7DEC-11D0-A765-00A0C91E6BF6"`) },
+	"dependentRequired": func() bool { return theirsAccepts(`{"dependentRequired":{"a":["b"]}}`, `{"a":1}`) },
+	// duration is added by dockertest's libraries
+	"unknown format":    func() bool { return theirsAccepts(`{"format":"iso-duration"}`, `"x"`) },
+	"time as date-time": func() bool { return theirsAccepts(`{"format":"date-time"}`, `"10:00:00"`) },
+	"upper-case UUID": func() bool {
+		return !theirsAccepts(`{"format":"uuid"}`,
+			`"F81D4FAE-7DEC-11D0-A765-00A0C91E6BF6"`)
+	},
 	"format of a number":    func() bool { return !theirsAccepts(`{"format":"date"}`, `1`) },
 	"empty enum":            func() bool { return theirsAccepts(`{"enum":[]}`, `1`) },
 	"additionalItems alone": func() bool { return theirsAccepts(`{"items":[],"additionalItems":false}`, `[1]`) },
-	"unique as floats":      func() bool { return !theirsAccepts(`{"uniqueItems":true}`, `[9007199254740993,9007199254740992]`) },
+	"unique as floats": func() bool {
+		return !theirsAccepts(`{"uniqueItems":true}`,
+			`[9007199254740993,9007199254740992]`)
+	},
 }
 
 func theirsAccepts(document, payload string) bool {

@@ -135,7 +135,8 @@ func (p *parser) readType(n *node, value any) {
 	for _, name := range names {
 		set, known := typeByName(name)
 		if !known {
-			p.fault(n.path, "type", fmt.Sprintf("%v is no type: use array, boolean, integer, null, number, object or string", name))
+			p.fault(n.path, "type", fmt.Sprintf("%v is no type: use array, boolean, integer, null, number, object "+
+				"or string", name))
 		}
 		n.types |= set
 	}

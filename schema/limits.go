@@ -7,7 +7,8 @@ const (
 	// MaxNumberDigits is how many digits a number may have when it is written out without an exponent. Every float64
 	// and every 64-bit integer stays below 400.
 	MaxNumberDigits = 1000
-	// DefaultMaxBytes is the size of the largest payload that [Schema.Validate] reads, unless [MaxBytes] says otherwise.
+	// DefaultMaxBytes is the size of the largest payload that [Schema.Validate] reads, unless
+	// [MaxBytes] says otherwise.
 	DefaultMaxBytes = 16 << 20
 	// MaxDocumentBytes is the size of the largest schema document.
 	MaxDocumentBytes = 1 << 20

@@ -39,12 +39,17 @@ func (m meanings) same(a, b *node) bool {
 
 // sameKeywords compares what holds no schemas.
 func sameKeywords(a, b *node) bool {
-	return sameValue(a.always, b.always) && a.types == b.types && sameSet(a.enumSet, b.enumSet) && sameSet(a.constSet, b.constSet) &&
-		sameNumber(a.minimum, b.minimum) && sameNumber(a.maximum, b.maximum) && sameNumber(a.multipleOf, b.multipleOf) &&
+	return sameValue(a.always, b.always) && a.types == b.types && sameSet(a.enumSet, b.enumSet) &&
+		sameSet(a.constSet, b.constSet) &&
+		sameNumber(a.minimum, b.minimum) && sameNumber(a.maximum, b.maximum) &&
+		sameNumber(a.multipleOf, b.multipleOf) &&
 		sameNumber(a.exclusiveMinimum, b.exclusiveMinimum) && sameNumber(a.exclusiveMaximum, b.exclusiveMaximum) &&
-		sameValue(a.minLength, b.minLength) && sameValue(a.maxLength, b.maxLength) && sameValue(a.minItems, b.minItems) &&
-		sameValue(a.maxItems, b.maxItems) && sameValue(a.minProperties, b.minProperties) && sameValue(a.maxProperties, b.maxProperties) &&
-		a.pattern == b.pattern && (a.regex == nil) == (b.regex == nil) && a.format == b.format && a.unique == b.unique &&
+		sameValue(a.minLength, b.minLength) && sameValue(a.maxLength, b.maxLength) &&
+		sameValue(a.minItems, b.minItems) &&
+		sameValue(a.maxItems, b.maxItems) && sameValue(a.minProperties, b.minProperties) &&
+		sameValue(a.maxProperties, b.maxProperties) &&
+		a.pattern == b.pattern && (a.regex == nil) == (b.regex == nil) && a.format == b.format &&
+		a.unique == b.unique &&
 		sameKeys(a.required, b.required)
 }
 
@@ -75,19 +80,24 @@ func (m meanings) sameLists(a, b *node) bool {
 // lists are the schemas of a schema, but for those under a name.
 func (n *node) lists() [][]*node {
 	return [][]*node{
-		{n.items, n.additionalItems, n.contains, n.additional, n.propertyNames, n.not, n.condition, n.then, n.otherwise},
+		{n.items, n.additionalItems, n.contains, n.additional, n.propertyNames, n.not, n.condition, n.then,
+			n.otherwise},
 		n.tuple, n.allOf, n.anyOf, n.oneOf,
 	}
 }
 
 func (m meanings) sameMaps(a, b *node) bool {
 	return maps.EqualFunc(a.properties, b.properties, m.same) &&
-		slices.EqualFunc(a.patterns, b.patterns, func(x, y patternSchema) bool { return x.pattern == y.pattern && m.same(x.schema, y.schema) }) &&
+		slices.EqualFunc(a.patterns, b.patterns, func(x, y patternSchema) bool {
+			return x.pattern == y.pattern &&
+				m.same(x.schema, y.schema)
+		}) &&
 		slices.EqualFunc(sorted(a.dependencies), sorted(b.dependencies), func(x, y dependency) bool {
 			return x.key == y.key && sameKeys(x.keys, y.keys) && m.same(x.schema, y.schema)
 		})
 }
 
 func sorted(dependencies []dependency) []dependency {
-	return slices.SortedFunc(slices.Values(dependencies), func(a, b dependency) int { return cmp.Compare(a.key, b.key) })
+	return slices.SortedFunc(slices.Values(dependencies),
+		func(a, b dependency) int { return cmp.Compare(a.key, b.key) })
 }

@@ -149,7 +149,8 @@ func (p *parser) resolve(n *node) *node {
 	path, err := url.PathUnescape(fragment)
 	target := p.nodes[path]
 	if err != nil || target == nil {
-		p.fault(n.path, "$ref", fmt.Sprintf("%q leads to no schema of this document: write #/definitions/NAME", n.refTo))
+		p.fault(n.path, "$ref", fmt.Sprintf("%q leads to no schema of this document: write #/definitions/NAME",
+			n.refTo))
 		return nil
 	}
 	return target

@@ -133,9 +133,9 @@ func (p *prover) cannotBreakValue(f *objectFacts, n *node, key string) bool {
 	return !slices.ContainsFunc(n.forKey(key), func(want *node) bool { return !p.covered(from, want) })
 }
 
-// isNew is the lenience about open objects: a property that n declares, and that is nowhere declared where the
-// values come from, is taken to be absent there although an open object lets it be anything. One that says additionalProperties promises
-// openness, and is taken at its word.
+// isNew is the lenience about open objects: a property that n declares, and that is nowhere
+// declared where the values come from, is taken to be absent there although an open object lets it
+// be anything. One that says additionalProperties promises openness, and is taken at its word.
 func (p *prover) isNew(f *objectFacts, n *node, key string) bool {
 	return p.lenient && n.properties[key] != nil && !f.has[key] && !slices.ContainsFunc(f.values, func(v *node) bool {
 		return v.properties[key] != nil || v.additional != nil || !isOpen(v.forKey(key))

@@ -157,7 +157,8 @@ func (p *prover) refuteString(c *claim) bool {
 		if n.atom == "pattern" && (slices.Contains(matchAll, n.pattern) || hasPattern(c.pos, n.pattern)) {
 			return true
 		}
-		if n.atom == "format" && slices.ContainsFunc(c.pos, func(other *node) bool { return other.format == n.format }) {
+		if n.atom == "format" && slices.ContainsFunc(c.pos,
+			func(other *node) bool { return other.format == n.format }) {
 			return true
 		}
 	}

@@ -12,9 +12,10 @@ import (
 
 // What random schemas and payloads are made of: few enough to meet often.
 var (
-	someKeys     = []string{"a", "b", "ab", "c"}
-	someStrings  = []string{"", "a", "b", "ab", "abc", "2024-02-30", "127.0.0.1"}
-	someNumbers  = []string{"-1", "0", "0.5", "1", "1.0", "1.5", "2", "3", "4", "6", "9007199254740993", "9007199254740992"}
+	someKeys    = []string{"a", "b", "ab", "c"}
+	someStrings = []string{"", "a", "b", "ab", "abc", "2024-02-30", "127.0.0.1"}
+	someNumbers = []string{"-1", "0", "0.5", "1", "1.0", "1.5", "2", "3", "4", "6", "9007199254740993",
+		"9007199254740992"}
 	somePatterns = []string{"^a", "b$", "^[ab]*$", ""}
 	someFormats  = []string{"date", "ipv4", "uuid"}
 	someTypes    = []string{"null", "boolean", "integer", "number", "string", "array", "object"}
@@ -96,11 +97,14 @@ func addKeyword(t *rapid.T, schema object, depth int) {
 
 var (
 	scalarKeywords = []string{
-		"type", "type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength",
-		"maxLength", "pattern", "format", "minItems", "maxItems", "uniqueItems", "required", "minProperties", "maxProperties",
+		"type", "type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
+		"minLength",
+		"maxLength", "pattern", "format", "minItems", "maxItems", "uniqueItems", "required", "minProperties",
+		"maxProperties",
 	}
 	nestingKeywords = []string{
-		"properties", "properties", "additionalProperties", "patternProperties", "propertyNames", "items", "tuple", "additionalItems",
+		"properties", "properties", "additionalProperties", "patternProperties", "propertyNames", "items", "tuple",
+		"additionalItems",
 		"contains", "dependencies", "allOf", "anyOf", "oneOf", "not", "if", "then", "else",
 	}
 )

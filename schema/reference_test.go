@@ -22,7 +22,8 @@ func (r reference) valid(schema, value any) bool {
 	case "#/definitions/n":
 		return r.valid(r.document["definitions"].(object)["n"], value)
 	}
-	return r.logic(s, value) && r.general(s, value) && r.number(s, value) && r.text(s, value) && r.array(s, value) && r.object(s, value)
+	return r.logic(s, value) && r.general(s, value) && r.number(s, value) && r.text(s, value) && r.array(s, value) &&
+		r.object(s, value)
 }
 
 func (r reference) count(schemas any, value any) (n int) {
@@ -109,8 +110,10 @@ func (r reference) number(s object, value any) bool {
 	if step, ok := s["multipleOf"].(json.Number); ok && !new(big.Rat).Quo(x, rational(step)).IsInt() {
 		return false
 	}
-	return !compare("minimum", func(c int) bool { return c < 0 }) && !compare("maximum", func(c int) bool { return c > 0 }) &&
-		!compare("exclusiveMinimum", func(c int) bool { return c <= 0 }) && !compare("exclusiveMaximum", func(c int) bool { return c >= 0 })
+	return !compare("minimum", func(c int) bool { return c < 0 }) &&
+		!compare("maximum", func(c int) bool { return c > 0 }) &&
+		!compare("exclusiveMinimum", func(c int) bool { return c <= 0 }) &&
+		!compare("exclusiveMaximum", func(c int) bool { return c >= 0 })
 }
 
 func within(s object, what string, n int) bool {

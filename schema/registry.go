@@ -13,12 +13,13 @@ import (
 // ErrNotRegistered says that the registry has no such subject, or no such version of it.
 var ErrNotRegistered = errors.New("strunk/schema: not registered")
 
-// LatestMaxAge is how long a [Registry] may take to notice that another process has registered a newer version. A process
-// in which Box.Run runs is told at once.
+// LatestMaxAge is how long a [Registry] may take to notice that another process has registered a
+// newer version. A process in which Box.Run runs is told at once.
 const LatestMaxAge = 5 * time.Second
 
-// Registry keeps contracts in the database (strunk_schemas), shared by all processes. A subject is the name of an entity
-// type or a queue, or any other; each has versions, which are never changed. All registries of one Box share a cache.
+// Registry keeps contracts in the database (strunk_schemas), shared by all processes. A subject is
+// the name of an entity type or a queue, or any other; each has versions, which are never changed.
+// All registries of one Box share a cache.
 type Registry struct {
 	box   *outbox.Box
 	host  core.Host
@@ -49,8 +50,8 @@ type Subject struct {
 	Versions []string // oldest first
 }
 
-// RegisterOption changes how the versions of a subject are compared: a [Mode], [Strict] or [Lenient]. It is kept with the
-// subject and holds for later registrations too.
+// RegisterOption changes how the versions of a subject are compared: a [Mode], [Strict] or
+// [Lenient]. It is kept with the subject and holds for later registrations too.
 type RegisterOption interface{ applyRegister(*rules) }
 
 // rules are how the versions of a subject are compared.
@@ -61,14 +62,16 @@ type rules struct {
 
 func (m Mode) applyRegister(r *rules) { r.mode = m }
 
-// Register adds a version of a subject: any JSON document, as text (string, []byte, [Document], json.RawMessage) or as what
-// encoding/json makes of a value. It must compile, come after all versions that are there, and be compatible with them as
-// the subject's mode asks. The same document again changes nothing, another one under an existing version is refused.
-// Processes that register at once take turns. It runs in a transaction of its own, so it must not be called where the caller
-// holds the last connection of the pool.
+// Register adds a version of a subject: any JSON document, as text (string, []byte, [Document],
+// json.RawMessage) or as what encoding/json makes of a value. It must compile, come after all
+// versions that are there, and be compatible with them as the subject's mode asks. The same
+// document again changes nothing, another one under an existing version is refused. Processes that
+// register at once take turns. It runs in a transaction of its own, so it must not be called where
+// the caller holds the last connection of the pool.
 //
 // Errors: a [*SchemaError], a [*CompatibilityError], [ErrInvalidVersion]; the database's own are wrapped.
-func (r *Registry) Register(ctx context.Context, subject, version string, document any, options ...RegisterOption) error {
+func (r *Registry) Register(ctx context.Context, subject, version string, document any,
+	options ...RegisterOption) error {
 	text, err := r.begin(subject, version, document)
 	if err == nil {
 		err = r.register(ctx, subject, Revision{version, text}, options)
@@ -136,11 +139,13 @@ func (r *Registry) one(ctx context.Context, subject, version string) (Registered
 	return found[0], nil
 }
 
-// Validate checks a payload against a version of a subject, the newest where version is empty, and returns that version. A
-// subject without a schema accepts every payload that names no version, and the version returned is empty.
+// Validate checks a payload against a version of a subject, the newest where version is empty, and
+// returns that version. A subject without a schema accepts every payload that names no version, and
+// the version returned is empty.
 //
-// It asks the database only for what it has not seen yet, and for the newest version once in [LatestMaxAge]; never in the
-// caller's transaction. Errors: a [*ValidationError], [ErrNotRegistered], [ErrInvalidVersion].
+// It asks the database only for what it has not seen yet, and for the newest version once in
+// [LatestMaxAge]; never in the caller's transaction. Errors: a [*ValidationError],
+// [ErrNotRegistered], [ErrInvalidVersion].
 func (r *Registry) Validate(ctx context.Context, subject, version string, payload []byte) (used string, err error) {
 	found, err := r.lookUp(ctx, subject, version)
 	if err != nil || found == nil {
@@ -156,7 +161,8 @@ func notRegistered(subject, version string) error {
 	if version == "" {
 		return fmt.Errorf("%w: subject %q has no versions: register one", ErrNotRegistered, clipName(subject))
 	}
-	return fmt.Errorf("%w: subject %q has no version %q: register it first, or use one that is", ErrNotRegistered, clipName(subject), clipName(version))
+	return fmt.Errorf("%w: subject %q has no version %q: register it first, or use one that is", ErrNotRegistered,
+		clipName(subject), clipName(version))
 }
 
 // clipName keeps an overlong name out of an error text.

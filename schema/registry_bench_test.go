@@ -14,8 +14,9 @@ import (
 	"github.com/strunk-go/strunk/schema"
 )
 
-// The cost of a publish of an order of 20 fields, commit included, on a server that keeps what it has confirmed, and the
-// share of it that validation takes. Both are measured in the same run, so that a busy machine slows them alike.
+// The cost of a publish of an order of 20 fields, commit included, on a server that keeps what it
+// has confirmed, and the share of it that validation takes. Both are measured in the same run, so
+// that a busy machine slows them alike.
 func BenchmarkPublishWithSchema(b *testing.B) {
 	timed := &timedValidator{}
 	benchmarkPublish(b, timed)

@@ -86,8 +86,8 @@ func (r *Registry) lookUp(ctx context.Context, subject, version string) (*compil
 	}
 }
 
-// get returns what is known, or the question that is being asked, and whether the caller is the first to have it, who is
-// to see to its answer.
+// get returns what is known, or the question that is being asked, and whether the caller is the
+// first to have it, who is to see to its answer.
 func (c *cache) get(p place) (found *compiled, q *question, first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -146,7 +146,8 @@ func (r *Registry) answer(ctx context.Context, p place, q *question) {
 func (r *Registry) fetch(ctx context.Context, p place) (*compiled, error) {
 	found, err := r.ask(ctx, sqlVersion, p.subject, orNull(p.version))
 	if err != nil {
-		return nil, &core.NotChecked{Err: fmt.Errorf("strunk/schema: asking the registry for %q: %w", clipName(p.subject), err)}
+		return nil, &core.NotChecked{Err: fmt.Errorf("strunk/schema: asking the registry for %q: %w",
+			clipName(p.subject), err)}
 	}
 	if len(found) == 0 && p.version != "" {
 		return nil, notRegistered(p.subject, p.version)
@@ -159,7 +160,8 @@ func (r *Registry) fetch(ctx context.Context, p place) (*compiled, error) {
 	}
 	schema, err := Compile(found[0].Document)
 	if err != nil {
-		return nil, &core.NotChecked{Err: fmt.Errorf("strunk/schema: %q %s is registered and does not compile: %w", clipName(p.subject), found[0].Version, err)}
+		return nil, &core.NotChecked{Err: fmt.Errorf("strunk/schema: %q %s is registered and does not compile: %w",
+			clipName(p.subject), found[0].Version, err)}
 	}
 	done := &compiled{found[0].Version, schema}
 	r.cache.keep(place{p.subject, done.version}, done)

@@ -7,8 +7,9 @@ import (
 	"path/filepath"
 )
 
-// Export writes every version of every subject into a directory, as [ReadDir] and [CheckDir] read it, indented, and returns
-// how many there are. Files of the same names are overwritten, others left alone.
+// Export writes every version of every subject into a directory, as [ReadDir] and [CheckDir] read
+// it, indented, and returns how many there are. Files of the same names are overwritten, others
+// left alone.
 func (r *Registry) Export(ctx context.Context, dir string) (files int, err error) {
 	subjects, err := r.List(ctx)
 	if err != nil {

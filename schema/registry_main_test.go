@@ -127,5 +127,6 @@ func wantError(t testing.TB, err, want error, texts ...string) {
 }
 
 func isInvalid(err error) bool {
-	return errors.Is(err, events.ErrInvalid) || errors.Is(err, queue.ErrInvalid) || errors.Is(err, schema.ErrInvalidPayload)
+	return errors.Is(err, events.ErrInvalid) || errors.Is(err, queue.ErrInvalid) ||
+		errors.Is(err, schema.ErrInvalidPayload)
 }

@@ -49,7 +49,8 @@ func TestRegistryRefusesBeforeTheTransactionIsTouched(t *testing.T) {
 		_, err = queue.EnqueueAll(ctx, tx, shipped.Item(json.RawMessage(badOrder)))
 		wantError(t, err, schema.ErrInvalidPayload)
 		var touched bool
-		if err := tx.Pgx().QueryRow(ctx, `SELECT pg_current_xact_id_if_assigned() IS NOT NULL`).Scan(&touched); err != nil || touched {
+		if err := tx.Pgx().QueryRow(ctx, `SELECT pg_current_xact_id_if_assigned() IS NOT
+			NULL`).Scan(&touched); err != nil || touched {
 			t.Errorf("the transaction has written: %v, %v", touched, err)
 		}
 		if _, err = checked.Publish(ctx, tx, json.RawMessage(goodOrder)); err != nil {
@@ -62,7 +63,8 @@ func TestRegistryRefusesBeforeTheTransactionIsTouched(t *testing.T) {
 		t.Fatal(err)
 	}
 	var metadata string
-	if err := box.Pool().QueryRow(ctx, `SELECT metadata::text FROM public.strunk_outbox WHERE kind = 'task'`).Scan(&metadata); err != nil ||
+	if err := box.Pool().QueryRow(ctx, `SELECT metadata::text FROM public.strunk_outbox WHERE kind =
+		'task'`).Scan(&metadata); err != nil ||
 		metadata != `{"by":"test","schema_version":"1.0"}` {
 		t.Errorf("the task's metadata are %s, %v", metadata, err)
 	}
@@ -72,12 +74,14 @@ func TestRegistryResolvesVersions(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	r, box := newRegistry(t)
-	publish := func(s *events.Stream[json.RawMessage], state string, opts ...events.PublishOption) (version string, err error) {
+	publish := func(s *events.Stream[json.RawMessage], state string, opts ...events.PublishOption) (version string,
+		err error) {
 		err = box.InTx(ctx, func(tx *outbox.OwnedTx) error {
 			if _, err := s.Publish(ctx, tx, json.RawMessage(state), opts...); err != nil {
 				return err
 			}
-			return tx.Pgx().QueryRow(ctx, `SELECT coalesce(schema_version, '') FROM public.strunk_snapshots`).Scan(&version)
+			return tx.Pgx().QueryRow(ctx, `SELECT coalesce(schema_version, '') FROM
+				public.strunk_snapshots`).Scan(&version)
 		})
 		return version, err
 	}
@@ -91,16 +95,23 @@ func TestRegistryResolvesVersions(t *testing.T) {
 		err      error
 	}{
 		{name: "nothing is registered, and no version is named", stream: checked, state: badOrder},
-		{name: "nothing is registered, and the stream names a version", stream: pinned, state: goodOrder, err: schema.ErrNotRegistered},
+		{name: "nothing is registered, and the stream names a version", stream: pinned, state: goodOrder,
+			err: schema.ErrNotRegistered},
 		{name: "the newest", register: [2]string{"1.0", order10}, stream: checked, state: goodOrder, used: "1.0"},
-		{name: "a newer one at once, in the process that registers it", register: [2]string{"1.1", order11}, stream: checked, state: goodOrder, used: "1.1"},
+		{name: "a newer one at once, in the process that registers it", register: [2]string{"1.1", order11},
+			stream: checked, state: goodOrder, used: "1.1"},
 		{name: "the newest refuses", stream: checked, state: noted, err: schema.ErrInvalidPayload},
 		{name: "the stream's version", stream: pinned, state: noted, used: "1.0"},
-		{name: "given with the publish", stream: pinned, state: goodOrder, opts: []events.PublishOption{events.SchemaVersion("1.1")}, used: "1.1"},
-		{name: "spelt otherwise", stream: checked, state: noted, opts: []events.PublishOption{events.SchemaVersion("1")}, used: "1.0"},
-		{name: "not registered", stream: checked, state: goodOrder, opts: []events.PublishOption{events.SchemaVersion("1.2")}, err: schema.ErrNotRegistered},
-		{name: "registered since", register: [2]string{"1.2", order11}, stream: checked, state: goodOrder, opts: []events.PublishOption{events.SchemaVersion("1.2")}, used: "1.2"},
-		{name: "no version", stream: checked, state: goodOrder, opts: []events.PublishOption{events.SchemaVersion("newest")}, err: schema.ErrInvalidVersion},
+		{name: "given with the publish", stream: pinned, state: goodOrder,
+			opts: []events.PublishOption{events.SchemaVersion("1.1")}, used: "1.1"},
+		{name: "spelt otherwise", stream: checked, state: noted,
+			opts: []events.PublishOption{events.SchemaVersion("1")}, used: "1.0"},
+		{name: "not registered", stream: checked, state: goodOrder,
+			opts: []events.PublishOption{events.SchemaVersion("1.2")}, err: schema.ErrNotRegistered},
+		{name: "registered since", register: [2]string{"1.2", order11}, stream: checked, state: goodOrder,
+			opts: []events.PublishOption{events.SchemaVersion("1.2")}, used: "1.2"},
+		{name: "no version", stream: checked, state: goodOrder,
+			opts: []events.PublishOption{events.SchemaVersion("newest")}, err: schema.ErrInvalidVersion},
 	} {
 		if step.register[0] != "" {
 			register(t, r, "order", step.register[0], step.register[1])
@@ -114,7 +125,8 @@ func TestRegistryResolvesVersions(t *testing.T) {
 	}
 }
 
-// Another process's registration is noticed: at once where Run runs, and in the time that is promised where it does not.
+// Another process's registration is noticed: at once where Run runs, and in the time that is
+// promised where it does not.
 func TestRegistryNoticesNewVersions(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)

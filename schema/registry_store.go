@@ -24,7 +24,8 @@ const (
 	// sqlRules reads how the versions of subject $1 are compared.
 	sqlRules = `SELECT mode, strict FROM {schema}.strunk_schema_subjects WHERE subject = $1::text`
 	// sqlVersions reads all versions of subject $1, oldest first.
-	sqlVersions = `SELECT subject, version, document::text, registered_at FROM {schema}.strunk_schemas WHERE subject = $1::text ORDER BY parts`
+	sqlVersions = `SELECT subject, version, document::text, registered_at FROM {schema}.strunk_schemas WHERE
+		subject = $1::text ORDER BY parts`
 	// sqlVersion reads version $2 of subject $1, the newest where it is null. The four numbers are written out so that
 	// roles that only read need no function.
 	sqlVersion = `SELECT subject, version, document::text, registered_at FROM {schema}.strunk_schemas
@@ -69,7 +70,8 @@ func (r *Registry) begin(subject, version string, document any) ([]byte, error) 
 		return nil, err
 	}
 	if _, err = Compile(text); err != nil && reflect.Indirect(reflect.ValueOf(document)).Kind() == reflect.Struct {
-		err = fmt.Errorf("%w; where this %[2]T is a payload and no schema, register that of its type: schema.MustFor[%[2]T]()", err, document)
+		err = fmt.Errorf("%w; where this %[2]T is a payload and no schema, register that of its type: "+
+			"schema.MustFor[%[2]T]()", err, document)
 	}
 	return text, err
 }
@@ -106,7 +108,8 @@ func (r *Registry) register(ctx context.Context, subject string, next Revision, 
 }
 
 // put adds a version that was held to a history, and reports whether that history still was all there is.
-func (r *Registry) put(ctx context.Context, subject string, next Revision, seen history, options []RegisterOption) (added bool, err error) {
+func (r *Registry) put(ctx context.Context, subject string, next Revision, seen history,
+	options []RegisterOption) (added bool, err error) {
 	err = core.RetryConflicts(ctx, func() error {
 		return pgx.BeginTxFunc(ctx, r.host.Pool(), core.PlainTx, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, r.host.SQL(sqlLock), subject); err != nil {
@@ -116,7 +119,8 @@ func (r *Registry) put(ctx context.Context, subject string, next Revision, seen 
 			if added = err == nil && now.equal(seen); !added {
 				return err
 			}
-			_, err = tx.Exec(ctx, r.host.SQL(sqlPut), subject, next.Version, string(next.Document), now.mode, now.strict)
+			_, err = tx.Exec(ctx, r.host.SQL(sqlPut), subject, next.Version, string(next.Document), now.mode,
+				now.strict)
 			return err
 		})
 	})
@@ -140,7 +144,8 @@ type history struct {
 	revisions []Revision
 }
 
-func (r *Registry) history(ctx context.Context, db querier, subject string, options []RegisterOption) (h history, err error) {
+func (r *Registry) history(ctx context.Context, db querier, subject string, options []RegisterOption) (h history,
+	err error) {
 	if h.rules, err = r.rules(ctx, db, subject, options); err != nil {
 		return h, err
 	}
@@ -153,7 +158,8 @@ func (r *Registry) history(ctx context.Context, db querier, subject string, opti
 
 // equal: versions never change, so their names tell.
 func (h history) equal(other history) bool {
-	return h.rules == other.rules && slices.EqualFunc(h.revisions, other.revisions, func(a, b Revision) bool { return a.Version == b.Version })
+	return h.rules == other.rules && slices.EqualFunc(h.revisions, other.revisions,
+		func(a, b Revision) bool { return a.Version == b.Version })
 }
 
 func (h history) check(next Revision) error {
@@ -165,7 +171,8 @@ func (h history) check(next Revision) error {
 }
 
 // rules are those of the subject, changed by the options.
-func (r *Registry) rules(ctx context.Context, db querier, subject string, options []RegisterOption) (to rules, err error) {
+func (r *Registry) rules(ctx context.Context, db querier, subject string, options []RegisterOption) (to rules,
+	err error) {
 	rows, err := db.Query(ctx, r.host.SQL(sqlRules), subject)
 	if err != nil {
 		return to, err

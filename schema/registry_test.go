@@ -35,7 +35,8 @@ func TestRegistryHoldsTheSpecificationsOrder(t *testing.T) {
 	if err != nil || len(versions) != 2 {
 		t.Fatalf("%d versions, %v; want 2", len(versions), err)
 	}
-	if got := versions[0]; got.Version != "1.0" || string(got.Document) != order10 || got.Subject != "order" || got.RegisteredAt.IsZero() {
+	if got := versions[0]; got.Version != "1.0" || string(got.Document) != order10 || got.Subject != "order" ||
+		got.RegisteredAt.IsZero() {
 		t.Errorf("1.0 is kept as %+v", got)
 	}
 }
@@ -54,11 +55,13 @@ func TestRegistryNeverChangesAVersion(t *testing.T) {
 		{"same", "the same document again changes nothing", "1.1", []byte(order11), nil},
 		{"older", "nor does that of an older version", "1.0", []byte(order10), nil},
 		{"spelt otherwise", "1 is 1.0", "1", []byte(order10), nil},
-		{"written otherwise", "white space says nothing", "1.0", json.RawMessage(strings.Join(strings.Fields(order10), " ")), nil},
+		{"written otherwise", "white space says nothing", "1.0",
+			json.RawMessage(strings.Join(strings.Fields(order10), " ")), nil},
 		{"another document", "versions are never changed", "1.0", []byte(order11), schema.ErrInvalidVersion},
 		{"between", "a new version comes after all others", "1.0.5", []byte(order10), schema.ErrInvalidVersion},
 		{"no version", "versions are numbers", "v2", []byte(order11), schema.ErrInvalidVersion},
-		{"no schema", "what would not be enforced is refused", "1.2", map[string]any{"prefixItems": []any{}}, schema.ErrInvalidSchema},
+		{"no schema", "what would not be enforced is refused", "1.2", map[string]any{"prefixItems": []any{}},
+			schema.ErrInvalidSchema},
 		{"a string", "that is text as well", "1.1", order11, nil},
 		{"no JSON", "a channel has none", "1.2", make(chan int), schema.ErrInvalidSchema},
 	} {
@@ -83,7 +86,8 @@ func TestRegistryOrdersVersionsAsNumbers(t *testing.T) {
 	}
 	register(t, r, "b", "1", `true`)
 	subjects, err := r.List(ctx)
-	if err != nil || len(subjects) != 2 || subjects[0].Name != "a" || subjects[0].Mode != schema.Backward || subjects[0].Strict ||
+	if err != nil || len(subjects) != 2 || subjects[0].Name != "a" || subjects[0].Mode != schema.Backward ||
+		subjects[0].Strict ||
 		!slices.Equal(subjects[0].Versions, []string{"1.2", "1.9", "1.10", "2"}) {
 		t.Errorf("%+v, %v", subjects, err)
 	}
@@ -121,7 +125,8 @@ func TestRegistryKeepsTheModeOfASubject(t *testing.T) {
 	if err != nil || subjects[0].Mode != schema.FullTransitive || subjects[0].Strict {
 		t.Errorf("%+v, %v", subjects, err)
 	}
-	if err := r.Register(ctx, "s", "1.3", []byte(open), schema.Mode("sideways")); err == nil || !strings.Contains(err.Error(), "sideways") {
+	if err := r.Register(ctx, "s", "1.3", []byte(open), schema.Mode("sideways")); err == nil ||
+		!strings.Contains(err.Error(), "sideways") {
 		t.Errorf("a mode that there is not: %v", err)
 	}
 }
@@ -143,7 +148,8 @@ func TestRegistryLetsProcessesTakeTurns(t *testing.T) {
 	}
 	answers := []func() string{
 		child(t, pool, "1.1", order11),
-		child(t, pool, "1.2", strings.Replace(order11, `"notes": {"type": "string"}`, `"notes": {"type": "integer"}`, 1)),
+		child(t, pool, "1.2", strings.Replace(order11, `"notes": {"type": "string"}`, `"notes": {"type": "integer"}`,
+			1)),
 	}
 	testkit.Eventually(t, "both processes wait for the lock", func() bool {
 		var n int
@@ -205,7 +211,8 @@ func TestRegistryWithoutABox(t *testing.T) {
 		_, listErr := r.List(ctx)
 		_, getErr := r.Get(ctx, "a", "1")
 		_, validateErr := r.Validate(ctx, "a", "1", []byte(`1`))
-		for _, err := range []error{r.Register(ctx, "a", "1", []byte(`{}`)), r.Check(ctx, "a", "1", []byte(`{}`)), listErr, getErr, validateErr} {
+		for _, err := range []error{r.Register(ctx, "a", "1", []byte(`{}`)), r.Check(ctx, "a", "1", []byte(`{}`)),
+			listErr, getErr, validateErr} {
 			if err == nil || !strings.Contains(fmt.Sprint(err), "NewRegistry") {
 				t.Errorf("%s: %v; want it to say what to do", name, err)
 			}

@@ -100,5 +100,6 @@ func TestUndecodableIsSetAside(t *testing.T) {
 func TestRegisterOfAPayload(t *testing.T) {
 	t.Parallel()
 	r, _ := newRegistry(t)
-	wantError(t, r.Register(t.Context(), "person", "1.0", names{}), schema.ErrInvalidSchema, "schema.MustFor[schema_test.names]()")
+	wantError(t, r.Register(t.Context(), "person", "1.0", names{}), schema.ErrInvalidSchema,
+		"schema.MustFor[schema_test.names]()")
 }

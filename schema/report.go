@@ -98,7 +98,8 @@ func (r *reporter) explain(from []*node, want *node) {
 
 func (r *reporter) giveUp(n *node) {
 	r.add("", Problem{
-		Path: n.path, Rule: "budget", Why: fmt.Sprintf("the comparison takes more than %d steps, which counts as incompatible", maxProof),
+		Path: n.path, Rule: "budget", Why: fmt.Sprintf("the comparison takes more than %d steps, which counts as "+
+			"incompatible", maxProof),
 		Mend: "simplify its anyOf, oneOf and not, or register this version with the mode none",
 	})
 }

@@ -79,8 +79,10 @@ func TestOfficialSuite(t *testing.T) {
 // isDocumented: what Compile refuses by design.
 func isDocumented(err error) bool {
 	for _, reason := range []string{
-		"leaves the document", "stands beside $ref", "is allowed at the root alone", "does nothing without", "does nothing unless",
-		"would not be enforced", "expressions are those of Go", "leads to no schema", "so that nothing fits", "without going through a property",
+		"leaves the document", "stands beside $ref", "is allowed at the root alone", "does nothing without",
+		"does nothing unless",
+		"would not be enforced", "expressions are those of Go", "leads to no schema", "so that nothing fits",
+		"without going through a property",
 		"is an empty list",
 	} {
 		if strings.Contains(err.Error(), reason) {
@@ -112,7 +114,8 @@ func TestOfficialFormats(t *testing.T) {
 			}
 		}
 		if len(wrong) != knownFormats[file] {
-			t.Errorf("%s: %d cases are known, and these differ:\n%s", file, knownFormats[file], strings.Join(wrong, "\n"))
+			t.Errorf("%s: %d cases are known, and these differ:\n%s", file, knownFormats[file],
+				strings.Join(wrong, "\n"))
 		}
 	}
 }

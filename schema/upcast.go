@@ -81,10 +81,12 @@ func (u *Upcaster[T]) checkChain() (errs []error) {
 			wanted, after = u.steps[i+1].old, u.steps[i+1].from
 		}
 		if step.next != wanted {
-			errs = append(errs, fmt.Errorf("the step from %q returns %v, but %v is needed from %q on", step.text, step.next, wanted, after))
+			errs = append(errs, fmt.Errorf("the step from %q returns %v, but %v is needed from %q on", step.text,
+				step.next, wanted, after))
 		}
 		if step.from.Compare(after) >= 0 {
-			errs = append(errs, fmt.Errorf("the step from %q is not before %q: each version has one step at most", step.text, after))
+			errs = append(errs, fmt.Errorf("the step from %q is not before %q: each version has one step at most",
+				step.text, after))
 		}
 	}
 	return errs
@@ -148,9 +150,10 @@ func (u *Upcaster[T]) run(steps []Step, raw []byte) (any, error) {
 	return value, nil
 }
 
-// UndecodableError is a payload that could not be brought to the newest struct. It is an [ErrUndecodable], and a queue.ErrPoison
-// and an events.ErrPoison as well: where a handler returns it, the task is a dead letter at once, and the event is set
-// aside as its subscriber has it with those, the payload as it was.
+// UndecodableError is a payload that could not be brought to the newest struct. It is an
+// [ErrUndecodable], and a queue.ErrPoison and an events.ErrPoison as well: where a handler returns
+// it, the task is a dead letter at once, and the event is set aside as its subscriber has it with
+// those, the payload as it was.
 type UndecodableError struct {
 	Version string // as the payload carried it
 	Raw     []byte // the payload, untouched

@@ -32,11 +32,14 @@ func FuzzReference(f *testing.F) { drawFrom(f, validatesAsReference) }
 func FuzzValidate(f *testing.F) {
 	for _, document := range []string{
 		`{"properties":{"a":{"type":"integer"}},"required":["a"]}`, `{"$ref":"#"}`, `{"minimum":1e2000000}`,
-		`{"items":{"$ref":"#"},"uniqueItems":true}`, `{"enum":[9007199254740993,1e400]}`, `{"patternProperties":{"(":{}}}`,
-		`{"definitions":{"a/b":{"type":"string"}},"items":{"$ref":"#/definitions/a~1b"}}`, `true`, `{"$ref":"http://x/#"}`,
+		`{"items":{"$ref":"#"},"uniqueItems":true}`, `{"enum":[9007199254740993,1e400]}`,
+		`{"patternProperties":{"(":{}}}`,
+		`{"definitions":{"a/b":{"type":"string"}},"items":{"$ref":"#/definitions/a~1b"}}`, `true`,
+		`{"$ref":"http://x/#"}`,
 		`{"if":{"const":1},"then":{"multipleOf":0.1},"else":{"format":"date-time"}}`,
 	} {
-		for _, payload := range []string{`{"a":1}`, `1e2000000`, `[[[[]]]]`, `[9007199254740993,9007199254740992]`, `"\u0000"`, `-0`} {
+		for _, payload := range []string{`{"a":1}`, `1e2000000`, `[[[[]]]]`, `[9007199254740993,9007199254740992]`,
+			`"\u0000"`, `-0`} {
 			f.Add([]byte(document), []byte(payload))
 		}
 	}

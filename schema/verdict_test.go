@@ -25,11 +25,15 @@ func TestVerdictIsTheProvers(t *testing.T) {
 		options        []CheckOption
 	}{
 		{"width becomes text", old, withImage(`{"type":"object","required":["kind"],"properties":{"kind":{"const":"image"},"width":{"type":"string"}}}`), Backward, nil},
-		{"width becomes text, forward", old, withImage(`{"type":"object","required":["kind"],"properties":{"kind":{"const":"image"},"width":{"type":"string"}}}`), Forward, nil},
-		{"width becomes required", old, withImage(`{"type":"object","required":["kind","width"],"properties":{"kind":{"const":"image"},"width":{"type":"integer"}}}`), Backward, nil},
+		{"width becomes text, forward", old,
+			withImage(`{"type":"object","required":["kind"],"properties":{"kind":{"const":"image"},"width":{"type":"string"}}}`), Forward, nil},
+		{"width becomes required", old,
+			withImage(`{"type":"object","required":["kind","width"],"properties":{"kind":{"const":"image"},"width":{"type":"integer"}}}`), Backward, nil},
 		{"kind is renamed", old, withImage(`{"type":"object","required":["kind"],"properties":{"kind":{"const":"picture"},"width":{"type":"integer"}}}`), Backward, nil},
 		{"true fits two", `{}`, `{"oneOf":[{"items":[{"$ref":"#"}]},{"type":"boolean"}]}`, Backward, nil},
-		{"patterns within patterns", `{}`, `{"patternProperties":{"^a":{"patternProperties":{".*":{"$ref":"#"}}},"b$":{"const":5}}}`, Backward, []CheckOption{Strict()}},
+		{"patterns within patterns", `{}`,
+			`{"patternProperties":{"^a":{"patternProperties":{".*":{"$ref":"#"}}},"b$":{"const":5}}}`, Backward,
+			[]CheckOption{Strict()}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, options := range [][]CheckOption{c.options, {Strict()}} {
@@ -74,16 +78,23 @@ func TestVerdictWithoutWords(t *testing.T) {
 
 func TestNoFalseRefusals(t *testing.T) {
 	for _, c := range []struct{ name, old, new string }{
-		{"type beside the enum of a union", `{"oneOf":[{"enum":["a","b"]},{"type":"null"}]}`, `{"oneOf":[{"type":"string","enum":["a","b"]},{"type":"null"}]}`},
+		{"type beside the enum of a " +
+			"union", `{"oneOf":[{"enum":["a","b"]},{"type":"null"}]}`,
+			`{"oneOf":[{"type":"string","enum":["a","b"]},{"type":"null"}]}`},
 		{"type beside an enum in allOf", `{"allOf":[{"enum":["a"]}]}`, `{"type":"string","enum":["a"]}`},
-		{"reference and null as types", `{"definitions":{"e":{"enum":["a","b"]}},"anyOf":[{"$ref":"#/definitions/e"},{"type":"null"}]}`, `{"type":["string","null"],"enum":["a","b",null]}`},
-		{"reference and null as wider types", `{"definitions":{"e":{"enum":["a","b"]}},"anyOf":[{"$ref":"#/definitions/e"},{"type":"null"}]}`, `{"type":["string","null"]}`},
+		{"reference and null as " +
+			"types", `{"definitions":{"e":{"enum":["a","b"]}},"anyOf":[{"$ref":"#/definitions/e"},{"type":"null"}]}`,
+			`{"type":["string","null"],"enum":["a","b",null]}`},
+		{"reference and null as wider " +
+			"types", `{"definitions":{"e":{"enum":["a","b"]}},"anyOf":[{"$ref":"#/definitions/e"},{"type":"null"}]}`,
+			`{"type":["string","null"]}`},
 		{"multipleOf 1 as integer", `{"type":"number","multipleOf":1}`, `{"type":"integer"}`},
 		{"two strings as a tuple", `{"type":"array","items":{"type":"string"},"minItems":2,"maxItems":2}`,
 			`{"type":"array","items":[{"type":"string"},{"type":"string"}],"additionalItems":false,"minItems":2}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if err := Check(Revision{"1.0", []byte(c.old)}, Revision{"1.1", []byte(c.new)}, Backward, Strict()); err != nil {
+			if err := Check(Revision{"1.0", []byte(c.old)}, Revision{"1.1", []byte(c.new)}, Backward,
+				Strict()); err != nil {
 				t.Error(err)
 			}
 			if err := Check(Revision{"1.0", []byte(c.old)}, Revision{"1.1", []byte(c.new)}, Backward); err != nil {
@@ -97,7 +108,8 @@ func TestNoFalseRefusals(t *testing.T) {
 func unionOfKinds(n int, extra func(i int) object) []byte {
 	var variants []any
 	for i := range n {
-		properties := object{"kind": object{"const": fmt.Sprint("k", i)}, "id": object{"type": "integer"}, "note": object{"type": "string"}}
+		properties := object{"kind": object{"const": fmt.Sprint("k", i)}, "id": object{"type": "integer"},
+			"note": object{"type": "string"}}
 		for key, value := range extra(i) {
 			properties[key] = value
 		}
@@ -118,11 +130,13 @@ func TestDiscriminatedUnions(t *testing.T) {
 	})
 	t.Run("a 51st variant", func(t *testing.T) {
 		for _, options := range [][]CheckOption{nil, {Strict()}} {
-			if err := Check(Revision{"1.0", unionOfKinds(50, noExtra)}, Revision{"1.1", unionOfKinds(51, noExtra)}, Backward, options...); err != nil {
+			if err := Check(Revision{"1.0", unionOfKinds(50, noExtra)}, Revision{"1.1", unionOfKinds(51, noExtra)},
+				Backward, options...); err != nil {
 				t.Error(err)
 			}
 		}
-		if err := Check(Revision{"1.0", unionOfKinds(51, noExtra)}, Revision{"1.1", unionOfKinds(50, noExtra)}, Backward); err == nil {
+		if err := Check(Revision{"1.0", unionOfKinds(51, noExtra)}, Revision{"1.1", unionOfKinds(50, noExtra)},
+			Backward); err == nil {
 			t.Error("a variant is gone, and nobody says so")
 		}
 	})
@@ -153,19 +167,25 @@ func TestMeaningNotText(t *testing.T) {
 	document := `{"title":"Order","definitions":{"Line":{"type":"object","properties":{"next":{"$ref":"#/definitions/Line"},"n":{"type":"number","maximum":10}}}},
 		"type":"object","required":["a","b"],"properties":{"line":{"$ref":"#/definitions/Line"}}}`
 	for name, other := range map[string]string{
-		"a title": strings.Replace(document, `"Order"`, `"Purchase"`, 1), "a renamed definition": strings.ReplaceAll(document, "Line", "Position"),
-		"another order of required": strings.Replace(document, `"a","b"`, `"b","a"`, 1), "another spelling of a number": strings.Replace(document, `10}`, `1e1}`, 1),
-		"an unused definition": strings.Replace(document, `"definitions":{`, `"definitions":{"Spare":{"type":"null"},`, 1),
+		"a title":                   strings.Replace(document, `"Order"`, `"Purchase"`, 1),
+		"a renamed definition":      strings.ReplaceAll(document, "Line", "Position"),
+		"another order of required": strings.Replace(document, `"a","b"`, `"b","a"`, 1), "another spelling of a " +
+			"number": strings.Replace(document, `10}`, `1e1}`, 1),
+		"an unused definition": strings.Replace(document, `"definitions":{`,
+			`"definitions":{"Spare":{"type":"null"},`, 1),
 	} {
 		if err := Check(Revision{"1.0", []byte(document)}, Revision{"1.0", []byte(other)}, Full, Strict()); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for name, other := range map[string]string{
-		"a bound below": strings.Replace(document, `10}`, `11}`, 1), "a property": strings.Replace(document, `"line"`, `"lines"`, 1),
-		"a pattern": strings.Replace(document, `"maximum"`, `"minimum"`, 1), "required": strings.Replace(document, `"a","b"`, `"a"`, 1),
+		"a bound below": strings.Replace(document, `10}`, `11}`, 1),
+		"a property":    strings.Replace(document, `"line"`, `"lines"`, 1),
+		"a pattern":     strings.Replace(document, `"maximum"`, `"minimum"`, 1),
+		"required":      strings.Replace(document, `"a","b"`, `"a"`, 1),
 	} {
-		if err := Check(Revision{"1.0", []byte(document)}, Revision{"1.0", []byte(other)}, Full); !errors.Is(err, ErrInvalidVersion) {
+		if err := Check(Revision{"1.0", []byte(document)}, Revision{"1.0", []byte(other)}, Full); !errors.Is(err,
+			ErrInvalidVersion) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -177,7 +197,8 @@ func TestExplicitlyOpenObjects(t *testing.T) {
 	if err := Check(Revision{"1.0", []byte(`{"type":"object"}`)}, next, Backward); err != nil {
 		t.Error(err)
 	}
-	if err := Check(Revision{"1.0", []byte(`{"type":"object","additionalProperties":true}`)}, next, Backward); err == nil {
+	if err := Check(Revision{"1.0", []byte(`{"type":"object","additionalProperties":true}`)}, next,
+		Backward); err == nil {
 		t.Error("a promise is broken, and nobody says so")
 	}
 }

@@ -9,7 +9,8 @@ import (
 )
 
 func TestParseVersionRefuses(t *testing.T) {
-	for _, text := range []string{"", " ", "v1", "1.", ".1", "1..2", "01", "1.00", "-1", "+1", "1.2.3.4.5", "1.0-beta", "4294967296", "1,0", "1.x", "１", "1 ", "1.0\n"} {
+	for _, text := range []string{"", " ", "v1", "1.", ".1", "1..2", "01", "1.00", "-1", "+1", "1.2.3.4.5",
+		"1.0-beta", "4294967296", "1,0", "1.x", "１", "1 ", "1.0\n"} {
 		if version, err := ParseVersion(text); !errors.Is(err, ErrInvalidVersion) {
 			t.Errorf("%q: got %v, %v", text, version, err)
 		}

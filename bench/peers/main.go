@@ -3,10 +3,11 @@
 //
 //	make bench-peers
 //
-// Both get the same payload, the same handler, which does nothing, the same size of pool and an empty schema for each
-// round. River has the settings of its own benchmark (cmd/river/riverbench), and its minimum fetch cooldown where
-// latency is measured. On a server of DATABASE_URL the schema public of a database of its own is used; there the figures
-// of CPU are missing when the server's processes cannot be seen.
+// Both get the same payload, the same handler, which does nothing, the same size of pool and an
+// empty schema for each round. River has the settings of its own benchmark (cmd/river/riverbench),
+// and its minimum fetch cooldown where latency is measured. On a server of DATABASE_URL the schema
+// public of a database of its own is used; there the figures of CPU are missing when the server's
+// processes cannot be seen.
 package main
 
 import (

@@ -18,7 +18,8 @@ func TestEveryMeasureIsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, what := range order {
-		line := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(what) + ` +\S+ +\S+ +(\S+)$`).FindStringSubmatch(out.String())
+		line := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(what) +
+			` +\S+ +\S+ +(\S+)$`).FindStringSubmatch(out.String())
 		if line == nil {
 			t.Errorf("the report has no line for %q:\n%s", what, out.String())
 			continue

@@ -105,7 +105,8 @@ func (b *bench) fill(ctx context.Context) error {
 	return nil
 }
 
-// drained drains and checks that all was done. rates are the tasks a second of each quarter, by the calls of the handler.
+// drained drains and checks that all was done. rates are the tasks a second of each quarter, by the
+// calls of the handler.
 func (b *bench) drained(ctx context.Context, rates *[]float64) (cost, error) {
 	if _, err := b.pool.Exec(ctx, "ANALYZE "+b.table()); err != nil {
 		return cost{}, err
@@ -178,7 +179,8 @@ func (b *bench) singles(ctx context.Context) error {
 	return nil
 }
 
-func (b *bench) enqueueSingly(ctx context.Context, clients int, enqueue func(context.Context, job) error) (rate float64, err error) {
+func (b *bench) enqueueSingly(ctx context.Context, clients int,
+	enqueue func(context.Context, job) error) (rate float64, err error) {
 	began := time.Now()
 	g, ctx := errgroup.WithContext(ctx)
 	for range clients {
@@ -219,7 +221,8 @@ func (b *bench) latency(ctx context.Context) error {
 	}
 	took := make([]time.Duration, n)
 	for i := range took {
-		took[i] = max(started[i].Sub(committed[i]), 0) // a handler may start before the client has read the commit's answer
+		// a handler may start before the client has read the commit's answer
+		took[i] = max(started[i].Sub(committed[i]), 0)
 	}
 	slices.Sort(took)
 	b.add(latency50, milliseconds(took[n/2]))

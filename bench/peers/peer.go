@@ -31,8 +31,8 @@ type peer interface {
 	enqueueOne(ctx context.Context, j job) error
 	// enqueueIn adds one job in a transaction of the application.
 	enqueueIn(ctx context.Context, tx pgx.Tx, j job) error
-	// drain works off what is there, n tasks, and returns when the last of them is stored as done. stop ends what it has
-	// started.
+	// drain works off what is there, n tasks, and returns when the last of them is stored as done.
+	// stop ends what it has started.
 	drain(ctx context.Context, n int, handled func(job)) (stop func() error, err error)
 	// work starts a worker, set up for latency; stop ends it gracefully.
 	work(ctx context.Context, handled func(job)) (stop func() error, err error)

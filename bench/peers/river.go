@@ -82,8 +82,8 @@ func (r *riverqueue) enqueueIn(ctx context.Context, tx pgx.Tx, j job) error {
 	return err
 }
 
-// drain counts completions as River's own benchmark does: by its events, which follow the stored completion. Stopping the
-// client is not part of it.
+// drain counts completions as River's own benchmark does: by its events, which follow the stored
+// completion. Stopping the client is not part of it.
 func (r *riverqueue) drain(ctx context.Context, n int, handled func(job)) (func() error, error) {
 	client, err := r.client(throughput, handled)
 	if err != nil {

@@ -46,7 +46,8 @@ func payload(b *testing.B, lines int) []byte {
 	o := order{
 		ID: "o-1", Number: 42, Status: "paid", Customer: "Ada Lovelace", Email: "ada@example.com", Phone: &phone,
 		Street: "Main Street 1", City: "Berlin", Zip: "10115", Country: "DE", Currency: "EUR", Net: 50.41, Tax: 9.58,
-		Total: 59.99, Paid: true, CreatedAt: "2026-01-02T03:04:05Z", Tags: []string{"new"}, Attributes: map[string]string{"source": "mail"},
+		Total: 59.99, Paid: true, CreatedAt: "2026-01-02T03:04:05Z", Tags: []string{"new"},
+		Attributes: map[string]string{"source": "mail"},
 	}
 	for i := range lines {
 		o.Lines = append(o.Lines, line{"A-1", i%5 + 1})

@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// noTimeout is the timeout of the subscriber: a message that the other side does not take now is sent again until it does.
+	// noTimeout is the timeout of the subscriber: a message that the other side does not take now
+	// is sent again until it does.
 	noTimeout = 20 * 24 * time.Hour
 	// checkTimeout bounds one check of the destination.
 	checkTimeout = 15 * time.Second
@@ -90,8 +91,9 @@ func (b *binding) check() error {
 	return nil
 }
 
-// handle implements events.BatchHandler. Messages of different entities are under way together. A message waits until the
-// one before it of its entity has arrived, so that no failure changes their order.
+// handle implements events.BatchHandler. Messages of different entities are under way together. A
+// message waits until the one before it of its entity has arrived, so that no failure changes their
+// order.
 func (b *binding) handle(ctx context.Context, batch []events.Event[json.RawMessage]) error {
 	under := make(map[string]*sending, len(batch))
 	all := make([]*sending, len(batch))
@@ -123,7 +125,8 @@ func (b *binding) send(ctx context.Context, m *Message) *sending {
 	return &sending{m: m, ack: b.f.sink.Send(ctx, m)}
 }
 
-// arrive returns when the other side has the message. It sends the message again for as long as it takes, unless it is refused.
+// arrive returns when the other side has the message. It sends the message again for as long as it
+// takes, unless it is refused.
 func (b *binding) arrive(ctx context.Context, s *sending) error {
 	for pause := b.f.opts.first; !s.arrived; pause = min(2*pause, b.f.opts.most) {
 		err := s.ack(ctx)

@@ -8,7 +8,8 @@ import (
 )
 
 var (
-	// ErrRefused says that the other side will never take this message: it is too large, for example. Its entity is parked.
+	// ErrRefused says that the other side will never take this message: it is too large, for
+	// example. Its entity is parked.
 	ErrRefused = errors.New("the message is refused")
 	// ErrUnusable says that the other side cannot be used as it is configured: a stream that is not there, a wrong
 	// retention, a missing right. A person must act.

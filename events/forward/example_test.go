@@ -87,7 +87,8 @@ func ExampleTo() {
 		log.Fatal(err)
 	}
 	hook := &webhook{url: receiver.URL, secret: secret, client: &http.Client{Timeout: 10 * time.Second}}
-	if err := box.Run(ctx, forward.To(orders, "webhook", forward.Func(hook.send), forward.Source("/shop"))); err != nil {
+	if err := box.Run(ctx, forward.To(orders, "webhook", forward.Func(hook.send),
+		forward.Source("/shop"))); err != nil {
 		log.Fatal(err)
 	}
 	// Output:

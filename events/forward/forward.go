@@ -1,13 +1,14 @@
 // Package forward carries events out of the database to another system: a broker, a webhook, anything that says when it
 // has a message.
 //
-// A [Forwarder] is a subscriber like any other. It has a durable cursor, one owner at a time, failover, replay, pause and
-// parked entities, and its lag stands in the statistics of the subscribers. Its handler gives each event as a CloudEvents
-// 1.0 [Message] to a [Sink] and waits until the sink has it. Only then does the cursor move, so that nothing is lost; a
-// repeat has the same message id, so that the other side can drop it.
+// A [Forwarder] is a subscriber like any other. It has a durable cursor, one owner at a time,
+// failover, replay, pause and parked entities, and its lag stands in the statistics of the
+// subscribers. Its handler gives each event as a CloudEvents 1.0 [Message] to a [Sink] and waits
+// until the sink has it. Only then does the cursor move, so that nothing is lost; a repeat has the
+// same message id, so that the other side can drop it.
 //
-// Packages events/jetstream and events/kafka hold the sinks for NATS JetStream and Kafka, in modules of their own. A sink
-// of one's own is one method; see the example.
+// Packages events/jetstream and events/kafka hold the sinks for NATS JetStream and Kafka, in
+// modules of their own. A sink of one's own is one method; see the example.
 package forward
 
 import (
@@ -21,11 +22,11 @@ import (
 
 // Sink is where messages go. Its methods are called from several goroutines.
 type Sink interface {
-	// Check is called before anything is sent. An error that is [ErrUnusable] ends Run; after any other one Check is called
-	// again later.
+	// Check is called before anything is sent. An error that is [ErrUnusable] ends Run; after any
+	// other one Check is called again later.
 	Check(ctx context.Context, entityType string) error
-	// Send hands a message over and returns at once. Messages of one entity are sent one after the other: the next when the
-	// Ack of the one before has returned nil.
+	// Send hands a message over and returns at once. Messages of one entity are sent one after the
+	// other: the next when the Ack of the one before has returned nil.
 	Send(ctx context.Context, m *Message) Ack
 }
 

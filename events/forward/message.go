@@ -17,9 +17,10 @@ const (
 
 // Message is an event as CloudEvents 1.0 has it.
 type Message struct {
-	// ID names the event: entity type, entity id, version, and the time of the publish in microseconds to the base 36, each
-	// escaped as in a path, with slashes between. The same event always has the same. The time is part of it because a database
-	// that was restored to an earlier state gives a version again, to another event.
+	// ID names the event: entity type, entity id, version, and the time of the publish in
+	// microseconds to the base 36, each escaped as in a path, with slashes between. The same event
+	// always has the same. The time is part of it because a database that was restored to an
+	// earlier state gives a version again, to another event.
 	ID string
 	// Source names the publishing application.
 	Source string
@@ -45,7 +46,8 @@ type Attribute struct{ Name, Value string }
 func (o options) message(e *events.Event[json.RawMessage]) *Message {
 	m := &Message{
 		ID:     messageID(e),
-		Source: o.source, EntityType: e.EntityType, EntityID: e.EntityID, Version: e.Version, Position: e.Position, Time: e.PublishedAt,
+		Source: o.source, EntityType: e.EntityType, EntityID: e.EntityID, Version: e.Version, Position: e.Position,
+		Time: e.PublishedAt,
 	}
 	if !e.Deleted {
 		m.Data = e.State
@@ -60,7 +62,8 @@ func (o options) message(e *events.Event[json.RawMessage]) *Message {
 }
 
 func messageID(e *events.Event[json.RawMessage]) string {
-	return url.PathEscape(e.EntityType) + "/" + url.PathEscape(e.EntityID) + "/" + strconv.FormatInt(e.Version, 10) + "/" +
+	return url.PathEscape(e.EntityType) + "/" + url.PathEscape(e.EntityID) + "/" + strconv.FormatInt(e.Version, 10) +
+		"/" +
 		strconv.FormatInt(e.PublishedAt.UnixMicro(), 36)
 }
 
@@ -129,8 +132,8 @@ func (m *Message) Structured() []byte {
 	return append(doc, '}')
 }
 
-// EscapeHeader escapes an attribute's value for the header of HTTP or NATS, as the CloudEvents bindings ask for: what is not
-// printable ASCII, the space, the double quote and the percent sign.
+// EscapeHeader escapes an attribute's value for the header of HTTP or NATS, as the CloudEvents
+// bindings ask for: what is not printable ASCII, the space, the double quote and the percent sign.
 func EscapeHeader(value string) string {
 	const hex = "0123456789ABCDEF"
 	var escaped []byte

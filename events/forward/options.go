@@ -47,7 +47,8 @@ func newOptions(opts []Option) options {
 	return o
 }
 
-// Source sets the CloudEvents source, a URI reference that names the publishing application; without it [DefaultSource].
+// Source sets the CloudEvents source, a URI reference that names the publishing application;
+// without it [DefaultSource].
 func Source(uri string) Option { return option(func(o *options) { o.source = uri }) }
 
 // DataSchema sets where the schemas of the states can be read. An event that has a schema version gets the attribute
@@ -67,8 +68,8 @@ func Backoff(first, longest time.Duration) Option {
 // From sets where a new forwarder starts, as events.From does for a subscriber.
 func From(start events.Start) Option { return subscribe(events.From(start)) }
 
-// VisibilityTimeout sets how long the owner may be silent before another process takes over, as events.VisibilityTimeout does
-// for a subscriber.
+// VisibilityTimeout sets how long the owner may be silent before another process takes over, as
+// events.VisibilityTimeout does for a subscriber.
 func VisibilityTimeout(d time.Duration) Option { return subscribe(events.VisibilityTimeout(d)) }
 
 // PollInterval sets how often the forwarder looks for events that no notification announced.
@@ -86,7 +87,8 @@ func (o options) problems() (problems []error) {
 		problems = append(problems, fmt.Errorf("InFlight: %d is not from 1 to %d", o.inFlight, MaxInFlight))
 	}
 	if o.first <= 0 || o.most < o.first {
-		problems = append(problems, fmt.Errorf("Backoff: %v to %v: the first must be above 0 and not above the longest", o.first, o.most))
+		problems = append(problems, fmt.Errorf("Backoff: %v to %v: the first must be above 0 and not above the "+
+			"longest", o.first, o.most))
 	}
 	return problems
 }

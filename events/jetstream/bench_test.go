@@ -12,8 +12,9 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// BenchmarkForward has the same feed read by a subscriber that does nothing, and sent to JetStream: each reports events/s,
-// from an empty cursor to the head. The relay moves the events first, and is reported, too.
+// BenchmarkForward has the same feed read by a subscriber that does nothing, and sent to JetStream:
+// each reports events/s, from an empty cursor to the head. The relay moves the events first, and is
+// reported, too.
 func BenchmarkForward(b *testing.B) {
 	const n = 20_000
 	bed, js := newBed(b), natstest.Connect(b, natstest.Start(b).URL())
@@ -42,11 +43,14 @@ func BenchmarkForward(b *testing.B) {
 	for b.Loop() {
 		timed("relayed/s", func() bool {
 			var waiting int
-			err := bed.pool.QueryRow(context.Background(), `SELECT count(*) FROM public.strunk_outbox WHERE kind = 'event' AND status = 'pending'`).Scan(&waiting)
+			err := bed.pool.QueryRow(context.Background(), `SELECT count(*) FROM public.strunk_outbox WHERE kind
+				= 'event' AND status = 'pending'`).Scan(&waiting)
 			return err == nil && waiting == 0
 		})
 		nothing := func(context.Context, []events.Event[order]) error { return nil }
-		timed("subscribed/s", passed("idle"), orders.BatchSubscriber("idle", nothing, events.Concurrency(4), events.BatchSize(500)))
-		timed("forwarded/s", passed(forwarderName), strunkjs.Forward(orders, js, strunkjs.Config{Stream: "ORDERS", Create: create}))
+		timed("subscribed/s", passed("idle"), orders.BatchSubscriber("idle", nothing, events.Concurrency(4),
+			events.BatchSize(500)))
+		timed("forwarded/s", passed(forwarderName), strunkjs.Forward(orders, js,
+			strunkjs.Config{Stream: "ORDERS", Create: create}))
 	}
 }

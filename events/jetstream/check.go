@@ -46,7 +46,8 @@ func (s *sink) Check(ctx context.Context, entityType string) error {
 
 func (s *sink) create(ctx context.Context, subjects string) (jetstream.Stream, error) {
 	if s.cfg.Create == nil {
-		return nil, forward.Unusable("there is no stream %q: make it for the subjects %s, or set Config.Create", s.cfg.Stream, subjects)
+		return nil, forward.Unusable("there is no stream %q: make it for the subjects %s, or set Config.Create",
+			s.cfg.Stream, subjects)
 	}
 	cfg := *s.cfg.Create
 	cfg.Name = s.cfg.Stream

@@ -68,13 +68,14 @@ func TestStopWhileBrokerIsAway(t *testing.T) {
 	if took := time.Since(began); took > 3*time.Second {
 		t.Errorf("Run took %v to end", took)
 	}
-	if stats, err := events.SubscriberStats(t.Context(), b.box, forwarderName); err != nil || stats.Cursor != 3 || stats.Parked != 0 {
+	if stats, err := events.SubscriberStats(t.Context(), b.box, forwarderName); err != nil || stats.Cursor != 3 ||
+		stats.Parked != 0 {
 		t.Errorf("%+v, %v", stats, err)
 	}
 }
 
-// childForwarder forwards until it has seen as many acknowledgements as it is told; then it kills itself, before the cursor
-// is written.
+// childForwarder forwards until it has seen as many acknowledgements as it is told; then it kills
+// itself, before the cursor is written.
 func childForwarder() {
 	var last int
 	fmt.Sscan(os.Getenv("ACKS"), &last)
@@ -130,7 +131,8 @@ func TestPurgedStreamIsReplayed(t *testing.T) {
 	everyVersion(t, messages(t, js, "ORDERS"), 20, 2)
 }
 
-// A database that went back to an earlier state gives versions again, to other events: none of them is taken for a repeat.
+// A database that went back to an earlier state gives versions again, to other events: none of them
+// is taken for a repeat.
 func TestDatabaseWentBack(t *testing.T) {
 	t.Parallel()
 	b, js := newBed(t), natstest.Connect(t, natstest.Start(t).URL())
@@ -163,7 +165,8 @@ func copied(t *testing.T, pool *pgxpool.Pool) *pgxpool.Pool {
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
 	eventually(t, "nobody is connected to the original", func() bool {
-		_, err = conn.Exec(t.Context(), "CREATE DATABASE "+pgx.Identifier{name + "_copy"}.Sanitize()+" TEMPLATE "+pgx.Identifier{name}.Sanitize())
+		_, err = conn.Exec(t.Context(), "CREATE DATABASE "+pgx.Identifier{name +
+			"_copy"}.Sanitize()+" TEMPLATE "+pgx.Identifier{name}.Sanitize())
 		return err == nil
 	})
 	cfg.ConnConfig.Database = name + "_copy"

@@ -3,10 +3,11 @@
 //	js, err := jetstream.New(nc) // github.com/nats-io/nats.go/jetstream
 //	err = box.Run(ctx, strunkjs.Forward(Orders, js, strunkjs.Config{Stream: "ORDERS"}))
 //
-// The forwarder is a subscriber (see package events/forward): a durable cursor, one owner at a time, failover, replay, pause
-// and parked entities. The cursor moves when JetStream has acknowledged the messages. The events of an entity arrive in
-// order, on a subject of its own. The message id (Nats-Msg-Id) of an event is always the same, so that JetStream drops
-// a repeat within the stream's duplicate window; later repeats are recognised by the attribute version.
+// The forwarder is a subscriber (see package events/forward): a durable cursor, one owner at a
+// time, failover, replay, pause and parked entities. The cursor moves when JetStream has
+// acknowledged the messages. The events of an entity arrive in order, on a subject of its own. The
+// message id (Nats-Msg-Id) of an event is always the same, so that JetStream drops a repeat within
+// the stream's duplicate window; later repeats are recognised by the attribute version.
 package jetstream
 
 import (
@@ -28,10 +29,11 @@ const (
 
 // Config says how events become messages. Only Stream is required.
 type Config struct {
-	// Stream is the stream's name. It must keep its messages by limits (the default retention), and take in the subjects.
+	// Stream is the stream's name. It must keep its messages by limits (the default retention), and
+	// take in the subjects.
 	Stream string
-	// Name is the subscriber's name, the forwarder's durable identity; empty means "jetstream:", the stream, ":" and the
-	// entity type.
+	// Name is the subscriber's name, the forwarder's durable identity; empty means "jetstream:",
+	// the stream, ":" and the entity type.
 	Name string
 	// SubjectPrefix begins the subjects; empty means [DefaultSubjectPrefix]. See [Subject].
 	SubjectPrefix string
@@ -40,12 +42,14 @@ type Config struct {
 	Structured bool
 	// Create makes the stream where it is not there yet. Its Name is set, and its Subjects where it has none.
 	Create *jetstream.StreamConfig
-	// AckTimeout is how long an acknowledgement may take before the message is sent again; zero means [DefaultAckTimeout].
+	// AckTimeout is how long an acknowledgement may take before the message is sent again; zero
+	// means [DefaultAckTimeout].
 	AckTimeout time.Duration
 }
 
 // Forward makes a forwarder of a stream's events to JetStream. Several may share a JetStream stream.
-func Forward[T any](stream *events.Stream[T], js jetstream.JetStream, cfg Config, opts ...forward.Option) *forward.Forwarder {
+func Forward[T any](stream *events.Stream[T], js jetstream.JetStream, cfg Config,
+	opts ...forward.Option) *forward.Forwarder {
 	if cfg.SubjectPrefix == "" {
 		cfg.SubjectPrefix = DefaultSubjectPrefix
 	}
@@ -58,8 +62,9 @@ func Forward[T any](stream *events.Stream[T], js jetstream.JetStream, cfg Config
 	return forward.To(stream, cfg.Name, &sink{js: js, cfg: cfg}, opts...)
 }
 
-// Subject returns the subject of an entity's events: the prefix, the entity type and the entity id, with dots between. In
-// type and id every byte other than letters, digits, "-" and "_" is escaped as %XX.
+// Subject returns the subject of an entity's events: the prefix, the entity type and the entity id,
+// with dots between. In type and id every byte other than letters, digits, "-" and "_" is escaped
+// as %XX.
 func Subject(prefix, entityType, entityID string) string {
 	return prefix + "." + token(entityType) + "." + token(entityID)
 }

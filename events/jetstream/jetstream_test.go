@@ -32,7 +32,8 @@ func TestForward(t *testing.T) {
 	}
 	b.publish(order{ID: "b", N: 1}, order{ID: "b", N: 2})
 	b.delete("b")
-	b.run(strunkjs.Forward(orders, js, strunkjs.Config{Stream: "ORDERS", Create: create}, forward.Source("/shop"), forward.DataSchema("https://x/schemas")))
+	b.run(strunkjs.Forward(orders, js, strunkjs.Config{Stream: "ORDERS", Create: create}, forward.Source("/shop"),
+		forward.DataSchema("https://x/schemas")))
 	b.caughtUp(forwarderName)
 
 	all := messages(t, js, "ORDERS")
@@ -48,8 +49,10 @@ func TestForward(t *testing.T) {
 			first = m
 		}
 	}
-	want := map[string]string{"ce-specversion": "1.0", "ce-source": "/shop", "ce-type": "order", "ce-subject": "a%20%C3%A9.1", "ce-version": "1",
-		"ce-position": "1", "ce-dataschema": "https://x/schemas/order/2", "ce-traceparent": "00-1-2-01", "ce-metadata": `{%22tenant%22:%22%C3%A4%22}`,
+	want := map[string]string{"ce-specversion": "1.0", "ce-source": "/shop", "ce-type": "order",
+		"ce-subject": "a%20%C3%A9.1", "ce-version": "1",
+		"ce-position": "1", "ce-dataschema": "https://x/schemas/order/2", "ce-traceparent": "00-1-2-01",
+		"ce-metadata":  `{%22tenant%22:%22%C3%A4%22}`,
 		"content-type": "application/json", "ce-deleted": ""}
 	for name, value := range want {
 		if got := first.Header.Get(name); got != value {
@@ -86,16 +89,19 @@ func TestStructured(t *testing.T) {
 		SpecVersion, ID, Subject, Type, Version, Deleted string
 		Data                                             *order
 	}
-	if err := json.Unmarshal(all[0].Data, &event); err != nil || event.Data.N != 7 || event.SpecVersion != "1.0" || event.Subject != "a" {
+	if err := json.Unmarshal(all[0].Data, &event); err != nil || event.Data.N != 7 || event.SpecVersion != "1.0" ||
+		event.Subject != "a" {
 		t.Errorf("%s: %+v, %v", all[0].Data, event, err)
 	}
 	event.Data = nil
-	if err := json.Unmarshal(all[1].Data, &event); err != nil || event.Data != nil || event.Deleted != "true" || event.Version != "2" {
+	if err := json.Unmarshal(all[1].Data, &event); err != nil || event.Data != nil || event.Deleted != "true" ||
+		event.Version != "2" {
 		t.Errorf("%s: %+v, %v", all[1].Data, event, err)
 	}
 }
 
-// A message that the broker never takes parks its entity; the others go on, and a retry sends it when the limit was raised.
+// A message that the broker never takes parks its entity; the others go on, and a retry sends it
+// when the limit was raised.
 func TestTooLargeParksItsEntity(t *testing.T) {
 	t.Parallel()
 	for name, limit := range map[string]func(*server.Options, *jetstream.StreamConfig){
@@ -107,14 +113,16 @@ func TestTooLargeParksItsEntity(t *testing.T) {
 			cfg := jetstream.StreamConfig{Storage: jetstream.MemoryStorage}
 			s := natstest.Start(t, func(o *server.Options) { limit(o, &cfg) })
 			b, js := newBed(t), natstest.Connect(t, s.URL())
-			b.publish(order{ID: "big", N: 1, Text: strings.Repeat("x", 30_000)}, order{ID: "a", N: 1}, order{ID: "big", N: 2}, order{ID: "b", N: 1})
+			b.publish(order{ID: "big", N: 1, Text: strings.Repeat("x", 30_000)}, order{ID: "a", N: 1},
+				order{ID: "big", N: 2}, order{ID: "b", N: 1})
 			b.run(strunkjs.Forward(orders, js, strunkjs.Config{Stream: "ORDERS", Create: &cfg}))
 			b.caughtUp(forwarderName)
 			if got := history(messages(t, js, "ORDERS")); len(got) != 2 || got["a"] != "1" || got["b"] != "1" {
 				t.Errorf("arrived: %v", got)
 			}
 			parked, err := events.Parked(t.Context(), b.box, forwarderName, 10)
-			if err != nil || len(parked) != 1 || parked[0].EntityID != "big" || !parked[0].Waiting || parked[0].Events != 2 {
+			if err != nil || len(parked) != 1 || parked[0].EntityID != "big" || !parked[0].Waiting ||
+				parked[0].Events != 2 {
 				t.Fatalf("%+v, %v", parked, err)
 			}
 			if text := parked[0].LastError; !strings.Contains(text, "takes 20000") || !strings.Contains(text, "raise") {
@@ -123,7 +131,10 @@ func TestTooLargeParksItsEntity(t *testing.T) {
 			if err := events.Release(t.Context(), b.box, forwarderName, "big"); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "what waited behind it arrives", func() bool { return history(messages(t, js, "ORDERS"))["big"] == "2" })
+			eventually(t, "what waited behind it arrives", func() bool {
+				return history(messages(t, js,
+					"ORDERS"))["big"] == "2"
+			})
 		})
 	}
 }
@@ -150,7 +161,8 @@ func TestUnusableStreams(t *testing.T) {
 		"SMALL": {"s", []string{"max_msg_size is 100 bytes", "no_ack"}},
 		"":      {"", []string{"Config.Stream is empty"}},
 	} {
-		err := b.box.Run(t.Context(), strunkjs.Forward(orders, js, strunkjs.Config{Stream: stream, SubjectPrefix: want.prefix, Name: "x" + stream}))
+		err := b.box.Run(t.Context(), strunkjs.Forward(orders, js,
+			strunkjs.Config{Stream: stream, SubjectPrefix: want.prefix, Name: "x" + stream}))
 		if !errors.Is(err, forward.ErrUnusable) {
 			t.Errorf("%s: %v", stream, err)
 			continue
@@ -166,7 +178,8 @@ func TestUnusableStreams(t *testing.T) {
 func TestBadOptions(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	err := b.box.Run(t.Context(), forward.To(orders, "x", nil, forward.InFlight(0), forward.Source(""), forward.Backoff(2, 1)))
+	err := b.box.Run(t.Context(), forward.To(orders, "x", nil, forward.InFlight(0), forward.Source(""),
+		forward.Backoff(2, 1)))
 	for _, text := range []string{"InFlight", "Source", "Backoff", "the sink is nil"} {
 		if !errors.Is(err, events.ErrInvalid) || !strings.Contains(err.Error(), text) {
 			t.Errorf("%v does not say %s", err, text)

@@ -97,7 +97,8 @@ func (b *bed) caughtUp(name string) {
 	b.t.Helper()
 	eventually(b.t, name+" reaches the head", func() bool {
 		var waiting int
-		if err := b.pool.QueryRow(context.Background(), `SELECT count(*) FROM public.strunk_outbox WHERE kind = 'event' AND status = 'pending'`).Scan(&waiting); err != nil {
+		if err := b.pool.QueryRow(context.Background(), `SELECT count(*) FROM public.strunk_outbox WHERE kind =
+			'event' AND status = 'pending'`).Scan(&waiting); err != nil {
 			b.t.Fatal(err)
 		}
 		s, err := events.SubscriberStats(context.Background(), b.box, name)
@@ -146,8 +147,8 @@ func history(all []*jetstream.RawStreamMsg) map[string]string {
 	return lines
 }
 
-// everyVersion checks that each of n entities has its versions 1 to last, each at least once and in order: a version stands
-// behind the one before it, and the last message is the last version.
+// everyVersion checks that each of n entities has its versions 1 to last, each at least once and in
+// order: a version stands behind the one before it, and the last message is the last version.
 func everyVersion(t testing.TB, all []*jetstream.RawStreamMsg, n, last int) {
 	t.Helper()
 	seen := map[string]int{}
@@ -172,7 +173,8 @@ func everyVersion(t testing.TB, all []*jetstream.RawStreamMsg, n, last int) {
 var create = &jetstream.StreamConfig{Storage: jetstream.MemoryStorage}
 
 func toOrders(js jetstream.JetStream) outbox.Binding {
-	return strunkjs.Forward(orders, js, strunkjs.Config{Stream: "ORDERS", Create: create, AckTimeout: time.Second}, forward.VisibilityTimeout(2*time.Second))
+	return strunkjs.Forward(orders, js, strunkjs.Config{Stream: "ORDERS", Create: create, AckTimeout: time.Second},
+		forward.VisibilityTimeout(2*time.Second))
 }
 
 const forwarderName = "jetstream:ORDERS:order"

@@ -26,7 +26,8 @@ type sink struct {
 func (s *sink) Send(ctx context.Context, m *forward.Message) forward.Ack {
 	msg := s.message(m)
 	if size, most := int64(msg.Size()), s.largest(); size > most {
-		return failed(forward.Refused("it has %d bytes with its headers, and stream %q takes %d: raise max_payload of the server and "+
+		return failed(forward.Refused("it has %d bytes with its headers, and stream %q takes %d: raise "+
+			"max_payload of the server and "+
 			"max_msg_size of the stream, then retry the parked entity", size, s.cfg.Stream, most))
 	}
 	return s.publish(msg)
@@ -72,8 +73,9 @@ func (s *sink) await(ctx context.Context, future jetstream.PubAckFuture) error {
 	}
 }
 
-// again settles a message that JetStream has dropped as a repeat. The message that it repeats may be gone by now: the stream
-// was purged, for example, and the events are replayed. Then the message is sent without an id.
+// again settles a message that JetStream has dropped as a repeat. The message that it repeats may
+// be gone by now: the stream was purged, for example, and the events are replayed. Then the message
+// is sent without an id.
 func (s *sink) again(ctx context.Context, sent *nats.Msg, sequence uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.AckTimeout)
 	defer cancel()
@@ -93,7 +95,8 @@ func (s *sink) again(ctx context.Context, sent *nats.Msg, sequence uint64) error
 	return s.publish(msg)(ctx)
 }
 
-// explain adds what a failure of JetStream's means here. Missing rights come as an error of the connection, not as an answer.
+// explain adds what a failure of JetStream's means here. Missing rights come as an error of the
+// connection, not as an answer.
 func (s *sink) explain(err error) error {
 	err = fmt.Errorf("stream %q: %w", s.cfg.Stream, err)
 	switch {
@@ -102,7 +105,8 @@ func (s *sink) explain(err error) error {
 	case !s.js.Conn().IsConnected():
 		return fmt.Errorf("%w (the connection is %v)", err, s.js.Conn().Status())
 	}
-	if last := s.js.Conn().LastError(); last != nil && strings.Contains(strings.ToLower(last.Error()), "permissions violation") {
+	if last := s.js.Conn().LastError(); last != nil && strings.Contains(strings.ToLower(last.Error()),
+		"permissions violation") {
 		return fmt.Errorf("%w (%w)", err, last)
 	}
 	return err

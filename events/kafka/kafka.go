@@ -3,11 +3,12 @@
 //	client, err := kgo.NewClient(kgo.SeedBrokers("localhost:9092")) // github.com/twmb/franz-go/pkg/kgo
 //	err = box.Run(ctx, kafka.Forward(Orders, client, kafka.Config{Topic: "orders"}))
 //
-// The forwarder is a subscriber (see package events/forward): a durable cursor, one owner at a time, failover, replay, pause
-// and parked entities. The cursor moves when all in-sync replicas have acknowledged the records. The record's key is the entity
-// id, so that the events of an entity arrive in order in one partition. A deletion is a tombstone: a null value, which a
-// compacted topic understands. The idempotent producer keeps retries of one process from being stored twice. After a crash
-// the last events may be there twice; the header ce_version tells.
+// The forwarder is a subscriber (see package events/forward): a durable cursor, one owner at a
+// time, failover, replay, pause and parked entities. The cursor moves when all in-sync replicas
+// have acknowledged the records. The record's key is the entity id, so that the events of an entity
+// arrive in order in one partition. A deletion is a tombstone: a null value, which a compacted
+// topic understands. The idempotent producer keeps retries of one process from being stored twice.
+// After a crash the last events may be there twice; the header ce_version tells.
 package kafka
 
 import (
@@ -29,10 +30,12 @@ import (
 type Config struct {
 	// Topic is the topic's name.
 	Topic string
-	// Name is the subscriber's name, the forwarder's durable identity; empty means "kafka:", the topic, ":" and the entity type.
+	// Name is the subscriber's name, the forwarder's durable identity; empty means "kafka:", the
+	// topic, ":" and the entity type.
 	Name string
-	// Structured sends each event as one JSON document that holds attributes and state. Otherwise (binary mode) the attributes
-	// are headers, and the value is the state. The value of a tombstone is null in both.
+	// Structured sends each event as one JSON document that holds attributes and state. Otherwise
+	// (binary mode) the attributes are headers, and the value is the state. The value of a
+	// tombstone is null in both.
 	Structured bool
 	// Create makes the topic where it is not there yet.
 	Create *Topic
@@ -49,7 +52,8 @@ type Topic struct {
 
 // Forward makes a forwarder of a stream's events to Kafka. The client must be an idempotent producer that waits for all
 // in-sync replicas, which is its default, and choose the partition by the key.
-func Forward[T any](stream *events.Stream[T], client *kgo.Client, cfg Config, opts ...forward.Option) *forward.Forwarder {
+func Forward[T any](stream *events.Stream[T], client *kgo.Client, cfg Config,
+	opts ...forward.Option) *forward.Forwarder {
 	if cfg.Name == "" {
 		cfg.Name = "kafka:" + cfg.Topic + ":" + stream.EntityType()
 	}
@@ -75,7 +79,8 @@ func (s *sink) explain(r *kgo.Record, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
-		return forward.Refused("its value has %d bytes: raise max.message.bytes of topic %q and the client's ProducerBatchMaxBytes, "+
+		return forward.Refused("its value has %d bytes: raise max.message.bytes of topic %q and the client's "+
+			"ProducerBatchMaxBytes, "+
 			"then retry the parked entity: %w", len(r.Value), s.cfg.Topic, err)
 	}
 	return fmt.Errorf("topic %q: %w", s.cfg.Topic, err)
@@ -165,8 +170,10 @@ func (s *sink) create(ctx context.Context, admin *kadm.Client) error {
 	switch {
 	case errors.Is(err, kerr.TopicAlreadyExists): // another process has made it meanwhile
 		return nil
-	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed), errors.Is(err, kerr.InvalidConfig),
-		errors.Is(err, kerr.InvalidReplicationFactor), errors.Is(err, kerr.InvalidPartitions), errors.Is(err, kerr.InvalidTopicException):
+	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed),
+		errors.Is(err, kerr.InvalidConfig),
+		errors.Is(err, kerr.InvalidReplicationFactor), errors.Is(err, kerr.InvalidPartitions),
+		errors.Is(err, kerr.InvalidTopicException):
 		return forward.Unusable("the topic %q cannot be made: %w", s.cfg.Topic, err)
 	}
 	return err
@@ -183,7 +190,8 @@ func (s *sink) problems(described kadm.ResourceConfig) error {
 			continue
 		}
 		if most, err := strconv.ParseInt(value, 10, 64); err == nil && most < smallestMessage {
-			return forward.Unusable("topic %q: its max.message.bytes is %d: allow at least %d", s.cfg.Topic, most, smallestMessage)
+			return forward.Unusable("topic %q: its max.message.bytes is %d: allow at least %d", s.cfg.Topic, most,
+				smallestMessage)
 		}
 	}
 	return nil

@@ -40,7 +40,8 @@ type bed struct {
 func newBed(t *testing.T) *bed {
 	t.Helper()
 	pool := outboxtest.New(t)
-	box, err := outbox.Open(t.Context(), pool, outbox.Config{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Grace: 5 * time.Second})
+	box, err := outbox.Open(t.Context(), pool, outbox.Config{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Grace: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,8 +138,9 @@ func TestForward(t *testing.T) {
 			b, c := newBed(t), cluster(t)
 			b.publish(order{ID: "é", N: 1}, order{ID: "é", N: 2})
 			b.in(func(tx *outbox.OwnedTx) error { _, err := orders.Delete(context.Background(), tx, "é"); return err })
-			b.run(kafka.Forward(orders, client(t, c), kafka.Config{Topic: "orders", Structured: structured, Create: &kafka.Topic{Partitions: 4, Replicas: 1,
-				Configs: map[string]string{"cleanup.policy": "compact"}}}))
+			b.run(kafka.Forward(orders, client(t, c), kafka.Config{Topic: "orders", Structured: structured,
+				Create: &kafka.Topic{Partitions: 4, Replicas: 1,
+					Configs: map[string]string{"cleanup.policy": "compact"}}}))
 			all := read(t, c, "orders", 3)
 			for i, r := range all {
 				if string(r.Key) != "é" || r.Partition != all[0].Partition {
@@ -146,13 +148,16 @@ func TestForward(t *testing.T) {
 				}
 			}
 			if structured {
-				if want := `"subject":"é"`; !strings.Contains(string(all[0].Value), want) || header(all[0], "content-type") != forward.StructuredType {
+				if want := `"subject":"é"`; !strings.Contains(string(all[0].Value), want) ||
+					header(all[0], "content-type") != forward.StructuredType {
 					t.Errorf("%s with %v", all[0].Value, all[0].Headers)
 				}
-			} else if header(all[1], "ce_version") != "2" || header(all[1], "ce_subject") != "é" || string(all[1].Value) != `{"id":"é","n":2}` {
+			} else if header(all[1], "ce_version") != "2" || header(all[1], "ce_subject") != "é" ||
+				string(all[1].Value) != `{"id":"é","n":2}` {
 				t.Errorf("%s with %v", all[1].Value, all[1].Headers)
 			}
-			if last := all[2]; last.Value != nil || header(last, "ce_deleted") != "true" || header(last, "ce_version") != "3" {
+			if last := all[2]; last.Value != nil || header(last, "ce_deleted") != "true" ||
+				header(last, "ce_version") != "3" {
 				t.Errorf("the tombstone: %q with %v", last.Value, last.Headers)
 			}
 		})
@@ -167,7 +172,8 @@ func TestTooLargeParksItsEntity(t *testing.T) {
 	b.run(f)
 	eventually(t, "the entity is parked", func() bool {
 		parked, err := events.Parked(t.Context(), b.box, f.Name(), 10)
-		return err == nil && len(parked) == 1 && parked[0].EntityID == "big" && parked[0].Waiting && parked[0].Events == 2 &&
+		return err == nil && len(parked) == 1 && parked[0].EntityID == "big" && parked[0].Waiting &&
+			parked[0].Events == 2 &&
 			strings.Contains(parked[0].LastError, "max.message.bytes")
 	})
 	if r := read(t, c, "orders", 1)[0]; string(r.Key) != "a" {
@@ -179,12 +185,14 @@ func TestUnusableTopics(t *testing.T) {
 	t.Parallel()
 	b, c := newBed(t), cluster(t, kfake.SeedTopics(1, "there"))
 	for text, f := range map[string]*forward.Forwarder{
-		"there is no topic":      kafka.Forward(orders, client(t, c), kafka.Config{Topic: "none"}),
-		"Config.Topic is empty":  kafka.Forward(orders, client(t, c), kafka.Config{}),
-		"client is nil":          kafka.Forward(orders, nil, kafka.Config{Topic: "there"}),
-		"idempotent writes are ": kafka.Forward(orders, client(t, c, kgo.DisableIdempotentWrite()), kafka.Config{Topic: "there"}),
+		"there is no topic":     kafka.Forward(orders, client(t, c), kafka.Config{Topic: "none"}),
+		"Config.Topic is empty": kafka.Forward(orders, client(t, c), kafka.Config{}),
+		"client is nil":         kafka.Forward(orders, nil, kafka.Config{Topic: "there"}),
+		"idempotent writes are ": kafka.Forward(orders, client(t, c, kgo.DisableIdempotentWrite()),
+			kafka.Config{Topic: "there"}),
 	} {
-		if err := b.box.Run(t.Context(), f); !errors.Is(err, forward.ErrUnusable) || !strings.Contains(err.Error(), text) {
+		if err := b.box.Run(t.Context(), f); !errors.Is(err, forward.ErrUnusable) ||
+			!strings.Contains(err.Error(), text) {
 			t.Errorf("%v does not say %q", err, text)
 		}
 	}

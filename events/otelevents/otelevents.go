@@ -1,7 +1,7 @@
 // Package otelevents traces and measures state events with OpenTelemetry, by its semantic conventions for messaging.
 //
-// The trace context travels in the event's metadata, as the propagator writes it (traceparent, for example), so that the span of
-// a handler is in the trace of the request that published:
+// The trace context travels in the event's metadata, as the propagator writes it (traceparent, for
+// example), so that the span of a handler is in the trace of the request that published:
 //
 //	_, err := otelevents.Publish(ctx, telemetry, Orders, tx, order)
 //	indexer := Orders.Subscriber("search-indexer", otelevents.Handler(telemetry, "search-indexer", index))
@@ -85,7 +85,8 @@ func (t *Telemetry) Inject(ctx context.Context) events.PublishOption {
 }
 
 // Publish is Stream.Publish within a span, whose trace the event carries.
-func Publish[T any](ctx context.Context, t *Telemetry, stream *events.Stream[T], tx outbox.Tx, state T, opts ...events.PublishOption) (events.Published, error) {
+func Publish[T any](ctx context.Context, t *Telemetry, stream *events.Stream[T], tx outbox.Tx, state T,
+	opts ...events.PublishOption) (events.Published, error) {
 	var done events.Published
 	err := t.send(ctx, stream.EntityType(), func(ctx context.Context, span trace.Span) (err error) {
 		done, err = stream.Publish(ctx, tx, state, append(opts[:len(opts):len(opts)], t.Inject(ctx))...)
@@ -96,7 +97,8 @@ func Publish[T any](ctx context.Context, t *Telemetry, stream *events.Stream[T],
 }
 
 // Delete is Stream.Delete within a span, whose trace the tombstone carries.
-func Delete[T any](ctx context.Context, t *Telemetry, stream *events.Stream[T], tx outbox.Tx, entityID string, opts ...events.PublishOption) (events.Published, error) {
+func Delete[T any](ctx context.Context, t *Telemetry, stream *events.Stream[T], tx outbox.Tx, entityID string,
+	opts ...events.PublishOption) (events.Published, error) {
 	var done events.Published
 	err := t.send(ctx, stream.EntityType(), func(ctx context.Context, span trace.Span) (err error) {
 		done, err = stream.Delete(ctx, tx, entityID, append(opts[:len(opts):len(opts)], t.Inject(ctx))...)
@@ -107,9 +109,10 @@ func Delete[T any](ctx context.Context, t *Telemetry, stream *events.Stream[T], 
 }
 
 func (t *Telemetry) send(ctx context.Context, entityType string, fn func(context.Context, trace.Span) error) error {
-	ctx, span := t.tracer.Start(ctx, "publish "+entityType, trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(
-		semconv.MessagingSystemKey.String(string(system)), semconv.MessagingDestinationName(entityType),
-		semconv.MessagingOperationName("publish"), semconv.MessagingOperationTypeSend))
+	ctx, span := t.tracer.Start(ctx, "publish "+entityType, trace.WithSpanKind(trace.SpanKindProducer),
+		trace.WithAttributes(
+			semconv.MessagingSystemKey.String(string(system)), semconv.MessagingDestinationName(entityType),
+			semconv.MessagingOperationName("publish"), semconv.MessagingOperationTypeSend))
 	defer span.End()
 	err := fn(ctx, span)
 	attrs := []attribute.KeyValue{semconv.MessagingDestinationName(entityType)}
@@ -159,23 +162,28 @@ func BatchHandler[T any](t *Telemetry, subscriber string, handler events.BatchHa
 		var links []trace.Link
 		for _, e := range batch {
 			all = append(all, messageOf(subscriber, e))
-			from := trace.SpanContextFromContext(t.propagator.Extract(context.Background(), propagation.MapCarrier(e.Metadata)))
+			from := trace.SpanContextFromContext(t.propagator.Extract(context.Background(),
+				propagation.MapCarrier(e.Metadata)))
 			if from.IsValid() {
-				links = append(links, trace.Link{SpanContext: from, Attributes: []attribute.KeyValue{semconv.MessagingMessageID(strconv.FormatInt(e.ID, 10))}})
+				links = append(links, trace.Link{SpanContext: from,
+					Attributes: []attribute.KeyValue{semconv.MessagingMessageID(strconv.FormatInt(e.ID, 10))}})
 			}
 		}
 		return t.process(ctx, all, links, func(ctx context.Context) error { return handler(ctx, batch) })
 	}
 }
 
-func (t *Telemetry) process(ctx context.Context, batch []message, links []trace.Link, handle func(context.Context) error) (err error) {
+func (t *Telemetry) process(ctx context.Context, batch []message, links []trace.Link,
+	handle func(context.Context) error) (err error) {
 	if len(batch) == 0 {
 		return handle(ctx)
 	}
 	first, began := batch[0], time.Now()
-	ctx, span := t.tracer.Start(ctx, "process "+first.entityType, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(links...),
+	ctx, span := t.tracer.Start(ctx, "process "+first.entityType, trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithLinks(links...),
 		trace.WithAttributes(first.attributes(len(batch))...))
-	labels := []attribute.KeyValue{semconv.MessagingDestinationName(first.entityType), semconv.MessagingDestinationSubscriptionName(first.subscriber)}
+	labels := []attribute.KeyValue{semconv.MessagingDestinationName(first.entityType),
+		semconv.MessagingDestinationSubscriptionName(first.subscriber)}
 	for _, m := range batch {
 		t.lag.Record(ctx, max(0, began.Sub(m.published).Seconds()), metric.WithAttributes(labels...))
 	}
@@ -199,12 +207,15 @@ func (t *Telemetry) process(ctx context.Context, batch []message, links []trace.
 var errPanicked = errors.New("the handler panicked")
 
 func (m message) attributes(n int) []attribute.KeyValue {
-	all := []attribute.KeyValue{semconv.MessagingSystemKey.String(string(system)), semconv.MessagingDestinationName(m.entityType),
-		semconv.MessagingDestinationSubscriptionName(m.subscriber), semconv.MessagingOperationName("process"), semconv.MessagingOperationTypeProcess}
+	all := []attribute.KeyValue{semconv.MessagingSystemKey.String(string(system)),
+		semconv.MessagingDestinationName(m.entityType),
+		semconv.MessagingDestinationSubscriptionName(m.subscriber), semconv.MessagingOperationName("process"),
+		semconv.MessagingOperationTypeProcess}
 	if n > 1 {
 		return append(all, semconv.MessagingBatchMessageCount(n))
 	}
-	return append(all, semconv.MessagingMessageID(strconv.FormatInt(m.id, 10)), attribute.Int64("strunk.position", m.position),
+	return append(all, semconv.MessagingMessageID(strconv.FormatInt(m.id, 10)),
+		attribute.Int64("strunk.position", m.position),
 		attribute.Int64("strunk.version", m.version), attribute.Int("strunk.attempt", m.attempt))
 }
 

@@ -27,7 +27,8 @@ func setup(t *testing.T) (*otelevents.Telemetry, *tracetest.InMemoryExporter, *m
 	t.Helper()
 	exporter, reader := tracetest.NewInMemoryExporter(), metric.NewManualReader()
 	telemetry, err := otelevents.New(otelevents.Config{
-		Tracer: trace.NewTracerProvider(trace.WithSyncer(exporter)), Meter: metric.NewMeterProvider(metric.WithReader(reader)), Propagator: propagation.TraceContext{}})
+		Tracer: trace.NewTracerProvider(trace.WithSyncer(exporter)),
+		Meter:  metric.NewMeterProvider(metric.WithReader(reader)), Propagator: propagation.TraceContext{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,8 +45,12 @@ func TestHandlersOutcomes(t *testing.T) {
 		panics       bool
 	}{
 		{"ok", "no status is set", func(context.Context, events.Event[order]) error { return nil }, codes.Unset, false},
-		{"error", "the attempt has failed", func(context.Context, events.Event[order]) error { return errors.New("no index") }, codes.Error, false},
-		{"panic", "so has this one", func(context.Context, events.Event[order]) error { panic("a bug") }, codes.Error, true},
+		{"error", "the attempt has failed", func(context.Context,
+			events.Event[order]) error {
+			return errors.New("no index")
+		}, codes.Error, false},
+		{"panic", "so has this one", func(context.Context, events.Event[order]) error { panic("a bug") },
+			codes.Error, true},
 	} {
 		telemetry, exporter, reader := setup(t)
 		func() {
@@ -54,7 +59,8 @@ func TestHandlersOutcomes(t *testing.T) {
 					t.Errorf("%s: the panic has not gone on", c.name)
 				}
 			}()
-			_ = otelevents.Handler(telemetry, "indexer", c.handler)(t.Context(), events.Event[order]{ID: 7, EntityType: "order", PublishedAt: time.Now()})
+			_ = otelevents.Handler(telemetry, "indexer", c.handler)(t.Context(),
+				events.Event[order]{ID: 7, EntityType: "order", PublishedAt: time.Now()})
 		}()
 		spans := exporter.GetSpans()
 		if len(spans) != 1 || spans[0].Status.Code != c.status || spans[0].EndTime.IsZero() {
@@ -75,12 +81,14 @@ func TestBatchLinksToEachPublish(t *testing.T) {
 		batch = append(batch, events.Event[order]{ID: int64(i), EntityType: "order", Metadata: map[string]string{
 			"traceparent": fmt.Sprintf("00-%032x-%016x-01", i+1, i+1)}})
 	}
-	handle := otelevents.BatchHandler(telemetry, "indexer", func(context.Context, []events.Event[order]) error { return nil })
+	handle := otelevents.BatchHandler(telemetry, "indexer",
+		func(context.Context, []events.Event[order]) error { return nil })
 	if err := handle(t.Context(), batch); err != nil {
 		t.Fatal(err)
 	}
 	spans := exporter.GetSpans()
-	if len(spans) != 1 || len(spans[0].Links) != 3 || spans[0].Links[2].SpanContext.TraceID().String() != fmt.Sprintf("%032x", 3) {
+	if len(spans) != 1 || len(spans[0].Links) != 3 ||
+		spans[0].Links[2].SpanContext.TraceID().String() != fmt.Sprintf("%032x", 3) {
 		t.Errorf("%+v", spans)
 	}
 	if n := consumed(t, reader); n != 3 {
@@ -109,7 +117,8 @@ func consumed(t *testing.T, reader *metric.ManualReader) (n int64) {
 	return n
 }
 
-// What is published in a transaction carries the trace, beside the caller's own metadata; a failed publish is a failed span.
+// What is published in a transaction carries the trace, beside the caller's own metadata; a failed
+// publish is a failed span.
 func TestPublishCarriesTheTrace(t *testing.T) {
 	t.Parallel()
 	telemetry, exporter, _ := setup(t)
@@ -121,7 +130,8 @@ func TestPublishCarriesTheTrace(t *testing.T) {
 	orders := events.Define("order", func(o order) string { return o.ID }, events.Config{})
 	err = box.InTx(t.Context(), func(tx *outbox.OwnedTx) error {
 		ctx := t.Context()
-		if _, err := otelevents.Publish(ctx, telemetry, orders, tx, order{"1"}, events.Metadata(map[string]string{"tenant": "a"})); err != nil {
+		if _, err := otelevents.Publish(ctx, telemetry, orders, tx, order{"1"},
+			events.Metadata(map[string]string{"tenant": "a"})); err != nil {
 			return err
 		}
 		if _, err := otelevents.Delete(ctx, telemetry, orders, tx, "1"); err != nil {
@@ -137,7 +147,8 @@ func TestPublishCarriesTheTrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	var with, all int
-	const sql = `SELECT count(*) FILTER (WHERE metadata->>'traceparent' LIKE '00-%' AND (deleted OR metadata->>'tenant' = 'a')), count(*)
+	const sql = `SELECT count(*) FILTER (WHERE metadata->>'traceparent' LIKE '00-%' AND (deleted OR
+		metadata->>'tenant' = 'a')), count(*)
 		FROM (SELECT metadata, payload IS NULL AS deleted FROM public.strunk_outbox_events) e`
 	if err := pool.QueryRow(t.Context(), sql).Scan(&with, &all); err != nil || with != 2 || all != 2 {
 		t.Errorf("%d of %d events carry the trace: %v", with, all, err)

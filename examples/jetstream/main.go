@@ -1,6 +1,7 @@
-// Command jetstream is a shop whose orders leave their database and come in at another: events go out to NATS JetStream
-// with the commit, and the billing service makes an invoice of each, once, in a database of its own. It brings PostgreSQL
-// (the programs that are installed) and JetStream with it, and ends by itself.
+// Command jetstream is a shop whose orders leave their database and come in at another: events go
+// out to NATS JetStream with the commit, and the billing service makes an invoice of each, once, in
+// a database of its own. It brings PostgreSQL (the programs that are installed) and JetStream with
+// it, and ends by itself.
 package main
 
 import (
@@ -65,7 +66,8 @@ func run(ctx context.Context, stop func()) error {
 	}
 	defer closeBilling()
 
-	forwarder := eventsjs.Forward(orders, js, eventsjs.Config{Stream: "ORDERS", Create: &jetstream.StreamConfig{}}, forward.Source("/shop"))
+	forwarder := eventsjs.Forward(orders, js, eventsjs.Config{Stream: "ORDERS", Create: &jetstream.StreamConfig{}},
+		forward.Source("/shop"))
 	if err := sell(ctx, shop); err != nil {
 		return err
 	}
@@ -75,7 +77,8 @@ func run(ctx context.Context, stop func()) error {
 	}
 	var made atomic.Int64
 	invoice := func(ctx context.Context, tx *outbox.OwnedTx, t queue.Task[Order]) error {
-		_, err := tx.Pgx().Exec(ctx, `INSERT INTO public.invoices (order_id, cents) VALUES ($1, $2)`, t.Payload.ID, t.Payload.Cents)
+		_, err := tx.Pgx().Exec(ctx, `INSERT INTO public.invoices (order_id, cents) VALUES ($1,
+			$2)`, t.Payload.ID, t.Payload.Cents)
 		if err == nil {
 			tx.AfterCommit(func() {
 				if made.Add(1) == sold {
@@ -108,10 +111,12 @@ func sell(ctx context.Context, shop *outbox.Box) error {
 
 // consume makes billing's durable consumer. The stream may be there already or not.
 func consume(ctx context.Context, js jetstream.JetStream) (jetstream.Consumer, error) {
-	if _, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{Name: "ORDERS", Subjects: []string{"events.>"}}); err != nil {
+	if _, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{Name: "ORDERS",
+		Subjects: []string{"events.>"}}); err != nil {
 		return nil, err
 	}
-	return js.CreateOrUpdateConsumer(ctx, "ORDERS", jetstream.ConsumerConfig{Durable: "billing", AckPolicy: jetstream.AckExplicitPolicy})
+	return js.CreateOrUpdateConsumer(ctx, "ORDERS", jetstream.ConsumerConfig{Durable: "billing",
+		AckPolicy: jetstream.AckExplicitPolicy})
 }
 
 func startJetStream() (jetstream.JetStream, func(), error) {
@@ -119,7 +124,8 @@ func startJetStream() (jetstream.JetStream, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true})
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true,
+		StoreDir: dir, NoSigs: true, NoLog: true})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -147,7 +153,8 @@ func openDatabase(ctx context.Context) (*outbox.Box, func(), error) {
 	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{}); err != nil {
 		return nil, nil, err
 	}
-	if _, err := pool.Exec(ctx, `CREATE TABLE public.invoices (order_id text PRIMARY KEY, cents integer NOT NULL)`); err != nil {
+	if _, err := pool.Exec(ctx, `CREATE TABLE public.invoices (order_id text PRIMARY KEY, cents integer NOT
+		NULL)`); err != nil {
 		return nil, nil, err
 	}
 	box, err := outbox.Open(ctx, pool, outbox.Config{})

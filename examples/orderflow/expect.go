@@ -23,14 +23,16 @@ func expect(holds bool, format string, args ...any) error {
 const pollEvery = 5 * time.Millisecond
 
 // await waits until a task has a status.
-func await[T any](ctx context.Context, box *outbox.Box, q *queue.Queue[T], id int64, want queue.Status) (queue.Record[T], error) {
+func await[T any](ctx context.Context, box *outbox.Box, q *queue.Queue[T], id int64,
+	want queue.Status) (queue.Record[T], error) {
 	for {
 		task, err := q.Get(ctx, box, id)
 		if err != nil || task.Status == want {
 			return task, err
 		}
 		if task.Status == queue.StatusDead || ctx.Err() != nil {
-			return task, fmt.Errorf("expected that task %d of %q becomes %s: it is %s, its last error %q", id, q.Name(), want, task.Status, task.LastError)
+			return task, fmt.Errorf("expected that task %d of %q becomes %s: it is %s, its last error %q", id,
+				q.Name(), want, task.Status, task.LastError)
 		}
 		pause(ctx)
 	}
@@ -44,7 +46,8 @@ type deadLetter struct {
 // awaitDeadLetter waits for a dead letter of a queue, with the SQL that anybody may use.
 func (s *story) awaitDeadLetter(ctx context.Context, key string) (d deadLetter, err error) {
 	for {
-		rows, err := s.pool.Query(ctx, `SELECT id, last_error FROM strunk_outbox WHERE status = 'dead' AND key = $1`, key)
+		rows, err := s.pool.Query(ctx, `SELECT id, last_error FROM strunk_outbox WHERE status = 'dead' AND key =
+			$1`, key)
 		if err != nil {
 			return d, err
 		}

@@ -1,9 +1,10 @@
 // Orderflow is a shop on strunk: orders are placed, charged for and shipped, customers are notified, and a search index
 // follows the orders' states.
 //
-// shop.go, handlers.go and search.go are the application, as one would write it; story.go plays a day of it, step by step, and
-// checks that what should be true is. The program brings its own PostgreSQL (a database of its own on the server of
-// DATABASE_URL, where that is set), ends by itself, and leaves nothing behind:
+// shop.go, handlers.go and search.go are the application, as one would write it; story.go plays a
+// day of it, step by step, and checks that what should be true is. The program brings its own
+// PostgreSQL (a database of its own on the server of DATABASE_URL, where that is set), ends by
+// itself, and leaves nothing behind:
 //
 //	go run ./examples/orderflow
 //

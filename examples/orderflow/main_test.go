@@ -23,7 +23,8 @@ func start(t *testing.T, env ...string) (status int, out, problems string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), asProgram+"=1", "DATABASE_URL="+os.Getenv("DATABASE_URL")) // read, so that go test caches by it
+	// read, so that go test caches by it
+	cmd.Env = append(os.Environ(), asProgram+"=1", "DATABASE_URL="+os.Getenv("DATABASE_URL"))
 	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()

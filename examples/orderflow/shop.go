@@ -36,7 +36,8 @@ type Order struct {
 }
 
 // Orders is the stream of the orders' states, declared once: who publishes and who subscribes share it.
-var Orders = events.Define("order", func(o Order) string { return strconv.FormatInt(o.ID, 10) }, events.Config{SchemaVersion: "1.0"})
+var Orders = events.Define("order", func(o Order) string { return strconv.FormatInt(o.ID, 10) },
+	events.Config{SchemaVersion: "1.0"})
 
 // The queues, declared once: who enqueues and who works share them. The waits are short so that the example is.
 var (
@@ -56,8 +57,8 @@ type Receipt struct {
 	PaymentTask int64
 }
 
-// Place stores an order, publishes its state, enqueues the task of charging for it and takes the item from the stock; or
-// does nothing.
+// Place stores an order, publishes its state, enqueues the task of charging for it and takes the
+// item from the stock; or does nothing.
 func (s *Shop) Place(ctx context.Context, customer, item string, cents int64) (r Receipt, err error) {
 	err = s.box.InTx(ctx, func(tx *outbox.OwnedTx) error {
 		order, err := insertOrder(ctx, tx.Pgx(), customer, item, cents)
@@ -78,8 +79,8 @@ func (s *Shop) Place(ctx context.Context, customer, item string, cents int64) (r
 	return r, err
 }
 
-// Ship marks a paid order as shipped, publishes its state and enqueues the notification: business data, event and task in
-// one transaction. It returns the notification's task.
+// Ship marks a paid order as shipped, publishes its state and enqueues the notification: business
+// data, event and task in one transaction. It returns the notification's task.
 func (s *Shop) Ship(ctx context.Context, orderID int64) (task queue.Enqueued, err error) {
 	err = s.box.InTx(ctx, func(tx *outbox.OwnedTx) error {
 		order, changed, err := setStatus(ctx, tx.Pgx(), orderID, "paid", "shipped")
@@ -92,15 +93,16 @@ func (s *Shop) Ship(ctx context.Context, orderID int64) (task queue.Enqueued, er
 		if _, err := Orders.Publish(ctx, tx, order); err != nil {
 			return err
 		}
-		task, err = Notifications.Enqueue(ctx, tx, Notify{OrderID: orderID, To: order.Customer, Subject: "Your order was shipped"},
+		task, err = Notifications.Enqueue(ctx, tx, Notify{OrderID: orderID, To: order.Customer,
+			Subject: "Your order was shipped"},
 			queue.DedupKey(fmt.Sprintf("shipped-%d", orderID)))
 		return err
 	})
 	return task, err
 }
 
-// paid marks an order as paid, publishes its state and enqueues the notification. Doing so twice does nothing the second time: it is called
-// by a task, which is delivered at least once.
+// paid marks an order as paid, publishes its state and enqueues the notification. Doing so twice
+// does nothing the second time: it is called by a task, which is delivered at least once.
 func (s *Shop) paid(ctx context.Context, orderID int64) error {
 	return s.box.InTx(ctx, func(tx *outbox.OwnedTx) error {
 		order, changed, err := setStatus(ctx, tx.Pgx(), orderID, "placed", "paid")
@@ -110,7 +112,8 @@ func (s *Shop) paid(ctx context.Context, orderID int64) error {
 		if _, err := Orders.Publish(ctx, tx, order); err != nil {
 			return err
 		}
-		_, err = Notifications.Enqueue(ctx, tx, Notify{OrderID: orderID, To: order.Customer, Subject: "Thank you for your payment"})
+		_, err = Notifications.Enqueue(ctx, tx, Notify{OrderID: orderID, To: order.Customer,
+			Subject: "Thank you for your payment"})
 		return err
 	})
 }

@@ -49,7 +49,8 @@ func (s *story) play(ctx context.Context) error {
 		return err
 	}
 	working, stop := s.work(ctx)
-	err := s.steps(working, s.paidAfterTwoFailures, s.shipOrder, s.deadLetter, s.orderIsIndexed, s.readSnapshot, s.replay)
+	err := s.steps(working, s.paidAfterTwoFailures, s.shipOrder, s.deadLetter, s.orderIsIndexed, s.readSnapshot,
+		s.replay)
 	return errors.Join(err, stop())
 }
 
@@ -89,7 +90,8 @@ func (s *story) placeOrder(ctx context.Context) (err error) {
 	return errors.Join(
 		expect(status == "placed", "the order is placed, not %q", status),
 		expect(task.Status == queue.StatusPending, "its task is pending, not %q", task.Status),
-		expect(task.Payload == ChargeOrder{OrderID: s.order.OrderID, Cents: 5999}, "the task has the order's payload, not %+v", task.Payload),
+		expect(task.Payload == ChargeOrder{OrderID: s.order.OrderID, Cents: 5999},
+			"the task has the order's payload, not %+v", task.Payload),
 	)
 }
 
@@ -107,7 +109,8 @@ func (s *story) rollBack(ctx context.Context) error {
 	s.print("the answer: %v; orders %d, tasks and events %d, as before", failure, after.orders, after.rows)
 	return errors.Join(
 		expect(errors.Is(failure, ErrOutOfStock), "placing the order fails with %q, not %v", ErrOutOfStock, failure),
-		expect(after == before, "a transaction that rolled back leaves nothing, neither order nor task nor event: %+v before, %+v after", before, after),
+		expect(after == before, "a transaction that rolled back leaves nothing, neither order nor task nor event: "+
+			"%+v before, %+v after", before, after),
 	)
 }
 
@@ -181,13 +184,15 @@ func (s *story) deadLetter(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.print("SELECT … FROM strunk_outbox WHERE status = 'dead' AND key = 'notifications': task %d, %q", letter.id, letter.lastError)
+	s.print("SELECT … FROM strunk_outbox WHERE status = 'dead' AND key = 'notifications': task %d, %q", letter.id,
+		letter.lastError)
 	record, err := Notifications.Get(ctx, s.box, letter.id)
 	if err != nil {
 		return err
 	}
 	return errors.Join(
-		expect(record.Payload.OrderID == s.refused.OrderID, "the dead letter is of order %d, not of %d", s.refused.OrderID, record.Payload.OrderID),
+		expect(record.Payload.OrderID == s.refused.OrderID, "the dead letter is of order %d, not of %d",
+			s.refused.OrderID, record.Payload.OrderID),
 		expect(record.Attempt == 2, "it was tried 2 times, not %d", record.Attempt),
 		expect(letter.lastError == "no such domain", "its last error is the handler's, not %q", letter.lastError),
 	)
@@ -201,6 +206,7 @@ func (s *story) orderStatus(ctx context.Context, id int64) (status string, err e
 type counts struct{ orders, rows int }
 
 func (s *story) counts(ctx context.Context) (c counts, err error) {
-	err = s.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM strunk_outbox)`).Scan(&c.orders, &c.rows)
+	err = s.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM
+		strunk_outbox)`).Scan(&c.orders, &c.rows)
 	return c, err
 }

@@ -18,7 +18,8 @@ func (s *story) orderIsIndexed(ctx context.Context) error {
 	s.print("order %d in the index: %s, version %d", s.order.OrderID, found.order.Status, found.version)
 	return errors.Join(
 		expect(found.version == 3, "the index is at version 3, not %d", found.version),
-		expect(slices.Equal(found.trail, []string{"placed", "paid", "shipped"}), "each state came once, in order, not as %q", found.trail),
+		expect(slices.Equal(found.trail, []string{"placed", "paid", "shipped"}),
+			"each state came once, in order, not as %q", found.trail),
 	)
 }
 
@@ -35,7 +36,8 @@ func (s *story) readSnapshot(ctx context.Context) error {
 	}
 	_, missing := Orders.Snapshot(ctx, s.box, "none")
 	return errors.Join(
-		expect(snapshot.State.Status == status, "the snapshot has the order's status %q, not %q", status, snapshot.State.Status),
+		expect(snapshot.State.Status == status, "the snapshot has the order's status %q, not %q", status,
+			snapshot.State.Status),
 		expect(snapshot.Version == 3, "it is at version 3, not %d", snapshot.Version),
 		expect(errors.Is(missing, events.ErrNotFound), "there is no snapshot of what was never published: %v", missing),
 	)
@@ -62,7 +64,8 @@ func (s *story) replay(ctx context.Context) error {
 	return errors.Join(
 		expect(found.version == 3, "order %d is back at version 3, not %d", s.order.OrderID, found.version),
 		expect(refused.version == 2, "order %d is back at version 2, not %d", s.refused.OrderID, refused.version),
-		expect(errors.Is(unknown, events.ErrUnknownSubscriber), "an unknown subscriber cannot be replayed: %v", unknown),
+		expect(errors.Is(unknown, events.ErrUnknownSubscriber), "an unknown subscriber cannot be replayed: %v",
+			unknown),
 	)
 }
 
@@ -74,7 +77,8 @@ func (s *story) awaitIndexed(ctx context.Context, orderID int64, status string) 
 			return found, nil
 		}
 		if ctx.Err() != nil {
-			return found, expect(false, "order %d becomes %s in the index; it is %q", orderID, status, found.order.Status)
+			return found, expect(false, "order %d becomes %s in the index; it is %q", orderID, status,
+				found.order.Status)
 		}
 		pause(ctx)
 	}

@@ -21,7 +21,8 @@ import (
 
 func TestAnyTransaction(t *testing.T) {
 	t.Parallel()
-	for name, library := range map[string]anytx.Library{"GORM": viaGORM, "sqlx": viaSqlx, "bun": viaBun, "ent": viaEnt} {
+	for name, library := range map[string]anytx.Library{"GORM": viaGORM, "sqlx": viaSqlx, "bun": viaBun,
+		"ent": viaEnt} {
 		t.Run(name, func(t *testing.T) { t.Parallel(); anytx.Run(t, library) })
 	}
 }

@@ -1,6 +1,7 @@
-// Schemas shows how the contract of an order evolves: 1.0, which the struct gives, 1.1, which adds an optional
-// property and passes, and 2.0, which drops one and changes a type, and is refused with the reasons. Publishing is held to the
-// contract, and a consumer brings orders of all versions to the newest struct. It starts a throwaway PostgreSQL.
+// Schemas shows how the contract of an order evolves: 1.0, which the struct gives, 1.1, which adds
+// an optional property and passes, and 2.0, which drops one and changes a type, and is refused with
+// the reasons. Publishing is held to the contract, and a consumer brings orders of all versions to
+// the newest struct. It starts a throwaway PostgreSQL.
 //
 //	go run ./examples/schemas
 package main

@@ -1,6 +1,7 @@
-// Service is an HTTP service as one would write it around strunk: net/http, slog, OpenTelemetry and a shutdown at SIGTERM. An
-// order that is posted is stored, confirmed by mail (a task) and published (an event) in one transaction; the same process
-// works the queue, keeps a search index, and shows operators what goes on under /ops/.
+// Service is an HTTP service as one would write it around strunk: net/http, slog, OpenTelemetry and
+// a shutdown at SIGTERM. An order that is posted is stored, confirmed by mail (a task) and
+// published (an event) in one transaction; the same process works the queue, keeps a search index,
+// and shows operators what goes on under /ops/.
 //
 //	DATABASE_URL=postgres://localhost/shop OPS_TOKEN=at-least-16-bytes go run ./examples/service
 package main
@@ -70,14 +71,15 @@ func address(getenv func(string) string) string {
 	return "localhost:8080"
 }
 
-// serve runs the HTTP server and the consumers. At the end of ctx both stop taking work and finish what they have; if one
-// fails, the other is stopped.
+// serve runs the HTTP server and the consumers. At the end of ctx both stop taking work and finish
+// what they have; if one fails, the other is stopped.
 func (s *shop) serve(ctx context.Context, address string, handler http.Handler) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: time.Minute}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
+		IdleTimeout: time.Minute}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		s.logger.Info("serving", "address", listener.Addr().String())

@@ -41,7 +41,8 @@ func TestService(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.Empty(t)
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), child+"=1", "DATABASE_URL="+outboxtest.DSN(pool), "OPS_TOKEN="+token, "ADDRESS=localhost:0")
+	cmd.Env = append(os.Environ(), child+"=1", "DATABASE_URL="+outboxtest.DSN(pool), "OPS_TOKEN="+token,
+		"ADDRESS=localhost:0")
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +57,8 @@ func TestService(t *testing.T) {
 	for i := range 5 {
 		post(t, url+"/orders", fmt.Sprintf(`{"id":"%d","email":"a@example.com","item":"lamp"}`, i), http.StatusCreated)
 	}
-	post(t, url+"/orders", `{"id":"0","email":"a@example.com","item":"lamp"}`, http.StatusInternalServerError) // sold already: no mail either
+	// sold already: no mail either
+	post(t, url+"/orders", `{"id":"0","email":"a@example.com","item":"lamp"}`, http.StatusInternalServerError)
 	until(t, func() bool { status, body := get(t, url+"/search/4", ""); return status == 200 && body == "lamp\n" })
 	until(t, func() bool {
 		_, body := get(t, url+"/ops/v1/queues/confirmations", token)
@@ -68,7 +70,8 @@ func TestService(t *testing.T) {
 			t.Errorf("GET %s: %d %s", path, status, body)
 		}
 	}
-	if status, body := get(t, url+"/ops/metrics", token); status != 200 || !strings.Contains(body, `strunk_subscriber_waiting_events{entity_type="order",subscriber="search-indexer"}`) {
+	if status, body := get(t, url+"/ops/metrics", token); status != 200 ||
+		!strings.Contains(body, `strunk_subscriber_waiting_events{entity_type="order",subscriber="search-indexer"}`) {
 		t.Errorf("metrics: %d %s", status, body)
 	}
 	if status, body := get(t, url+"/ops/", token); status != 200 || !strings.Contains(body, "confirmations") {
@@ -83,7 +86,8 @@ func TestService(t *testing.T) {
 		t.Errorf("the service ended with %v", err)
 	}
 	var confirmed, left int
-	err = pool.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE status = 'delivered' AND kind = 'task'), count(*) FILTER (WHERE status IN ('pending', 'claimed')) FROM public.strunk_outbox`).Scan(&confirmed, &left)
+	err = pool.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE status = 'delivered' AND kind = 'task'),
+		count(*) FILTER (WHERE status IN ('pending', 'claimed')) FROM public.strunk_outbox`).Scan(&confirmed, &left)
 	if err != nil || confirmed != 5 || left != 0 {
 		t.Errorf("%d confirmed, %d left: %v", confirmed, left, err)
 	}

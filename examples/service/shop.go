@@ -47,11 +47,13 @@ type shop struct {
 }
 
 func newShop(ctx context.Context, pool *pgxpool.Pool, logger *slog.Logger, t *telemetry) (*shop, error) {
-	const table = `CREATE TABLE IF NOT EXISTS public.orders (id text PRIMARY KEY, email text NOT NULL, item text NOT NULL)`
+	const table = `CREATE TABLE IF NOT EXISTS public.orders (id text PRIMARY KEY, email text NOT NULL, item text
+		NOT NULL)`
 	if _, err := pool.Exec(ctx, table); err != nil {
 		return nil, err
 	}
-	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: logger, Grace: drainTime, Extensions: []outbox.Extension{t.queue}})
+	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: logger, Grace: drainTime,
+		Extensions: []outbox.Extension{t.queue}})
 	if err != nil {
 		return nil, err
 	}
@@ -64,8 +66,9 @@ func (s *shop) routes(ctx context.Context, token string) (http.Handler, error) {
 		return nil, errors.New("OPS_TOKEN has less than 16 bytes: nobody could get in with it")
 	}
 	operators, err := ops.Handler(s.box, ops.Config{
-		Authorize: ops.Tokens(ops.Token{Name: "operator", Secret: token, Permissions: []ops.Permission{ops.PermissionRead, ops.PermissionChange}}),
-		Done:      ctx.Done(),
+		Authorize: ops.Tokens(ops.Token{Name: "operator", Secret: token,
+			Permissions: []ops.Permission{ops.PermissionRead, ops.PermissionChange}}),
+		Done: ctx.Done(),
 	})
 	if err != nil {
 		return nil, err
@@ -79,10 +82,12 @@ func (s *shop) routes(ctx context.Context, token string) (http.Handler, error) {
 
 // placeOrder stores an order, enqueues its confirmation and publishes it: all three, or none.
 func (s *shop) placeOrder(w http.ResponseWriter, r *http.Request) {
-	ctx, span := s.telemetry.tracer.Tracer("shop").Start(r.Context(), "POST /orders", trace.WithSpanKind(trace.SpanKindServer))
+	ctx, span := s.telemetry.tracer.Tracer("shop").Start(r.Context(), "POST /orders",
+		trace.WithSpanKind(trace.SpanKindServer))
 	defer span.End()
 	var order Order
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&order); err != nil || order.ID == "" || order.Email == "" {
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&order); err != nil || order.ID == "" ||
+		order.Email == "" {
 		http.Error(w, "an order has an id and an email", http.StatusBadRequest)
 		return
 	}

@@ -14,7 +14,8 @@ import (
 	"github.com/strunk-go/strunk/queue/otelqueue"
 )
 
-// telemetry is what the service traces and measures with. A real one adds exporters: sdktrace.WithBatcher and a metric.Reader.
+// telemetry is what the service traces and measures with. A real one adds exporters:
+// sdktrace.WithBatcher and a metric.Reader.
 type telemetry struct {
 	tracer *sdktrace.TracerProvider
 	meter  *metric.MeterProvider

@@ -1,5 +1,6 @@
-// Package jetstream takes messages of a NATS JetStream consumer in: each becomes a task of a queue, exactly once, and is
-// acknowledged when that is committed. See package inbox/receive for what the queue's handler can do with it.
+// Package jetstream takes messages of a NATS JetStream consumer in: each becomes a task of a queue,
+// exactly once, and is acknowledged when that is committed. See package inbox/receive for what the
+// queue's handler can do with it.
 //
 //	consumer, err := js.CreateOrUpdateConsumer(ctx, "ORDERS", jetstream.ConsumerConfig{Durable: "billing", AckPolicy: jetstream.AckExplicitPolicy})
 //	err = box.Run(ctx, strunkjs.Receive(Invoices, "billing", consumer), Invoices.WorkerInTx(handle))
@@ -25,9 +26,10 @@ const (
 	fetchWait = time.Second
 )
 
-// Receive makes a receiver of a pull consumer's messages. The consumer must be durable and acknowledge explicitly. The name is
-// the one that messages are recognised under in the inbox.
-func Receive[T any](q *queue.Queue[T], name string, consumer jetstream.Consumer, opts ...receive.Option) *receive.Receiver {
+// Receive makes a receiver of a pull consumer's messages. The consumer must be durable and
+// acknowledge explicitly. The name is the one that messages are recognised under in the inbox.
+func Receive[T any](q *queue.Queue[T], name string, consumer jetstream.Consumer,
+	opts ...receive.Option) *receive.Receiver {
 	return receive.Into(q, name, &source{consumer: consumer}, opts...)
 }
 
@@ -38,7 +40,8 @@ type source struct{ consumer jetstream.Consumer }
 func (s *source) Fetch(ctx context.Context) (receive.Batch, error) {
 	var batch receive.Batch
 	if cfg := s.consumer.CachedInfo().Config; cfg.AckPolicy != jetstream.AckExplicitPolicy {
-		return batch, fmt.Errorf("strunk/inbox/jetstream: consumer %q acknowledges by %v: it must be %v", cfg.Name, cfg.AckPolicy, jetstream.AckExplicitPolicy)
+		return batch, fmt.Errorf("strunk/inbox/jetstream: consumer %q acknowledges by %v: it must be %v", cfg.Name,
+			cfg.AckPolicy, jetstream.AckExplicitPolicy)
 	}
 	fetched, err := s.fetch(ctx)
 	if err != nil {

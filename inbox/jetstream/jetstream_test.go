@@ -30,12 +30,14 @@ type order struct {
 
 var (
 	orders   = events.Define("order", func(o order) string { return o.ID }, events.Config{})
-	incoming = queue.Define[order]("incoming", queue.Config{MaxAttempts: 2, Retry: queue.Backoff{First: time.Millisecond}})
+	incoming = queue.Define[order]("incoming", queue.Config{MaxAttempts: 2,
+		Retry: queue.Backoff{First: time.Millisecond}})
 )
 
 func newBox(t *testing.T) *outbox.Box {
 	t.Helper()
-	box, err := outbox.Open(t.Context(), outboxtest.New(t), outbox.Config{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Grace: 5 * time.Second})
+	box, err := outbox.Open(t.Context(), outboxtest.New(t),
+		outbox.Config{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Grace: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +67,8 @@ func eventually(t testing.TB, what string, ok func() bool) {
 
 func consumer(t *testing.T, js jetstream.JetStream, stream string) jetstream.Consumer {
 	t.Helper()
-	c, err := js.CreateOrUpdateConsumer(t.Context(), stream, jetstream.ConsumerConfig{Durable: "in", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Second})
+	c, err := js.CreateOrUpdateConsumer(t.Context(), stream,
+		jetstream.ConsumerConfig{Durable: "in", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +100,8 @@ func TestFromDatabaseToDatabase(t *testing.T) {
 	const n = 30
 	here, there := newBox(t), newBox(t)
 	js := natstest.Connect(t, natstest.Start(t).URL())
-	cfg := eventsjs.Config{Stream: "ORDERS", Create: &jetstream.StreamConfig{Storage: jetstream.MemoryStorage, Duplicates: 100 * time.Millisecond}}
+	cfg := eventsjs.Config{Stream: "ORDERS", Create: &jetstream.StreamConfig{Storage: jetstream.MemoryStorage,
+		Duplicates: 100 * time.Millisecond}}
 	run(t, here, eventsjs.Forward(orders, js, cfg))
 	err := here.InTx(t.Context(), func(tx *outbox.OwnedTx) error {
 		for i := range n {
@@ -138,7 +142,8 @@ func TestFromDatabaseToDatabase(t *testing.T) {
 		t.Fatalf("%d tasks, want %d", len(tasks), n)
 	}
 	for _, task := range tasks {
-		if id := task.Payload.ID; task.Metadata["ce-subject"] != id || task.Metadata["ce-version"] != "1" || task.Metadata["key"] != id {
+		if id := task.Payload.ID; task.Metadata["ce-subject"] != id || task.Metadata["ce-version"] != "1" ||
+			task.Metadata["key"] != id {
 			t.Errorf("%+v", task)
 		}
 	}
@@ -148,7 +153,8 @@ func TestFromDatabaseToDatabase(t *testing.T) {
 func TestPlainAndPoison(t *testing.T) {
 	t.Parallel()
 	box, js := newBox(t), natstest.Connect(t, natstest.Start(t).URL())
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "P", Subjects: []string{"p"}, Storage: jetstream.MemoryStorage}); err != nil {
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "P", Subjects: []string{"p"},
+		Storage: jetstream.MemoryStorage}); err != nil {
 		t.Fatal(err)
 	}
 	for _, body := range []string{`{"id":"a"}`, "no json\x00", "\xff\xfe", `[1]`, "", `{"id":"b"}`} {
@@ -161,7 +167,10 @@ func TestPlainAndPoison(t *testing.T) {
 	var letters int
 	eventually(t, "three are handled and three are dead", func() bool {
 		row := `SELECT count(*) FROM public.strunk_outbox WHERE status = 'dead' AND key = 'incoming'`
-		err := box.InTx(t.Context(), func(tx *outbox.OwnedTx) error { return tx.Pgx().QueryRow(t.Context(), row).Scan(&letters) })
+		err := box.InTx(t.Context(), func(tx *outbox.OwnedTx) error {
+			return tx.Pgx().QueryRow(t.Context(),
+				row).Scan(&letters)
+		})
 		return err == nil && letters == 3 && len(seen.all()) == 3
 	})
 	if m := seen.all()[0].Metadata["message"]; m != "P/1" && m != "P/5" && m != "P/6" {
@@ -173,7 +182,8 @@ func TestPlainAndPoison(t *testing.T) {
 func TestFailedTransactionTakesNothingIn(t *testing.T) {
 	t.Parallel()
 	box, js := newBox(t), natstest.Connect(t, natstest.Start(t).URL())
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "P", Subjects: []string{"p"}, Storage: jetstream.MemoryStorage}); err != nil {
+	if _, err := js.CreateStream(t.Context(),
+		jetstream.StreamConfig{Name: "P", Subjects: []string{"p"}, Storage: jetstream.MemoryStorage}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 10 {

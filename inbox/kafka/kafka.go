@@ -1,5 +1,6 @@
-// Package kafka takes records of a Kafka consumer group in: each becomes a task of a queue, exactly once, and its offset is
-// committed when that is committed. See package inbox/receive for what the queue's handler can do with it.
+// Package kafka takes records of a Kafka consumer group in: each becomes a task of a queue, exactly
+// once, and its offset is committed when that is committed. See package inbox/receive for what the
+// queue's handler can do with it.
 //
 //	client, err := kgo.NewClient(kgo.SeedBrokers(...), kgo.ConsumerGroup("billing"), kgo.ConsumeTopics("orders"),
 //		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll())
@@ -26,8 +27,8 @@ const (
 	pollWait = time.Second
 )
 
-// Receive makes a receiver of a consumer group's records. The client must not commit by itself (kgo.DisableAutoCommit). The
-// name is the one that records are recognised under in the inbox.
+// Receive makes a receiver of a consumer group's records. The client must not commit by itself
+// (kgo.DisableAutoCommit). The name is the one that records are recognised under in the inbox.
 func Receive[T any](q *queue.Queue[T], name string, client *kgo.Client, opts ...receive.Option) *receive.Receiver {
 	return receive.Into(q, name, &source{client: client}, opts...)
 }
@@ -41,7 +42,8 @@ type source struct {
 // Fetch implements receive.Source.
 func (s *source) Fetch(ctx context.Context) (batch receive.Batch, err error) {
 	if off, _ := s.client.OptValue(kgo.DisableAutoCommit).(bool); !off {
-		return batch, errors.New("strunk/inbox/kafka: the client commits offsets by itself: make it with kgo.DisableAutoCommit")
+		return batch, errors.New("strunk/inbox/kafka: the client commits offsets by itself: make it with " +
+			"kgo.DisableAutoCommit")
 	}
 	records := s.returned
 	if len(records) == 0 {

@@ -38,14 +38,17 @@ func TestReceive(t *testing.T) {
 	t.Cleanup(c.Close)
 	producer := client(t, c)
 	for i := range n {
-		record := &kgo.Record{Topic: "orders", Key: fmt.Append(nil, "k", i), Value: fmt.Appendf(nil, `{"id":"e%d","n":%d}`, i, i),
-			Headers: []kgo.RecordHeader{{Key: "ce_specversion", Value: []byte("1.0")}, {Key: "ce_id", Value: fmt.Append(nil, i)},
+		record := &kgo.Record{Topic: "orders", Key: fmt.Append(nil, "k", i),
+			Value: fmt.Appendf(nil, `{"id":"e%d","n":%d}`, i, i),
+			Headers: []kgo.RecordHeader{{Key: "ce_specversion", Value: []byte("1.0")},
+				{Key: "ce_id", Value: fmt.Append(nil, i)},
 				{Key: "ce_source", Value: []byte("/é")}, {Key: "ce_subject", Value: fmt.Append(nil, "e", i)}}}
 		if err := producer.ProduceSync(t.Context(), record).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	box, err := outbox.Open(t.Context(), outboxtest.New(t), outbox.Config{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Grace: 5 * time.Second})
+	box, err := outbox.Open(t.Context(), outboxtest.New(t),
+		outbox.Config{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Grace: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +65,8 @@ func TestReceive(t *testing.T) {
 	}
 	byKey := receive.Enqueue(func(m receive.Message) []queue.EnqueueOption { return []queue.EnqueueOption{queue.CustomerKey(m.Key)} })
 	for _, group := range []string{"first", "second"} {
-		consumer := client(t, c, kgo.ConsumerGroup(group), kgo.ConsumeTopics("orders"), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
+		consumer := client(t, c, kgo.ConsumerGroup(group), kgo.ConsumeTopics("orders"), kgo.DisableAutoCommit(),
+			kgo.BlockRebalanceOnPoll(),
 			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)

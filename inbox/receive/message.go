@@ -15,20 +15,21 @@ import (
 
 // Message is one message: plain, or a CloudEvents 1.0 event.
 type Message struct {
-	// ID is what the message is recognised by when it is delivered again: of an event its source and id, otherwise its place
-	// in the stream.
+	// ID is what the message is recognised by when it is delivered again: of an event its source
+	// and id, otherwise its place in the stream.
 	ID string
 	// Key is what it is about: the subject of an event, or the key of a record.
 	Key string
-	// Attributes are those of an event, without prefix; nil for a plain message. The task has them in its metadata, each as
-	// "ce-" and the name.
+	// Attributes are those of an event, without prefix; nil for a plain message. The task has them
+	// in its metadata, each as "ce-" and the name.
 	Attributes map[string]string
 	// Data is the content. Content that is no JSON is stored as a JSON string; nothing, which is a tombstone, as null.
 	Data []byte
 }
 
-// NewMessage makes a message of headers and content. place is where it stands in its stream. The headers of an event in binary
-// mode have a prefix: "ce-" (NATS, HTTP), whose values are escaped, or "ce_" (Kafka). The names of headers are in lower case.
+// NewMessage makes a message of headers and content. place is where it stands in its stream. The
+// headers of an event in binary mode have a prefix: "ce-" (NATS, HTTP), whose values are escaped,
+// or "ce_" (Kafka). The names of headers are in lower case.
 func NewMessage(place, key string, headers map[string]string, prefix string, body []byte) Message {
 	m := Message{ID: place, Key: key, Data: body}
 	switch {

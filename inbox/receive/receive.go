@@ -1,10 +1,11 @@
 // Package receive takes messages in from another system: it makes each a task of a queue, exactly once, and only then
 // acknowledges it.
 //
-// The task and the inbox mark (package inbox) of a batch of messages are committed in one transaction. A message that is
-// delivered again finds its mark and makes no second task. From there on everything is as for any task: the handler of a
-// queue.WorkerInTx commits its effects, follow-up tasks and events together, failures are retried by the queue's
-// policy, and a message that cannot be decoded or keeps failing is a dead letter that can be listed and retried.
+// The task and the inbox mark (package inbox) of a batch of messages are committed in one
+// transaction. A message that is delivered again finds its mark and makes no second task. From
+// there on everything is as for any task: the handler of a queue.WorkerInTx commits its effects,
+// follow-up tasks and events together, failures are retried by the queue's policy, and a message
+// that cannot be decoded or keeps failing is a dead letter that can be listed and retried.
 //
 // Packages inbox/jetstream and inbox/kafka hold the sources for NATS JetStream and Kafka, in modules of their own.
 package receive
@@ -34,7 +35,8 @@ const (
 
 // Source is where messages come from. One goroutine at a time uses it.
 type Source interface {
-	// Fetch returns the next messages, oldest first. It waits until there are some, or ctx ends. An empty batch is allowed.
+	// Fetch returns the next messages, oldest first. It waits until there are some, or ctx ends. An
+	// empty batch is allowed.
 	Fetch(ctx context.Context) (Batch, error)
 }
 
@@ -80,8 +82,8 @@ func newOptions(opts []Option) (o options) {
 	return o
 }
 
-// Enqueue chooses options for the task of a message: queue.CustomerKey(m.Key), for example, so that a queue with the limit
-// FIFO handles the messages of an entity in order.
+// Enqueue chooses options for the task of a message: queue.CustomerKey(m.Key), for example, so that
+// a queue with the limit FIFO handles the messages of an entity in order.
 func Enqueue(choose func(Message) []queue.EnqueueOption) Option {
 	return option(func(o *options) { o.enqueue = choose })
 }
@@ -97,10 +99,12 @@ func (b *binding) Describe() (kind, name string) { return "receiver", b.name }
 // Prepare implements core.Binding.
 func (b *binding) Prepare(core.Host) (problems []error) {
 	if err := core.CheckName(b.name); err != nil {
-		problems = append(problems, fmt.Errorf("strunk/inbox/receive: receiver %q: the name %w: %w", b.name, err, ErrInvalid))
+		problems = append(problems, fmt.Errorf("strunk/inbox/receive: receiver %q: the name %w: %w", b.name, err,
+			ErrInvalid))
 	}
 	if b.source == nil {
-		problems = append(problems, fmt.Errorf("strunk/inbox/receive: receiver %q: the source is nil: %w", b.name, ErrInvalid))
+		problems = append(problems, fmt.Errorf("strunk/inbox/receive: receiver %q: the source is nil: %w", b.name,
+			ErrInvalid))
 	}
 	return problems
 }

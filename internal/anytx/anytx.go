@@ -1,5 +1,5 @@
-// Package anytx is the conformance suite for transactions that strunk borrows: whatever library began one, enqueueing in
-// it must behave the same.
+// Package anytx is the conformance suite for transactions that strunk borrows: whatever library
+// began one, enqueueing in it must behave the same.
 package anytx
 
 import (
@@ -134,19 +134,22 @@ func options(s *suite) {
 	var done []queue.Enqueued
 	s.in(func(tx Open) (err error) {
 		done, err = queue.EnqueueAll(s.t.Context(), tx.Tx,
-			s.queue.Item(payload{Text: awkward, List: []int{1, 2}}, queue.DedupKey(awkward), queue.Metadata(map[string]string{awkward: awkward}),
+			s.queue.Item(payload{Text: awkward, List: []int{1, 2}}, queue.DedupKey(awkward),
+				queue.Metadata(map[string]string{awkward: awkward}),
 				queue.Priority(7), queue.MaxAttempts(3), queue.Timeout(90*time.Second), queue.DueAt(due)),
 			s.queue.Item(payload{Text: "plain"}),
 			s.queue.Item(payload{}, queue.Delay(time.Hour)))
 		return err
 	})
 	rec, err := s.queue.Get(s.t.Context(), s.box, done[0].ID)
-	if err != nil || rec.Payload.Text != awkward || len(rec.Payload.List) != 2 || rec.DedupKey != awkward || rec.Metadata[awkward] != awkward ||
+	if err != nil || rec.Payload.Text != awkward || len(rec.Payload.List) != 2 || rec.DedupKey != awkward ||
+		rec.Metadata[awkward] != awkward ||
 		rec.Priority != 7 || rec.MaxAttempts != 3 || !rec.DueAt.Equal(due) || rec.Status != queue.StatusScheduled {
 		s.t.Errorf("%+v, %v", rec, err)
 	}
 	rec, err = s.queue.Get(s.t.Context(), s.box, done[1].ID)
-	if err != nil || rec.Status != queue.StatusPending || rec.Metadata != nil || rec.DedupKey != "" || rec.Priority != 0 {
+	if err != nil || rec.Status != queue.StatusPending || rec.Metadata != nil || rec.DedupKey != "" ||
+		rec.Priority != 0 {
 		s.t.Errorf("%+v, %v", rec, err)
 	}
 	rec, err = s.queue.Get(s.t.Context(), s.box, done[2].ID)
@@ -170,10 +173,12 @@ func duplicates(s *suite) {
 }
 
 func dedupModes(s *suite) {
-	for i, mode := range []queue.DedupMode{queue.WhileWaiting, queue.ForPeriod(time.Hour), queue.ReplaceWaiting, queue.DebounceUpTo(time.Minute, time.Hour)} {
+	for i, mode := range []queue.DedupMode{queue.WhileWaiting, queue.ForPeriod(time.Hour), queue.ReplaceWaiting,
+		queue.DebounceUpTo(time.Minute, time.Hour)} {
 		s.in(func(tx Open) error {
 			key := fmt.Sprint(i)
-			done, err := queue.EnqueueAll(s.t.Context(), tx.Tx, s.queue.Item(payload{Text: "a"}, queue.Dedup(key, mode)),
+			done, err := queue.EnqueueAll(s.t.Context(), tx.Tx,
+				s.queue.Item(payload{Text: "a"}, queue.Dedup(key, mode)),
 				s.queue.Item(payload{Text: "b"}, queue.Dedup(key, mode)))
 			if err == nil && (done[0].ID != done[1].ID || done[0].Duplicate || !done[1].Duplicate) {
 				s.t.Errorf("mode %d: %+v", i, done)
@@ -233,7 +238,11 @@ func wakes(s *suite) {
 	ctx, cancel := context.WithCancel(context.Background())
 	got, ran := make(chan struct{}, 2), make(chan error, 1)
 	go func() {
-		ran <- s.box.Run(ctx, s.queue.Worker(func(context.Context, queue.Task[payload]) error { got <- struct{}{}; return nil }))
+		ran <- s.box.Run(ctx, s.queue.Worker(func(context.Context,
+			queue.Task[payload]) error {
+			got <- struct{}{}
+			return nil
+		}))
 	}()
 	for range 2 { // by the second the worker has long been waiting
 		s.in(func(tx Open) error {

@@ -19,10 +19,12 @@ func TestAnyTransaction(t *testing.T) {
 	for name, library := range map[string]anytx.Library{
 		"owned": owned,
 		"pgx":   viaPgx,
-		"database/sql with pgx": func(t *testing.T, box *outbox.Box, dsn string) func(context.Context) (anytx.Open, error) {
+		"database/sql with pgx": func(t *testing.T, box *outbox.Box, dsn string) func(context.Context) (anytx.Open,
+			error) {
 			return viaSQL(t, box, "pgx", dsn)
 		},
-		"database/sql with pq": func(t *testing.T, box *outbox.Box, dsn string) func(context.Context) (anytx.Open, error) {
+		"database/sql with pq": func(t *testing.T, box *outbox.Box, dsn string) func(context.Context) (anytx.Open,
+			error) {
 			return viaSQL(t, box, "postgres", dsn)
 		},
 	} {

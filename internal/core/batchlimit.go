@@ -12,8 +12,9 @@ import (
 // growAfter is how many batches in a row must succeed before a limit that was halved is doubled again.
 const growAfter = 8
 
-// BatchLimit bounds what one statement reads or moves, in rows and in bytes. It is halved when a batch runs out of time, down
-// to a single row, and grows again when batches succeed. It is safe for use by several goroutines.
+// BatchLimit bounds what one statement reads or moves, in rows and in bytes. It is halved when a
+// batch runs out of time, down to a single row, and grows again when batches succeed. It is safe
+// for use by several goroutines.
 type BatchLimit struct {
 	maxRows  int
 	maxBytes int64

@@ -48,7 +48,8 @@ func CheckText(s string) error {
 // NUL, or invalid UTF-8.
 func CheckJSON(doc []byte, limit int) error {
 	if len(doc) > limit {
-		return fmt.Errorf("has %d bytes, more than %d; keep large data in a table of its own and pass its key", len(doc), limit)
+		return fmt.Errorf("has %d bytes, more than %d; keep large data in a table of its own and pass its key",
+			len(doc), limit)
 	}
 	if i := escapedNUL(doc); i >= 0 {
 		return fmt.Errorf("has a NUL (\\u0000) at byte %d, which PostgreSQL cannot store in text", i)
@@ -96,7 +97,8 @@ func CleanText(s string, limit int) string {
 func PlainStack(stack string) string {
 	lines := strings.Split(stack, "\n")
 	for i, line := range lines {
-		if at := strings.LastIndexByte(line, '('); at >= 0 && strings.HasSuffix(line, ")") && !strings.HasPrefix(line, "\t") {
+		if at := strings.LastIndexByte(line, '('); at >= 0 && strings.HasSuffix(line, ")") &&
+			!strings.HasPrefix(line, "\t") {
 			lines[i] = line[:at] + "(…)"
 		}
 	}

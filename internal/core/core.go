@@ -52,19 +52,20 @@ type Host interface {
 	Subscribe(topics ...string) (<-chan struct{}, func())
 	// Schema is the unquoted PostgreSQL schema.
 	Schema() string
-	// Extension returns the values that the box's configuration holds under key (for example queue middleware), as []any, or
-	// nil.
+	// Extension returns the values that the box's configuration holds under key (for example queue
+	// middleware), as []any, or nil.
 	Extension(key any) any
 	// Box is the *outbox.Box itself.
 	Box() any
-	// Shared returns the one value that a package of strunk keeps with the box under a key, made on first use. Where two
-	// goroutines make it at once, one of the values is dropped.
+	// Shared returns the one value that a package of strunk keeps with the box under a key, made on
+	// first use. Where two goroutines make it at once, one of the values is dropped.
 	Shared(key any, make func() any) any
 	// Connect opens a connection beside the pool, for a question that must be answered while callers may hold every
 	// connection of the pool. The caller closes it.
 	Connect(ctx context.Context) (*pgx.Conn, error)
-	// Listen makes sure that notifications reach this process until the returned function is called. One connection serves
-	// all callers and every Run of the box. With PollOnly it does nothing.
+	// Listen makes sure that notifications reach this process until the returned function is
+	// called. One connection serves all callers and every Run of the box. With PollOnly it does
+	// nothing.
 	Listen() (stop func())
 }
 
@@ -97,13 +98,14 @@ type LeaseSpec struct {
 	Queue       string
 	Duration    time.Duration
 	Concurrency int
-	// WritesStarts says that the worker writes ahead which tasks it starts; otherwise all that it has claimed count as started.
+	// WritesStarts says that the worker writes ahead which tasks it starts; otherwise all that it
+	// has claimed count as started.
 	WritesStarts bool
 	// Claims is called at each heartbeat: claim numbers above low that the table holds and that are not among known are
 	// given back. Safe for concurrent use.
 	Claims func() (low int64, known []int64)
-	// Resolved is called after each comparison: claims up to voided (0: none) can do nothing any more, and what they had
-	// claimed has been given back.
+	// Resolved is called after each comparison: claims up to voided (0: none) can do nothing any
+	// more, and what they had claimed has been given back.
 	Resolved func(voided int64)
 }
 
@@ -130,8 +132,8 @@ type Binding interface {
 	Run(life Life, rt Runtime) error
 }
 
-// Renamed is implemented by bindings of what may have had other names: the kind ("queue", "entity type"), the name now, and
-// the former ones that it answers to.
+// Renamed is implemented by bindings of what may have had other names: the kind ("queue", "entity
+// type"), the name now, and the former ones that it answers to.
 type Renamed interface {
 	Former() (kind, name string, former []string)
 }

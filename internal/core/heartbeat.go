@@ -2,8 +2,9 @@ package core
 
 import "time"
 
-// HeartbeatWatch tells how long heartbeats have stood still in this process's own connected, monotonic time. No clock is
-// compared, and neither an outage nor a freeze of this process makes a heartbeat look old. It is for one goroutine.
+// HeartbeatWatch tells how long heartbeats have stood still in this process's own connected,
+// monotonic time. No clock is compared, and neither an outage nor a freeze of this process makes a
+// heartbeat look old. It is for one goroutine.
 type HeartbeatWatch[ID, Beat comparable] struct {
 	seen map[ID]sighting[Beat]
 	last time.Time
@@ -24,7 +25,8 @@ func (w *HeartbeatWatch[ID, Beat]) Look(now time.Time, gap time.Duration) {
 	w.last = now
 }
 
-// Still returns how long the heartbeat of id has stood at beat, as seen since the first of the looks that follow on one another.
+// Still returns how long the heartbeat of id has stood at beat, as seen since the first of the
+// looks that follow on one another.
 func (w *HeartbeatWatch[ID, Beat]) Still(id ID, beat Beat) time.Duration {
 	s, known := w.seen[id]
 	if !known || s.beat != beat {

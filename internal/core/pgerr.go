@@ -11,7 +11,8 @@ import (
 // CodeLeaseLost is what strunk_claim raises when the worker's row is condemned, gone, or past the claim's number.
 const CodeLeaseLost = "STR01"
 
-// CodeLimitsChanged is what strunk_claim and strunk_claim_line raise when the queue's limits are not those that the worker knows.
+// CodeLimitsChanged is what strunk_claim and strunk_claim_line raise when the queue's limits are
+// not those that the worker knows.
 const CodeLimitsChanged = "STR02"
 
 // SQLState returns the SQLSTATE that err carries, from pgx or from lib/pq, or "".
@@ -39,15 +40,17 @@ func IsMissingPartition(err error) bool {
 	return errors.As(err, &pgErr) && pgErr.Code == pgerrcode.CheckViolation && pgErr.ConstraintName == ""
 }
 
-// AnswerLost reports whether err says nothing about what the server did: the connection broke, the context ended, or the
-// server was shutting down while a statement was under way. Any other error that the server sent is an answer.
+// AnswerLost reports whether err says nothing about what the server did: the connection broke, the
+// context ended, or the server was shutting down while a statement was under way. Any other error
+// that the server sent is an answer.
 func AnswerLost(err error) bool {
 	state := SQLState(err)
 	return err != nil && (state == "" || strings.HasPrefix(state, "57P0") || strings.HasPrefix(state, "08"))
 }
 
-// IsUnstorable reports whether the server refused a value, and would refuse it again: data that a type cannot hold (class 22),
-// a constraint (class 23, a missing partition aside), or a limit such as that of an index row (class 54).
+// IsUnstorable reports whether the server refused a value, and would refuse it again: data that a
+// type cannot hold (class 22), a constraint (class 23, a missing partition aside), or a limit such
+// as that of an index row (class 54).
 func IsUnstorable(err error) bool {
 	state := SQLState(err)
 	return len(state) == 5 && (pgerrcode.IsDataException(state) || pgerrcode.IsProgramLimitExceeded(state) ||

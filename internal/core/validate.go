@@ -5,8 +5,8 @@ import "context"
 // hostKey is where a context keeps the box for validators.
 type hostKey struct{}
 
-// WithHost is the context that a validator is called with: one that stands in a declaration, and serves several boxes, asks
-// it for the box of the transaction.
+// WithHost is the context that a validator is called with: one that stands in a declaration, and
+// serves several boxes, asks it for the box of the transaction.
 func WithHost(ctx context.Context, host Host) context.Context {
 	return context.WithValue(ctx, hostKey{}, host)
 }

@@ -87,7 +87,8 @@ func Sources(root string) (map[string]string, error) {
 func runByTests(path string) bool {
 	slashed := filepath.ToSlash(path)
 	return strings.HasSuffix(slashed, "_test.go") ||
-		strings.HasSuffix(slashed, ".go") && (strings.HasPrefix(slashed, "examples/") || strings.Contains(slashed, "/examples/"))
+		strings.HasSuffix(slashed, ".go") && (strings.HasPrefix(slashed, "examples/") ||
+			strings.Contains(slashed, "/examples/"))
 }
 
 // read returns a file's normalized lines, each with a line feed before and after it.

@@ -35,7 +35,8 @@ func TestEveryGoBlockIsCompiledAndRun(t *testing.T) {
 		}
 		for _, block := range blocks {
 			if docsnippets.Find(sources, block) == "" {
-				t.Errorf("%s:%d: no _test.go file and no program under examples holds this block, lines in one piece:\n\t%s",
+				t.Errorf("%s:%d: no _test.go file and no program under examples holds this block, lines in one "+
+					"piece:\n\t%s",
 					block.File, block.Line, strings.Join(block.Lines, "\n\t"))
 			}
 			found++

@@ -42,7 +42,8 @@ func declaredErrors(t *testing.T) (names []string) {
 			return err
 		}
 		if d.IsDir() {
-			if path != root && (slices.Contains([]string{"internal", "examples", "bench", "testdata", "docs"}, d.Name()) || strings.HasPrefix(d.Name(), ".")) {
+			if path != root && (slices.Contains([]string{"internal", "examples", "bench", "testdata", "docs"},
+				d.Name()) || strings.HasPrefix(d.Name(), ".")) {
 				return filepath.SkipDir
 			}
 			return nil

@@ -45,8 +45,8 @@ type Child struct {
 	once  sync.Once
 }
 
-// Spawn starts the test binary again in a role, with settings ("NAME=value") added to its environment. It is killed at the
-// end of the test.
+// Spawn starts the test binary again in a role, with settings ("NAME=value") added to its
+// environment. It is killed at the end of the test.
 func Spawn(t testing.TB, role string, settings ...string) *Child {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -81,8 +81,8 @@ func (c *Child) read(out io.Reader) {
 // Lines are the lines that the child prints.
 func (c *Child) Lines() <-chan string { return c.lines }
 
-// Await returns what follows prefix on the next line that begins with it; other lines are passed over. What a child printed
-// before it ended counts.
+// Await returns what follows prefix on the next line that begins with it; other lines are passed
+// over. What a child printed before it ended counts.
 func (c *Child) Await(t testing.TB, prefix string, within time.Duration) string {
 	t.Helper()
 	deadline := time.After(within)

@@ -21,13 +21,13 @@ type Action int
 const (
 	// Drop loses the message and cuts the connection: the server never sees it.
 	Drop Action = iota
-	// CutBeforeAnswer passes the message on and cuts the connection when the server has begun to answer: the server has done
-	// the work, and the client never knows.
+	// CutBeforeAnswer passes the message on and cuts the connection when the server has begun to
+	// answer: the server has done the work, and the client never knows.
 	CutBeforeAnswer
 	// HoldAnswer passes the message on and keeps every answer back until Release; the connection stays open.
 	HoldAnswer
-	// CutThenDeliver cuts the client's side of the connection at once and passes the message on after Release: a message
-	// that was long under way.
+	// CutThenDeliver cuts the client's side of the connection at once and passes the message on
+	// after Release: a message that was long under way.
 	CutThenDeliver
 	// CutClient passes the message on and cuts the client's side at once: the server is left working for nobody.
 	CutClient
@@ -115,7 +115,8 @@ func (p *Proxy) DSN(dsn string) (string, error) {
 
 // Set sets a trap for the next message that contains text.
 func (p *Proxy) Set(text string, action Action) *Trap {
-	t := &Trap{text: []byte(text), action: action, sprung: make(chan struct{}), answered: make(chan struct{}), release: make(chan struct{})}
+	t := &Trap{text: []byte(text), action: action, sprung: make(chan struct{}), answered: make(chan struct{}),
+		release: make(chan struct{})}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.traps = append(p.traps, t)

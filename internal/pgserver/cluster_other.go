@@ -95,7 +95,8 @@ func (c *cluster) start(ctx context.Context) error {
 		settings[i] = `"` + s + `"`
 	}
 	log := filepath.Join(c.dir, "log")
-	if err := c.command(ctx, "pg_ctl", "start", "-w", "-D", c.data(), "-l", log, "-o", strings.Join(settings, " ")); err != nil {
+	if err := c.command(ctx, "pg_ctl", "start", "-w", "-D", c.data(), "-l", log, "-o",
+		strings.Join(settings, " ")); err != nil {
 		return fmt.Errorf("%w: %s", err, tail(log))
 	}
 	c.running = true

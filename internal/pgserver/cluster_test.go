@@ -22,8 +22,8 @@ func TestStartAgainAndCloseLeavesNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkStart is what a test binary waits for before its first test: a start with the programs in the page cache, which
-// ought to stay well under 3 s.
+// BenchmarkStart is what a test binary waits for before its first test: a start with the programs
+// in the page cache, which ought to stay well under 3 s.
 func BenchmarkStart(b *testing.B) {
 	for b.Loop() {
 		closeAndLook(b, startServer(b, Config{}, withoutURL()))
@@ -106,7 +106,8 @@ func TestSettings(t *testing.T) {
 
 func TestUnusableSettingSaysWhy(t *testing.T) {
 	t.Parallel()
-	_, err := start(t.Context(), Config{Only: "installed", Settings: map[string]string{"no_such_setting": "1"}}, withoutURL())
+	_, err := start(t.Context(), Config{Only: "installed", Settings: map[string]string{"no_such_setting": "1"}},
+		withoutURL())
 	if err == nil || !strings.Contains(err.Error(), `unrecognized configuration parameter "no_such_setting"`) {
 		t.Errorf("error does not quote the server's log: %v", err)
 	}

@@ -102,11 +102,13 @@ func clusterRoot(durable bool) (string, error) {
 		candidates = append([]string{memory}, candidates...)
 	}
 	for _, dir := range candidates {
-		if filepath.IsAbs(dir) && len(dir)+dirSuffix <= maxSocketDir && !strings.ContainsAny(dir, "\",\n") && usable(dir) {
+		if filepath.IsAbs(dir) && len(dir)+dirSuffix <= maxSocketDir && !strings.ContainsAny(dir, "\",\n") &&
+			usable(dir) {
 			return dir, nil
 		}
 	}
-	return "", fmt.Errorf("no directory for temporary files with a short path that the server can write to%s: set TMPDIR",
+	return "", fmt.Errorf("no directory for temporary files with a short path that the server can write to%s: set "+
+		"TMPDIR",
 		asUser())
 }
 
@@ -160,7 +162,8 @@ func (c *cluster) launch() error {
 		return err
 	}
 	defer log.Close()
-	args := []string{"-c", gateScript, "strunk-gate", program(c.programs.dir, "postgres"), "-D", filepath.Join(c.dir, "data")}
+	args := []string{"-c", gateScript, "strunk-gate", program(c.programs.dir, "postgres"), "-D",
+		filepath.Join(c.dir, "data")}
 	cmd := exec.Command("/bin/sh", append(args, c.settings()...)...)
 	if err := demote(cmd); err != nil {
 		return err

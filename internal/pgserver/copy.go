@@ -8,8 +8,9 @@ type copier interface {
 	useCopy(standby bool) error
 }
 
-// CopyData copies the running server's data with pg_basebackup, as a standby begins: what UseCopy goes back to. Only servers
-// started from installed programs can be copied; otherwise the error is errors.ErrUnsupported.
+// CopyData copies the running server's data with pg_basebackup, as a standby begins: what UseCopy
+// goes back to. Only servers started from installed programs can be copied; otherwise the error is
+// errors.ErrUnsupported.
 func (s *Server) CopyData(ctx context.Context) error {
 	c, ok := s.backend.(copier)
 	if !ok {

@@ -13,7 +13,8 @@ import (
 
 func (c *cluster) copyData(ctx context.Context) error {
 	dir := filepath.Join(c.dir, "copy")
-	cmd := exec.CommandContext(ctx, program(c.programs.dir, "pg_basebackup"), "-d", c.DSN(), "-D", dir, "-c", "fast", "-X", "stream", "--no-sync")
+	cmd := exec.CommandContext(ctx, program(c.programs.dir, "pg_basebackup"), "-d", c.DSN(), "-D", dir, "-c", "fast",
+		"-X", "stream", "--no-sync")
 	if err := demote(cmd); err != nil {
 		return err
 	}

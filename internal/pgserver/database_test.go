@@ -42,7 +42,8 @@ func TestNewDatabase(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if _, _, err := server.NewDatabase(t.Context(), "no such template"); err == nil || !strings.Contains(err.Error(), "no such template") {
+	if _, _, err := server.NewDatabase(t.Context(), "no such template"); err == nil ||
+		!strings.Contains(err.Error(), "no such template") {
 		t.Errorf("error of a missing template: %v", err)
 	}
 }
@@ -60,7 +61,8 @@ func TestWithDatabase(t *testing.T) {
 			t.Errorf("%s: %s, %v; want %s", row.name, got, err, row.want)
 		}
 	}
-	if _, err := WithDatabase("postgres://u:secret@[::1", "new"); err == nil || strings.Contains(err.Error(), "secret") {
+	if _, err := WithDatabase("postgres://u:secret@[::1", "new"); err == nil ||
+		strings.Contains(err.Error(), "secret") {
 		t.Errorf("error of a bad URL: %v; want one without the password", err)
 	}
 }

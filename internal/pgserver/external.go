@@ -96,7 +96,8 @@ func ownerLock(run string) int64 {
 
 // checkSQL asks what a role needs to know of itself: the server's version, the role, whether it may create databases.
 const checkSQL = `
-SELECT current_setting('server_version_num')::int / 10000, current_setting('server_version'), rolname, rolcreatedb OR rolsuper
+SELECT current_setting('server_version_num')::int / 10000, current_setting('server_version'), rolname,
+rolcreatedb OR rolsuper
 FROM pg_catalog.pg_roles WHERE rolname = current_user`
 
 func (e *external) check(ctx context.Context) error {

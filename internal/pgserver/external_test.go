@@ -60,7 +60,8 @@ func TestExistingDataStaysUntouched(t *testing.T) {
 const contentsSQL = `
 SELECT 'database ' || datname || ' ' || datdba FROM pg_database
 UNION ALL SELECT 'role ' || rolname FROM pg_roles
-UNION ALL SELECT 'relation ' || oid || ' ' || relname || ' ' || relfilenode FROM pg_class WHERE relnamespace <> 'pg_toast'::regnamespace
+UNION ALL SELECT 'relation ' || oid || ' ' || relname || ' ' || relfilenode FROM pg_class WHERE relnamespace <>
+'pg_toast'::regnamespace
 UNION ALL SELECT 'row ' || id || ' ' || text || ' ' || xmin || ' ' || ctid FROM orders
 ORDER BY 1`
 
@@ -123,7 +124,8 @@ func TestLostOwnerLockIsTakenAgain(t *testing.T) {
 	if _, _, err := guest.NewDatabase(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
-	sql := fmt.Sprintf("SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND objid = x'%s'::bigint::oid", guest.run)
+	sql := fmt.Sprintf("SELECT count(*)::int FROM pg_locks WHERE locktype = 'advisory' AND objid = "+
+		"x'%s'::bigint::oid", guest.run)
 	if got := query[int](t, host.DSN(), sql); got != 1 {
 		t.Errorf("%d locks of the run, want 1", got)
 	}
@@ -137,7 +139,8 @@ func TestUnusableDatabaseURL(t *testing.T) {
 	clerk := strings.Replace(host.DSN(), "postgres@", "clerk@", 1)
 	for _, row := range []struct{ name, url, want string }{
 		{"a role without the right says what to grant", clerk, `ALTER ROLE "clerk" CREATEDB`},
-		{"no server there: no other way is tried", "postgres:///x?host=" + url.QueryEscape(t.TempDir()), "DATABASE_URL"},
+		{"no server there: no other way is tried", "postgres:///x?host=" + url.QueryEscape(t.TempDir()),
+			"DATABASE_URL"},
 		{"not a connection string", "postgres://[::1", "DATABASE_URL"},
 	} {
 		p := withoutURL()
@@ -146,7 +149,8 @@ func TestUnusableDatabaseURL(t *testing.T) {
 		if err == nil {
 			_ = server.Close()
 		}
-		if err == nil || !strings.Contains(err.Error(), row.want) || !strings.HasPrefix(err.Error(), "strunk/outboxtest: ") {
+		if err == nil || !strings.Contains(err.Error(), row.want) ||
+			!strings.HasPrefix(err.Error(), "strunk/outboxtest: ") {
 			t.Errorf("%s: error is %v, want it to say %s", row.name, err, row.want)
 		}
 	}

@@ -27,16 +27,16 @@ const MinVersion = 14
 
 // Config says which server to get. The zero value is right for tests.
 type Config struct {
-	// Durable keeps fsync and full_page_writes on and the data on disk, as benchmarks need. By default they are off, and
-	// only a crash of the machine, not one of the server, loses what was committed. It does not concern the server of
-	// DATABASE_URL.
+	// Durable keeps fsync and full_page_writes on and the data on disk, as benchmarks need. By
+	// default they are off, and only a crash of the machine, not one of the server, loses what was
+	// committed. It does not concern the server of DATABASE_URL.
 	Durable bool
 
 	// Logger receives one record when the server is up and one for each way that failed. The default discards them.
 	Logger *slog.Logger
 
-	// Only restricts the search to one way: "env", "installed", or the name of a registered one. The default is all: these
-	// two, then the registered ones.
+	// Only restricts the search to one way: "env", "installed", or the name of a registered one.
+	// The default is all: these two, then the registered ones.
 	Only string
 
 	// BinDir is a directory of server programs to use instead of any other way.
@@ -124,7 +124,8 @@ func (s *Server) StartServer(ctx context.Context) error {
 }
 
 // errNotOurs answers who stops a server that this process did not start as its own child.
-var errNotOurs = failed("stop or start the server: only one started from server programs can be: %w", errors.ErrUnsupported)
+var errNotOurs = failed("stop or start the server: only one started from server programs can be: %w",
+	errors.ErrUnsupported)
 
 func failed(format string, args ...any) error {
 	return fmt.Errorf("strunk/outboxtest: "+format, args...)

@@ -18,7 +18,8 @@ type account struct {
 	uid, gid uint32
 }
 
-// serverUser returns whom to run server programs as: PostgreSQL refuses root, so root becomes "postgres", else "nobody".
+// serverUser returns whom to run server programs as: PostgreSQL refuses root, so root becomes
+// "postgres", else "nobody".
 func serverUser() (account, error) {
 	if os.Geteuid() != 0 {
 		return account{}, nil

@@ -117,7 +117,8 @@ func Psql() (string, error) {
 	if found := findProgram(systemPlaces(), "psql"); found != "" {
 		return found, nil
 	}
-	return "", failed("psql is not installed: apt-get install postgresql-client, or the same with another package manager")
+	return "", failed("psql is not installed: apt-get install postgresql-client, or the same with another package " +
+		"manager")
 }
 
 // findProgram returns a program's path, or nothing.

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// Way is a further way to a server. A package of its own registers it, as database/sql drivers are registered, so that only
-// a program that imports that package links what the way needs.
+// Way is a further way to a server. A package of its own registers it, as database/sql drivers are
+// registered, so that only a program that imports that package links what the way needs.
 type Way struct {
 	// Name is how Config.Only and errors call the way. Registered ways are tried in the order of their names.
 	Name string

@@ -21,8 +21,8 @@ type Watchdog struct {
 	out   *bufio.Reader
 }
 
-// watchdogPrelude keeps signals to the parent's group, and an answer that nobody reads, from ending a script early. It finds
-// mktemp, rm and sleep also where the caller's PATH does not lead to them.
+// watchdogPrelude keeps signals to the parent's group, and an answer that nobody reads, from ending
+// a script early. It finds mktemp, rm and sleep also where the caller's PATH does not lead to them.
 const watchdogPrelude = `trap '' HUP INT QUIT TERM PIPE
 PATH=$PATH:/usr/bin:/bin
 `

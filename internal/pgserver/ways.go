@@ -97,13 +97,15 @@ func choose(cfg Config, p places) ([]way, error) {
 	}
 	i := slices.IndexFunc(all, func(w way) bool { return w.name == only })
 	if i < 0 {
-		return nil, failed("Config.Only is %q: use \"env\", \"installed\", the name of a registered way, or nothing", only)
+		return nil, failed("Config.Only is %q: use \"env\", \"installed\", the name of a registered way, or nothing",
+			only)
 	}
 	return all[i : i+1], nil
 }
 
 // installRemedy names the packages of the systems that most people use.
-var installRemedy = fmt.Sprintf("install the server programs, version %d or newer (Debian, Ubuntu: apt install postgresql; "+
+var installRemedy = fmt.Sprintf("install the server programs, version %d or newer (Debian, Ubuntu: apt install "+
+	"postgresql; "+
 	"Fedora, Red Hat: dnf install postgresql-server; macOS: brew install postgresql@18)", MinVersion)
 
 // registerRemedy is for programs that link no further way.

@@ -25,7 +25,8 @@ func TestNothingToBeHadSaysWhatWasTried(t *testing.T) {
 	without, with := nowhere(t), nowhere(t)
 	with.registered = []Way{{Name: "ferry", Open: closedWay, Remedy: "build a bridge"}}
 	always := []string{
-		"strunk/outboxtest: no PostgreSQL server can be had", "env: DATABASE_URL is not set", "installed: no server programs",
+		"strunk/outboxtest: no PostgreSQL server can be had", "env: DATABASE_URL is not set",
+		"installed: no server programs",
 		"apt install postgresql", "dnf install postgresql-server", "brew install postgresql", "set DATABASE_URL",
 	}
 	for _, row := range []struct {
@@ -33,8 +34,10 @@ func TestNothingToBeHadSaysWhatWasTried(t *testing.T) {
 		places       places
 		want         []string
 	}{
-		{"no further way", "it says which packages add one", without, []string{without.programs[0], "outboxtest/docker"}},
-		{"a further way", "it says why it failed and what to do", with, []string{"ferry: no ferry today", "build a bridge"}},
+		{"no further way", "it says which packages add one", without,
+			[]string{without.programs[0], "outboxtest/docker"}},
+		{"a further way", "it says why it failed and what to do", with,
+			[]string{"ferry: no ferry today", "build a bridge"}},
 	} {
 		_, err := start(t.Context(), Config{}, row.places)
 		if err == nil {
@@ -79,7 +82,8 @@ func TestOnlyOurOwnServerIsStopped(t *testing.T) {
 	if err != nil || server.Source() != "a ferry" {
 		t.Fatalf("a server of a registered way: %v, %v", server, err)
 	}
-	for what, err := range map[string]error{"stop": server.StopServer(t.Context()), "start": server.StartServer(t.Context())} {
+	for what, err := range map[string]error{"stop": server.StopServer(t.Context()),
+		"start": server.StartServer(t.Context())} {
 		if !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("%s: %v; want ErrUnsupported", what, err)
 		}
@@ -106,7 +110,8 @@ func TestRegisteredWaysAreInOrder(t *testing.T) {
 func TestProgramsOfPathThenNewest(t *testing.T) {
 	t.Parallel()
 	root := openDir(t)
-	for dir, version := range map[string]string{"9.6": "9.6.24", "14": "14.2", "17": "17beta1", "16": "16.4 (Debian 16.4-1)"} {
+	for dir, version := range map[string]string{"9.6": "9.6.24", "14": "14.2", "17": "17beta1",
+		"16": "16.4 (Debian 16.4-1)"} {
 		fakePrograms(t, filepath.Join(root, dir), "postgres (PostgreSQL) "+version)
 	}
 	fakePrograms(t, filepath.Join(root, "broken"), "hello")

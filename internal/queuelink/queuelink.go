@@ -1,5 +1,5 @@
-// Package queuelink holds functions of package queue that only this module's other packages may call. Package queue sets
-// them when it is initialised, so they stay out of its documentation.
+// Package queuelink holds functions of package queue that only this module's other packages may
+// call. Package queue sets them when it is initialised, so they stay out of its documentation.
 package queuelink
 
 import (
@@ -24,14 +24,17 @@ type Outcome struct {
 }
 
 var (
-	// DryRun works one task of the worker's queue within a transaction (a *outbox.OwnedTx): enqueued with the options (each
-	// a queue.EnqueueOption), read back, handled in its middleware, and removed.
+	// DryRun works one task of the worker's queue within a transaction (a *outbox.OwnedTx):
+	// enqueued with the options (each a queue.EnqueueOption), read back, handled in its middleware,
+	// and removed.
 	DryRun func(ctx context.Context, worker core.Binding, tx, payload any, options []any) (Outcome, error)
 
-	// Waiting calls add with each task (a queue.Task[json.RawMessage]) of a queue (a *queue.Queue[T]) that a transaction
-	// (an outbox.Tx) sees as scheduled or pending, in the order of their ids.
+	// Waiting calls add with each task (a queue.Task[json.RawMessage]) of a queue (a
+	// *queue.Queue[T]) that a transaction (an outbox.Tx) sees as scheduled or pending, in the order
+	// of their ids.
 	Waiting func(ctx context.Context, queue, tx any, add func(task any) error) error
 
-	// Stored checks an item (a queue.Item) and returns it as Enqueue would store it, for packages that enqueue it later.
+	// Stored checks an item (a queue.Item) and returns it as Enqueue would store it, for packages
+	// that enqueue it later.
 	Stored func(item any) (core.StoredItem, error)
 )

@@ -9,8 +9,9 @@ import (
 // RequireAllEnv is the environment variable that makes a missing program a failure. CI sets it (.ci/run).
 const RequireAllEnv = "STRUNK_TEST_ALL"
 
-// Program returns the path of a program that is part of neither Go, git nor PostgreSQL: the one on PATH, else the first of
-// the usual places. Where it is missing, the test is skipped; with RequireAllEnv set, the test fails.
+// Program returns the path of a program that is part of neither Go, git nor PostgreSQL: the one on
+// PATH, else the first of the usual places. Where it is missing, the test is skipped; with
+// RequireAllEnv set, the test fails.
 func Program(t testing.TB, name string, usualPlaces ...string) string {
 	t.Helper()
 	for _, candidate := range append([]string{name}, usualPlaces...) {

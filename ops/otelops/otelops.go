@@ -1,5 +1,6 @@
-// Package otelops offers what package ops knows of an installation as OpenTelemetry metrics. What a process does is measured
-// by queue/otelqueue and events/otelevents; this is what is in the database, of all processes: one of them needs to report it.
+// Package otelops offers what package ops knows of an installation as OpenTelemetry metrics. What a
+// process does is measured by queue/otelqueue and events/otelevents; this is what is in the
+// database, of all processes: one of them needs to report it.
 package otelops
 
 import (
@@ -32,8 +33,8 @@ type gauges struct {
 	oldest, lag, relay                     metric.Float64ObservableGauge
 }
 
-// Observe has the meter's readers ask the database whenever they collect, until Unregister is called. Attributes are bounded by
-// queues, subscribers, checks and kinds of tables.
+// Observe has the meter's readers ask the database whenever they collect, until Unregister is
+// called. Attributes are bounded by queues, subscribers, checks and kinds of tables.
 func Observe(box *outbox.Box, cfg Config) (metric.Registration, error) {
 	if cfg.Meter == nil {
 		cfg.Meter = otel.GetMeterProvider()
@@ -62,13 +63,20 @@ func Observe(box *outbox.Box, cfg Config) (metric.Registration, error) {
 func (g *gauges) make(meter metric.Meter) error {
 	var errs [8]error
 	about := metric.WithDescription
-	g.tasks, errs[0] = meter.Int64ObservableGauge("strunk.queue.tasks", metric.WithUnit("{task}"), about("Tasks by queue and status; beyond a cap estimates."))
-	g.workers, errs[1] = meter.Int64ObservableGauge("strunk.queue.workers", metric.WithUnit("{process}"), about("Processes that work the queue."))
-	g.oldest, errs[2] = meter.Float64ObservableGauge("strunk.queue.oldest_pending", metric.WithUnit("s"), about("How long the task at the head of the queue has waited."))
-	g.waiting, errs[3] = meter.Int64ObservableGauge("strunk.subscriber.waiting", metric.WithUnit("{event}"), about("Events behind the subscriber's cursor, up to a cap."))
-	g.lag, errs[4] = meter.Float64ObservableGauge("strunk.subscriber.lag", metric.WithUnit("s"), about("Age of the first event that the subscriber has not handled."))
-	g.relay, errs[5] = meter.Float64ObservableGauge("strunk.relay.waiting", metric.WithUnit("s"), about("Age of the first event that waits for the relay."))
-	g.bytes, errs[6] = meter.Int64ObservableGauge("strunk.table.size", metric.WithUnit("By"), about("Size of the tables with their indexes."))
+	g.tasks, errs[0] = meter.Int64ObservableGauge("strunk.queue.tasks", metric.WithUnit("{task}"),
+		about("Tasks by queue and status; beyond a cap estimates."))
+	g.workers, errs[1] = meter.Int64ObservableGauge("strunk.queue.workers", metric.WithUnit("{process}"),
+		about("Processes that work the queue."))
+	g.oldest, errs[2] = meter.Float64ObservableGauge("strunk.queue.oldest_pending", metric.WithUnit("s"),
+		about("How long the task at the head of the queue has waited."))
+	g.waiting, errs[3] = meter.Int64ObservableGauge("strunk.subscriber.waiting", metric.WithUnit("{event}"),
+		about("Events behind the subscriber's cursor, up to a cap."))
+	g.lag, errs[4] = meter.Float64ObservableGauge("strunk.subscriber.lag", metric.WithUnit("s"),
+		about("Age of the first event that the subscriber has not handled."))
+	g.relay, errs[5] = meter.Float64ObservableGauge("strunk.relay.waiting", metric.WithUnit("s"),
+		about("Age of the first event that waits for the relay."))
+	g.bytes, errs[6] = meter.Int64ObservableGauge("strunk.table.size", metric.WithUnit("By"),
+		about("Size of the tables with their indexes."))
 	g.health, errs[7] = meter.Int64ObservableGauge("strunk.health", about("Result of the check: 0 ok, 1 warn, 2 fail."))
 	return errors.Join(errs[:]...)
 }
@@ -76,14 +84,16 @@ func (g *gauges) make(meter metric.Meter) error {
 func (g *gauges) observe(o metric.Observer, l ops.Live) {
 	for _, q := range l.Queues {
 		name := attribute.String("queue", q.Name)
-		for status, n := range map[string]ops.Count{"pending": q.Pending, "scheduled": q.Scheduled, "claimed": q.Claimed, "dead": q.Dead} {
+		for status, n := range map[string]ops.Count{"pending": q.Pending, "scheduled": q.Scheduled,
+			"claimed": q.Claimed, "dead": q.Dead} {
 			o.ObserveInt64(g.tasks, n.N, metric.WithAttributes(name, attribute.String("status", status)))
 		}
 		o.ObserveInt64(g.workers, q.Workers, metric.WithAttributes(name))
 		o.ObserveFloat64(g.oldest, q.WaitingFor.Seconds(), metric.WithAttributes(name))
 	}
 	for _, s := range l.Subscribers {
-		set := metric.WithAttributes(attribute.String("subscriber", s.Name), attribute.String("entity_type", s.EntityType))
+		set := metric.WithAttributes(attribute.String("subscriber", s.Name),
+			attribute.String("entity_type", s.EntityType))
 		o.ObserveInt64(g.waiting, s.Waiting.N, set)
 		o.ObserveFloat64(g.lag, s.Lag.Seconds(), set)
 	}

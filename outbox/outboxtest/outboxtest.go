@@ -8,21 +8,24 @@
 //
 // # The server
 //
-// Each test binary has one server, started on first need, and each test a database of its own in it. The server is that
-// of DATABASE_URL when it is set; else it is started from the server programs (PostgreSQL 14 or newer) on PATH, or from
-// the newest in the usual places of Debian, Red Hat and Homebrew. Two packages add a further way each for machines without
-// such programs, to whoever imports them: outboxtest/docker a container, where a Docker daemon answers, and
+// Each test binary has one server, started on first need, and each test a database of its own in
+// it. The server is that of DATABASE_URL when it is set; else it is started from the server
+// programs (PostgreSQL 14 or newer) on PATH, or from the newest in the usual places of Debian, Red
+// Hat and Homebrew. Two packages add a further way each for machines without such programs, to
+// whoever imports them: outboxtest/docker a container, where a Docker daemon answers, and
 // outboxtest/download programs that are downloaded once and kept in the user's cache directory.
 //
 //	import _ "github.com/strunk-go/strunk/outbox/outboxtest/docker"
 //
-// A server of our own gives up durability (fsync) for speed, is reached by a Unix socket (Windows: by a port of localhost),
-// and runs as user postgres or nobody when the caller is root. Its files are in TMPDIR when that is set, else in memory
-// (/dev/shm, if it has 4 GiB to spare), else in the system's directory for temporary files. A server that cannot be had
-// fails the test, saying what was tried.
+// A server of our own gives up durability (fsync) for speed, is reached by a Unix socket (Windows:
+// by a port of localhost), and runs as user postgres or nobody when the caller is root. Its files
+// are in TMPDIR when that is set, else in memory (/dev/shm, if it has 4 GiB to spare), else in the
+// system's directory for temporary files. A server that cannot be had fails the test, saying what
+// was tried.
 //
-// On Unix nothing is left behind: no process, no directory and no container, even after SIGKILL. On Windows Server.Close
-// removes the server; the one that New and Empty use is left running, so set DATABASE_URL there.
+// On Unix nothing is left behind: no process, no directory and no container, even after SIGKILL. On
+// Windows Server.Close removes the server; the one that New and Empty use is left running, so set
+// DATABASE_URL there.
 //
 // # DATABASE_URL
 //
@@ -113,8 +116,8 @@ func (s *Server) Close() error { return s.server.Close() }
 // StartOption adjusts Start.
 type StartOption interface{ applyStart(*pgserver.Config) }
 
-// Durable keeps fsync and full_page_writes on and the data on disk, as a benchmark needs; a server of DATABASE_URL is left
-// as it is.
+// Durable keeps fsync and full_page_writes on and the data on disk, as a benchmark needs; a server
+// of DATABASE_URL is left as it is.
 func Durable() StartOption {
 	return startFunc(func(c *pgserver.Config) { c.Durable = true })
 }

@@ -54,7 +54,8 @@ func TestDatabasesAreFreshAndMigrated(t *testing.T) {
 
 func TestEmptyHasNothingInIt(t *testing.T) {
 	t.Parallel()
-	n := query[int](t, outboxtest.Empty(t), "SELECT count(*)::int FROM pg_class WHERE relnamespace = 'public'::regnamespace")
+	n := query[int](t, outboxtest.Empty(t), "SELECT count(*)::int FROM pg_class WHERE relnamespace = "+
+		"'public'::regnamespace")
 	if n != 0 {
 		t.Errorf("%d relations in an empty database", n)
 	}

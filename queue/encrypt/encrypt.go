@@ -1,5 +1,6 @@
-// Package encrypt keeps payloads secret from whoever can read the database: a middleware for package queue that encrypts
-// them with AES-GCM before they are stored and decrypts them before the handler, with keys that can be rotated.
+// Package encrypt keeps payloads secret from whoever can read the database: a middleware for
+// package queue that encrypts them with AES-GCM before they are stored and decrypts them before the
+// handler, with keys that can be rotated.
 //
 // What is encrypted is the payload alone. Metadata, dedup keys, results and error texts stay readable: keep
 // secrets out of them.
@@ -21,11 +22,11 @@ import (
 var (
 	// ErrKey says that a key cannot be used.
 	ErrKey = errors.New("the key cannot be used")
-	// ErrUnknownKey says that a payload was encrypted with a key that the ring does not have. The attempt fails, and the
-	// task is tried again as after any error: deploy the key.
+	// ErrUnknownKey says that a payload was encrypted with a key that the ring does not have. The
+	// attempt fails, and the task is tried again as after any error: deploy the key.
 	ErrUnknownKey = errors.New("the key is not in the ring")
-	// ErrTampered says that a payload cannot be decrypted: it was changed, it belongs to another queue, or the key of that
-	// id is another one. The task becomes a dead letter at once.
+	// ErrTampered says that a payload cannot be decrypted: it was changed, it belongs to another
+	// queue, or the key of that id is another one. The task becomes a dead letter at once.
 	ErrTampered = errors.New("the payload cannot be decrypted")
 )
 
@@ -128,17 +129,20 @@ func (r *Ring) open(o options, task *queue.Incoming) error {
 	var s sealed
 	if err := json.Unmarshal(task.Payload(), &s); err != nil || s.Encrypted == nil {
 		if o.strict {
-			return fmt.Errorf("strunk/queue/encrypt: queue %q, task %d: it is not encrypted: %w: %w", task.Queue(), task.ID(), ErrTampered, queue.ErrPoison)
+			return fmt.Errorf("strunk/queue/encrypt: queue %q, task %d: it is not encrypted: %w: %w", task.Queue(),
+				task.ID(), ErrTampered, queue.ErrPoison)
 		}
 		return nil
 	}
 	aead := r.aeads[s.Encrypted.Key]
 	if aead == nil {
-		return fmt.Errorf("strunk/queue/encrypt: queue %q, task %d: key %q: %w", task.Queue(), task.ID(), s.Encrypted.Key, ErrUnknownKey)
+		return fmt.Errorf("strunk/queue/encrypt: queue %q, task %d: key %q: %w", task.Queue(), task.ID(),
+			s.Encrypted.Key, ErrUnknownKey)
 	}
 	payload, err := aead.Open(nil, nil, s.Encrypted.Data, []byte(task.Queue()))
 	if err != nil {
-		return fmt.Errorf("strunk/queue/encrypt: queue %q, task %d: key %q: %w: %w", task.Queue(), task.ID(), s.Encrypted.Key, ErrTampered, queue.ErrPoison)
+		return fmt.Errorf("strunk/queue/encrypt: queue %q, task %d: key %q: %w: %w", task.Queue(), task.ID(),
+			s.Encrypted.Key, ErrTampered, queue.ErrPoison)
 	}
 	task.SetPayload(payload)
 	return nil

@@ -65,14 +65,19 @@ func handle(t *testing.T, box *outbox.Box, q *queue.Queue[secret], id int64) (pi
 		t.Fatal(err)
 	}
 	go func() {
-		ran <- box.Run(ctx, q.Worker(func(_ context.Context, task queue.Task[secret]) error { pin = task.Payload.PIN; return nil }))
+		ran <- box.Run(ctx, q.Worker(func(_ context.Context,
+			task queue.Task[secret]) error {
+			pin = task.Payload.PIN
+			return nil
+		}))
 	}()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		var err error
 		if rec, err = q.Get(ctx, box, id); err != nil || time.Now().After(deadline) {
 			t.Fatalf("task %d: %s, %v", id, rec.Status, err)
 		}
-		if rec.Status == queue.StatusDelivered || rec.Status == queue.StatusDead || len(rec.Attempts) > len(before.Attempts)+2 {
+		if rec.Status == queue.StatusDelivered || rec.Status == queue.StatusDead ||
+			len(rec.Attempts) > len(before.Attempts)+2 {
 			break
 		}
 	}
@@ -89,7 +94,8 @@ func TestEncryptionHidesThePayload(t *testing.T) {
 	q := cards(ring(t, encrypt.NewKey("k1")).Middleware())
 	id := put(t, box, q, "1234")
 	var stored string
-	if err := pool.QueryRow(t.Context(), `SELECT payload FROM public.strunk_outbox WHERE id = $1`, id).Scan(&stored); err != nil {
+	if err := pool.QueryRow(t.Context(), `SELECT payload FROM public.strunk_outbox WHERE id =
+		$1`, id).Scan(&stored); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(stored, "1234") || strings.Contains(stored, "PIN") || !strings.Contains(stored, `"key":"k1"`) {
@@ -107,7 +113,8 @@ func TestEncryptionKeyRotation(t *testing.T) {
 	t.Parallel()
 	_, box := open(t)
 	k1, k2 := encrypt.NewKey("k1"), encrypt.NewKey("k2")
-	before, during, after := cards(ring(t, k1).Middleware()), cards(ring(t, k2, k1).Middleware()), cards(ring(t, k2).Middleware())
+	before, during, after := cards(ring(t, k1).Middleware()), cards(ring(t, k2, k1).Middleware()),
+		cards(ring(t, k2).Middleware())
 	old := put(t, box, before, "old")
 	if pin, _ := handle(t, box, during, old); pin != "old" {
 		t.Errorf("with both keys the handler saw %q", pin)
@@ -135,8 +142,10 @@ func TestEncryptionDetectsTampering(t *testing.T) {
 	r := ring(t, encrypt.NewKey("k1"))
 	q := cards(r.Middleware(encrypt.Strict()))
 	for _, c := range []struct{ name, reason, change string }{
-		{"a changed byte", "GCM authenticates", `UPDATE public.strunk_outbox_tasks SET payload = replace(payload::text, '"data":"', '"data":"AAAA')::json WHERE id = $1`},
-		{"a plain payload", "Strict refuses what anybody can write", `UPDATE public.strunk_outbox_tasks SET payload = '{"PIN": "0000"}' WHERE id = $1`},
+		{"a changed byte", "GCM authenticates", `UPDATE public.strunk_outbox_tasks SET payload =
+			replace(payload::text, '"data":"', '"data":"AAAA')::json WHERE id = $1`},
+		{"a plain payload", "Strict refuses what anybody can " +
+			"write", `UPDATE public.strunk_outbox_tasks SET payload = '{"PIN": "0000"}' WHERE id = $1`},
 		{"another queue's payload", "the queue's name is authenticated", ``},
 	} {
 		id := put(t, box, q, "1234")
@@ -146,14 +155,17 @@ func TestEncryptionDetectsTampering(t *testing.T) {
 			}
 		} else {
 			other := queue.Define[secret]("other", queue.Config{Middleware: []queue.Middleware{r.Middleware()}})
-			if _, err := pool.Exec(t.Context(), `UPDATE public.strunk_outbox_tasks SET payload = (SELECT payload FROM public.strunk_outbox_tasks WHERE id = $2) WHERE id = $1`,
+			if _, err := pool.Exec(t.Context(), `UPDATE public.strunk_outbox_tasks SET payload = (SELECT payload
+				FROM public.strunk_outbox_tasks WHERE id = $2) WHERE id = $1`,
 				id, put(t, box, other, "9999")); err != nil {
 				t.Fatal(err)
 			}
 		}
 		pin, rec := handle(t, box, q, id)
-		if pin != "" || rec.Status != queue.StatusDead || !strings.Contains(rec.LastError, encrypt.ErrTampered.Error()) || rec.Attempt != 1 {
-			t.Errorf("%s: the handler saw %q, the task is %s after attempt %d, %q: %s", c.name, pin, rec.Status, rec.Attempt, rec.LastError, c.reason)
+		if pin != "" || rec.Status != queue.StatusDead || !strings.Contains(rec.LastError,
+			encrypt.ErrTampered.Error()) || rec.Attempt != 1 {
+			t.Errorf("%s: the handler saw %q, the task is %s after attempt %d, %q: %s", c.name, pin, rec.Status,
+				rec.Attempt, rec.LastError, c.reason)
 		}
 	}
 }
@@ -170,7 +182,8 @@ func TestEncryptionCanBeSwitchedOnUnderWay(t *testing.T) {
 func TestEncryptionForAWholeBox(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
-	box, err := outbox.Open(t.Context(), pool, outbox.Config{Extensions: []outbox.Extension{ring(t, encrypt.NewKey("k1")).Middleware()}})
+	box, err := outbox.Open(t.Context(), pool, outbox.Config{Extensions: []outbox.Extension{ring(t,
+		encrypt.NewKey("k1")).Middleware()}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +198,8 @@ func TestEncryptionForAWholeBox(t *testing.T) {
 func TestEncryptionKeysAreChecked(t *testing.T) {
 	t.Parallel()
 	good := encrypt.NewKey("k")
-	for _, keys := range [][]encrypt.Key{{{ID: "", Secret: good.Secret}}, {{ID: "short", Secret: []byte("123")}}, {good, good}} {
+	for _, keys := range [][]encrypt.Key{{{ID: "", Secret: good.Secret}}, {{ID: "short", Secret: []byte("123")}},
+		{good, good}} {
 		if _, err := encrypt.NewRing(keys[0], keys[1:]...); !errors.Is(err, encrypt.ErrKey) {
 			t.Errorf("%v: %v; want ErrKey", keys, err)
 		}

@@ -85,7 +85,8 @@ func (in *instruments) make(meter metric.Meter) error {
 
 // enqueue is one span for a call, however many tasks it enqueues.
 func (in *instruments) enqueue(ctx context.Context, tasks []*queue.Outgoing, next func(context.Context) error) error {
-	ctx, span := in.tracer.Start(ctx, "enqueue", trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(enqueueing(tasks)...))
+	ctx, span := in.tracer.Start(ctx, "enqueue", trace.WithSpanKind(trace.SpanKindProducer),
+		trace.WithAttributes(enqueueing(tasks)...))
 	defer span.End()
 	for _, task := range tasks {
 		in.propagator.Inject(ctx, carrier{task})
@@ -110,9 +111,12 @@ func (in *instruments) work(ctx context.Context, task *queue.Incoming, next func
 		return err
 	}
 	ctx = in.propagator.Extract(ctx, propagation.MapCarrier(meta))
-	ctx, span := in.tracer.Start(ctx, "work "+task.Queue(), trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
-		system, semconv.MessagingDestinationName(task.Queue()), semconv.MessagingMessageID(strconv.FormatInt(task.ID(), 10)),
-		semconv.MessagingOperationName("work"), semconv.MessagingOperationTypeProcess, attribute.Int("strunk.attempt", task.Attempt())))
+	ctx, span := in.tracer.Start(ctx, "work "+task.Queue(), trace.WithSpanKind(trace.SpanKindConsumer),
+		trace.WithAttributes(
+			system, semconv.MessagingDestinationName(task.Queue()),
+			semconv.MessagingMessageID(strconv.FormatInt(task.ID(), 10)),
+			semconv.MessagingOperationName("work"), semconv.MessagingOperationTypeProcess,
+			attribute.Int("strunk.attempt", task.Attempt())))
 	defer span.End()
 	began, outcome := time.Now(), "error"
 	defer func() { // also where the handler panics

@@ -33,7 +33,8 @@ func TestTraceContextTravelsWithTheTask(t *testing.T) {
 		t.Fatal(err)
 	}
 	pool := outboxtest.New(t)
-	box, err := outbox.Open(t.Context(), pool, outbox.Config{Extensions: []outbox.Extension{mw}, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	box, err := outbox.Open(t.Context(), pool, outbox.Config{Extensions: []outbox.Extension{mw},
+		Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +94,8 @@ func work(t *testing.T, box *outbox.Box, q *queue.Queue[string]) {
 	}()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		var ended int
-		err := box.Pool().QueryRow(ctx, `SELECT count(*) FROM public.strunk_outbox WHERE status IN ('delivered', 'dead')`).Scan(&ended)
+		err := box.Pool().QueryRow(ctx, `SELECT count(*) FROM public.strunk_outbox WHERE status IN ('delivered',
+			'dead')`).Scan(&ended)
 		if err != nil || time.Now().After(deadline) {
 			t.Fatal(ended, err)
 		}
@@ -129,8 +131,9 @@ func checkMetrics(t *testing.T, reader *metric.ManualReader) {
 			}
 		}
 	}
-	want := map[string]int64{otelqueue.MetricEnqueued + " ": 2, otelqueue.MetricAttempts + " ok": 1, otelqueue.MetricAttempts + " error": 2,
-		otelqueue.MetricDead + " ": 1, otelqueue.MetricDuration: 3, otelqueue.MetricWait: 3}
+	want := map[string]int64{otelqueue.MetricEnqueued + " ": 2, otelqueue.MetricAttempts + " ok": 1,
+		otelqueue.MetricAttempts + " error": 2,
+		otelqueue.MetricDead + " ":          1, otelqueue.MetricDuration: 3, otelqueue.MetricWait: 3}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("metrics %v; want %v", got, want)
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-// RollBack returns a transaction that is rolled back at the end of the test: nothing of the test is left in the database,
-// and tests that use it can share one.
+// RollBack returns a transaction that is rolled back at the end of the test: nothing of the test is
+// left in the database, and tests that use it can share one.
 func RollBack(t testing.TB, box *outbox.Box) *outbox.OwnedTx {
 	t.Helper()
 	tx, err := box.Begin(context.Background())
@@ -44,10 +44,11 @@ type Outcome struct {
 	Result []byte
 }
 
-// Work has a worker handle one task within the transaction, and returns what came of it. The task is enqueued with its middleware, read
-// back, decoded, and handled as by Box.Run; a handler in a transaction has this one, and what it wrote is undone where it
-// failed. The task itself is gone afterwards, so that [Enqueued] shows what the handler enqueued. The worker's inbox,
-// progress reports and deliveries by other workers are left out. What cannot be enqueued fails the test.
+// Work has a worker handle one task within the transaction, and returns what came of it. The task
+// is enqueued with its middleware, read back, decoded, and handled as by Box.Run; a handler in a
+// transaction has this one, and what it wrote is undone where it failed. The task itself is gone
+// afterwards, so that [Enqueued] shows what the handler enqueued. The worker's inbox, progress
+// reports and deliveries by other workers are left out. What cannot be enqueued fails the test.
 func Work[T any](
 	t testing.TB, tx *outbox.OwnedTx, worker *queue.Worker[T], payload T, opts ...queue.EnqueueOption,
 ) Outcome {
@@ -107,7 +108,8 @@ func RequireEnqueued[T any](t testing.TB, tx outbox.Tx, q *queue.Queue[T], paylo
 		}
 	}
 	if len(found) != 1 {
-		t.Fatalf("queue %q: %d tasks wait with the payload %s; want 1. Others:%s", q.Name(), len(found), want, others.String())
+		t.Fatalf("queue %q: %d tasks wait with the payload %s; want 1. Others:%s", q.Name(), len(found), want,
+			others.String())
 	}
 	return found[0]
 }
@@ -116,7 +118,8 @@ func RequireEnqueued[T any](t testing.TB, tx outbox.Tx, q *queue.Queue[T], paylo
 func RequireNone[T any](t testing.TB, tx outbox.Tx, q *queue.Queue[T]) {
 	t.Helper()
 	if tasks := Enqueued(t, tx, q); len(tasks) > 0 {
-		t.Fatalf("queue %q: %d tasks wait; want none. The first: %s", q.Name(), len(tasks), document(t, tasks[0].Payload))
+		t.Fatalf("queue %q: %d tasks wait; want none. The first: %s", q.Name(), len(tasks),
+			document(t, tasks[0].Payload))
 	}
 }
 
@@ -140,8 +143,9 @@ const sqlActive = `SELECT count(*) FROM {schema}.strunk_outbox
 WHERE kind = 'task' AND key = ANY ($1::text[]) AND (status IN ('pending', 'claimed')
 	OR (status = 'scheduled' AND due_at < pg_catalog.clock_timestamp() + interval '1 second'))`
 
-// Drain runs the workers until no task of their queues is pending, claimed, or due within a second. Tasks scheduled for later stay.
-// It fails the test when that takes longer than DrainTimeout. Tasks must have been committed.
+// Drain runs the workers until no task of their queues is pending, claimed, or due within a second.
+// Tasks scheduled for later stay. It fails the test when that takes longer than DrainTimeout. Tasks
+// must have been committed.
 func Drain(t testing.TB, box *outbox.Box, workers ...outbox.Binding) {
 	t.Helper()
 	names := make([]string, len(workers))
@@ -170,7 +174,8 @@ func awaitNone(ctx context.Context, box *outbox.Box, names []string) (left int, 
 	}
 }
 
-// Failing returns a handler that fails with err as often as times says, over all tasks, and then does as next does (nil: nothing).
+// Failing returns a handler that fails with err as often as times says, over all tasks, and then
+// does as next does (nil: nothing).
 func Failing[T any](times int, err error, next queue.Handler[T]) queue.Handler[T] {
 	var calls atomic.Int64
 	return func(ctx context.Context, task queue.Task[T]) error {

@@ -55,11 +55,13 @@ func TestWorkInARolledBackTransaction(t *testing.T) {
 	box := open(t)
 	t.Run("the test", func(t *testing.T) {
 		tx := queuetest.RollBack(t, box)
-		if got := queuetest.Work(t, tx, orders.WorkerInTx(book), order{ID: -1}); got.Status != queue.StatusScheduled || got.Err == nil || got.Delay == 0 || got.Unspent {
+		if got := queuetest.Work(t, tx, orders.WorkerInTx(book),
+			order{ID: -1}); got.Status != queue.StatusScheduled || got.Err == nil || got.Delay == 0 || got.Unspent {
 			t.Errorf("a failure: %+v", got)
 		}
 		queuetest.RequireNone(t, tx, invoices)
-		if got := queuetest.Work(t, tx, orders.WorkerInTx(book), order{ID: 7}); got.Status != queue.StatusDelivered || got.Err != nil {
+		if got := queuetest.Work(t, tx, orders.WorkerInTx(book), order{ID: 7}); got.Status != queue.StatusDelivered ||
+			got.Err != nil {
 			t.Errorf("a success: %+v", got)
 		}
 		if task := queuetest.RequireEnqueued(t, tx, invoices, order{ID: 7}); task.Priority != 2 {
@@ -68,7 +70,8 @@ func TestWorkInARolledBackTransaction(t *testing.T) {
 		queuetest.RequireNone(t, tx, orders)
 	})
 	var left int
-	if err := box.Pool().QueryRow(t.Context(), `SELECT (SELECT count(*) FROM public.booked) + (SELECT count(*) FROM public.strunk_outbox)`).Scan(&left); err != nil || left != 0 {
+	if err := box.Pool().QueryRow(t.Context(), `SELECT (SELECT count(*) FROM public.booked) + (SELECT count(*)
+		FROM public.strunk_outbox)`).Scan(&left); err != nil || left != 0 {
 		t.Errorf("%d rows are left after the test, %v", left, err)
 	}
 }
@@ -83,12 +86,20 @@ func TestWorkTellsOutcomes(t *testing.T) {
 		want         queue.Status
 		unspent      bool
 	}{
-		{"success", "nil", func(context.Context, queue.Task[order]) error { return nil }, nil, queue.StatusDelivered, false},
-		{"last attempt", "none is left", queuetest.Failing[order](1, errors.New("no"), nil), []queue.EnqueueOption{queue.MaxAttempts(1)}, queue.StatusDead, false},
-		{"panic", "an error like any", func(context.Context, queue.Task[order]) error { panic("no") }, nil, queue.StatusScheduled, false},
-		{"snooze", "no attempt is spent", func(context.Context, queue.Task[order]) error { return queue.Snooze(time.Hour) }, nil, queue.StatusScheduled, true},
-		{"discard", "dead at once", func(context.Context, queue.Task[order]) error { return queue.Discard("no") }, nil, queue.StatusDead, false},
-		{"time-out", "the handler is too slow", queuetest.Slow[order](time.Hour, nil), []queue.EnqueueOption{queue.Timeout(time.Millisecond)}, queue.StatusScheduled, false},
+		{"success", "nil", func(context.Context, queue.Task[order]) error { return nil }, nil, queue.StatusDelivered,
+			false},
+		{"last attempt", "none is left", queuetest.Failing[order](1, errors.New("no"), nil),
+			[]queue.EnqueueOption{queue.MaxAttempts(1)}, queue.StatusDead, false},
+		{"panic", "an error like any", func(context.Context, queue.Task[order]) error { panic("no") }, nil,
+			queue.StatusScheduled, false},
+		{"snooze", "no attempt is spent", func(context.Context,
+			queue.Task[order]) error {
+			return queue.Snooze(time.Hour)
+		}, nil, queue.StatusScheduled, true},
+		{"discard", "dead at once", func(context.Context, queue.Task[order]) error { return queue.Discard("no") },
+			nil, queue.StatusDead, false},
+		{"time-out", "the handler is too slow", queuetest.Slow[order](time.Hour, nil),
+			[]queue.EnqueueOption{queue.Timeout(time.Millisecond)}, queue.StatusScheduled, false},
 	} {
 		got := queuetest.Work(t, tx, orders.Worker(c.handler), order{ID: 1}, c.opts...)
 		if got.Status != c.want || got.Unspent != c.unspent || (got.Err == nil) != (c.want == queue.StatusDelivered) {
@@ -96,7 +107,10 @@ func TestWorkTellsOutcomes(t *testing.T) {
 		}
 	}
 	sums := queue.DefineWithResult[order, int]("sums", queue.Config{})
-	got := queuetest.Work(t, tx, sums.Worker(func(_ context.Context, task queue.Task[order]) (int, error) { return task.Payload.ID * 2, nil }), order{ID: 21})
+	got := queuetest.Work(t, tx, sums.Worker(func(_ context.Context, task queue.Task[order]) (int,
+		error) {
+		return task.Payload.ID * 2, nil
+	}), order{ID: 21})
 	if string(got.Result) != "42" {
 		t.Errorf("result %s", got.Result)
 	}
@@ -116,7 +130,8 @@ func TestDrainWorksUntilNothingIsLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	queuetest.Drain(t, box, quick.Worker(queuetest.Failing(3, errors.New("no"), queuetest.Slow[order](time.Millisecond, nil))))
+	queuetest.Drain(t, box, quick.Worker(queuetest.Failing(3, errors.New("no"),
+		queuetest.Slow[order](time.Millisecond, nil))))
 	var counts string
 	if err := box.Pool().QueryRow(t.Context(), `SELECT string_agg(status || ' ' || n, ', ' ORDER BY status)
 		FROM (SELECT status, count(*) AS n FROM public.strunk_outbox GROUP BY status) c`).Scan(&counts); err != nil {
@@ -159,7 +174,8 @@ func TestRequireEnqueuedSaysWhatIsThere(t *testing.T) {
 		defer func() { _ = recover() }()
 		queuetest.RequireEnqueued(s, tx, invoices, order{ID: 2})
 	}()
-	if want := `queue "invoices": 0 tasks wait with the payload {"ID":2}; want 1. Others:` + "\n  task"; len(s.said) < len(want) || s.said[:len(want)] != want {
+	if want := `queue "invoices": 0 tasks wait with the payload {"ID":2}; want 1. Others:` +
+		"\n  task"; len(s.said) < len(want) || s.said[:len(want)] != want {
 		t.Errorf("it said %q", s.said)
 	}
 }
@@ -181,7 +197,8 @@ func TestWorkWithARetryPolicyThatPanics(t *testing.T) {
 	t.Parallel()
 	tx := queuetest.RollBack(t, open(t))
 	policy := queue.RetryFunc(func(int, error) time.Duration { panic("no policy") })
-	worker := orders.Worker(func(context.Context, queue.Task[order]) error { return errors.New("no") }, queue.Retry(policy))
+	worker := orders.Worker(func(context.Context, queue.Task[order]) error { return errors.New("no") },
+		queue.Retry(policy))
 	got := queuetest.Work(t, tx, worker, order{ID: 1})
 	if got.Status != queue.StatusScheduled || got.Err == nil || got.Err.Error() != "no" {
 		t.Errorf("%+v; want another attempt after the handler's error", got)

@@ -1,4 +1,5 @@
-// Package natstest starts NATS servers with JetStream inside a test: no program to install, no fixed port, gone at the end.
+// Package natstest starts NATS servers with JetStream inside a test: no program to install, no
+// fixed port, gone at the end.
 package natstest
 
 import (
@@ -26,7 +27,8 @@ type Server struct {
 // Start starts a server. It ends with the test.
 func Start(t testing.TB, change ...func(*server.Options)) *Server {
 	t.Helper()
-	opts := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true}
+	opts := &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(),
+		NoSigs: true, NoLog: true}
 	for _, c := range change {
 		c(opts)
 	}
@@ -70,7 +72,8 @@ func (s *Server) LeadsStream(stream string) bool {
 // Connect returns a JetStream context that reconnects for as long as the test runs.
 func Connect(t testing.TB, urls string, opts ...nats.Option) jetstream.JetStream {
 	t.Helper()
-	opts = append([]nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond), nats.ReconnectJitter(0, 0)}, opts...)
+	opts = append([]nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond),
+		nats.ReconnectJitter(0, 0)}, opts...)
 	nc, err := nats.Connect(urls, opts...)
 	if err != nil {
 		t.Fatalf("natstest: %v", err)
@@ -121,7 +124,8 @@ func awaitLeader(t testing.TB, servers []*Server) {
 	t.Fatal("natstest: the cluster has no leader")
 }
 
-// freePorts returns ports that nothing listens on now: the members of a cluster must know each other's before they start.
+// freePorts returns ports that nothing listens on now: the members of a cluster must know each
+// other's before they start.
 func freePorts(t testing.TB, n int) (ports []int) {
 	t.Helper()
 	for range n {

@@ -1,10 +1,10 @@
-// Package docker lets outboxtest start a server in a Docker container. Import it for that effect, in a test or a program
-// that may run on a machine without PostgreSQL's server programs:
+// Package docker lets outboxtest start a server in a Docker container. Import it for that effect,
+// in a test or a program that may run on a machine without PostgreSQL's server programs:
 //
 //	import _ "github.com/strunk-go/strunk/outbox/outboxtest/docker"
 //
-// It is a package of its own so that other users of outboxtest link no Docker client. The container is used where neither
-// DATABASE_URL is set nor server programs are installed.
+// It is a package of its own so that other users of outboxtest link no Docker client. The container
+// is used where neither DATABASE_URL is set nor server programs are installed.
 package docker
 
 import (

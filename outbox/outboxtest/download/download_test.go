@@ -42,7 +42,8 @@ func TestDownload(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := one(t, server.DSN()); got != 1 || !strings.Contains(server.Source(), "downloaded programs in "+from.cache) {
+		if got := one(t, server.DSN()); got != 1 || !strings.Contains(server.Source(),
+			"downloaded programs in "+from.cache) {
 			t.Errorf("%d from %s", got, server.Source())
 		}
 		if err := server.Close(); err != nil {

@@ -19,7 +19,8 @@ var emails = queue.Define[email]("emails", queue.Config{})
 func send(context.Context, queue.Task[email]) error { return nil }
 
 // Use passes what is meant to be passed.
-func Use(ctx context.Context, box *outbox.Box, pool *pgxpool.Pool, db *sql.DB, owned *outbox.OwnedTx, tx pgx.Tx, sqlTx *sql.Tx) {
+func Use(ctx context.Context, box *outbox.Box, pool *pgxpool.Pool, db *sql.DB, owned *outbox.OwnedTx, tx pgx.Tx,
+	sqlTx *sql.Tx) {
 	_, _ = emails.Enqueue(ctx, owned, email{})
 	_, _ = emails.Enqueue(ctx, box.Tx(tx), email{}, queue.DedupKey("k"), queue.Timeout(1))
 	_, _ = emails.Enqueue(ctx, box.SQLTx(sqlTx), email{})
