@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 const testPoll = 50 * time.Millisecond
 
 // soon bounds every wait for something that must happen: no test waits this long unless it fails.
-const soon = 30 * time.Second
+const soon = 2 * time.Minute
 
 // order is the entity of most tests.
 type order struct {

@@ -197,8 +197,8 @@ func TestFilesForOtherTools(t *testing.T) {
 		files  int // for each migration
 		want   []string
 	}{
-		{outbox.FormatPlain, 2, []string{`CREATE TABLE "public".strunk_outbox
-			`, "INSERT INTO \"public\".strunk_migrations"}},
+		{outbox.FormatPlain, 2, []string{"CREATE TABLE \"public\".strunk_outbox ",
+			"INSERT INTO \"public\".strunk_migrations"}},
 		{outbox.FormatGoose, 1, []string{"-- +goose Up\n-- +goose StatementBegin\n",
 			"-- +goose StatementEnd\n\n-- +goose Down\n-- +goose StatementBegin\n"}},
 		{outbox.FormatTern, 1, []string{"\n---- create above / drop below ----\n"}},

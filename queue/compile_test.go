@@ -42,9 +42,16 @@ func TestMisuseDoesNotCompile(t *testing.T) {
 		t.Fatal(err)
 	}
 	wanted := 0
-	for i, text := range strings.Split(string(source), "\n") {
+	lines := strings.Split(string(source), "\n")
+	for i, text := range lines {
 		_, quoted, wants := strings.Cut(text, "// want ")
 		got := said[i+1]
+		if strings.HasPrefix(strings.TrimSpace(text), "// want ") { // of the next line
+			continue
+		}
+		if before := strings.TrimSpace(lines[max(i-1, 0)]); strings.HasPrefix(before, "// want ") {
+			_, quoted, wants = strings.Cut(before, "// want ")
+		}
 		if !wants {
 			if got != "" {
 				t.Errorf("line %d: unexpected: %s", i+1, got)

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 }
 
 // soon bounds every wait for something that must happen: no test waits this long unless it fails.
-const soon = 30 * time.Second
+const soon = 2 * time.Minute
 
 type note struct {
 	Text string `json:"text"`

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 // soon bounds every wait for something that must happen.
-const soon = 40 * time.Second
+const soon = 2 * time.Minute
 
 type order struct {
 	ID   string `json:"id"`

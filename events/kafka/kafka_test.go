@@ -21,7 +21,7 @@ import (
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
 
-const soon = 40 * time.Second
+const soon = 2 * time.Minute
 
 type order struct {
 	ID   string `json:"id"`

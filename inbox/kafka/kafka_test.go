@@ -18,7 +18,7 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-const soon = 40 * time.Second
+const soon = 2 * time.Minute
 
 type order struct {
 	ID string `json:"id"`

@@ -9,7 +9,7 @@ import (
 
 const (
 	// Soon is how long Eventually waits: much longer than a busy machine takes, and shorter than a test's deadline.
-	Soon = time.Minute
+	Soon = 2 * time.Minute
 
 	// pause is the time between two checks.
 	pause = 5 * time.Millisecond
