@@ -58,7 +58,7 @@ func (c *cursor) save(low int64) bool {
 		return false
 	}
 	m := c.source.move(low)
-	if err := c.t.guarded(context.Background(), unflushed, m.sql, m.args...); err != nil {
+	if err := c.t.guarded(c.t.life.End, unflushed, m.sql, m.args...); err != nil {
 		c.t.logError(c.t.rt, "storing the cursor failed", err)
 		return false
 	}

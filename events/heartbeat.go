@@ -42,7 +42,7 @@ func (h *heartbeat) run(stop <-chan struct{}) {
 // beat sends one heartbeat and waits for its answer until the lease is over.
 func (h *heartbeat) beat() {
 	t, sent := h.t, time.Now()
-	ctx, cancel := context.WithDeadline(context.Background(), h.last.Add(t.opts.lease))
+	ctx, cancel := context.WithDeadline(t.life.End, h.last.Add(t.opts.lease))
 	defer cancel()
 	var epoch *int64
 	_, err := t.controlled(ctx, sqlBeat, []any{t.name, t.id}, &epoch)

@@ -201,7 +201,7 @@ func (o *owner) hold(life core.Life, p place) {
 			return
 		}
 		if life.Soft.Err() != nil {
-			o.release()
+			o.release(life.End)
 			return
 		}
 		next := o.takeAgain(life.Soft)
@@ -238,8 +238,8 @@ func (o *owner) logRepeats(s *session, next place) {
 	}
 }
 
-func (o *owner) release() {
-	ctx, cancel := context.WithTimeout(context.Background(), o.opts.lease)
+func (o *owner) release(end context.Context) {
+	ctx, cancel := context.WithTimeout(end, o.opts.lease)
 	defer cancel()
 	var ok bool
 	if _, err := o.controlled(ctx, sqlDisown, []any{o.name, o.id}, &ok); err != nil {

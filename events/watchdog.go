@@ -3,6 +3,8 @@ package events
 import (
 	"fmt"
 	"time"
+
+	"github.com/strunk-go/strunk/internal/core"
 )
 
 const (
@@ -61,5 +63,13 @@ func (w *watchdog) overdue(due int64, now time.Time) bool {
 	if !w.ended.IsZero() && w.ended.Before(over) {
 		over = w.ended
 	}
-	return now.Sub(over) > abandonGrace
+	return now.Sub(over) > w.patience()
+}
+
+// patience is how long a handler may take to return after its context has ended.
+func (w *watchdog) patience() time.Duration {
+	if w.t.life.Hard.Err() != nil {
+		return core.HandlerPatience
+	}
+	return abandonGrace
 }

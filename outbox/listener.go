@@ -74,9 +74,12 @@ func (b *Box) listenOnce(ctx context.Context) error {
 	}
 }
 
+// closeTimeout bounds the farewell to a server that may not answer.
+const closeTimeout = 300 * time.Millisecond
+
 // closeConn closes politely, but not for long.
 func closeConn(conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	_ = conn.Close(ctx)
 }

@@ -85,15 +85,20 @@ func (n *notifier) notify(topics []string) {
 	}
 }
 
-// flush blocks until what was announced before the call has been sent, however much is announced meanwhile.
-func (n *notifier) flush() {
+// flush blocks until what was announced before the call has been sent, however much is announced meanwhile, or until
+// end is over.
+func (n *notifier) flush(end context.Context) {
 	n.mu.Lock()
 	sent := n.current
 	if len(n.pending) > 0 {
 		sent = n.next
 	}
 	n.mu.Unlock()
-	if sent != nil {
-		<-sent
+	if sent == nil {
+		return
+	}
+	select {
+	case <-sent:
+	case <-end.Done():
 	}
 }

@@ -23,13 +23,19 @@ type Binding interface {
 // loopRestart is the pause before a loop that panicked is started again.
 const loopRestart = time.Second
 
+// afterGrace is the time between the end of the grace period and that of everything else: what handlers take to return
+// and the database to store what became of them.
+const afterGrace = core.HandlerPatience + 400*time.Millisecond
+
 // Run drives the bindings and the upkeep loops until ctx ends, and returns nil after a clean stop,
 // also where ctx ends while Run starts.
 //
 // It checks everything first and reports every problem at once: a nil binding, a bad configuration, two bindings of one
 // name, a database that does not answer. When ctx ends, nothing more is claimed, running handlers have Config.Grace to
-// finish, then their contexts end, and what is not finished is given back without spending an attempt. Without bindings
-// Run does the upkeep alone. Several Runs, in one process or in many, share the work.
+// finish, then their contexts end, and what is not finished is given back without spending an attempt. Run returns
+// within Grace and two seconds, whatever does not answer: a handler that does not return by then is left behind, and
+// what the database did not confirm is given back when the lease is over. Without bindings Run does the upkeep alone.
+// Several Runs, in one process or in many, share the work.
 func (b *Box) Run(ctx context.Context, bindings ...Binding) error {
 	if err := b.usable(); err != nil {
 		return err
@@ -45,7 +51,6 @@ func (b *Box) Run(ctx context.Context, bindings ...Binding) error {
 		return fmt.Errorf("strunk/outbox: run: nothing was started: %w", err)
 	}
 	r := newRun(b)
-	defer r.close()
 	return r.drive(ctx, bound)
 }
 
@@ -98,11 +103,14 @@ func (r *run) Control(ctx context.Context, fn func(conn *pgx.Conn) error) error 
 	return r.upkeep.use(ctx, func(_ context.Context, conn *pgx.Conn) error { return fn(conn) })
 }
 
-func (r *run) close() {
-	r.leases.beats.close()
-	r.upkeep.close()
-	r.relay.conn.close()
-	r.b.notifier.flush()
+// close returns when all connections are closed and all wake-ups are sent, and soon after end.
+func (r *run) close(end context.Context) {
+	var parts sync.WaitGroup
+	for _, c := range []*control{r.leases.beats, r.upkeep, r.relay.conn} {
+		parts.Go(c.close)
+	}
+	parts.Go(func() { r.b.notifier.flush(end) })
+	parts.Wait()
 }
 
 // loops returns what runs beside the bindings: the heartbeats and the listener always, the rest unless it is disabled.
@@ -129,17 +137,23 @@ func (r *run) drive(ctx context.Context, bound []core.Binding) error {
 	defer stop()
 	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
+	end, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
 	upkeepCtx, endUpkeep := context.WithCancel(context.WithoutCancel(ctx))
 
 	var upkeep sync.WaitGroup
 	for name, loop := range r.loops() {
 		upkeep.Go(func() { r.keep(upkeepCtx, name, loop) })
 	}
-	context.AfterFunc(soft, func() { time.AfterFunc(r.b.cfg.Grace, kill) })
+	context.AfterFunc(soft, func() {
+		time.AfterFunc(r.b.cfg.Grace, kill)
+		time.AfterFunc(r.b.cfg.Grace+afterGrace, cut)
+	})
 
-	err := r.runBindings(core.Life{Soft: soft, Hard: hard}, stop, bound)
+	err := r.runBindings(core.Life{Soft: soft, Hard: hard, End: end}, stop, bound)
 	endUpkeep()
 	upkeep.Wait()
+	r.close(end)
 	return err
 }
 

@@ -23,8 +23,9 @@ func newTestExecutor(queue string, size int) *executor {
 	def := newDefinition(queue, Config{})
 	opts := newWorkerOptions(def, nil)
 	buffer := &prefetch{ready: make(chan *job, size), room: make(chan struct{}, 1)}
-	starter := newStarter(quietRuntime{}, newWorker(def, nil, nil), 1, newLatency(), buffer)
-	return &executor{rt: quietRuntime{}, starter: starter, soft: context.Background(), base: context.Background(),
+	starter := newStarter(context.Background(), quietRuntime{}, newWorker(def, nil, nil), 1, newLatency(), buffer)
+	return &executor{rt: quietRuntime{}, starter: starter, soft: context.Background(), hard: context.Background(),
+		base:    context.Background(),
 		buffer:  buffer,
 		latency: newLatency(), control: newController(quietRuntime{}, queue, time.Second, nil),
 		judge:     newJudge(def, opts, false, quietRuntime{}.Logger()),

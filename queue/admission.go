@@ -205,7 +205,7 @@ func (a *admission) obeyVersion(version int64) {
 
 // background sends a statement whose effect a sweep makes up for: its commit need not be synchronous.
 func (l *limiter) background(ctx context.Context, statement core.Statement) error {
-	sent, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimTimeout)
+	sent, cancel := core.Outlasting(ctx, l.end, claimTimeout)
 	defer cancel()
 	conn, err := l.rt.Pool().Acquire(sent)
 	if err != nil {
@@ -222,7 +222,7 @@ func (l *limiter) background(ctx context.Context, statement core.Statement) erro
 func (l *limiter) leave() {
 	released := &l.admission.released
 	for !isClosed(l.lease.Lost()) && released.any() {
-		err := l.background(context.Background(), core.Statement{SQL: l.rt.SQL(sqlAdmitReleased),
+		err := l.background(l.end, core.Statement{SQL: l.rt.SQL(sqlAdmitReleased),
 			Args: []any{l.queue, released.take()}})
 		if err != nil {
 			l.warn("admitting the next tasks of keys failed; another worker's sweep does it", err)

@@ -209,7 +209,7 @@ func (c *claimer) claim(ctx context.Context, limit int) (int, error) {
 	statement := c.statement(number, limit, e, &answer)
 	round := c.limits.beginRound(time.Now())
 	// A claim that was sent is waited for also after the soft end: its answer says what there is to give back.
-	sent, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimTimeout)
+	sent, cancel := core.Outlasting(ctx, c.limits.end, claimTimeout)
 	defer cancel()
 	err = core.OneMessage(sent, conn.Conn(), c.message(round, statement, &answer)...)
 	c.more = c.limits.endRound(round, answer, err)

@@ -53,7 +53,7 @@ func (h *deadHooks) died(o outcome) {
 
 // await waits for hooks that are running, which are the user's code: until the end of the grace
 // period or the loss of the lease, and then no longer than for a handler.
-func (h *deadHooks) await(hard context.Context, lost <-chan struct{}) {
+func (h *deadHooks) await(life core.Life, lost <-chan struct{}) {
 	done := make(chan struct{})
 	go func() {
 		h.running.Wait()
@@ -62,16 +62,18 @@ func (h *deadHooks) await(hard context.Context, lost <-chan struct{}) {
 	select {
 	case <-done:
 		return
-	case <-hard.Done():
+	case <-life.Hard.Done():
 	case <-lost:
 	}
 	timer := time.NewTimer(abandonGrace)
 	defer timer.Stop()
 	select {
 	case <-done:
+		return
+	case <-life.End.Done():
 	case <-timer.C:
-		h.host.Logger().Error("strunk: a Dead hook did not return; its goroutine is left behind")
 	}
+	h.host.Logger().Error("strunk: a Dead hook did not return; its goroutine is left behind")
 }
 
 // callDead calls a hook.

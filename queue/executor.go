@@ -22,7 +22,7 @@ const (
 type executor struct {
 	rt          core.Runtime
 	concurrency int
-	soft        context.Context
+	soft, hard  context.Context // of the process's life
 	base        context.Context // what the contexts of handlers derive from
 	buffer      *prefetch
 	starter     *starter
@@ -169,7 +169,7 @@ func (x *executor) watch(stop <-chan struct{}, ended func() time.Time) {
 	}
 }
 
-// abandonOverdue abandons handlers that have not returned abandonGrace after their contexts ended:
+// abandonOverdue abandons handlers that have not returned in time after their contexts ended:
 // at the task's timeout, or at ended (zero: not yet), when all contexts did.
 func (x *executor) abandonOverdue(now, ended time.Time) {
 	stuck := map[*slot]*job{}
@@ -183,7 +183,7 @@ func (x *executor) abandonOverdue(now, ended time.Time) {
 		if !ended.IsZero() && ended.Before(over) {
 			over = ended
 		}
-		if now.Sub(over) > abandonGrace {
+		if now.Sub(over) > x.patience() {
 			stuck[sl] = j
 		}
 	}
@@ -191,6 +191,14 @@ func (x *executor) abandonOverdue(now, ended time.Time) {
 	for sl, j := range stuck {
 		x.abandon(sl, j, ended)
 	}
+}
+
+// patience is how long a handler may take to return after its context has ended.
+func (x *executor) patience() time.Duration {
+	if x.hard.Err() != nil {
+		return core.HandlerPatience
+	}
+	return abandonGrace
 }
 
 // abandon gives back a slot's task and puts another slot in its place. It does nothing if the task has ended meanwhile:

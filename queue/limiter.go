@@ -14,6 +14,7 @@ import (
 // limiter is what the limits of a queue add to a session: the claimer asks it before and after each claim, and the
 // completer tells it what has ended. For a queue without limits each method does nothing.
 type limiter struct {
+	end         context.Context // of all statements
 	rt          core.Runtime
 	queue       string
 	declared    Limits
@@ -30,8 +31,9 @@ type limiter struct {
 	rate      time.Time // when the queue's rate lets the next task begin; zero for now
 }
 
-func newLimiter(rt core.Runtime, w *worker, poll time.Duration, numbers *claimNumbers, buffer *prefetch) *limiter {
-	l := &limiter{rt: rt, queue: w.def.name, declared: w.def.cfg.Limits, concurrency: w.opts.concurrency,
+func newLimiter(end context.Context, rt core.Runtime, w *worker, poll time.Duration, numbers *claimNumbers,
+	buffer *prefetch) *limiter {
+	l := &limiter{end: end, rt: rt, queue: w.def.name, declared: w.def.cfg.Limits, concurrency: w.opts.concurrency,
 		duration: w.opts.lease, poll: poll, numbers: numbers, buffer: buffer}
 	l.admission.released = releasedKeys{keys: map[string]struct{}{}, wake: make(chan struct{}, 1)}
 	l.admission.sweep.running = true

@@ -86,7 +86,7 @@ func (q *Queue[T]) Claim(ctx context.Context, box *outbox.Box, n int, opts ...Wo
 func newManualClaim(def *definition, host core.Host, opts []WorkerOption) *manualClaim {
 	h := &manualClaim{def: def, host: host, worker: rand.Int64N(1<<62) + 1, opts: newWorkerOptions(def, opts),
 		left: map[int64]*job{}}
-	h.writer = newOutcomeWriter(host, def, h.worker)
+	h.writer = newOutcomeWriter(context.Background(), host, def, h.worker)
 	h.writer.results = false // Complete has no result
 	h.judge = newJudge(def, h.opts, false, host.Logger())
 	return h

@@ -45,6 +45,7 @@ const (
 
 // outcomeWriter writes outcomes under one lease. Workers and manual claims share it.
 type outcomeWriter struct {
+	end     context.Context // of all statements
 	host    core.Host
 	queue   string
 	worker  int64  // the lease's id
@@ -53,8 +54,8 @@ type outcomeWriter struct {
 	results bool
 }
 
-func newOutcomeWriter(host core.Host, def *definition, worker int64) *outcomeWriter {
-	return &outcomeWriter{host: host, queue: def.name, worker: worker, process: processName(),
+func newOutcomeWriter(end context.Context, host core.Host, def *definition, worker int64) *outcomeWriter {
+	return &outcomeWriter{end: end, host: host, queue: def.name, worker: worker, process: processName(),
 		keep: !def.cfg.DiscardDelivered, results: def.results}
 }
 
@@ -96,7 +97,7 @@ func missing(part []outcome, done []int64) (rest []outcome) {
 }
 
 func (w *outcomeWriter) send(kind outcomeKind, part []outcome, byPlace bool) ([]int64, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), outcomeTimeout)
+	ctx, cancel := context.WithTimeout(w.end, outcomeTimeout)
 	defer cancel()
 	sql, args := w.statement(kind, part, byPlace)
 	return w.change(ctx, sql, args)
@@ -133,7 +134,7 @@ func (w *outcomeWriter) query(ctx context.Context, sql string, args []any) (done
 
 // ended returns which of these outcomes' tasks have ended under their tokens.
 func (w *outcomeWriter) ended(part []outcome) ([]int64, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), outcomeTimeout)
+	ctx, cancel := context.WithTimeout(w.end, outcomeTimeout)
 	defer cancel()
 	var ids, claims []int64
 	for _, o := range part {

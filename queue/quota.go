@@ -121,7 +121,7 @@ func (l *limiter) drain(stop <-chan struct{}) {
 			return
 		case <-ticker.C:
 			l.quota.mu.Lock()
-			if err := l.takeQuota(context.Background(), 0); err != nil {
+			if err := l.takeQuota(l.end, 0); err != nil {
 				l.warn("handing back a quota of the queue's limit failed; trying again", err)
 			}
 			l.quota.mu.Unlock()

@@ -41,7 +41,7 @@ type session struct {
 func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration) (*session, error) {
 	s := &session{rt: rt, life: life, queue: w.def.name, duration: w.opts.lease, buffer: newPrefetch()}
 	numbers := newClaimNumbers()
-	s.limits = newLimiter(rt, w, poll, numbers, s.buffer)
+	s.limits = newLimiter(life.End, rt, w, poll, numbers, s.buffer)
 	s.control = newController(rt, s.queue, poll, s.limits)
 	if err := s.limits.declare(life.Soft); err != nil {
 		return nil, err
@@ -56,15 +56,15 @@ func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration) 
 	}
 	s.lease, s.limits.lease = lease, lease
 	s.base, s.cancel = context.WithCancelCause(context.WithoutCancel(life.Hard))
-	s.wire(w, numbers, poll)
+	s.wire(w, life, numbers, poll)
 	return s, nil
 }
 
 // wire makes the parts that need the lease.
-func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration) {
+func (s *session) wire(w *worker, life core.Life, numbers *claimNumbers, poll time.Duration) {
 	progress := &progressWriter{host: s.rt, worker: s.lease.ID()}
 	latency, judge := newLatency(), newJudge(w.def, w.opts, w.inTx != nil, s.rt.Logger())
-	writer := newOutcomeWriter(s.rt, w.def, s.lease.ID())
+	writer := newOutcomeWriter(life.End, s.rt, w.def, s.lease.ID())
 	chain := middlewares(s.rt, w.def.cfg.Middleware, w.opts.middleware)
 	s.hooks = newDeadHooks(s.base, s.rt, chain, writer.process)
 	s.completer = newCompleter(s.rt, w.def, writer, s.hooks, s.giveUp)
@@ -76,12 +76,13 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration) {
 		s.buffer.settled(len(batch))
 		s.starter.nudge()
 	}
-	s.starter = newStarter(s.rt, w, s.lease.ID(), latency, s.buffer)
+	s.starter = newStarter(life.End, s.rt, w, s.lease.ID(), latency, s.buffer)
 	s.starter.giveBack = func(j *job) { s.completer.add(givenBack(j)) }
 	if w.batch != nil {
 		s.batches = newBatcher(w.batch, s.base, s.starter, w.opts.concurrency)
 	}
-	s.executor = &executor{rt: s.rt, concurrency: w.opts.concurrency, soft: s.life.Soft, base: s.base, buffer: s.buffer,
+	s.executor = &executor{rt: s.rt, concurrency: w.opts.concurrency, soft: life.Soft, hard: life.Hard,
+		base: s.base, buffer: s.buffer,
 		starter: s.starter, latency: latency, control: s.control, judge: judge, completer: s.completer,
 		batches: s.batches,
 		work:    through(w.handler(s.rt, s.batches, writer), chain), turns: w.turns}
@@ -115,13 +116,13 @@ func (s *session) run() {
 	s.completer.close()
 	side.Wait()
 	s.limits.leave()
-	s.hooks.await(s.life.Hard, s.lease.Lost())
+	s.hooks.await(s.life, s.lease.Lost())
 	s.release()
 }
 
 // release waits no longer than a heartbeat may: the rescue does what is left.
 func (s *session) release() {
-	ctx, cancel := context.WithTimeout(context.Background(), s.duration)
+	ctx, cancel := context.WithTimeout(s.life.End, s.duration)
 	defer cancel()
 	if err := s.lease.Release(ctx); err != nil {
 		logWarning(s.rt, s.queue, "a worker could not release its lease, it runs out by itself", err)

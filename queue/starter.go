@@ -45,6 +45,7 @@ func endOf(claim int64) position { return position{claim, levels, 0} }
 // A task that may have started, but is not known to have, costs no attempt. It is possibly started
 // from then on: it starts alone, so that its next crash counts, and counts for no other task.
 type starter struct {
+	end      context.Context // of all statements
 	rt       core.Runtime
 	queue    string
 	worker   int64
@@ -74,8 +75,8 @@ type starter struct {
 	cost         time.Duration // of a write, on average
 }
 
-func newStarter(rt core.Runtime, w *worker, lease int64, l *latency, b *prefetch) *starter {
-	s := &starter{rt: rt, queue: w.def.name, worker: lease, slots: w.opts.concurrency, latency: l, buffer: b,
+func newStarter(end context.Context, rt core.Runtime, w *worker, lease int64, l *latency, b *prefetch) *starter {
+	s := &starter{end: end, rt: rt, queue: w.def.name, worker: lease, slots: w.opts.concurrency, latency: l, buffer: b,
 		gathers: w.batch != nil || w.turns != nil, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	s.low.Store(-1)
 	return s
@@ -411,7 +412,7 @@ func (s *starter) send(w *write) error {
 	if s.rt.Settings().SyncClaims {
 		statements = statements[1:]
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), claimTimeout)
+	ctx, cancel := context.WithTimeout(s.end, claimTimeout)
 	defer cancel()
 	conn, err := s.rt.Pool().Acquire(ctx)
 	if err != nil {

@@ -90,7 +90,7 @@ func (r *txRunner) storeResult(ctx context.Context, tx *outbox.OwnedTx, j *job) 
 
 // commit commits, and finds out what happened where the answer does not say.
 func (r *txRunner) commit(ctx context.Context, tx *outbox.OwnedTx, j *job) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outcomeTimeout)
+	ctx, cancel := core.Outlasting(ctx, r.writer.end, outcomeTimeout)
 	defer cancel()
 	err := tx.Commit(ctx)
 	switch {

@@ -68,7 +68,8 @@ func (m *model) must(err error) {
 
 func (m *model) start() *session {
 	w := newWorker(m.def, nil, nil)
-	s, err := newSession(w, core.Life{Soft: context.Background(), Hard: context.Background()}, m.rt, time.Second)
+	life := core.Life{Soft: context.Background(), Hard: context.Background(), End: context.Background()}
+	s, err := newSession(w, life, m.rt, time.Second)
 	m.must(err)
 	// what a scan from the bottom finds is no merit of the marks
 	s.claimer.marks.bottom.last = time.Now().Add(time.Hour)

@@ -53,6 +53,7 @@ func (runnerBinding) Binding(core.Seal) core.Binding { return &runner{} }
 // runner is the loop of one Run.
 type runner struct {
 	rt       core.Runtime
+	end      context.Context      // of all statements
 	aside    map[string]time.Time // failed schedules, and until when they are left alone
 	reported time.Time
 }
@@ -65,7 +66,7 @@ func (*runner) Prepare(core.Host) []error { return nil }
 
 // Run implements core.Binding.
 func (r *runner) Run(life core.Life, rt core.Runtime) error {
-	r.rt, r.aside = rt, map[string]time.Time{}
+	r.rt, r.end, r.aside = rt, life.End, map[string]time.Time{}
 	woken, stop := rt.Subscribe(topic)
 	defer stop()
 	for life.Soft.Err() == nil {
@@ -238,7 +239,7 @@ func (r *runner) report(ctx context.Context, failure error) {
 }
 
 func (r *runner) control(ctx context.Context, fn func(ctx context.Context, conn *pgx.Conn) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fireTimeout) // a stop must not break the connection
+	ctx, cancel := core.Outlasting(ctx, r.end, fireTimeout) // a stop must not break the connection
 	defer cancel()
 	return r.rt.Control(ctx, func(conn *pgx.Conn) error { return fn(ctx, conn) })
 }

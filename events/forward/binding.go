@@ -69,7 +69,7 @@ func (b *binding) Run(life core.Life, rt core.Runtime) error {
 	if err := b.check(); err != nil || life.Soft.Err() != nil {
 		return err
 	}
-	return b.Binding.Run(core.Life{Soft: life.Soft, Hard: hard}, rt)
+	return b.Binding.Run(core.Life{Soft: life.Soft, Hard: hard, End: life.End}, rt)
 }
 
 // check waits until the destination can be used. It returns an error where a person must act.

@@ -77,11 +77,25 @@ type Settings struct {
 	SyncClaims   bool
 }
 
-// Life is what a running binding obeys. Soft ends when claiming must stop; Hard ends when the grace period is over and
-// handlers must end. Hard is never cancelled before Soft.
+// Life is what a running binding obeys. Its contexts end in this order.
 type Life struct {
+	// Soft ends when claiming must stop.
 	Soft context.Context
+	// Hard ends when the grace period is over and handlers must end.
 	Hard context.Context
+	// End ends shortly after Hard: the binding waits for no answer any more, of a handler or of the
+	// database. Every statement that outlasts Soft and Hard ends with it.
+	End context.Context
+}
+
+// HandlerPatience is how long after Hard a handler may take to return. Then its task is given back.
+const HandlerPatience = 700 * time.Millisecond
+
+// Outlasting returns a context with the values of ctx that does not end with ctx, but at end, and at the timeout.
+func Outlasting(ctx, end context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	stop := context.AfterFunc(end, cancel)
+	return ctx, func() { stop(); cancel() }
 }
 
 // Runtime is the running box that a binding is part of.

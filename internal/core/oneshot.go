@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -12,6 +13,9 @@ type Statement struct {
 	Args []any
 	Scan func(pgx.Rows) error
 }
+
+// undoTimeout bounds the rollback after a statement that failed.
+const undoTimeout = time.Second
 
 // OneMessage runs statements as one READ COMMITTED, READ WRITE transaction whose BEGIN, statements and COMMIT travel in
 // one message: a process that is frozen in between holds nothing, and one round trip is all it takes. It returns after
@@ -26,7 +30,9 @@ func OneMessage(ctx context.Context, conn *pgx.Conn, statements ...Statement) er
 	batch.Queue("COMMIT")
 	err := readAnswers(conn.SendBatch(ctx, batch), statements)
 	if err != nil && !conn.IsClosed() && conn.PgConn().TxStatus() != 'I' {
-		_, _ = conn.Exec(context.WithoutCancel(ctx), "ROLLBACK")
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		_, _ = conn.Exec(undo, "ROLLBACK") // where it fails, the connection is closed
 	}
 	return err
 }

@@ -43,6 +43,7 @@ type Proxy struct {
 	links  map[*link]struct{}
 	traps  []*Trap
 	down   bool
+	frozen chan struct{} // closed at the end of a freeze; nil while there is none
 	closed bool
 	rate   int // bytes a second towards clients, over all connections; 0 is as fast as can be
 	wg     sync.WaitGroup
@@ -161,6 +162,40 @@ func (p *Proxy) CutAll() {
 	}
 }
 
+// Freeze makes the server one that answers nobody: connections stay open and new ones are accepted, but nothing passes
+// until Thaw.
+func (p *Proxy) Freeze() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.frozen = make(chan struct{})
+}
+
+// Thaw ends a freeze; what was kept back goes on.
+func (p *Proxy) Thaw() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.frozen != nil {
+		close(p.frozen)
+		p.frozen = nil
+	}
+}
+
+// pass waits for the end of a freeze; false when the connection has gone.
+func (l *link) pass() bool {
+	l.proxy.mu.Lock()
+	frozen := l.proxy.frozen
+	l.proxy.mu.Unlock()
+	if frozen == nil {
+		return true
+	}
+	select {
+	case <-frozen:
+		return true
+	case <-l.gone:
+		return false
+	}
+}
+
 // Down cuts all connections and refuses new ones, until Up.
 func (p *Proxy) Down() {
 	p.setDown(true)
@@ -262,7 +297,7 @@ func (l *link) requests() {
 	buffer := make([]byte, chunk)
 	for {
 		n, err := l.client.Read(buffer)
-		if n > 0 && !l.request(buffer[:n]) {
+		if n > 0 && !(l.pass() && l.request(buffer[:n])) {
 			return
 		}
 		if err != nil {
@@ -325,7 +360,7 @@ func (l *link) answers() {
 	buffer := make([]byte, chunk)
 	for {
 		n, err := l.server.Read(buffer)
-		if n > 0 && !l.answer(buffer[:n]) {
+		if n > 0 && !(l.pass() && l.answer(buffer[:n])) {
 			return
 		}
 		if err != nil {
