@@ -79,10 +79,11 @@ func (s *typeSet) Run(life core.Life, rt core.Runtime) error {
 	for soft.Err() == nil {
 		types, err := entityTypes(soft, rt)
 		if err != nil && soft.Err() == nil {
-			rt.Logger().Warn("strunk: the entity types could not be read; trying again", "consumer", s.name, "error", err)
+			rt.Logger().Warn("strunk: the entity types could not be read; trying again", "consumer", s.name,
+				"error", err)
 		}
 		for _, entityType := range types {
-			s.start(core.Life{Soft: soft, Hard: life.Hard}, rt, entityType, &running, stop)
+			s.start(core.Life{Soft: soft, Hard: life.Hard, End: life.End}, rt, entityType, &running, stop)
 		}
 		core.Sleep(soft, rt.Settings().PollInterval)
 		select {

@@ -70,7 +70,7 @@ func grants() []grant {
 				"strunk_has_backlog", "strunk_has_pending",
 				"strunk_inbox_mark", "strunk_inbox_marked", "strunk_isolate", "strunk_lock_admission",
 				"strunk_progress", "strunk_quotas_exceed", "strunk_rate_wait_us", "strunk_release_claim",
-				"strunk_retry",
+				"strunk_retry", "strunk_returned",
 				"strunk_schedule_failed", "strunk_schedule_fire", "strunk_schedule_put", "strunk_schedules_due",
 				"strunk_schedules_wait_us", "strunk_store_results", "strunk_sweep_backlog", "strunk_take_quota",
 			}, upkeepFunctions...),

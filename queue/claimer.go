@@ -28,6 +28,7 @@ type claimer struct {
 	queue       string
 	concurrency int
 	timeout     time.Duration // of tasks that have none of their own
+	carries     bool          // the time-outs are for those who handle the tasks
 	poll        time.Duration
 	lease       core.Lease
 	numbers     *claimNumbers
@@ -307,6 +308,9 @@ func (c *claimer) scan(rows pgx.Rows, number int64, limit int) ([]*job, error) {
 		slab = append(slab, c.newJob(number))
 		if err := scanJob(rows, &slab[len(slab)-1], c.timeout); err != nil {
 			return nil, err
+		}
+		if c.carries {
+			slab[len(slab)-1].timeout = c.timeout
 		}
 	}
 	jobs := make([]*job, len(slab))

@@ -188,6 +188,6 @@ func callDeadByID(ctx context.Context, host core.Host, m Middleware, ids []int64
 		if err := openRecord(ctx, &letter, middlewares(host)); err != nil {
 			letter.PayloadErr = err
 		}
-		callDead(ctx, host, m, letter)
+		callDead(ctx, host.Logger(), m, letter)
 	}
 }

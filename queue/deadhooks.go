@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -13,14 +14,14 @@ import (
 // deadHooks calls the Dead hooks of middleware for the dead letters of a session.
 type deadHooks struct {
 	ctx     context.Context
-	host    core.Host
+	logger  *slog.Logger
 	chain   []Middleware // those with a hook
 	process string
 	running sync.WaitGroup
 }
 
-func newDeadHooks(base context.Context, host core.Host, chain []Middleware, process string) *deadHooks {
-	h := &deadHooks{ctx: context.WithoutCancel(base), host: host, process: process}
+func newDeadHooks(base context.Context, logger *slog.Logger, chain []Middleware, process string) *deadHooks {
+	h := &deadHooks{ctx: context.WithoutCancel(base), logger: logger, process: process}
 	for _, m := range chain {
 		if m.Dead != nil {
 			h.chain = append(h.chain, m)
@@ -47,7 +48,7 @@ func (h *deadHooks) died(o outcome) {
 		FinishedAt: now, Attempts: []Attempt{{Number: o.job.attempt, At: now, Error: text, Worker: h.process}}}
 	letter.Task, letter.PayloadErr = taskOf[json.RawMessage](o.job)
 	for _, m := range h.chain {
-		callDead(h.ctx, h.host, m, letter)
+		callDead(h.ctx, h.logger, m, letter)
 	}
 }
 
@@ -73,14 +74,14 @@ func (h *deadHooks) await(life core.Life, lost <-chan struct{}) {
 	case <-life.End.Done():
 	case <-timer.C:
 	}
-	h.host.Logger().Error("strunk: a Dead hook did not return; its goroutine is left behind")
+	h.logger.Error("strunk: a Dead hook did not return; its goroutine is left behind")
 }
 
 // callDead calls a hook.
-func callDead(ctx context.Context, host core.Host, m Middleware, letter DeadLetter) {
+func callDead(ctx context.Context, logger *slog.Logger, m Middleware, letter DeadLetter) {
 	defer func() {
 		if r := recover(); r != nil {
-			host.Logger().Error("strunk: a Dead hook panicked", "panic", r, "stack", string(debug.Stack()))
+			logger.Error("strunk: a Dead hook panicked", "panic", r, "stack", string(debug.Stack()))
 		}
 	}()
 	m.Dead(ctx, letter)

@@ -70,15 +70,19 @@ func (d *dryRun) attempt(ctx context.Context, j *job) queuelink.Outcome {
 	ctx, cancel := context.WithTimeoutCause(context.WithValue(ctx, contextKey{}, j), j.timeout, ErrTimeout)
 	defer cancel()
 	err := recovered(ctx, j, chained)
-	o := newJudge(w.def, w.opts, w.inTx != nil, host.Logger()).decide(j, err, context.Cause(ctx))
-	found := queuelink.Outcome{Status: string(statusAfter(o)), Err: o.err, Delay: o.delay, Unspent: o.refund}
+	found := outcomeFound(newJudge(w.def, w.opts, w.inTx != nil, host.Logger()).decide(j, err, context.Cause(ctx)))
 	if err != nil && found.Err == nil {
 		found.Err = err
 	}
-	if o.kind == outcomeComplete && j.result != nil {
+	if j.result != nil && found.Status == string(StatusDelivered) {
 		found.Result = []byte(*j.result)
 	}
 	return found
+}
+
+// outcomeFound is an outcome as other packages see it.
+func outcomeFound(o outcome) queuelink.Outcome {
+	return queuelink.Outcome{Status: string(statusAfter(o)), Err: o.err, Delay: o.delay, Unspent: o.refund}
 }
 
 // statusAfter is the status that an outcome gives a task.

@@ -31,6 +31,8 @@ var (
 	ErrNoResult = errors.New("there is no result")
 	// ErrNotInHandler says that a function was called with a context that is not a handler's.
 	ErrNotInHandler = errors.New("the context is not that of a handler")
+	// ErrNoDatabase says that a handler has asked for what a worker at a broker cannot do.
+	ErrNoDatabase = errors.New("there is no database")
 	// ErrNotFound says that there is no such task in the queue.
 	ErrNotFound = errors.New("no such task")
 	// ErrPoison says that a payload cannot be decoded into the queue's type, or

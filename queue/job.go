@@ -19,6 +19,7 @@ type job struct {
 	queue                 string
 	createdAt, dueAt      time.Time
 	timeout               time.Duration
+	ownTimeout            time.Duration // the one it was enqueued with; 0 for none
 	attempt, maxAttempts  int
 	priority              int
 	dedupKey              string
@@ -27,6 +28,7 @@ type job struct {
 	at                    pgtype.TID // where the claim left the row
 	logger                *slog.Logger
 	progress              *progressWriter // nil outside a worker
+	remote                bool            // it is handled where no database is
 
 	// result is the handler's result, as JSON; nil where its queue has no results.
 	result *string
@@ -115,7 +117,8 @@ func scanJob(rows pgx.Row, j *job, timeout time.Duration) error {
 	j.attempt, j.maxAttempts, j.priority = int(attempts), int(maxAttempts), int(priority)
 	j.dueAt, j.dedupKey, j.timeout = orElse(due.t, j.createdAt), orElse(dedup, ""), timeout
 	if timeoutMS != nil {
-		j.timeout = time.Duration(*timeoutMS) * time.Millisecond
+		j.ownTimeout = time.Duration(*timeoutMS) * time.Millisecond
+		j.timeout = j.ownTimeout
 	}
 	return nil
 }

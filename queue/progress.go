@@ -25,7 +25,7 @@ type Progress struct {
 // Report records, from within a handler, how far its task has come: percent is 0 to 100. It is
 // written at once, outside the transaction of a handler in a transaction. A [BatchHandler] says by
 // [TaskContext] which task is meant; its own context is of none. Errors: [ErrNotInHandler],
-// [ErrLeaseLost], [ErrInvalid].
+// [ErrLeaseLost], [ErrNoDatabase], [ErrInvalid].
 func Report(ctx context.Context, percent int, message string) error {
 	if bt, ok := ctx.Value(contextKey{}).(*batch); ok {
 		return fmt.Errorf("strunk/queue: report: the context is that of %d tasks, report with TaskContext(ctx, "+
@@ -41,6 +41,9 @@ func Report(ctx context.Context, percent int, message string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("strunk/queue: report: %w: %w", err, ErrInvalid)
+	}
+	if j.remote {
+		return fmt.Errorf("strunk/queue: report: the worker is at a broker and has no database: %w", ErrNoDatabase)
 	}
 	if j.progress == nil { // in a test
 		return nil

@@ -66,7 +66,10 @@ func (s *session) wire(w *worker, life core.Life, numbers *claimNumbers, poll ti
 	latency, judge := newLatency(), newJudge(w.def, w.opts, w.inTx != nil, s.rt.Logger())
 	writer := newOutcomeWriter(life.End, s.rt, w.def, s.lease.ID())
 	chain := middlewares(s.rt, w.def.cfg.Middleware, w.opts.middleware)
-	s.hooks = newDeadHooks(s.base, s.rt, chain, writer.process)
+	s.hooks = newDeadHooks(s.base, s.rt.Logger(), chain, writer.process)
+	if w.carries { // the chain is around the handlers, and those are elsewhere
+		chain = nil
+	}
 	s.completer = newCompleter(s.rt, w.def, writer, s.hooks, s.giveUp)
 	s.completer.written = func(batch []outcome) {
 		for _, o := range batch {
@@ -87,7 +90,8 @@ func (s *session) wire(w *worker, life core.Life, numbers *claimNumbers, poll ti
 		batches: s.batches,
 		work:    through(w.handler(s.rt, s.batches, writer), chain), turns: w.turns}
 	s.claimer = &claimer{rt: s.rt, queue: s.queue, concurrency: w.opts.concurrency, timeout: w.opts.timeout, poll: poll,
-		lease: s.lease, numbers: numbers, latency: latency, control: s.control, limits: s.limits, buffer: s.buffer,
+		carries: w.carries, lease: s.lease, numbers: numbers, latency: latency, control: s.control, limits: s.limits,
+		buffer:  s.buffer,
 		starter: s.starter, progress: progress, marks: newWatermarks(), giveBackReady: s.executor.giveBackReady}
 	s.control.onPause, s.control.onCancel = s.executor.giveBackReady, s.executor.cancel
 }

@@ -54,6 +54,7 @@ type starter struct {
 	buffer   *prefetch
 	giveBack func(*job) // for tasks that may not start yet
 	gathers  bool       // a task that has a slot may have to wait
+	carries  bool       // no task counts as started: nothing is written
 
 	wake  chan struct{} // signalled when there may be something to write
 	low   atomic.Int64  // nudge signals while no more tasks than this wait for a slot; -1 for never
@@ -77,7 +78,8 @@ type starter struct {
 
 func newStarter(end context.Context, rt core.Runtime, w *worker, lease int64, l *latency, b *prefetch) *starter {
 	s := &starter{end: end, rt: rt, queue: w.def.name, worker: lease, slots: w.opts.concurrency, latency: l, buffer: b,
-		gathers: w.batch != nil || w.turns != nil, wake: make(chan struct{}, 1), done: make(chan struct{})}
+		gathers: w.batch != nil || w.turns != nil, carries: w.carries, wake: make(chan struct{}, 1),
+		done: make(chan struct{})}
 	s.low.Store(-1)
 	return s
 }
@@ -94,7 +96,7 @@ type allowance struct {
 func (s *starter) beforeClaim() (a allowance) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sending || len(s.pending) > 0 {
+	if s.carries || s.sending || len(s.pending) > 0 {
 		return a
 	}
 	free, ready := s.free(), len(s.buffer.ready)
@@ -127,6 +129,10 @@ func (s *starter) free() int { return s.slots - int(s.buffer.allowed.Load()) }
 // claimed hands on the tasks of a claim, in the order of their positions.
 func (s *starter) claimed(jobs []*job, a allowance) {
 	s.buffer.claimed(len(jobs))
+	if s.carries {
+		s.buffer.put(jobs)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.claiming = 0

@@ -28,7 +28,9 @@ type worker struct {
 	inTx workInTx // instead of work, for handlers in a transaction
 	// batch is there instead of work for batch handlers.
 	batch *batching
-	opts  workerOptions
+	// carries says that the worker hands tasks to a broker instead of handling them: see [newCarrier].
+	carries bool
+	opts    workerOptions
 	turns
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/strunk-go/strunk/events"
@@ -30,7 +29,7 @@ type binding struct {
 	soft         context.Context
 	kill         context.CancelFunc // ends the handlers of this binding alone
 	logger       *slog.Logger
-	warnings     warnings
+	warnings     core.Throttle
 }
 
 func newBinding(f *Forwarder, seal core.Seal) *binding {
@@ -165,25 +164,7 @@ func (b *binding) pause(ctx context.Context, d time.Duration) bool {
 }
 
 func (b *binding) warn(what string, err error) {
-	if suppressed, due := b.warnings.next(time.Now()); due {
+	if suppressed, due := b.warnings.Next(time.Now(), warnInterval); due {
 		b.logger.Warn("strunk: "+what, "error", core.ErrorText(err), "more_since_last", suppressed)
 	}
-}
-
-// warnings spares the log: one line each warnInterval.
-type warnings struct {
-	mu         sync.Mutex
-	last       time.Time
-	suppressed int
-}
-
-func (w *warnings) next(now time.Time) (suppressed int, due bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.last.IsZero() && now.Sub(w.last) < warnInterval {
-		w.suppressed++
-		return 0, false
-	}
-	suppressed, w.last, w.suppressed = w.suppressed, now, 0
-	return suppressed, true
 }

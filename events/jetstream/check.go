@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/strunk-go/strunk/events/forward"
+	"github.com/strunk-go/strunk/internal/natsname"
 )
 
 // smallestMessage is the least that a stream must take: below it hardly an event's headers fit.
@@ -23,7 +23,7 @@ func (s *sink) Check(ctx context.Context, entityType string) error {
 	if s.cfg.Stream == "" {
 		return forward.Unusable("Config.Stream is empty")
 	}
-	subjects := s.cfg.SubjectPrefix + "." + token(entityType) + ".>"
+	subjects := s.cfg.SubjectPrefix + "." + natsname.Token(entityType) + ".>"
 	stream, err := s.js.Stream(ctx, s.cfg.Stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		stream, err = s.create(ctx, subjects)
@@ -83,22 +83,8 @@ func (s *sink) problems(cfg jetstream.StreamConfig, subjects string) (problems [
 	if cfg.MaxMsgSize > 0 && cfg.MaxMsgSize < smallestMessage {
 		add("its max_msg_size is %d bytes: allow at least %d", cfg.MaxMsgSize, smallestMessage)
 	}
-	if !slices.ContainsFunc(cfg.Subjects, func(of string) bool { return covers(of, subjects) }) {
+	if !slices.ContainsFunc(cfg.Subjects, func(of string) bool { return natsname.Covers(of, subjects) }) {
 		add("its subjects %v do not hold %s: add it", cfg.Subjects, subjects)
 	}
 	return problems
-}
-
-// covers reports whether all subjects that match the pattern inner match outer, too.
-func covers(outer, inner string) bool {
-	out, in := strings.Split(outer, "."), strings.Split(inner, ".")
-	for i, o := range out {
-		switch {
-		case o == ">":
-			return i < len(in)
-		case i >= len(in), in[i] == ">", o != "*" && o != in[i]:
-			return false
-		}
-	}
-	return len(out) == len(in)
 }

@@ -11,13 +11,13 @@
 package jetstream
 
 import (
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/events/forward"
+	"github.com/strunk-go/strunk/internal/natsname"
 )
 
 const (
@@ -66,20 +66,5 @@ func Forward[T any](stream *events.Stream[T], js jetstream.JetStream, cfg Config
 // with dots between. In type and id every byte other than letters, digits, "-" and "_" is escaped
 // as %XX.
 func Subject(prefix, entityType, entityID string) string {
-	return prefix + "." + token(entityType) + "." + token(entityID)
-}
-
-func token(s string) string {
-	const hex = "0123456789ABCDEF"
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
-			b.WriteByte(c)
-		default:
-			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
-		}
-	}
-	return b.String()
+	return prefix + "." + natsname.Token(entityType) + "." + natsname.Token(entityID)
 }
