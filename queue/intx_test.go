@@ -178,7 +178,7 @@ func TestInTxIdleTransactionIsEnded(t *testing.T) {
 		}
 		limit := ""
 		if err := tx.Pgx().QueryRow(ctx, `SHOW idle_in_transaction_session_timeout`).Scan(&limit); err != nil ||
-			limit != "600ms" {
+			limit != "3s" {
 			t.Errorf("idle_in_transaction_session_timeout is %q (%v); want three quarters of the lease", limit, err)
 		}
 		if err := write(ctx, tx, task); err != nil {
@@ -190,7 +190,7 @@ func TestInTxIdleTransactionIsEnded(t *testing.T) {
 			return fmt.Sprint(n), n == 0
 		})
 		return nil
-	}, queue.VisibilityTimeout(800*time.Millisecond)))
+	}, queue.VisibilityTimeout(4*time.Second)))
 	reach(b, q, id, queue.StatusDelivered)
 	if got := value[string](b, `SELECT string_agg(attempt::text, ',') FROM public.ledger`); got != "2" {
 		t.Errorf("the attempts that left something are %q; want the second alone", got)
