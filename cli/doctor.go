@@ -19,10 +19,11 @@ type diagnosis struct {
 	Found  string     `json:"found"`
 }
 
-// doctor looks below the surface: at the table's upkeep, its indexes and what holds PostgreSQL's vacuum back.
+// doctor looks below the surface: at the table's maintenance, its indexes and what holds PostgreSQL's vacuum back.
 func (p *program) doctor() *ucli.Command {
 	return &ucli.Command{
-		Name: "doctor", Usage: "look at the tables' upkeep, indexes, partitions and what holds vacuum back; exit " +
+		Name: "doctor", Usage: "look at the tables' maintenance, indexes, partitions and what holds vacuum back; " +
+			"exit " +
 			"code 3 when something is wrong",
 		Before: noArgs,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {

@@ -77,7 +77,7 @@ func overallTable(o ops.Overall) *table {
 	for _, row := range [][2]any{{"tasks pending", o.Pending}, {"tasks scheduled", o.Scheduled},
 		{"tasks claimed", o.Claimed},
 		{"tasks delivered", o.Delivered}, {"dead letters", o.Dead}, {"events waiting for the relay", o.EventsWaiting},
-		{"events kept", o.EventsKept}, {"head of the feed", o.Head}, {"events held back", o.Held},
+		{"events kept", o.EventsKept}, {"head of the feed", o.Head}, {"deliveries", o.Deliveries},
 		{"workers", o.Workers},
 		{"subscribers", o.Subscribers}, {"schedules", o.Schedules}, {"table size", size(o.TableBytes)}} {
 		t.add(row[0], row[1])

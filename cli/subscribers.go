@@ -22,10 +22,10 @@ func (p *program) subscribers() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			t := &table{header: []string{"SUBSCRIBER", "EVENTS OF", "CURSOR#", "HEAD#", "WAITING#", "LAG#", "HELD#",
-				"DEAD#", "STATE", "OWNER"}}
+			t := &table{header: []string{"SUBSCRIBER", "EVENTS OF", "CURSOR#", "HEAD#", "WAITING#", "LAG#",
+				"DELIVERIES#", "DEAD#", "STATE", "OWNER"}}
 			for _, s := range subs {
-				t.add(s.Name, s.EntityType, s.Cursor, s.Head, s.Waiting, ago(s.Lag), s.Held, s.Dead,
+				t.add(s.Name, s.EntityType, s.Cursor, s.Head, s.Waiting, ago(s.Lag), s.Deliveries, s.Dead,
 					subscriberState(s), dash(s.Owner))
 			}
 			return p.showList(c, subs, t, "no subscribers")
@@ -64,7 +64,7 @@ func (p *program) lag() *ucli.Command {
 			t := &table{header: []string{"SUBSCRIBER", s.Name}}
 			for _, row := range [][2]any{{"events of", s.EntityType}, {"state", subscriberState(s)},
 				{"cursor", s.Cursor}, {"head of the feed", s.Head},
-				{"waiting", s.Waiting}, {"lag", ago(s.Lag)}, {"held back", s.Held}, {"dead letters", s.Dead},
+				{"waiting", s.Waiting}, {"lag", ago(s.Lag)}, {"deliveries", s.Deliveries}, {"dead letters", s.Dead},
 				{"owner", dash(s.Owner)},
 				{"moved", stamp(s.MovedAt)}} {
 				t.add(row[0], row[1])

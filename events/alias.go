@@ -43,8 +43,8 @@ func (d *definition) topics() []string {
 	return topics
 }
 
-// Former implements core.Renamed.
-func (s *subscriber) Former() (kind, name string, former []string) {
+// PreviousNames implements core.Renamed.
+func (s *subscriber) PreviousNames() (kind, name string, former []string) {
 	return "entity type", s.def.entityType, s.def.cfg.Aliases
 }
 

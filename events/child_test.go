@@ -71,7 +71,7 @@ func childSubscriber() {
 	must(box.Run(context.Background(), orders.Subscriber(os.Getenv("CHILD_NAME"), handle, opts...)))
 }
 
-// spawnRelay starts a process that does nothing but the upkeep, the relay among it.
+// spawnRelay starts a process that does nothing but the maintenance, the relay among it.
 func spawnRelay(b *bed) *faults.Child {
 	b.t.Helper()
 	c := faults.Spawn(b.t, "relay", "CHILD_DSN="+outboxtest.DSN(b.pool))

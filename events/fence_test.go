@@ -217,7 +217,7 @@ func TestOwnerFencesItself(t *testing.T) {
 	near.publish(order{ID: "a"})
 	receive(t, "the handler runs", begun)
 	// The heartbeat is on its way for ever, on a connection that stays open.
-	proxy.Set("strunk_beat_subscriber", faults.HoldAnswer)
+	proxy.Set("strunk_heartbeat_subscriber", faults.HoldAnswer)
 	held := time.Now()
 	if cause := receive(t, "the handler's context ends", ended); !errors.Is(cause, events.ErrLeaseLost) {
 		t.Errorf("the context ended with %v; want ErrLeaseLost", cause)

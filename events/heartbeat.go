@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// sqlBeat renews the lease of owner $2 of subscriber $1.
-const sqlBeat = `SELECT {schema}.strunk_beat_subscriber($1::text, $2::bigint)`
+// sqlHeartbeat renews the lease of owner $2 of subscriber $1.
+const sqlHeartbeat = `SELECT {schema}.strunk_heartbeat_subscriber($1::text, $2::bigint)`
 
-// beatsPerLease is how often within a lease the owner renews it.
-const beatsPerLease = 6
+// heartbeatsPerLease is how often within a lease the owner renews it.
+const heartbeatsPerLease = 6
 
 // heartbeat renews the lease for as long as a tenure lasts.
 type heartbeat struct {
@@ -23,7 +23,7 @@ func newHeartbeat(t *tenure) *heartbeat { return &heartbeat{t: t, last: time.Now
 // run renews the lease until stop is closed. An owner that cannot for as long as the lease lasts
 // does not wait to be told that another process is the owner.
 func (h *heartbeat) run(stop <-chan struct{}) {
-	ticker := time.NewTicker(max(h.t.opts.lease/beatsPerLease, lookFastest))
+	ticker := time.NewTicker(max(h.t.opts.lease/heartbeatsPerLease, minRescueInterval))
 	defer ticker.Stop()
 	for {
 		select {
@@ -31,7 +31,7 @@ func (h *heartbeat) run(stop <-chan struct{}) {
 		case <-stop:
 			return
 		}
-		h.beat()
+		h.send()
 		if errors.Is(context.Cause(h.t.base), ErrLeaseLost) {
 			<-stop
 			return
@@ -39,13 +39,13 @@ func (h *heartbeat) run(stop <-chan struct{}) {
 	}
 }
 
-// beat sends one heartbeat and waits for its answer until the lease is over.
-func (h *heartbeat) beat() {
+// send sends one heartbeat and waits for its answer until the lease is over.
+func (h *heartbeat) send() {
 	t, sent := h.t, time.Now()
 	ctx, cancel := context.WithDeadline(t.life.End, h.last.Add(t.opts.lease))
 	defer cancel()
 	var epoch *int64
-	_, err := t.controlled(ctx, sqlBeat, []any{t.name, t.id}, &epoch)
+	_, err := t.controlled(ctx, sqlHeartbeat, []any{t.name, t.id}, &epoch)
 	switch {
 	case err == nil && epoch == nil:
 		t.end(ErrLeaseLost)

@@ -91,7 +91,7 @@ func bedWith(t testing.TB, pool *pgxpool.Pool, cfg outbox.Config, calm bool) *be
 			}
 			for _, bad := range []string{"where none ought to be", "the relay failed", "loop panicked",
 				"reaper failed"} {
-				// A leaf that is in use is left for the next run, and that is said.
+				// A partition that is in use is left for the next run, and that is said.
 				if strings.Contains(line, bad) && !strings.Contains(line, "something reads it") {
 					t.Errorf("the log says %q: %s", bad, line)
 				}

@@ -61,8 +61,8 @@ const (
 	sqlRegister = `SELECT entity_type, registered, outdated FROM {schema}.strunk_register($1::text, $2::text,
 		$3::text, $4::integer, $5::text[])`
 	// sqlWatch reads who owns subscriber $1, the heartbeat, and what it follows.
-	sqlWatch = `SELECT owner, epoch, beat, lease_ms, entity_type FROM {schema}.strunk_watch_subscriber($1::text)`
-	// sqlOwn makes $2 the owner of subscriber $1 of type $8 if epoch $3 and beat $4 still stand, or
+	sqlWatch = `SELECT owner, epoch, heartbeat, lease_ms, entity_type FROM {schema}.strunk_watch_subscriber($1::text)`
+	// sqlOwn makes $2 the owner of subscriber $1 of type $8 if epoch $3 and heartbeat $4 still stand, or
 	// it has no other owner.
 	sqlOwn = `SELECT cursor, started, epoch, crashed, bootstrap, coalesce(bootstrap_mark, '')
 FROM {schema}.strunk_own($1::text, $2::bigint, $3::bigint, $4::bigint, $5::integer, $6::text, $7::integer, $8::text)`
@@ -112,15 +112,15 @@ func (o *owner) register(ctx context.Context) error {
 
 const (
 	// looksPerLease is how often within a lease a process that would own a subscriber looks at its owner's heartbeat.
-	looksPerLease = 10
-	lookFastest   = 20 * time.Millisecond
-	lookSlowest   = 500 * time.Millisecond
+	looksPerLease     = 10
+	minRescueInterval = 20 * time.Millisecond
+	maxRescueInterval = 500 * time.Millisecond
 )
 
 // ownerWatch watches the heartbeat of another owner.
-type ownerWatch = core.HeartbeatWatch[string, ownerBeat]
+type ownerWatch = core.HeartbeatWatch[string, ownerHeartbeat]
 
-type ownerBeat struct{ epoch, beat int64 }
+type ownerHeartbeat struct{ epoch, heartbeat int64 }
 
 // own waits for the subscriber and delivers its events whenever it has it, until the soft end.
 func (o *owner) own(life core.Life) error {
@@ -151,9 +151,9 @@ func (o *owner) own(life core.Life) error {
 // try takes the subscriber if it may be taken, and otherwise says when to look again.
 func (o *owner) try(ctx context.Context, watch *ownerWatch) (*place, time.Duration, error) {
 	var holder *int64
-	var epoch, beat, leaseMS int64
+	var epoch, heartbeat, leaseMS int64
 	var entityType string
-	found, err := o.controlled(ctx, sqlWatch, []any{o.name}, &holder, &epoch, &beat, &leaseMS, &entityType)
+	found, err := o.controlled(ctx, sqlWatch, []any{o.name}, &holder, &epoch, &heartbeat, &leaseMS, &entityType)
 	if err != nil {
 		watch.Forget() // an outage expires no lease
 		return nil, 0, fmt.Errorf("strunk/events: looking at subscriber %q: %w", o.name, err)
@@ -165,18 +165,19 @@ func (o *owner) try(ctx context.Context, watch *ownerWatch) (*place, time.Durati
 		return nil, 0, fmt.Errorf("strunk/events: subscriber %q follows %q: %w", o.name, entityType, errOutdated)
 	}
 	lease := time.Duration(leaseMS) * time.Millisecond
-	pause := min(max(lease/looksPerLease, lookFastest), lookSlowest)
-	watch.Look(time.Now(), 2*pause+lookSlowest)
-	if still := watch.Still(o.name, ownerBeat{epoch, beat}); holder == nil || *holder == o.id || still >= lease {
-		p, err := o.take(ctx, epoch, beat)
+	pause := min(max(lease/looksPerLease, minRescueInterval), maxRescueInterval)
+	watch.Look(time.Now(), 2*pause+maxRescueInterval)
+	if still := watch.Still(o.name, ownerHeartbeat{epoch, heartbeat}); holder == nil || *holder == o.id ||
+		still >= lease {
+		p, err := o.take(ctx, epoch, heartbeat)
 		return p, pause, err
 	}
 	return nil, pause, nil
 }
 
-func (o *owner) take(ctx context.Context, epoch, beat int64) (*place, error) {
+func (o *owner) take(ctx context.Context, epoch, heartbeat int64) (*place, error) {
 	var p place
-	args := []any{o.name, o.id, epoch, beat, os.Getpid(), o.host, o.opts.lease.Milliseconds(), o.def.entityType}
+	args := []any{o.name, o.id, epoch, heartbeat, os.Getpid(), o.host, o.opts.lease.Milliseconds(), o.def.entityType}
 	found, err := o.controlled(ctx, sqlOwn, args, &p.cursor, &p.started, &p.epoch, &p.crashed, &p.bootstrap, &p.mark)
 	if err != nil || !found {
 		return nil, err

@@ -16,7 +16,7 @@ var planSettings = []string{`SET LOCAL enable_seqscan =
 		off`, `SET LOCAL enable_mergejoin =
 			off`, `SET LOCAL jit = off`, `SET LOCAL plan_cache_mode = force_generic_plan`}
 
-// The reader's plan walks (key, position) in order, and no leaf behind the cursor; the relay's
+// The reader's plan walks (key, position) in order, and no partition behind the cursor; the relay's
 // walks the index of seq from where it is told to. Both with statistics of an empty table and with
 // fresh ones.
 func TestPlans(t *testing.T) {
@@ -56,7 +56,7 @@ func TestPlans(t *testing.T) {
 			}
 			if tt.name == "read" && (strings.Contains(plan, "events_1 ") || strings.Contains(plan, "events_11 ") ||
 				strings.Contains(plan, "Merge Append")) {
-				t.Errorf("the reader goes through leaves that are behind the cursor, or merges:\n%s", plan)
+				t.Errorf("the reader goes through partitions that are behind the cursor, or merges:\n%s", plan)
 			}
 		}
 	}

@@ -43,7 +43,7 @@ func TestTwoProcessesOneSubscriber(t *testing.T) {
 	var got record
 	b.run(orders.Subscriber("shared", got.handle))
 	// The other process watches for more than a lease.
-	const row = `SELECT jsonb_build_array(epoch, beat) FROM public.strunk_subscribers WHERE name = 'shared'`
+	const row = `SELECT jsonb_build_array(epoch, heartbeat) FROM public.strunk_subscribers WHERE name = 'shared'`
 	before := value[[]int64](b, row)
 	eventually(t, "the owner's heartbeat goes on", func() (string, bool) {
 		now := value[[]int64](b, row)
@@ -86,13 +86,13 @@ func TestOwnerKilledAnotherTakesOver(t *testing.T) {
 	began := time.Now()
 	b.run(orders.Subscriber("killed", got.handle))
 	child.Kill()
-	beat := value[time.Time](b, `SELECT beat_at FROM public.strunk_subscribers WHERE name = 'killed'`)
+	heartbeat := value[time.Time](b, `SELECT heartbeat_at FROM public.strunk_subscribers WHERE name = 'killed'`)
 	got.await(t, n)
 	if watched := time.Since(began); watched < childLease {
 		t.Errorf("taken over when the owner had been watched for %v; want its lease of %v", watched, childLease)
 	}
 	if silent := time.Duration(value[float64](b, `SELECT extract(epoch FROM clock_timestamp() -
-		$1::timestamptz)::float8`, beat) * float64(time.Second)); silent < childLease {
+		$1::timestamptz)::float8`, heartbeat) * float64(time.Second)); silent < childLease {
 		t.Errorf("taken over %v after the owner's last heartbeat; want its lease of %v", silent, childLease)
 	}
 	b.reachHead("killed")
@@ -139,7 +139,8 @@ func TestStaleOwnerCannotMoveCursor(t *testing.T) {
 		return nil
 	}))
 	receive(t, "the events are taken over", begun)
-	const row = `SELECT to_jsonb(s) - 'beat' - 'beat_at' FROM public.strunk_subscribers s WHERE name = 'stale'`
+	const row = `SELECT to_jsonb(s) - 'heartbeat' - 'heartbeat_at' FROM public.strunk_subscribers s WHERE name =
+		'stale'`
 	before := value[string](b, `SELECT (`+row+`)::text`)
 	noError(t, child.Wake())
 	if line := child.Await(t, "ended", soon); !strings.Contains(line, events.ErrLeaseLost.Error()) {

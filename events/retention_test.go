@@ -16,40 +16,42 @@ import (
 )
 
 // newReapedBed is a bed whose events are past their retention at once, whose reaper runs all the
-// time, and whose feed begins with leaves of ten events.
+// time, and whose feed begins with partitions of ten events.
 func newReapedBed(t *testing.T, lagCap time.Duration) *bed {
 	t.Helper()
 	b := bedOn(t, outboxtest.New(t), outbox.Config{EventRetention: time.Millisecond, EventLagCap: lagCap,
 		Retention: outbox.Retention{Every: 20 * time.Millisecond}, PollInterval: testPoll})
-	b.smallLeaves()
+	b.smallPartitions()
 	return b
 }
 
-// smallLeaves makes the feed begin with leaves of ten events.
-func (b *bed) smallLeaves() {
+// smallPartitions makes the feed begin with partitions of ten events.
+func (b *bed) smallPartitions() {
 	b.t.Helper()
 	b.exec(`DROP TABLE public.strunk_outbox_delivered_events_1`)
-	b.exec(`DELETE FROM public.strunk_feed_parts`)
+	b.exec(`DELETE FROM public.strunk_feed_partitions`)
 	for first := 1; first < 40; first += 10 {
-		leaf := fmt.Sprintf("strunk_outbox_delivered_events_%d", first)
+		partition := fmt.Sprintf("strunk_outbox_delivered_events_%d", first)
 		b.exec(fmt.Sprintf(`CREATE TABLE public.%s (LIKE public.strunk_outbox_delivered_events INCLUDING
-			DEFAULTS)`, leaf))
-		b.exec(fmt.Sprintf(`CREATE UNIQUE INDEX ON public.%s (key, position)`, leaf))
+			DEFAULTS)`, partition))
+		b.exec(fmt.Sprintf(`CREATE UNIQUE INDEX ON public.%s (key, position)`, partition))
 		b.exec(fmt.Sprintf(`ALTER TABLE public.strunk_outbox_delivered_events ATTACH PARTITION public.%s FOR
-			VALUES FROM (%d) TO (%d)`, leaf, first, first+10))
-		b.exec(`INSERT INTO public.strunk_feed_parts (first, past, name) VALUES ($1, $2, $3)`, first, first+10, leaf)
+			VALUES FROM (%d) TO (%d)`, partition, first, first+10))
+		b.exec(`INSERT INTO public.strunk_feed_partitions (first, past, name) VALUES ($1, $2,
+			$3)`, first, first+10, partition)
 	}
 }
 
-// awaitFloor waits until the floor has risen to a position, and the leaves behind it have gone.
+// awaitFloor waits until the floor has risen to a position, and the partitions behind it have gone.
 func awaitFloor(b *bed, want int64) {
 	b.t.Helper()
 	eventually(b.t, fmt.Sprintf("the floor is %d", want), func() (string, bool) {
 		floor := value[int64](b, `SELECT floor FROM public.strunk_feed_floor`)
-		leaves := value[string](b, `SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_catalog.pg_class
+		partitions := value[string](b, `SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_catalog.pg_class
 			WHERE relname ~ '^strunk_outbox_delivered_events_[0-9]+$' AND relkind = 'r'`)
-		gone := value[bool](b, `SELECT NOT EXISTS (SELECT 1 FROM public.strunk_feed_parts WHERE past - 1 <= $1)`, want)
-		return fmt.Sprintf("%d: %s", floor, leaves), floor == want && gone
+		gone := value[bool](b, `SELECT NOT EXISTS (SELECT 1 FROM public.strunk_feed_partitions WHERE past - 1 <=
+			$1)`, want)
+		return fmt.Sprintf("%d: %s", floor, partitions), floor == want && gone
 	})
 }
 
@@ -75,7 +77,7 @@ func TestRetentionWaitsForSlowSubscriber(t *testing.T) {
 		b.publish(order{ID: "a", N: i})
 	}
 	fast.await(t, 60)
-	awaitFloor(b, 10) // the slow one is at 15, in the second leaf
+	awaitFloor(b, 10) // the slow one is at 15, in the second partition
 	err := events.Replay(ctx, b.box, "fast", 5)
 	wantError(t, err, events.ErrInvalid, "11 to 60")
 	noError(t, events.Replay(ctx, b.box, "fast", 0))
@@ -100,7 +102,7 @@ func TestRetentionWaitsForSlowSubscriber(t *testing.T) {
 func TestRetentionKeepsWhatIsYoung(t *testing.T) {
 	t.Parallel()
 	b := bedOn(t, outboxtest.New(t), outbox.Config{PollInterval: testPoll, Disable: []outbox.Loop{outbox.LoopReaper}})
-	b.smallLeaves()
+	b.smallPartitions()
 	var got record
 	stop := b.run(orders.Subscriber("all", got.handle))
 	for i := range 60 {
@@ -111,7 +113,7 @@ func TestRetentionKeepsWhatIsYoung(t *testing.T) {
 	for _, retention := range []time.Duration{time.Hour, outbox.KeepForever} {
 		if n := value[int](b, `SELECT count(*) FROM public.strunk_raise_floor($1, NULL) WHERE marked IS
 			NULL`, retention.Milliseconds()); n != 0 {
-			t.Errorf("with a retention of %v %d leaves are given up; want none", retention, n)
+			t.Errorf("with a retention of %v %d partitions are given up; want none", retention, n)
 		}
 	}
 }
@@ -154,7 +156,7 @@ func TestLagCapMarksSubscriber(t *testing.T) {
 	b.reachHead("behind")
 }
 
-// An open report on the feed keeps its leaves, and holds up nothing else, nor the rise of the floor.
+// An open report on the feed keeps its partitions, and holds up nothing else, nor the rise of the floor.
 func TestRetentionBehindAnOpenReport(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -192,9 +194,9 @@ func TestRetentionBehindAnOpenReport(t *testing.T) {
 func TestRegisterAndRewindAgainstRetention(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	// Without a reaper: it would drop the leaves that retention is to find here.
+	// Without a reaper: it would drop the partitions that retention is to find here.
 	b := bedOn(t, outboxtest.New(t), outbox.Config{PollInterval: testPoll, Disable: []outbox.Loop{outbox.LoopReaper}})
-	b.smallLeaves()
+	b.smallPartitions()
 	stop := b.run()
 	for i := range 35 {
 		b.publish(order{ID: "a", N: i})
@@ -230,8 +232,8 @@ func TestRegisterAndRewindAgainstRetention(t *testing.T) {
 	}
 }
 
-// A backlog that does not fit into the leaves that are there stops nothing: the relay has more made.
-func TestBacklogLargerThanTheLeavesAhead(t *testing.T) {
+// A backlog that does not fit into the partitions that are there stops nothing: the relay has more made.
+func TestBacklogLargerThanThePartitionsAhead(t *testing.T) {
 	t.Parallel()
 	b := newReapedBed(t, 0)
 	var got record

@@ -54,11 +54,11 @@ func load(t testing.TB, pool *pgxpool.Pool, n int) {
 			'0') END ELSE 'type-1' END,
 			CASE WHEN i %% 2 = 1 THEN 'sub-' || CASE WHEN i %% 3 = 0 THEN '07' ELSE lpad((i / 2 %% 50)::text, 2,
 			'0') END END, 'failed', '{}' FROM generate_series(60000001, %d) i`, 60000000+dead),
-		// Leaves of the feed, as they come of themselves while it grows.
+		// Partitions of the feed, as they come of themselves while it grows.
 		fmt.Sprintf(`DO $$ BEGIN
 			LOOP
 				UPDATE public.strunk_feed SET head = least(%d, (SELECT max(past) - 1 FROM
-				public.strunk_feed_parts)), high = %d;
+				public.strunk_feed_partitions)), high = %d;
 				PERFORM public.strunk_ensure_feed_partitions();
 				EXIT WHEN (SELECT head FROM public.strunk_feed) = %d;
 			END LOOP; END $$`, n/5, n/5, n/5),
@@ -157,7 +157,7 @@ func checkBounds(t *testing.T, pool *pgxpool.Pool) map[string]int64 {
 	return used
 }
 
-// scanOfAll is a plan that reads a whole leaf of the outbox.
+// scanOfAll is a plan that reads a whole partition of the outbox.
 var scanOfAll = regexp.MustCompile(`(?s)Seq Scan on (public\.)?strunk_outbox\w*|"Seq Scan",[^{}]*"Relation Name": "strunk_outbox\w*"`)
 
 // rowsOfNode is how many rows a scan of the outbox has returned each time it ran.

@@ -46,7 +46,7 @@ func (f *facts) partitions(r *Report) {
 		r.add(CheckPartitions, StatusWarn, "tomorrow's partition of delivered tasks is missing; a process must "+
 			"run the reaper")
 	case !f.feedAhead:
-		r.add(CheckPartitions, StatusWarn, "the feed has no leaf ahead; a process must run the reaper")
+		r.add(CheckPartitions, StatusWarn, "the feed has no partition ahead; a process must run the reaper")
 	default:
 		r.add(CheckPartitions, StatusOK, "partitions are there for today and tomorrow, and ahead of the feed")
 	}

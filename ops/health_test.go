@@ -32,7 +32,7 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 			UPDATE public.strunk_outbox_tasks SET due_at = now() - interval '3 min'`,
 			ops.CheckPromoter, ops.StatusFail, "overdue by 3m"},
 		{"rescue", "a dead worker's tasks lie " +
-			"there", `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host, beat_at)
+			"there", `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host, heartbeat_at)
 			VALUES (1, 30000, 1, 1, 'a', 'h', now() - interval
 			'10 min')`, ops.CheckRescue, ops.StatusFail, "silent for 9m30"},
 		{"scheduler", "a schedule is late", `SELECT public.strunk_schedule_put('daily', 'a', 'every 1d', 'UTC',
@@ -71,13 +71,13 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 		{"no partition", "nothing can be completed", `DO $$ BEGIN EXECUTE format('DROP TABLE public.%I',
 			'strunk_outbox_delivered_tasks_' || to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMMDD')); END $$`,
 			ops.CheckPartitions, ops.StatusFail, "today's partition"},
-		{"no leaf ahead", "the feed will stall", `UPDATE public.strunk_feed SET head =
-			1000000000`, ops.CheckPartitions, ops.StatusWarn, "leaf ahead"},
+		{"no partition ahead", "the feed will stall", `UPDATE public.strunk_feed SET head =
+			1000000000`, ops.CheckPartitions, ops.StatusWarn, "partition ahead"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			box, pool := open(t)
-			exec(t, pool, `INSERT INTO public.strunk_loops (loop, interval_ms, last_ok_at, last_by) SELECT l,
+			exec(t, pool, `INSERT INTO public.strunk_loops (loop, interval_ms, last_ok_at, last_process) SELECT l,
 				60000, now(), 'h/1' FROM unnest('{relay,promoter,rescue,reaper,scheduler}'::text[]) l`)
 			exec(t, pool, c.sql)
 			r, err := ops.Health(t.Context(), box, ops.Thresholds{})

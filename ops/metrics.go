@@ -55,7 +55,7 @@ var (
 		"subscriber", "entity_type")
 	descLag = desc("subscriber_lag_seconds", "Age of the first event that the subscriber has not handled.",
 		"subscriber", "entity_type")
-	descHeld = desc("subscriber_held_events", "Copies of events that failed, and of those behind them, up "+
+	descDeliveries = desc("subscriber_deliveries", "Copies of events that failed, and of those behind them, up "+
 		"to a cap.", "subscriber", "entity_type")
 	descSubDead = desc("subscriber_dead_letters", "Dead letters of the subscriber, up to a cap.", "subscriber",
 		"entity_type")
@@ -79,7 +79,7 @@ var (
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descUp, descTasks, descOldest, descWorkers, descConcurrency, descPaused,
-		descLagEvents, descLag, descHeld,
+		descLagEvents, descLag, descDeliveries,
 		descSubDead, descNeedsRestart, descTruncated, descRelay, descRelayEvents, descFeedKept, descHead,
 		descDelivered, descDead, descBytes,
 		descDeadRows, descLoop, descHealth, descHorizon, descNotify} {
@@ -127,7 +127,7 @@ func collectSubscribers(l Live, gauge gauges) {
 	for _, s := range l.Subscribers {
 		gauge(descLagEvents, float64(s.Waiting.N), s.Name, s.EntityType)
 		gauge(descLag, s.Lag.Seconds(), s.Name, s.EntityType)
-		gauge(descHeld, float64(s.Held.N), s.Name, s.EntityType)
+		gauge(descDeliveries, float64(s.Deliveries.N), s.Name, s.EntityType)
 		gauge(descSubDead, float64(s.Dead.N), s.Name, s.EntityType)
 		gauge(descNeedsRestart, truth(s.NeedsRestart), s.Name, s.EntityType)
 	}

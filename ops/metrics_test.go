@@ -87,7 +87,7 @@ func TestMetricsLabelsAreNeverIDs(t *testing.T) {
 	}
 	for _, part := range regexp.MustCompile(`part="(\w+)"`).FindAllStringSubmatch(body, -1) {
 		if regexp.MustCompile(`\d`).MatchString(part[1]) {
-			t.Errorf("a leaf has a series of its own: %q", part[1])
+			t.Errorf("a partition has a series of its own: %q", part[1])
 		}
 	}
 	for _, name := range []string{"strunk_up 1", `strunk_queue_tasks{queue="emails",status="pending"} 1`,

@@ -21,20 +21,20 @@ type Overall struct {
 	EventsWaiting Count `json:"events_waiting"`
 	EventsKept    Count `json:"events_kept"`
 	Head          int64 `json:"head"`
-	// Held counts the copies of events that failed for a subscriber, and of those behind them.
-	Held        Count `json:"held"`
+	// Deliveries counts the copies of events that failed for a subscriber, and of those behind them.
+	Deliveries  Count `json:"deliveries"`
 	Workers     int64 `json:"workers"`
 	Subscribers int64 `json:"subscribers"`
 	Schedules   int64 `json:"schedules"`
-	// TableBytes is the size of all tables with their indexes; Tables has each leaf's.
+	// TableBytes is the size of all tables with their indexes; Tables has each partition's.
 	TableBytes int64   `json:"table_bytes"`
 	Tables     []Table `json:"tables"`
 }
 
-// Table is the size of one table, which may be a leaf of the outbox table.
+// Table is the size of one table, which may be a partition of the outbox table.
 type Table struct {
 	Name string `json:"name"`
-	// Part is what leaves of one kind share: tasks, events, deliveries, delivered_tasks,
+	// Part is what partitions of one kind have in common: tasks, events, deliveries, delivered_tasks,
 	// delivered_events, dead; of other tables the name without its prefix.
 	Part string `json:"part"`
 	// Rows is an estimate; nil where the table was never analyzed.
@@ -50,7 +50,8 @@ const (
 	// sqlOverall reads the state of the installation, counting to $1. It locks nothing.
 	sqlOverall = `SELECT s.pending, s.pending_precision, s.scheduled, s.scheduled_precision, s.claimed,
 		s.claimed_precision, s.dead, s.dead_precision,
-	s.delivered, s.events_waiting, s.events_waiting_precision, s.events_kept, s.events_head, s.held, s.held_precision,
+	s.delivered, s.events_waiting, s.events_waiting_precision, s.events_kept, s.events_head, s.deliveries,
+	s.deliveries_precision,
 	s.workers, s.subscribers, s.schedules
 FROM {schema}.strunk_overall($1::integer) s`
 	// sqlTables reads the sizes of the tables. It takes ACCESS SHARE on each for a moment.
@@ -73,7 +74,7 @@ func overallQuestion(o *Overall) question {
 		&o.Scheduled.Precision, &o.Claimed.N, &o.Claimed.Precision,
 		&o.Dead.N, &o.Dead.Precision, &o.Delivered.N, &o.EventsWaiting.N, &o.EventsWaiting.Precision,
 		&o.EventsKept.N, &o.Head,
-		&o.Held.N, &o.Held.Precision, &o.Workers, &o.Subscribers, &o.Schedules)
+		&o.Deliveries.N, &o.Deliveries.Precision, &o.Workers, &o.Subscribers, &o.Schedules)
 }
 
 func tablesQuestion(into *[]Table) question {

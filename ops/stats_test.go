@@ -102,7 +102,7 @@ func TestSubscriberStats(t *testing.T) {
 	t.Parallel()
 	box, pool := open(t)
 	fill(t, pool)
-	exec(t, pool, `UPDATE public.strunk_subscribers SET cursor = 2, owner = 1, host = 'web-1', pid = 42, beat_at
+	exec(t, pool, `UPDATE public.strunk_subscribers SET cursor = 2, owner = 1, host = 'web-1', pid = 42, heartbeat_at
 		= now() - interval '1 hour'`)
 	exec(t, pool, `INSERT INTO public.strunk_retries (position, attempts, subscriber, entity_id, last_error)
 		VALUES (3, 4, 'indexer', '', 'no index')`)
@@ -113,7 +113,7 @@ func TestSubscriberStats(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s.Waiting != (ops.Count{N: 3, Precision: ops.Exact}) || s.Head != 5 || s.Cursor != 2 || s.Dead.N != 4 ||
-		s.Held.N != 0 || s.Owner != "web-1/42" || !s.Silent ||
+		s.Deliveries.N != 0 || s.Owner != "web-1/42" || !s.Silent ||
 		s.Lag.Duration < time.Minute || s.Blocked == nil ||
 		*s.Blocked != (ops.Blocked{Position: 3, Attempts: 4, Error: "no index"}) {
 		t.Errorf("%+v %+v", s, s.Blocked)
@@ -167,7 +167,7 @@ func TestTask(t *testing.T) {
 		status       queue.Status
 		kind         ops.Kind
 	}{
-		{"active", "in the hot leaf", 1, queue.StatusPending, ops.KindTask},
+		{"active", "in the hot partition", 1, queue.StatusPending, ops.KindTask},
 		{"dead", "its history is there", queryOne[int64](t, pool, `SELECT min(id) FROM
 			public.strunk_outbox_dead`), queue.StatusDead, ops.KindTask},
 		{"copy", "of an event, for one subscriber", 900001, queue.StatusDead, ops.KindDelivery},

@@ -117,7 +117,7 @@ type TaskDetails struct {
 }
 
 // sqlTask reads the task or delivery $1 in whichever part of the table it is: a look-up by id in
-// each leaf. It locks nothing.
+// each partition. It locks nothing.
 const sqlTask = `SELECT o.id, o.kind, o.status, o.key, coalesce(o.entity_id, ''), coalesce(o.subscriber, ''),
 	o.priority, o.attempts, o.max_attempts,
 	o.created_at, o.due_at, o.claimed_at, o.finished_at, coalesce(o.dedup_key, ''), coalesce(o.worker_id, 0),

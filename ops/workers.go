@@ -25,9 +25,9 @@ type Worker struct {
 	SilentFor Duration `json:"silent_seconds"`
 	Lease     Duration `json:"lease_seconds"`
 	// Silent says that its lease is over: when that has been watched for one lease, its tasks are
-	// given back (Condemned).
-	Silent    bool `json:"silent"`
-	Condemned bool `json:"condemned"`
+	// given back (Expired).
+	Silent  bool `json:"silent"`
+	Expired bool `json:"expired"`
 }
 
 // WorkerFilter chooses workers; the zero value chooses the first DefaultLimit of all queues.
@@ -43,7 +43,7 @@ type WorkerFilter struct {
 // sqlWorkers reads at most $3 workers of queue $1 (null: any) behind id $2, counting their tasks to
 // $4. It locks nothing.
 const sqlWorkers = `SELECT s.id, s.queue, s.host, s.pid, s.concurrency, s.claimed, s.claimed_precision, s.started_at,
-	(extract(epoch FROM s.silent_for) * 1000000)::bigint, s.lease_ms, s.silent, s.condemned
+	(extract(epoch FROM s.silent_for) * 1000000)::bigint, s.lease_ms, s.silent, s.expired
 FROM {schema}.strunk_worker_states($1::text, $2::bigint, $3::integer, $4::integer) s`
 
 // Workers returns the workers in the order of their ids.
@@ -62,7 +62,7 @@ func Workers(ctx context.Context, box *outbox.Box, filter WorkerFilter) (all []W
 func scanWorker(rows pgx.Rows) (w Worker, err error) {
 	var silent, lease int64
 	err = rows.Scan(&w.ID, &w.Queue, &w.Host, &w.PID, &w.Concurrency, &w.Claimed.N, &w.Claimed.Precision,
-		&w.StartedAt, &silent, &lease, &w.Silent, &w.Condemned)
+		&w.StartedAt, &silent, &lease, &w.Silent, &w.Expired)
 	w.SilentFor, w.Lease = micros(silent), micros(lease*1000)
 	return w, err
 }

@@ -9,12 +9,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// catalogue is what a schema holds: object ("index strunk_outbox_tasks_id") to definition. Leaves
+// catalogue is what a schema holds: object ("index strunk_outbox_tasks_id") to definition. Partitions
 // stand together under the name of their table with a star: they come and go, and are alike.
 type catalogue map[string][]string
 
 // sqlCatalogue lists the objects of a schema ($1, quoted $2) that are strunk's or belong to its
-// tables: kind, the table they belong to, the table's parent where it is a leaf, name and
+// tables: kind, the table they belong to, the table's parent where it is a partition, name and
 // definition. The search_path must hold the schema and nothing else, so that definitions name no
 // schema; bodies of functions do, and are cleaned.
 const sqlCatalogue = `WITH ours AS (

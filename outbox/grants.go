@@ -22,9 +22,9 @@ type GrantsConfig struct {
 const (
 	// RoleProducer enqueues tasks and publishes events.
 	RoleProducer = "producer"
-	// RoleWorker works on tasks, runs and registers schedules, and does the upkeep.
+	// RoleWorker works on tasks, runs and registers schedules, and does the maintenance.
 	RoleWorker = "worker"
-	// RoleSubscriber handles events, and does the upkeep.
+	// RoleSubscriber handles events, and does the maintenance.
 	RoleSubscriber = "subscriber"
 	// RoleReader reads everything, payloads included, and changes nothing.
 	RoleReader = "reader"
@@ -42,17 +42,17 @@ type grant struct {
 	others    []string // further privileges: "INSERT ON strunk_workers"
 }
 
-// upkeepFunctions are for every process that calls Run: its loops may serve others' tasks and events.
-var upkeepFunctions = []string{
-	"strunk_adopt_orphans", "strunk_beat", "strunk_condemn", "strunk_ensure_feed_partitions",
+// maintenanceFunctions are for every process that calls Run: its loops may serve others' tasks and events.
+var maintenanceFunctions = []string{
+	"strunk_adopt_orphans", "strunk_heartbeat", "strunk_expire_lease", "strunk_ensure_feed_partitions",
 	"strunk_ensure_task_partitions", "strunk_loop_begin",
-	"strunk_loop_ran", "strunk_next_due_ms", "strunk_promote", "strunk_reap_dead", "strunk_reap_leaf",
+	"strunk_loop_ran", "strunk_next_due_ms", "strunk_promote", "strunk_reap_dead", "strunk_reap_partition",
 	"strunk_reap_notes",
 	"strunk_reap_schedule_runs", "strunk_relay", "strunk_rescue", "strunk_return_claims", "strunk_sweep",
 	"strunk_unknown_claims", "strunk_void_claims",
 }
 
-var upkeepTables = []string{"strunk_loops", "strunk_migrations", "strunk_reaped", "strunk_workers"}
+var maintenanceTables = []string{"strunk_loops", "strunk_migrations", "strunk_reaped", "strunk_workers"}
 
 // grants lists who may do what. A function that stands nowhere is for strunk's own functions alone; the tests name it.
 func grants() []grant {
@@ -64,7 +64,7 @@ func grants() []grant {
 		{role: RoleWorker,
 			functions: append([]string{
 				"strunk_admit", "strunk_admit_released", "strunk_advance_watermarks", "strunk_allow_starts",
-				"strunk_bury", "strunk_cancel", "strunk_claim",
+				"strunk_dead_letter_claimed", "strunk_cancel", "strunk_claim",
 				"strunk_claim_rated", "strunk_complete", "strunk_complete_at", "strunk_declare_limits",
 				"strunk_complete_or_fail", "strunk_complete_results", "strunk_control", "strunk_ended",
 				"strunk_has_backlog", "strunk_has_pending",
@@ -73,13 +73,13 @@ func grants() []grant {
 				"strunk_retry", "strunk_returned",
 				"strunk_schedule_failed", "strunk_schedule_fire", "strunk_schedule_put", "strunk_schedules_due",
 				"strunk_schedules_wait_us", "strunk_store_results", "strunk_sweep_backlog", "strunk_take_quota",
-			}, upkeepFunctions...),
+			}, maintenanceFunctions...),
 			selects: append([]string{"strunk_limits", "strunk_outbox", "strunk_queues", "strunk_results",
-				"strunk_schedules", "strunk_schemas", "strunk_schema_subjects"}, upkeepTables...),
+				"strunk_schedules", "strunk_schemas", "strunk_schema_subjects"}, maintenanceTables...),
 			others: []string{"INSERT ON strunk_workers"}},
 		{role: RoleSubscriber,
 			functions: append([]string{
-				"strunk_beat_subscriber", "strunk_add_delivery", "strunk_disown", "strunk_end_bootstrap",
+				"strunk_heartbeat_subscriber", "strunk_add_delivery", "strunk_disown", "strunk_end_bootstrap",
 				"strunk_attempt_failed", "strunk_clear_attempts", "strunk_bootstrap_versions",
 				"strunk_delivery_entities", "strunk_inbox_mark", "strunk_inbox_marked", "strunk_live_snapshots",
 				"strunk_move_cursor", "strunk_move_bootstrap", "strunk_own",
@@ -87,9 +87,9 @@ func grants() []grant {
 				"strunk_due_deliveries", "strunk_delivery_failed",
 				"strunk_register", "strunk_read_snapshots", "strunk_start_events", "strunk_count_attempt",
 				"strunk_watch_subscriber",
-			}, upkeepFunctions...),
+			}, maintenanceFunctions...),
 			selects: append([]string{"strunk_retries", "strunk_schemas", "strunk_schema_subjects",
-				"strunk_snapshots", "strunk_subscribers"}, upkeepTables...)},
+				"strunk_snapshots", "strunk_subscribers"}, maintenanceTables...)},
 		{role: RoleReader,
 			functions: []string{
 				"strunk_backlog", "strunk_dead_letters", "strunk_estimate", "strunk_inbox_marked",
@@ -98,7 +98,7 @@ func grants() []grant {
 			},
 			selects: []string{
 				"strunk_bootstrap", "strunk_cancels", "strunk_dedups", "strunk_feed", "strunk_feed_floor",
-				"strunk_feed_parts",
+				"strunk_feed_partitions",
 				"strunk_events_seq", "strunk_horizon", "strunk_inbox", "strunk_limits", "strunk_loops",
 				"strunk_migrations", "strunk_outbox", "strunk_outbox_dead",
 				"strunk_outbox_delivered_events", "strunk_outbox_delivered_tasks", "strunk_outbox_deliveries",

@@ -23,9 +23,11 @@ func (h host) Logger() *slog.Logger       { return h.b.cfg.Logger }
 func (h host) Schema() string             { return h.b.cfg.Schema }
 func (h host) SQL(text string) string     { return h.b.sql(text) }
 func (h host) Wake(topics ...string)      { h.b.wake(topics) }
-func (h host) WakeLocal(topics ...string) { h.b.hub.wake(topics) }
+func (h host) WakeLocal(topics ...string) { h.b.wakeUps.wake(topics) }
 
-func (h host) Subscribe(topics ...string) (<-chan struct{}, func()) { return h.b.hub.subscribe(topics) }
+func (h host) Subscribe(topics ...string) (<-chan struct{}, func()) {
+	return h.b.wakeUps.subscribe(topics)
+}
 
 // Extension returns the values that the configuration holds under key, as []any, or nil.
 func (h host) Extension(key any) any {

@@ -13,28 +13,28 @@ import (
 )
 
 const (
-	// beatsPerLease is how many heartbeats fit into a lease.
-	beatsPerLease = 6
-	beatFastest   = 20 * time.Millisecond
-	beatSlowest   = 5 * time.Second
-	// beatPatience is how long one heartbeat may take at least before its connection is given up; a
+	// heartbeatsPerLease is how many heartbeats fit into a lease.
+	heartbeatsPerLease   = 6
+	minHeartbeatInterval = 20 * time.Millisecond
+	maxHeartbeatInterval = 5 * time.Second
+	// minHeartbeatTimeout is how long one heartbeat may take at least before its connection is given up; a
 	// third of the shortest lease where that is longer.
-	beatPatience = time.Second
+	minHeartbeatTimeout = time.Second
 )
 
 // leases renews all lease rows of this process with one statement.
 type leases struct {
-	box                 *Box
-	beats               *control // nothing but heartbeats: nothing may delay them
-	upkeep              *control
-	beatNow, compareNow chan struct{}
+	box                      *Box
+	heartbeats               *control // nothing but heartbeats: nothing may delay them
+	maintenance              *control
+	heartbeatNow, compareNow chan struct{}
 
 	mu   sync.Mutex
 	held map[int64]*lease
 }
 
-func newLeases(b *Box, upkeep *control) *leases {
-	return &leases{box: b, beats: newControl(b), upkeep: upkeep, beatNow: make(chan struct{}, 1),
+func newLeases(b *Box, maintenance *control) *leases {
+	return &leases{box: b, heartbeats: newControl(b), maintenance: maintenance, heartbeatNow: make(chan struct{}, 1),
 		compareNow: make(chan struct{}, 1), held: map[int64]*lease{}}
 }
 
@@ -84,7 +84,7 @@ func (ls *leases) add(ctx context.Context, spec core.LeaseSpec) (*lease, error) 
 		host = "unknown"
 	}
 	l := &lease{owner: ls, id: rand.Int64N(1<<62) + 1, spec: spec, lost: make(chan struct{})}
-	err = ls.upkeep.autocommit(ctx, core.Statement{SQL: ls.box.sql(sqlAddWorker),
+	err = ls.maintenance.autocommit(ctx, core.Statement{SQL: ls.box.sql(sqlAddWorker),
 		Args: []any{l.id, spec.Duration.Milliseconds(), os.Getpid(), spec.Concurrency, spec.Queue, host,
 			spec.WritesStarts}})
 	if err != nil {
@@ -93,17 +93,17 @@ func (ls *leases) add(ctx context.Context, spec core.LeaseSpec) (*lease, error) 
 	ls.mu.Lock()
 	ls.held[l.id] = l
 	ls.mu.Unlock()
-	signal(ls.beatNow)
+	signal(ls.heartbeatNow)
 	return l, nil
 }
 
-// beatLoop sends heartbeats until ctx ends.
-func (ls *leases) beatLoop(ctx context.Context) {
+// heartbeatLoop sends heartbeats until ctx ends.
+func (ls *leases) heartbeatLoop(ctx context.Context) {
 	for ctx.Err() == nil {
-		if err := ls.beat(ctx); err != nil && ctx.Err() == nil {
+		if err := ls.heartbeat(ctx); err != nil && ctx.Err() == nil {
 			ls.box.cfg.Logger.Warn("strunk: a heartbeat failed; trying again", "error", err)
 		}
-		ls.await(ctx, ls.beatNow)
+		ls.await(ctx, ls.heartbeatNow)
 	}
 }
 
@@ -126,9 +126,9 @@ func (ls *leases) await(ctx context.Context, woken <-chan struct{}) {
 }
 
 func (ls *leases) interval() time.Duration {
-	shortest := beatSlowest
+	shortest := maxHeartbeatInterval
 	for _, l := range ls.all() {
-		shortest = min(shortest, max(l.spec.Duration/beatsPerLease, beatFastest))
+		shortest = min(shortest, max(l.spec.Duration/heartbeatsPerLease, minHeartbeatInterval))
 	}
 	return shortest
 }
@@ -143,11 +143,11 @@ func (ls *leases) all() []*lease {
 	return all
 }
 
-// sqlBeat renews the leases of workers ($1) and returns those that still have one. It locks their rows, which no claim
-// waits for (FOR NO KEY UPDATE against FOR KEY SHARE).
-const sqlBeat = `SELECT * FROM {schema}.strunk_beat($1::bigint[])`
+// sqlHeartbeat renews the leases of workers ($1) and returns those that still have one. It locks
+// their rows, which no claim waits for (FOR NO KEY UPDATE against FOR KEY SHARE).
+const sqlHeartbeat = `SELECT * FROM {schema}.strunk_heartbeat($1::bigint[])`
 
-func (ls *leases) beat(ctx context.Context) error {
+func (ls *leases) heartbeat(ctx context.Context) error {
 	before := ls.all()
 	if len(before) == 0 {
 		return nil
@@ -157,9 +157,9 @@ func (ls *leases) beat(ctx context.Context) error {
 		ids[i] = l.id
 	}
 	// A connection that has gone silent must be given up while there is time for another.
-	sent, cancel := context.WithTimeout(ctx, max(2*ls.interval(), beatPatience))
+	sent, cancel := context.WithTimeout(ctx, max(2*ls.interval(), minHeartbeatTimeout))
 	defer cancel()
-	alive, err := ls.beats.queryInt64s(sent, ls.box.sql(sqlBeat), ids)
+	alive, err := ls.heartbeats.queryInt64s(sent, ls.box.sql(sqlHeartbeat), ids)
 	if err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ const (
 func (ls *leases) compareOne(ctx context.Context, l *lease) error {
 	number := l.voiding()
 	if number > 0 {
-		err := ls.upkeep.autocommit(ctx, core.Statement{SQL: ls.box.sql(sqlVoid), Args: []any{l.id, number}})
+		err := ls.maintenance.autocommit(ctx, core.Statement{SQL: ls.box.sql(sqlVoid), Args: []any{l.id, number}})
 		if err != nil {
 			return err
 		}
@@ -227,7 +227,7 @@ func (ls *leases) compareOne(ctx context.Context, l *lease) error {
 
 func (ls *leases) returnUnknown(ctx context.Context, l *lease) error {
 	low, known := l.spec.Claims()
-	unknown, err := ls.upkeep.queryInt64s(ctx, ls.box.sql(sqlUnknown), l.id, low, known)
+	unknown, err := ls.maintenance.queryInt64s(ctx, ls.box.sql(sqlUnknown), l.id, low, known)
 	if err != nil || len(unknown) == 0 {
 		return err
 	}
@@ -237,7 +237,7 @@ func (ls *leases) returnUnknown(ctx context.Context, l *lease) error {
 	if len(unknown) == 0 {
 		return nil
 	}
-	ids, err := ls.upkeep.queryInt64s(ctx, ls.box.sql(sqlReturn), l.id, unknown)
+	ids, err := ls.maintenance.queryInt64s(ctx, ls.box.sql(sqlReturn), l.id, unknown)
 	if err != nil {
 		return err
 	}
@@ -253,8 +253,8 @@ func (l *lease) Release(ctx context.Context) error {
 	if !l.owner.forget(l) {
 		return nil // lost: the rescue has it
 	}
-	b, c := l.owner.box, l.owner.upkeep
-	if err := condemn(ctx, b, c, l.id, nil); err != nil {
+	b, c := l.owner.box, l.owner.maintenance
+	if err := expireLease(ctx, b, c, l.id, nil); err != nil {
 		return fmt.Errorf("strunk/outbox: releasing the lease of queue %q: %w", l.spec.Queue, err)
 	}
 	claims, err := c.queryInt64s(ctx, b.sql(sqlUnknown), l.id, int64(-1), []int64{})

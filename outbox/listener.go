@@ -11,8 +11,8 @@ import (
 
 // Pauses between attempts to connect again, doubling.
 const (
-	reconnectFirst = 100 * time.Millisecond
-	reconnectMost  = 5 * time.Second
+	minReconnectPause = 100 * time.Millisecond
+	maxReconnectPause = 5 * time.Second
 )
 
 // connect opens a connection beside the pool, with the pool's configuration and its hooks: they may
@@ -35,23 +35,23 @@ func (b *Box) connect(ctx context.Context) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-// listen hands notifications to the hub until ctx ends. Each new connection is followed by a full poll, for what was
-// announced while there was none.
+// listen hands notifications to the wake-ups until ctx ends. Each new connection is followed by a
+// full poll, for what was announced while there was none.
 func (b *Box) listen(ctx context.Context) {
-	pause := reconnectFirst
+	pause := minReconnectPause
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := b.listenOnce(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(began) > reconnectMost {
-			pause = reconnectFirst
+		if time.Since(began) > maxReconnectPause {
+			pause = minReconnectPause
 		}
 		b.cfg.Logger.Warn("strunk: the listening connection was lost; polling until it is back", "error", err,
 			"retry_in", pause)
 		core.Sleep(ctx, pause)
-		pause = min(2*pause, reconnectMost)
+		pause = min(2*pause, maxReconnectPause)
 	}
 }
 
@@ -64,13 +64,13 @@ func (b *Box) listenOnce(ctx context.Context) error {
 	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{b.names.channel}.Sanitize()); err != nil {
 		return err
 	}
-	b.hub.wakeAll()
+	b.wakeUps.wakeAll()
 	for {
 		n, err := conn.WaitForNotification(ctx)
 		if err != nil {
 			return err
 		}
-		b.hub.wake([]string{n.Payload})
+		b.wakeUps.wake([]string{n.Payload})
 	}
 }
 

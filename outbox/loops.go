@@ -15,8 +15,8 @@ import (
 const (
 	// loopReportEvery is how often a process records that one of its loops runs.
 	loopReportEvery = 10 * time.Second
-	// mostLoopError bounds what is kept of a loop's error, in bytes.
-	mostLoopError = 2000
+	// maxLoopErrorBytes bounds what is kept of a loop's error, in bytes.
+	maxLoopErrorBytes = 2000
 )
 
 // LoopStatus is the record of one loop over all processes.
@@ -35,26 +35,27 @@ type LoopStatus struct {
 	Age time.Duration
 }
 
-// lateAfter is how many intervals a loop may miss before it counts as behind, and lateLeast is
+// lateIntervals is how many intervals a loop may miss before it counts as behind, and lateExtra is
 // added for what a report is late by.
 const (
-	lateAfter = 3
-	lateLeast = 2 * loopReportEvery
+	lateIntervals = 3
+	lateExtra     = 2 * loopReportEvery
 )
 
 // Behind reports whether the loop has not succeeded for some intervals: nobody runs it, or it fails.
 func (s LoopStatus) Behind() bool {
-	return s.Age < 0 || s.Age > lateAfter*s.Interval+lateLeast
+	return s.Age < 0 || s.Age > lateIntervals*s.Interval+lateExtra
 }
 
 // sqlLoops reads the record of the loops. It locks nothing.
 const sqlLoops = `SELECT loop, interval_ms, coalesce(last_ok_at, '0001-01-01Z'), coalesce(last_error_at,
 	'0001-01-01Z'), coalesce(last_error, ''),
-	coalesce(last_by, ''), coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - last_ok_at) * 1000, -1)::bigint
+	coalesce(last_process, ''), coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - last_ok_at) * 1000,
+	-1)::bigint
 FROM {schema}.strunk_loops ORDER BY loop`
 
-// Loops returns the record of the upkeep loops and the scheduler, of all processes, in the order of their names. A loop
-// that never ran has none.
+// Loops returns the record of the maintenance loops and the scheduler, of all processes, in the
+// order of their names. A loop that never ran has none.
 func (b *Box) Loops(ctx context.Context) ([]LoopStatus, error) {
 	rows, err := b.pool.Query(ctx, b.sql(sqlLoops))
 	if err != nil {
@@ -81,7 +82,7 @@ const sqlLoopRan = `SELECT {schema}.strunk_loop_ran($1::text, $2::bigint, $3::te
 func (b *Box) loopRan(ctx context.Context, c *control, loop string, interval time.Duration, failure error) {
 	var text *string
 	if failure != nil {
-		s := core.CleanText(failure.Error(), mostLoopError)
+		s := core.CleanText(failure.Error(), maxLoopErrorBytes)
 		text = &s
 	}
 	err := c.autocommit(ctx, core.Statement{SQL: b.sql(sqlLoopRan),

@@ -26,10 +26,10 @@ const (
 	DefaultGrace        = 25 * time.Second
 )
 
-// Loop names one of the upkeep loops that Run drives beside the bindings.
+// Loop names one of the maintenance loops that Run drives beside the bindings.
 type Loop string
 
-// The upkeep loops. Each is safe to run in every process.
+// The maintenance loops. Each is safe to run in every process.
 const (
 	// LoopPromoter makes scheduled tasks pending when they are due.
 	LoopPromoter Loop = "promoter"
@@ -58,7 +58,7 @@ type Config struct {
 	// moments is forgotten and the task's attempt is not counted; nothing else depends on it.
 	SyncClaims bool
 	// EventRetention is how long events are kept in the feed at least; zero means
-	// DefaultEventRetention. Whole leaves of the feed are dropped, and none that holds an event
+	// DefaultEventRetention. Whole partitions of the feed are dropped, and none that holds an event
 	// which a registered subscriber has not passed. Of processes that disagree, the one with the
 	// shortest time decides.
 	EventRetention time.Duration
@@ -68,7 +68,7 @@ type Config struct {
 	EventLagCap time.Duration
 	// Retention says how long the reaper keeps what is done.
 	Retention Retention
-	// Disable lists the upkeep loops that Run leaves to other processes.
+	// Disable lists the maintenance loops that Run leaves to other processes.
 	Disable []Loop
 	// Extensions are the settings that other packages of strunk offer for a whole box, such as queue.Middleware.
 	Extensions []Extension
@@ -125,7 +125,7 @@ type Box struct {
 	pool       *pgxpool.Pool
 	cfg        Config
 	names      names
-	hub        *hub
+	wakeUps    *wakeUps
 	notifier   *notifier
 	listener   sharedListener
 	extensions map[any][]any
@@ -145,7 +145,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Box, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	b := &Box{pool: pool, cfg: cfg, names: newNames(cfg.Schema), hub: newHub(), extensions: map[any][]any{}}
+	b := &Box{pool: pool, cfg: cfg, names: newNames(cfg.Schema), wakeUps: newWakeUps(), extensions: map[any][]any{}}
 	for i, ext := range cfg.Extensions {
 		if ext == nil {
 			return nil, fmt.Errorf("strunk/outbox: Open: extension %d of Config.Extensions is nil; leave it out", i+1)
@@ -184,7 +184,7 @@ func (b *Box) sql(text string) string {
 }
 
 func (b *Box) wake(topics []string) {
-	b.hub.wake(topics)
+	b.wakeUps.wake(topics)
 	if !b.cfg.PollOnly {
 		b.notifier.send(topics)
 	}

@@ -20,15 +20,15 @@ const (
 // the index at the last due time that it has promoted: an open snapshot keeps the entries before it
 // alive.
 type promoter struct {
-	box    *Box
-	upkeep *control
-	mark   *time.Time // nil is the bottom
-	bottom time.Time  // of the last scan from the bottom
-	cost   time.Duration
+	box         *Box
+	maintenance *control
+	mark        *time.Time // nil is the bottom
+	bottom      time.Time  // of the last scan from the bottom
+	cost        time.Duration
 }
 
 func (p *promoter) run(ctx context.Context) {
-	woken, stop := p.box.hub.subscribe([]string{core.TopicDue})
+	woken, stop := p.box.wakeUps.subscribe([]string{core.TopicDue})
 	defer stop()
 	report := loopReport{loop: LoopPromoter}
 	for ctx.Err() == nil {
@@ -37,7 +37,7 @@ func (p *promoter) run(ctx context.Context) {
 			p.box.cfg.Logger.Warn("strunk: the promoter failed; trying again", "error", err)
 			pause = p.box.cfg.PollInterval
 		}
-		report.ran(ctx, p.box, p.upkeep, p.box.cfg.PollInterval, err)
+		report.ran(ctx, p.box, p.maintenance, p.box.cfg.PollInterval, err)
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -60,7 +60,7 @@ func (p *promoter) promote(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	var ms *int64
-	err := p.upkeep.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+	err := p.maintenance.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, p.box.sql(sqlNextDue), p.mark).Scan(&ms)
 	})
 	if err != nil || ms == nil {
@@ -90,7 +90,7 @@ func (p *promoter) chunk(ctx context.Context) (int64, error) {
 		latest *time.Time
 		topics []string
 	)
-	err := p.upkeep.autocommit(ctx, core.Statement{SQL: p.box.sql(sqlPromote), Args: []any{p.mark, promoteChunk},
+	err := p.maintenance.autocommit(ctx, core.Statement{SQL: p.box.sql(sqlPromote), Args: []any{p.mark, promoteChunk},
 		Scan: func(rows pgx.Rows) error {
 			all, topics, latest = 0, nil, nil
 			_, err := pgx.ForEachRow(rows, []any{&queue, &n, &due}, func() error {

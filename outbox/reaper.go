@@ -44,7 +44,7 @@ func (r *reaper) jobs() []reapJob {
 		{"delivered tasks", true, r.dropTaskPartitions},
 		{"delivered tasks of queues", false, r.reapShares},
 		{"dead letters", false, r.reapDead},
-		{"events", true, (&feedKeeper{box: r.box, upkeep: r.conn}).keep},
+		{"events", true, (&feedKeeper{box: r.box, maintenance: r.conn}).keep},
 		{"inbox and results", false, r.sweep},
 		{"runs of schedules", false, func(ctx context.Context) error {
 			return r.reapRows(ctx, keep.ScheduleRuns, sqlReapRuns, keep.ScheduleRuns.Milliseconds(), reapChunk)

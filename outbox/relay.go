@@ -47,12 +47,12 @@ type relayed struct {
 	more    bool  // the move was cut off by its limit
 	head    int64 // of the feed
 	missing int64 // seqs still to come, or rolled back
-	low     bool  // the last leaf of the feed has been entered
+	low     bool  // the last partition of the feed has been entered
 	types   []string
 }
 
 func (r *relay) run(ctx context.Context) {
-	woken, stop := r.box.hub.subscribe([]string{core.TopicRelay})
+	woken, stop := r.box.wakeUps.subscribe([]string{core.TopicRelay})
 	defer stop()
 	for ctx.Err() == nil {
 		pause, err := r.drain(ctx)
@@ -107,7 +107,7 @@ func (r *relay) drain(ctx context.Context) (time.Duration, error) {
 	return r.box.cfg.PollInterval, nil
 }
 
-// turn moves one chunk, makes leaves of the feed where they run out, and wakes the subscribers.
+// turn moves one chunk, makes partitions of the feed where they run out, and wakes the subscribers.
 func (r *relay) turn(ctx context.Context) (done relayed, err error) {
 	began := time.Now()
 	sweep := began.Sub(r.sweep) >= max(sweepInterval, scanShare*r.cost)
@@ -149,7 +149,7 @@ const (
 	// sqlRelay moves up to $1 events, bounded by $2 bytes; $3 looks for them everywhere.
 	sqlRelay = `SELECT locked, moved, swept, more, head, missing, low, types FROM
 		{schema}.strunk_relay($1::integer, $2::bigint, $3::boolean)`
-	// sqlEnsureFeed makes leaves of the feed ahead.
+	// sqlEnsureFeed makes partitions of the feed ahead.
 	sqlEnsureFeed = `SELECT {schema}.strunk_ensure_feed_partitions()`
 )
 

@@ -14,11 +14,12 @@ import (
 const (
 	// rescueChunk bounds the tasks that one transaction gives back.
 	rescueChunk = 1000
-	// looksPerLease is how often within a lease the rescue looks at the heartbeats, at most every lookSlowest: what it
-	// sees late adds to the time until a dead worker's tasks are redelivered.
-	looksPerLease = 10
-	lookFastest   = 20 * time.Millisecond
-	lookSlowest   = 500 * time.Millisecond
+	// looksPerLease is how often within a lease the rescue looks at the heartbeats, at most every
+	// maxRescueInterval: what it sees late adds to the time until a dead worker's tasks are
+	// redelivered.
+	looksPerLease     = 10
+	minRescueInterval = 20 * time.Millisecond
+	maxRescueInterval = 500 * time.Millisecond
 	// adoptEvery is how often the rescue looks for claimed tasks whose worker has no row.
 	adoptEvery = 5 * time.Second
 	// mostTakers bounds the workers that are rescued at once, each over a connection of its own.
@@ -28,16 +29,16 @@ const (
 // sighting is what the rescue knows of one worker: the heartbeat it saw last, and since when it has stood still in the
 // rescue's own connected, monotonic time.
 type sighting struct {
-	beat  int64
-	since time.Time
+	heartbeat int64
+	since     time.Time
 }
 
 // rescuer watches the heartbeats of all workers.
 type rescuer struct {
-	box    *Box
-	upkeep *control
-	seen   map[int64]sighting
-	last   time.Time // of the last successful look
+	box         *Box
+	maintenance *control
+	seen        map[int64]sighting
+	last        time.Time // of the last successful look
 	// adopted is when this process last looked for claimed tasks without a worker.
 	adopted time.Time
 
@@ -49,9 +50,9 @@ type rescuer struct {
 
 type workerRow struct {
 	ID        int64
-	Beat      int64
+	Heartbeat int64
 	LeaseMS   int64
-	Condemned bool
+	Expired   bool
 }
 
 func (r *rescuer) run(ctx context.Context) {
@@ -63,21 +64,21 @@ func (r *rescuer) run(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			r.box.cfg.Logger.Warn("strunk: the rescue failed; trying again", "error", err)
 		}
-		report.ran(ctx, r.box, r.upkeep, lookSlowest, err)
+		report.ran(ctx, r.box, r.maintenance, maxRescueInterval, err)
 		core.Sleep(ctx, pause)
 	}
 }
 
 // sqlWorkers reads all heartbeats; it locks nothing.
-const sqlWorkers = `SELECT id, beat, lease_ms::bigint, condemned FROM {schema}.strunk_workers`
+const sqlWorkers = `SELECT id, heartbeat, lease_ms::bigint, expired FROM {schema}.strunk_workers`
 
 // look reads the heartbeats once, rescues whose lease is over, and returns how long to wait.
 func (r *rescuer) look(ctx context.Context) (time.Duration, error) {
 	if err := r.adopt(ctx); err != nil {
-		return lookSlowest, err
+		return maxRescueInterval, err
 	}
 	var workers []workerRow
-	err := r.upkeep.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+	err := r.maintenance.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		rows, err := conn.Query(ctx, r.box.sql(sqlWorkers))
 		if err != nil {
 			return err
@@ -86,8 +87,8 @@ func (r *rescuer) look(ctx context.Context) (time.Duration, error) {
 		return err
 	})
 	if err != nil {
-		clear(r.seen) // an outage condemns nobody: every lease is counted anew
-		return lookSlowest, err
+		clear(r.seen) // an outage expires no lease: every lease is counted anew
+		return maxRescueInterval, err
 	}
 	gone, pause := r.observe(workers, time.Now())
 	for _, w := range gone {
@@ -104,7 +105,7 @@ func (r *rescuer) adopt(ctx context.Context) error {
 	if time.Since(r.adopted) < adoptEvery {
 		return nil
 	}
-	n, err := queryControl[int64](ctx, r.upkeep, r.box.sql(sqlAdopt))
+	n, err := queryControl[int64](ctx, r.maintenance, r.box.sql(sqlAdopt))
 	if err != nil {
 		return err
 	}
@@ -150,26 +151,26 @@ func (r *rescuer) failed() error {
 
 // observe compares heartbeats with those seen before, and returns the workers that are gone and when to look again.
 func (r *rescuer) observe(workers []workerRow, now time.Time) (gone []workerRow, pause time.Duration) {
-	pause = lookSlowest
+	pause = maxRescueInterval
 	for _, w := range workers {
-		pause = min(pause, max(lookFastest, w.lease()/looksPerLease))
+		pause = min(pause, max(minRescueInterval, w.lease()/looksPerLease))
 	}
-	if now.Sub(r.last) > 2*pause+lookSlowest {
+	if now.Sub(r.last) > 2*pause+maxRescueInterval {
 		clear(r.seen) // this process was frozen or cut off: it has not watched
 	}
 	r.last = now
 	next := make(map[int64]sighting, len(workers))
 	for _, w := range workers {
 		s, known := r.seen[w.ID]
-		if !known || s.beat != w.Beat {
-			s = sighting{beat: w.Beat, since: now}
+		if !known || s.heartbeat != w.Heartbeat {
+			s = sighting{heartbeat: w.Heartbeat, since: now}
 		}
 		next[w.ID] = s
 		left := w.lease() - now.Sub(s.since)
-		if w.Condemned || left <= 0 {
+		if w.Expired || left <= 0 {
 			gone = append(gone, w)
 		} else {
-			pause = min(pause, max(left, lookFastest))
+			pause = min(pause, max(left, minRescueInterval))
 		}
 	}
 	r.seen = next
@@ -179,8 +180,8 @@ func (r *rescuer) observe(workers []workerRow, now time.Time) (gone []workerRow,
 func (w workerRow) lease() time.Duration { return time.Duration(w.LeaseMS) * time.Millisecond }
 
 func (r *rescuer) take(ctx context.Context, conn *control, w workerRow) error {
-	if !w.Condemned {
-		if err := condemn(ctx, r.box, conn, w.ID, &w.Beat); err != nil {
+	if !w.Expired {
+		if err := expireLease(ctx, r.box, conn, w.ID, &w.Heartbeat); err != nil {
 			return err
 		}
 	}
@@ -188,18 +189,18 @@ func (r *rescuer) take(ctx context.Context, conn *control, w workerRow) error {
 }
 
 const (
-	// sqlCondemn takes the lease of worker $1 away if its heartbeat stands at $2 (or whatever it is).
-	sqlCondemn = `SELECT {schema}.strunk_condemn($1::bigint, $2::bigint)`
-	// sqlRescue gives back up to $2 tasks of a condemned worker $1.
+	// sqlExpireLease takes the lease of worker $1 away if its heartbeat stands at $2 (or whatever it is).
+	sqlExpireLease = `SELECT {schema}.strunk_expire_lease($1::bigint, $2::bigint)`
+	// sqlRescue gives back up to $2 tasks of a expired worker $1.
 	sqlRescue = `SELECT id, queue, status FROM {schema}.strunk_rescue($1::bigint, $2::integer)`
 )
 
-func condemn(ctx context.Context, b *Box, c *control, worker int64, beat *int64) error {
-	return c.autocommit(ctx, core.Statement{SQL: b.sql(sqlCondemn), Args: []any{worker, beat}})
+func expireLease(ctx context.Context, b *Box, c *control, worker int64, heartbeat *int64) error {
+	return c.autocommit(ctx, core.Statement{SQL: b.sql(sqlExpireLease), Args: []any{worker, heartbeat}})
 }
 
-// rescue gives back a condemned worker's tasks, chunk by chunk, and removes its row at the end. A
-// rescue that is cut short is gone on with by whoever looks next: the condemned row is still there.
+// rescue gives back a expired worker's tasks, chunk by chunk, and removes its row at the end. A
+// rescue that is cut short is gone on with by whoever looks next: the expired row is still there.
 func rescue(ctx context.Context, b *Box, c *control, worker int64) error {
 	total := 0
 	for {
@@ -248,7 +249,7 @@ func (b *Box) tasksDied(ctx context.Context, ids []int64) {
 	for _, values := range b.extensions {
 		for _, v := range values {
 			if hook, ok := v.(core.DeadLetterHook); ok {
-				go hook.TasksDied(context.WithoutCancel(ctx), host{b}, ids)
+				go hook.DeadLettered(context.WithoutCancel(ctx), host{b}, ids)
 			}
 		}
 	}

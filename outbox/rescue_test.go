@@ -41,15 +41,15 @@ func TestLockedTaskKeepsNoOtherWorkerFromRescue(t *testing.T) {
 		t.Fatal(err)
 	}
 	start(t, openBox(t, pool, outbox.Config{}))
-	condemned := func(worker int) (yes bool) {
-		err := pool.QueryRow(ctx, `SELECT coalesce((SELECT condemned FROM public.strunk_workers WHERE id = $1),
+	expired := func(worker int) (yes bool) {
+		err := pool.QueryRow(ctx, `SELECT coalesce((SELECT expired FROM public.strunk_workers WHERE id = $1),
 			true)`, worker).Scan(&yes)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return yes
 	}
-	testkit.Eventually(t, "the first is condemned", func() bool { return condemned(1) })
+	testkit.Eventually(t, "the first is expired", func() bool { return expired(1) })
 	free := lose(2)
 	status := func(task int64) (s string) {
 		if err := pool.QueryRow(ctx, `SELECT status FROM public.strunk_outbox WHERE id =

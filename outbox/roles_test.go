@@ -35,9 +35,10 @@ var orders = events.Define("order", func(o order) string { return o.ID }, events
 
 // internalFunctions are called by strunk's own functions, or by the owner's reaper.
 var internalFunctions = []string{
-	"strunk_add_error", "strunk_admission_key", "strunk_admit_keys", "strunk_advance_feed", "strunk_bury_waiting",
+	"strunk_add_error", "strunk_admission_key", "strunk_admit_keys", "strunk_advance_feed",
+	"strunk_dead_letter_waiting",
 	"strunk_cap_rates", "strunk_crash_states", "strunk_dead_letter_delivery", "strunk_document_bytes",
-	"strunk_epoch_holds", "strunk_forget_feed_part", "strunk_holds_key", "strunk_mend_feed",
+	"strunk_epoch_holds", "strunk_forget_feed_partition", "strunk_holds_key", "strunk_mend_feed",
 	"strunk_next_delivery", "strunk_next_epoch", "strunk_pay", "strunk_quota_key", "strunk_raise_floor",
 	"strunk_recount", "strunk_rename_subscriber", "strunk_tokens",
 	"strunk_revive", "strunk_revive_delivery", "strunk_schedule_enqueue", "strunk_schema_parts",
@@ -194,7 +195,7 @@ func testWork(t *testing.T) {
 	}))
 	testkit.Eventually(t, "tasks are worked on, and schedules fire",
 		func() bool { return done.Load() == 3 && ticks.Load() >= 3 })
-	testkit.Eventually(t, "the upkeep is done, but for what takes the owner", func() bool {
+	testkit.Eventually(t, "the maintenance is done, but for what takes the owner", func() bool {
 		well := query[[]string](t, r.owner, `SELECT coalesce(array_agg(loop ORDER BY loop), '{}') FROM
 			public.strunk_loops WHERE last_ok_at IS NOT NULL AND last_error IS NULL`)
 		return slices.Equal(well, []string{"promoter", "reaper of rows", "relay", "rescue", "scheduler"})

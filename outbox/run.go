@@ -27,14 +27,14 @@ const loopRestart = time.Second
 // and the database to store what became of them.
 const afterGrace = core.HandlerPatience + 400*time.Millisecond
 
-// Run drives the bindings and the upkeep loops until ctx ends, and returns nil after a clean stop,
+// Run drives the bindings and the maintenance loops until ctx ends, and returns nil after a clean stop,
 // also where ctx ends while Run starts.
 //
 // It checks everything first and reports every problem at once: a nil binding, a bad configuration, two bindings of one
 // name, a database that does not answer. When ctx ends, nothing more is claimed, running handlers have Config.Grace to
 // finish, then their contexts end, and what is not finished is given back without spending an attempt. Run returns
 // within Grace and two seconds, whatever does not answer: a handler that does not return by then is left behind, and
-// what the database did not confirm is given back when the lease is over. Without bindings Run does the upkeep alone.
+// what the database did not confirm is given back when the lease is over. Without bindings Run does the maintenance alone.
 // Several Runs, in one process or in many, share the work.
 func (b *Box) Run(ctx context.Context, bindings ...Binding) error {
 	if err := b.usable(); err != nil {
@@ -73,20 +73,20 @@ func (b *Box) check(bindings []Binding) ([]core.Binding, error) {
 		problems = append(problems, c.Prepare(host{b})...)
 		bound = append(bound, c)
 	}
-	return bound, errors.Join(append(problems, checkFormer(bound)...)...)
+	return bound, errors.Join(append(problems, checkPreviousNames(bound)...)...)
 }
 
 // run is one call of Run: what bindings build on while it lasts.
 type run struct {
 	host
-	leases *leases
-	upkeep *control
-	relay  *relay
+	leases      *leases
+	maintenance *control
+	relay       *relay
 }
 
 func newRun(b *Box) *run {
-	upkeep := newControl(b)
-	return &run{host: host{b}, leases: newLeases(b, upkeep), upkeep: upkeep, relay: newRelay(b)}
+	maintenance := newControl(b)
+	return &run{host: host{b}, leases: newLeases(b, maintenance), maintenance: maintenance, relay: newRelay(b)}
 }
 
 // Lease implements core.Runtime.
@@ -100,13 +100,13 @@ func (r *run) Lease(ctx context.Context, spec core.LeaseSpec) (core.Lease, error
 
 // Control implements core.Runtime.
 func (r *run) Control(ctx context.Context, fn func(conn *pgx.Conn) error) error {
-	return r.upkeep.use(ctx, func(_ context.Context, conn *pgx.Conn) error { return fn(conn) })
+	return r.maintenance.use(ctx, func(_ context.Context, conn *pgx.Conn) error { return fn(conn) })
 }
 
 // close returns when all connections are closed and all wake-ups are sent, and soon after end.
 func (r *run) close(end context.Context) {
 	var parts sync.WaitGroup
-	for _, c := range []*control{r.leases.beats, r.upkeep, r.relay.conn} {
+	for _, c := range []*control{r.leases.heartbeats, r.maintenance, r.relay.conn} {
 		parts.Go(c.close)
 	}
 	parts.Go(func() { r.b.notifier.flush(end) })
@@ -115,13 +115,13 @@ func (r *run) close(end context.Context) {
 
 // loops returns what runs beside the bindings: the heartbeats and the listener always, the rest unless it is disabled.
 func (r *run) loops() map[string]func(context.Context) {
-	loops := map[string]func(context.Context){"heartbeat": r.leases.beatLoop, "claims": r.leases.compareLoop}
+	loops := map[string]func(context.Context){"heartbeat": r.leases.heartbeatLoop, "claims": r.leases.compareLoop}
 	if !r.b.cfg.PollOnly {
 		loops["listener"] = r.b.listenShared
 	}
 	for loop, fn := range map[Loop]func(context.Context){
-		LoopRescue:   (&rescuer{box: r.b, upkeep: r.upkeep}).run,
-		LoopPromoter: (&promoter{box: r.b, upkeep: r.upkeep}).run,
+		LoopRescue:   (&rescuer{box: r.b, maintenance: r.maintenance}).run,
+		LoopPromoter: (&promoter{box: r.b, maintenance: r.maintenance}).run,
 		LoopReaper:   newReaper(r.b).run,
 		LoopRelay:    r.relay.run,
 	} {
@@ -139,11 +139,11 @@ func (r *run) drive(ctx context.Context, bound []core.Binding) error {
 	defer kill()
 	end, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	upkeepCtx, endUpkeep := context.WithCancel(context.WithoutCancel(ctx))
+	maintenanceCtx, endUpkeep := context.WithCancel(context.WithoutCancel(ctx))
 
-	var upkeep sync.WaitGroup
+	var maintenance sync.WaitGroup
 	for name, loop := range r.loops() {
-		upkeep.Go(func() { r.keep(upkeepCtx, name, loop) })
+		maintenance.Go(func() { r.keep(maintenanceCtx, name, loop) })
 	}
 	context.AfterFunc(soft, func() {
 		time.AfterFunc(r.b.cfg.Grace, kill)
@@ -152,7 +152,7 @@ func (r *run) drive(ctx context.Context, bound []core.Binding) error {
 
 	err := r.runBindings(core.Life{Soft: soft, Hard: hard, End: end}, stop, bound)
 	endUpkeep()
-	upkeep.Wait()
+	maintenance.Wait()
 	r.close(end)
 	return err
 }
@@ -183,7 +183,7 @@ func (r *run) runBinding(life core.Life, c core.Binding) (err error) {
 	return c.Run(life, r)
 }
 
-// keep runs a loop and starts it again after a panic: one bad answer must not end the upkeep of a process.
+// keep runs a loop and starts it again after a panic: one bad answer must not end the maintenance of a process.
 func (r *run) keep(ctx context.Context, name string, loop func(context.Context)) {
 	for ctx.Err() == nil {
 		func() {

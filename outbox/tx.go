@@ -115,7 +115,7 @@ func (t *OwnedTx) Commit(ctx context.Context) error {
 	if t.notify {
 		t.box.wake(t.topics)
 	} else {
-		t.box.hub.wake(t.topics)
+		t.box.wakeUps.wake(t.topics)
 	}
 	for _, hook := range t.hooks {
 		t.runHook(hook)

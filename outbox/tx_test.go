@@ -162,7 +162,7 @@ func TestConnectionsBesideThePoolUseItsHooks(t *testing.T) {
 	t.Cleanup(hooked.Close)
 	start(t, openBox(t, hooked, outbox.Config{}))
 	const own = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name `
-	testkit.Eventually(t, "the listener and the upkeep are connected, as the pool would", func() bool {
+	testkit.Eventually(t, "the listener and the maintenance are connected, as the pool would", func() bool {
 		return query[int](t, pool, own+`= 'right and ready' AND query LIKE 'LISTEN%'`) == 1 &&
 			query[int](t, pool, own+`= 'right and ready'`) >= 3
 	})
@@ -212,7 +212,7 @@ func TestPollOnlyNeitherListensNorNotifies(t *testing.T) {
 	}
 	testkit.Eventually(t, "the box is at work", func() bool {
 		return query[int](t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND
-			query LIKE 'SELECT id, beat%'`) > 0
+			query LIKE 'SELECT id, heartbeat%'`) > 0
 	})
 	if n := query[int](t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND
 		query LIKE 'LISTEN%' AND pid <> $1`, listener.PgConn().PID()); n != 0 {

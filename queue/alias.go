@@ -12,8 +12,8 @@ import (
 // names are the queue's name and its former ones.
 func (d *definition) names() []string { return append([]string{d.name}, d.cfg.Aliases...) }
 
-// Former implements core.Renamed.
-func (w *worker) Former() (kind, name string, former []string) {
+// PreviousNames implements core.Renamed.
+func (w *worker) PreviousNames() (kind, name string, former []string) {
 	return "queue", w.def.name, w.def.cfg.Aliases
 }
 

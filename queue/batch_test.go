@@ -196,7 +196,7 @@ func TestBatchGivenBack(t *testing.T) {
 	for cause, end := range map[error]func(b *bed, stop func()){
 		queue.ErrShutdown: func(_ *bed, stop func()) { stop() },
 		queue.ErrLeaseLost: func(b *bed, _ func()) {
-			b.exec(`SELECT public.strunk_condemn(id, NULL) FROM public.strunk_workers`)
+			b.exec(`SELECT public.strunk_expire_lease(id, NULL) FROM public.strunk_workers`)
 		},
 	} {
 		t.Run(cause.Error(), func(t *testing.T) {

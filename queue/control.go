@@ -45,7 +45,7 @@ func (q *Queue[T]) Cancel(ctx context.Context, box *outbox.Box, id int64, reason
 	var state *string
 	err = core.RetryConflicts(ctx, func() error {
 		return host.Pool().QueryRow(ctx, host.SQL(sqlCancel), id,
-			core.CleanText(reason, core.MostErrorBytes)).Scan(&state)
+			core.CleanText(reason, core.MaxErrorBytes)).Scan(&state)
 	})
 	switch {
 	case err != nil:

@@ -44,7 +44,7 @@ func (h *deadHooks) call(dead []outcome) {
 
 func (h *deadHooks) died(o outcome) {
 	now, text := time.Now(), core.ErrorText(o.err)
-	letter := DeadLetter{Status: StatusDead, Raw: o.job.payload, LastError: core.CleanText(text, core.MostErrorBytes),
+	letter := DeadLetter{Status: StatusDead, Raw: o.job.payload, LastError: core.CleanText(text, core.MaxErrorBytes),
 		FinishedAt: now, Attempts: []Attempt{{Number: o.job.attempt, At: now, Error: text, Worker: h.process}}}
 	letter.Task, letter.PayloadErr = taskOf[json.RawMessage](o.job)
 	for _, m := range h.chain {

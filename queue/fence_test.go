@@ -46,7 +46,8 @@ func TestOutcomesAreFenced(t *testing.T) {
 			ARRAY[$3::bigint], ARRAY(SELECT ctid FROM public.strunk_outbox_tasks WHERE id = $2), true)`,
 		"retry": `SELECT count(*) FROM public.strunk_retry($1, ARRAY[$2::bigint], ARRAY[$3::bigint],
 			ARRAY[0::bigint], ARRAY[false], ARRAY['no'], ARRAY[''], 'me')`,
-		"bury": `SELECT count(*) FROM public.strunk_bury($1, ARRAY[$2::bigint], ARRAY[$3::bigint], ARRAY['no'],
+		"bury": `SELECT count(*) FROM public.strunk_dead_letter_claimed($1, ARRAY[$2::bigint],
+			ARRAY[$3::bigint], ARRAY['no'],
 			ARRAY[''], 'me')`,
 	}
 	const row = `SELECT json_agg(o)::text FROM public.strunk_outbox o WHERE id = $1`
@@ -162,11 +163,11 @@ func TestSilentConnectionCostsNoLease(t *testing.T) {
 	}, queue.VisibilityTimeout(lease)))
 	id := put(b, q, note{})
 	receive(t, "the handler runs", began)
-	trap := proxy.Set("strunk_beat(", faults.HoldAnswer)
+	trap := proxy.Set("strunk_heartbeat(", faults.HoldAnswer)
 	receive(t, "a heartbeat goes unanswered", trap.Sprung())
-	at := value[int64](b, `SELECT coalesce(max(beat), -1) FROM public.strunk_workers`)
+	at := value[int64](b, `SELECT coalesce(max(heartbeat), -1) FROM public.strunk_workers`)
 	eventually(t, "heartbeats of more than a lease", func() (string, bool) {
-		n := value[int64](b, `SELECT coalesce(max(beat), -1) FROM public.strunk_workers`)
+		n := value[int64](b, `SELECT coalesce(max(heartbeat), -1) FROM public.strunk_workers`)
 		return fmt.Sprint(n), n > at+8 || n < at
 	})
 	close(finish)

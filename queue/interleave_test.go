@@ -153,7 +153,7 @@ func TestClaimAgainstRescueLeavesNoOrphan(t *testing.T) {
 	}
 	claims := []string{begin, claim(1), `COMMIT`, claim(2)}
 	const rescue = `SELECT id FROM public.strunk_rescue(1, 1000)`
-	rescues := []string{begin, `SELECT public.strunk_condemn(1, NULL)`, `COMMIT`, rescue, rescue}
+	rescues := []string{begin, `SELECT public.strunk_expire_lease(1, NULL)`, `COMMIT`, rescue, rescue}
 	for _, order := range orders(len(claims), len(rescues)) {
 		for _, sql := range []string{
 			`DELETE FROM public.strunk_outbox_tasks`, `DELETE FROM public.strunk_workers`,

@@ -413,7 +413,7 @@ func TestRatedClaimHoldsItsLease(t *testing.T) {
 	}
 	gone := make(chan error, 1)
 	go func() {
-		_, err := b.pool.Exec(context.Background(), `SELECT public.strunk_condemn(1, NULL)`)
+		_, err := b.pool.Exec(context.Background(), `SELECT public.strunk_expire_lease(1, NULL)`)
 		gone <- err
 	}()
 	eventually(t, "the lease's end waits for the claim", func() (string, bool) {

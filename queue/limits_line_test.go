@@ -191,7 +191,7 @@ func TestQuotas(t *testing.T) {
 	ask(1, 2, 20, 4, "an even part is 4 for the first, and the third is short of one")
 	ask(3, 0, 1, 1, "it wants no more")
 	ask(2, 0, 20, 5, "beyond its even part, as nobody is short")
-	b.exec(`UPDATE public.strunk_workers SET condemned = true WHERE id = 1`)
+	b.exec(`UPDATE public.strunk_workers SET expired = true WHERE id = 1`)
 	ask(2, 5, 20, 5, "a lost worker's quota counts until its tasks have been given back")
 	ask(1, 0, 20, 0, "a lost worker gets none")
 	b.exec(`DELETE FROM public.strunk_workers WHERE id = 1`)

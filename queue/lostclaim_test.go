@@ -51,17 +51,18 @@ func (l *lostClaim) start(concurrency int) {
 }
 
 // lease returns the one worker and its heartbeat.
-func (l *lostClaim) lease() (id, beat int64) {
+func (l *lostClaim) lease() (id, heartbeat int64) {
 	l.t.Helper()
-	err := l.pool.QueryRow(context.Background(), `SELECT id, beat FROM public.strunk_workers`).Scan(&id, &beat)
+	err := l.pool.QueryRow(context.Background(), `SELECT id, heartbeat FROM
+		public.strunk_workers`).Scan(&id, &heartbeat)
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	return id, beat
+	return id, heartbeat
 }
 
 // comeBack checks that both tasks reach a handler of the same worker, their attempts unspent, within a few heartbeats.
-func (l *lostClaim) comeBack(worker, beat int64) {
+func (l *lostClaim) comeBack(worker, heartbeat int64) {
 	l.t.Helper()
 	for range l.ids {
 		task := receive(l.t, "the tasks of the lost claim come back", l.began)
@@ -71,8 +72,8 @@ func (l *lostClaim) comeBack(worker, beat int64) {
 		}
 	}
 	same, now := l.lease()
-	if same != worker || now-beat > fewHeartbeats {
-		l.t.Errorf("worker %d, %d heartbeats later; want worker %d and at most %d", same, now-beat, worker,
+	if same != worker || now-heartbeat > fewHeartbeats {
+		l.t.Errorf("worker %d, %d heartbeats later; want worker %d and at most %d", same, now-heartbeat, worker,
 			fewHeartbeats)
 	}
 	close(l.done)
@@ -89,8 +90,8 @@ func TestLostClaimAnswerIsGivenBack(t *testing.T) {
 		trap := l.proxy.Set("strunk_claim(", faults.CutBeforeAnswer)
 		l.start(2)
 		receive(t, "the server has answered", trap.Answered())
-		worker, beat := l.lease()
-		l.comeBack(worker, beat)
+		worker, heartbeat := l.lease()
+		l.comeBack(worker, heartbeat)
 	})
 	t.Run("the claim is cancelled while its answer is under way", func(t *testing.T) {
 		t.Parallel()
@@ -102,8 +103,8 @@ func TestLostClaimAnswerIsGivenBack(t *testing.T) {
 			s := l.far.logs.String()
 			return s, strings.Contains(s, "a claim failed")
 		})
-		worker, beat := l.lease()
-		l.comeBack(worker, beat)
+		worker, heartbeat := l.lease()
+		l.comeBack(worker, heartbeat)
 		trap.Release()
 	})
 	t.Run("the connection breaks while the server commits", func(t *testing.T) {
@@ -115,14 +116,14 @@ func TestLostClaimAnswerIsGivenBack(t *testing.T) {
 		receive(t, "the claim is sent", trap.Sprung())
 		l.awaitCommitting()
 		// The claim being committed delays what voids it, but no heartbeat.
-		worker, beat := l.lease()
+		worker, heartbeat := l.lease()
 		eventually(t, "heartbeats go on", func() (string, bool) {
 			_, now := l.lease()
-			return fmt.Sprint(now), now >= beat+2
+			return fmt.Sprint(now), now >= heartbeat+2
 		})
-		_, beat = l.lease()
+		_, heartbeat = l.lease()
 		release()
-		l.comeBack(worker, beat)
+		l.comeBack(worker, heartbeat)
 	})
 	t.Run("the server cancels the commit", func(t *testing.T) {
 		t.Parallel()
@@ -132,9 +133,9 @@ func TestLostClaimAnswerIsGivenBack(t *testing.T) {
 		l.awaitCommitting()
 		l.exec(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND
 			wait_event = 'advisory' AND query = 'COMMIT'`)
-		worker, beat := l.lease()
+		worker, heartbeat := l.lease()
 		release()
-		l.comeBack(worker, beat)
+		l.comeBack(worker, heartbeat)
 	})
 	t.Run("the claim reaches the server after it was given up", func(t *testing.T) {
 		t.Parallel()

@@ -216,7 +216,7 @@ var errNothing = errors.New("nothing to claim")
 func (c *Claim[T]) Heartbeat(ctx context.Context) error {
 	var held bool
 	err := c.claim.host.Pool().QueryRow(ctx, c.claim.host.SQL(`SELECT EXISTS (SELECT 1 FROM
-		{schema}.strunk_beat(ARRAY[$1::bigint]))`), c.claim.worker).Scan(&held)
+		{schema}.strunk_heartbeat(ARRAY[$1::bigint]))`), c.claim.worker).Scan(&held)
 	if err == nil && !held && len(c.Tasks) > 0 {
 		err = ErrLeaseLost
 	}

@@ -43,8 +43,8 @@ func (m Middleware) Extend(core.Seal) (key, value any) { return middlewareKey{},
 // extension is the middleware of a box.
 type extension struct{ Middleware }
 
-// TasksDied implements core.DeadLetterHook: the rescue has made dead letters of tasks whose worker was lost.
-func (e extension) TasksDied(ctx context.Context, host core.Host, ids []int64) {
+// DeadLettered implements core.DeadLetterHook: the rescue has made dead letters of tasks whose worker was lost.
+func (e extension) DeadLettered(ctx context.Context, host core.Host, ids []int64) {
 	if e.Dead != nil {
 		callDeadByID(ctx, host, e.Middleware, ids)
 	}

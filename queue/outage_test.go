@@ -40,7 +40,7 @@ func ownServer(t *testing.T, cfg pgserver.Config) (*pgserver.Server, string) {
 	return nil, ""
 }
 
-func TestOutageCondemnsNoWorker(t *testing.T) {
+func TestOutageExpiresNoLease(t *testing.T) {
 	t.Parallel()
 	// Long against the pauses of a busy machine: whoever is away for a lease is rightly given up.
 	const lease = 8 * time.Second
@@ -90,7 +90,7 @@ func TestOutageCondemnsNoWorker(t *testing.T) {
 		since := value[time.Time](b, `SELECT clock_timestamp()`)
 		eventually(t, "the near process has looked at the heartbeats", func() (string, bool) {
 			n := value[int](b, `SELECT count(*) FROM pg_stat_activity
-				WHERE query LIKE 'SELECT id, beat, lease_ms%' AND state = 'idle' AND query_start > $1`, since)
+				WHERE query LIKE 'SELECT id, heartbeat, lease_ms%' AND state = 'idle' AND query_start > $1`, since)
 			return fmt.Sprint(n), n > 0
 		})
 	}
@@ -105,9 +105,9 @@ func TestOutageCondemnsNoWorker(t *testing.T) {
 	b.pool.Reset() // the test's own connections are broken too
 	looked()
 	proxy.Up()
-	back := value[int64](b, `SELECT max(beat) FROM public.strunk_workers`)
+	back := value[int64](b, `SELECT max(heartbeat) FROM public.strunk_workers`)
 	eventually(t, "heartbeats of more than a lease", func() (string, bool) {
-		n := value[int64](b, `SELECT min(beat) FROM public.strunk_workers`)
+		n := value[int64](b, `SELECT min(heartbeat) FROM public.strunk_workers`)
 		return fmt.Sprint(n), n > back+7 // six are a lease
 	})
 	if after := workers(); fmt.Sprint(after) != fmt.Sprint(before) {

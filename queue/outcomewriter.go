@@ -32,7 +32,8 @@ const (
 	sqlRetry = `SELECT * FROM {schema}.strunk_retry($1::bigint, $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[],
 	$6::text[], $7::text[], $8::text)`
 	// sqlDeadLetter makes dead letters of tasks.
-	sqlDeadLetter = `SELECT * FROM {schema}.strunk_bury($1::bigint, $2::bigint[], $3::bigint[], $4::text[],
+	sqlDeadLetter = `SELECT * FROM {schema}.strunk_dead_letter_claimed($1::bigint, $2::bigint[], $3::bigint[],
+		$4::text[],
 		$5::text[], $6::text)`
 	// sqlIsolate makes a dead letter of task $2 of worker $1, claimed under $3, whose outcome cannot be stored.
 	sqlIsolate = `SELECT $2::bigint WHERE {schema}.strunk_isolate($1::bigint, $2::bigint, $3::bigint, $4::text,

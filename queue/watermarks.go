@@ -12,9 +12,9 @@ const levels = MaxPriority + 1
 //
 //   - high is the highest seq that this worker has claimed.
 //   - low is a seq at or below which no pending task exists or can appear: every transaction that
-//     could still commit one
-//     has ended, and a look has shown that none is left. Between low and high there may be a task whose transaction drew
-//     its seq early and commits late, or one whose lock was skipped and then rolled back.
+//     could still commit one has ended, and a look has shown that none is left. Between low and high
+//     there may be a task whose transaction drew its seq early and commits late, or one whose lock
+//     was skipped and then rolled back.
 //
 // The low watermark follows the high one in three steps:
 //

@@ -22,7 +22,7 @@ import (
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
 
-// modelRuntime gives sessions leases that nobody renews and nobody but the model condemns.
+// modelRuntime gives sessions leases that nobody renews and nobody but the model expires.
 type modelRuntime struct{ core.Host }
 
 func (r modelRuntime) Control(ctx context.Context, fn func(*pgx.Conn) error) error {
@@ -200,7 +200,7 @@ func (m *model) settle(id int64, o outcome) {
 func (m *model) Crash(t *rapid.T) {
 	i := rapid.IntRange(0, len(m.workers)-1).Draw(t, "worker")
 	s := m.workers[i]
-	_, err := m.rt.Pool().Exec(context.Background(), `SELECT public.strunk_condemn($1, NULL)`, s.lease.ID())
+	_, err := m.rt.Pool().Exec(context.Background(), `SELECT public.strunk_expire_lease($1, NULL)`, s.lease.ID())
 	m.must(err)
 	for range 2 {
 		_, err = m.rt.Pool().Exec(context.Background(), `SELECT public.strunk_rescue($1, 1000)`, s.lease.ID())

@@ -25,8 +25,8 @@ const (
 	fireTimeout = 10 * time.Second
 	// reportEvery is how often the loop records that it runs.
 	reportEvery = 10 * time.Second
-	// mostErrorBytes bounds what is kept of an error's text.
-	mostErrorBytes = 2000
+	// maxErrorBytes bounds what is kept of an error's text.
+	maxErrorBytes = 2000
 )
 
 const (
@@ -211,7 +211,7 @@ func (r *runner) fail(ctx context.Context, row dueRow, why error) {
 	r.rt.Logger().Warn("strunk: a schedule could not be fired; trying again", "schedule", row.ID, "error", why,
 		"retry_in", setAside)
 	err := r.control(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, r.rt.SQL(sqlFailed), row.ID, row.Revision, core.CleanText(why.Error(), mostErrorBytes))
+		_, err := conn.Exec(ctx, r.rt.SQL(sqlFailed), row.ID, row.Revision, core.CleanText(why.Error(), maxErrorBytes))
 		return err
 	})
 	if err != nil {
@@ -226,7 +226,7 @@ func (r *runner) report(ctx context.Context, failure error) {
 	}
 	var text *string
 	if failure != nil {
-		s := core.CleanText(failure.Error(), mostErrorBytes)
+		s := core.CleanText(failure.Error(), maxErrorBytes)
 		text = &s
 	}
 	err := r.control(ctx, func(ctx context.Context, conn *pgx.Conn) error {

@@ -41,10 +41,10 @@ func newBinding(f *Forwarder, seal core.Seal) *binding {
 	return b
 }
 
-// Former implements core.Renamed.
-func (b *binding) Former() (kind, name string, former []string) {
+// PreviousNames implements core.Renamed.
+func (b *binding) PreviousNames() (kind, name string, former []string) {
 	if r, ok := b.Binding.(core.Renamed); ok {
-		return r.Former()
+		return r.PreviousNames()
 	}
 	return "entity type", b.f.stream.EntityType(), nil
 }

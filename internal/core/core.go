@@ -126,7 +126,7 @@ type LeaseSpec struct {
 // Lease is one lease row.
 type Lease interface {
 	ID() int64
-	// Lost is closed when the row was condemned or has vanished.
+	// Lost is closed when the row was expired or has vanished.
 	Lost() <-chan struct{}
 	// Void makes sure that no claim up to number does anything any more, and gives its tasks back; it retries at each
 	// heartbeat until it has succeeded.
@@ -149,12 +149,12 @@ type Binding interface {
 // Renamed is implemented by bindings of what may have had other names: the kind ("queue", "entity
 // type"), the name now, and the former ones that it answers to.
 type Renamed interface {
-	Former() (kind, name string, former []string)
+	PreviousNames() (kind, name string, former []string)
 }
 
 // DeadLetterHook is implemented by extensions that hear of tasks which became dead letters when their worker was lost.
 type DeadLetterHook interface {
-	TasksDied(ctx context.Context, host Host, ids []int64)
+	DeadLettered(ctx context.Context, host Host, ids []int64)
 }
 
 // Bound is implemented by every public type that Run accepts.

@@ -7,8 +7,8 @@ import (
 	"unicode"
 )
 
-// MostErrorBytes bounds what is kept of an error's text and of a stack.
-const MostErrorBytes = 16 << 10
+// MaxErrorBytes bounds what is kept of an error's text and of a stack.
+const MaxErrorBytes = 16 << 10
 
 // ErrorText calls the error's method, which is the user's code.
 func ErrorText(err error) (text string) {
@@ -25,9 +25,9 @@ func ErrorTexts(err error, stackOf func(error) (string, bool)) (text, stack *str
 	if err == nil {
 		return nil, nil
 	}
-	s := CleanText(ErrorText(err), MostErrorBytes)
+	s := CleanText(ErrorText(err), MaxErrorBytes)
 	if st, ok := stackOf(err); ok {
-		st = CleanText(PlainStack(st), MostErrorBytes)
+		st = CleanText(PlainStack(st), MaxErrorBytes)
 		stack = &st
 	}
 	return &s, stack

@@ -15,7 +15,7 @@ func TestHeartbeatWatch(t *testing.T) {
 	for _, look := range []struct {
 		name, reason string
 		at           time.Duration
-		beat         int
+		heartbeat    int
 		still        time.Duration
 	}{
 		{"first", "nothing was watched before", 0, 1, 0},
@@ -25,7 +25,7 @@ func TestHeartbeatWatch(t *testing.T) {
 		{"after a freeze of the watcher", "it has not watched for an hour", time.Hour, 2, 0},
 	} {
 		w.Look(start.Add(look.at), 1500*time.Millisecond)
-		if still := w.Still("a", look.beat); still != look.still {
+		if still := w.Still("a", look.heartbeat); still != look.still {
 			t.Errorf("%s (%s): still for %v; want %v", look.name, look.reason, still, look.still)
 		}
 	}

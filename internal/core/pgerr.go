@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// CodeLeaseLost is what strunk_claim raises when the worker's row is condemned, gone, or past the claim's number.
+// CodeLeaseLost is what strunk_claim raises when the worker's row is expired, gone, or past the claim's number.
 const CodeLeaseLost = "STR01"
 
 // CodeLimitsChanged is what strunk_claim and strunk_claim_line raise when the queue's limits are

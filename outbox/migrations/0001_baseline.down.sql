@@ -30,7 +30,7 @@ DROP TABLE
     {schema}.strunk_dedups,
     {schema}.strunk_results,
     {schema}.strunk_inbox,
-    {schema}.strunk_feed_parts,
+    {schema}.strunk_feed_partitions,
     {schema}.strunk_feed,
     {schema}.strunk_feed_floor,
     {schema}.strunk_snapshots,

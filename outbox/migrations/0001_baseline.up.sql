@@ -17,7 +17,7 @@ CREATE SEQUENCE {schema}.strunk_events_seq AS bigint CACHE 1;
 -- ==================== The outbox: what waits and runs
 
 -- What every reader of the SQL sees. seq has no default on purpose: a number drawn before its transaction has an id
--- could appear under a worker's safe mark, so rows come through strunk_enqueue and strunk_publish only.
+-- could appear under a worker's low watermark, so rows come through strunk_enqueue and strunk_publish only.
 CREATE TABLE {schema}.strunk_outbox (
     id             bigint      NOT NULL,
     seq            bigint      NOT NULL,
@@ -54,7 +54,7 @@ CREATE TABLE {schema}.strunk_outbox (
     errors         jsonb
 ) PARTITION BY LIST (status);
 
--- Small and hot. One leaf for each kind, so that a burst of events waiting for the relay does not
+-- Small and hot. One partition for each kind, so that a burst of events waiting for the relay does not
 -- bloat the tasks' pages. Half of each page is left free for the claimed versions: an update within
 -- its page writes 15 % less WAL a task (no lock record of its own, and only what changed of the
 -- row).
@@ -77,7 +77,7 @@ CREATE UNIQUE INDEX strunk_outbox_tasks_id ON {schema}.strunk_outbox_tasks (id);
 -- The claim index, and the only one that holds seq: ORDER BY seq can be answered by no other.
 CREATE INDEX strunk_outbox_tasks_claim ON {schema}.strunk_outbox_tasks (key, priority, seq)
     WHERE status = 'pending' AND admitted;
--- A task holds its dedup key until it leaves this leaf, or, with dedup_waiting, until its first
+-- A task holds its dedup key until it leaves this partition, or, with dedup_waiting, until its first
 -- claim, which sets worker_id for good. Every ON CONFLICT and every search for a holder repeats the
 -- predicate.
 CREATE UNIQUE INDEX strunk_outbox_tasks_dedup ON {schema}.strunk_outbox_tasks (key, dedup_key)
@@ -88,9 +88,11 @@ CREATE INDEX strunk_outbox_tasks_claimed ON {schema}.strunk_outbox_tasks (worker
 -- Tasks with a customer_key wait in the backlog of their key until they are admitted
 -- (strunk_admit), in the order of seq.
 --   admitted     whether a claim may take the task. Always true without a customer_key.
---   slot         what it takes of the quota of its key while it is admitted and not ended: a number that rises in the order of
---                admissions, for it is drawn under the queue's admission lock.
---   backlog_seq  its seq at the first admission. A task that has one and waits returns: it goes first in its key, in this order.
+--   slot         what the task takes of the quota of its key while it is admitted and not ended: a
+--                number that rises in the order of admissions, because it is drawn under the
+--                queue's admission lock.
+--   backlog_seq  its seq at the first admission. A task that has one and waits returns: it goes
+--                first in its key, in this order.
 CREATE INDEX strunk_outbox_tasks_arrived ON {schema}.strunk_outbox_tasks (key, seq) WHERE status = 'pending'
     AND NOT admitted;
 CREATE INDEX strunk_outbox_tasks_backlog ON {schema}.strunk_outbox_tasks (key, customer_key, (seq + 0))
@@ -123,7 +125,7 @@ CREATE INDEX strunk_outbox_deliveries_order ON {schema}.strunk_outbox_deliveries
 
 -- ==================== The outbox: what is delivered, and what is dead
 
--- Append-only; retention detaches and drops its leaves, so it has no index but the one for looking a row up.
+-- Append-only; retention detaches and drops its partitions it has no index but the one for looking a row up.
 CREATE TABLE {schema}.strunk_outbox_delivered
     PARTITION OF {schema}.strunk_outbox FOR VALUES IN ('delivered')
     PARTITION BY LIST (kind);
@@ -132,7 +134,7 @@ CREATE TABLE {schema}.strunk_outbox_delivered_tasks
     PARTITION OF {schema}.strunk_outbox_delivered (finished_at NOT NULL) FOR VALUES IN ('task')
     PARTITION BY RANGE (finished_at);
 
--- The feed: append-only, in leaves by position.
+-- The feed: append-only, in partitions by position.
 CREATE TABLE {schema}.strunk_outbox_delivered_events
     PARTITION OF {schema}.strunk_outbox_delivered (position NOT NULL) FOR VALUES IN ('event')
     PARTITION BY RANGE (position);
@@ -149,24 +151,24 @@ CREATE INDEX strunk_outbox_dead_holding ON {schema}.strunk_outbox_dead (key, cus
     WHERE backlog_seq IS NOT NULL;
 CREATE INDEX strunk_outbox_dead_subscriber ON {schema}.strunk_outbox_dead (subscriber, id) WHERE subscriber IS NOT NULL;
 -- Dead letters of tasks alone: dead deliveries, whose key is an entity type, must not be walked
--- over. The leaf is not hot.
+-- over. The partition is not hot.
 CREATE INDEX strunk_outbox_dead_tasks ON {schema}.strunk_outbox_dead (key, id) WHERE kind = 'task';
 
 -- ==================== Workers, queues and their limits
 
--- One lease row for each worker process and queue. condemned is set before any of its tasks is given back and is never
+-- One lease row for each worker process and queue. expired is set before any of its tasks is given back and is never
 -- unset; claim_floor voids claims whose answer was lost. Room in the page keeps heartbeats HOT.
 CREATE TABLE {schema}.strunk_workers (
     id          bigint      PRIMARY KEY,
-    beat        bigint      NOT NULL DEFAULT 0,
+    heartbeat        bigint      NOT NULL DEFAULT 0,
     claim_floor bigint      NOT NULL DEFAULT 0,
     started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-    beat_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    heartbeat_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     lease_ms    integer     NOT NULL,
     pid         integer     NOT NULL,
     concurrency integer     NOT NULL,
     quota       integer     NOT NULL DEFAULT 0,
-    condemned   boolean     NOT NULL DEFAULT false,
+    expired   boolean     NOT NULL DEFAULT false,
     -- The worker writes ahead in strunk_starts; otherwise whatever it has claimed counts as started.
     writes_starts boolean   NOT NULL DEFAULT false,
     queue       text COLLATE "C" NOT NULL,
@@ -222,7 +224,8 @@ CREATE TABLE {schema}.strunk_rates (
 
 CREATE INDEX strunk_rates_until ON {schema}.strunk_rates (until_us);
 
--- Running tasks that are to be cancelled: by task, not by token, so that the wish outlives the worker that had it then.
+-- Running tasks that are to be cancelled: by task, not by token, so that the request outlives the
+-- worker that runs the task now.
 CREATE TABLE {schema}.strunk_cancels (
     task_id      bigint      NOT NULL,
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -269,8 +272,8 @@ CREATE INDEX strunk_inbox_tasks ON {schema}.strunk_inbox (handled_at) WHERE task
 
 -- ==================== Events
 
--- The leaves of the feed: positions from first to before past.
-CREATE TABLE {schema}.strunk_feed_parts (
+-- The partitions of the feed: positions from first to before past.
+CREATE TABLE {schema}.strunk_feed_partitions (
     first   bigint      PRIMARY KEY,
     past    bigint      NOT NULL,
     made_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -321,21 +324,21 @@ CREATE TABLE {schema}.strunk_snapshots (
 -- an old copy of the database. server_started is the start of the server that gave the epoch. Both
 -- together fence all that an owner writes: see strunk_epoch_holds. bootstrap is 'done' (the
 -- subscriber follows the feed), 'snapshots' (it is given the snapshots) or 'catching_up' (it
--- follows the feed without the versions that the snapshots had). No clock is compared: beat is
+-- follows the feed without the versions that the snapshots had). No clock is compared: heartbeat is
 -- watched as that of strunk_workers is. previous_types are entity types that were renamed to
 -- entity_type: a process that still follows one must not own the subscriber.
 CREATE TABLE {schema}.strunk_subscribers (
     cursor        bigint      NOT NULL,
     started       bigint      NOT NULL,
     epoch         bigint      NOT NULL DEFAULT 1,
-    beat          bigint      NOT NULL DEFAULT 0,
+    heartbeat          bigint      NOT NULL DEFAULT 0,
     owner         bigint,
     bootstrap_seq  bigint,
     bootstrap_head bigint,
     server_started timestamptz,
     registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     moved_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
-    beat_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    heartbeat_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     lease_ms      integer     NOT NULL,
     pid           integer,
     paused        boolean     NOT NULL DEFAULT false,
@@ -420,16 +423,16 @@ CREATE TABLE {schema}.strunk_loops (
     last_error_at timestamptz,
     interval_ms   bigint NOT NULL,
     loop          text COLLATE "C" PRIMARY KEY,
-    last_by       text,
+    last_process       text,
     last_error    text
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
--- Which leaves of the delivered tasks have been rid of a queue's tasks ('': of all queues without a
+-- Which partitions of the delivered tasks have been rid of a queue's tasks ('': of all queues without a
 -- retention of their own).
 CREATE TABLE {schema}.strunk_reaped (
-    leaf  text COLLATE "C" NOT NULL,
-    queue text COLLATE "C" NOT NULL,
-    PRIMARY KEY (leaf, queue)
+    partition_name text COLLATE "C" NOT NULL,
+    queue          text COLLATE "C" NOT NULL,
+    PRIMARY KEY (partition_name, queue)
 );
 
 -- ==================== Schemas

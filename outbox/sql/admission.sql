@@ -89,7 +89,8 @@ END $$;
 -- p_settled is a seq at or below which nothing arrives any more.
 --   arrived, top         how many it has looked at above p_top, and the highest seq of these
 --   late_top             the highest seq that it has looked at above p_late; null where that was all
---   low_seq, low_slot    numbers to pass next time: nothing waits at or below low_seq, and no slot is at or below low_slot
+--   low_seq, low_slot    numbers to pass next time: nothing waits at or below low_seq, and no slot is
+--                        at or below low_slot
 --   wait_keys, waits_us  the keys that their rate holds up, and for how long
 CREATE OR REPLACE FUNCTION {schema}.strunk_admit(
     p_queue text, p_limits bigint, p_keys text[], p_top bigint, p_late bigint, p_limit integer,

@@ -37,7 +37,7 @@ END $$;
 
 -- Keeps why an attempt failed. Returns whether a person has asked to skip the event; null where the epoch is another.
 CREATE OR REPLACE FUNCTION {schema}.strunk_attempt_failed(p_name text, p_epoch bigint, p_position bigint,
-    p_entity text, p_attempts integer, p_error text, p_stack text, p_by text)
+    p_entity text, p_attempts integer, p_error text, p_stack text, p_worker_name text)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 DECLARE
@@ -48,10 +48,10 @@ BEGIN
     END IF;
     INSERT INTO {schema}.strunk_retries AS r (position, attempts, subscriber, entity_id, last_error, errors)
     VALUES (p_position, p_attempts, p_name, p_entity, p_error, {schema}.strunk_add_error(NULL, p_attempts,
-        clock_timestamp(), p_error, p_stack, p_by))
+        clock_timestamp(), p_error, p_stack, p_worker_name))
     ON CONFLICT (subscriber, position, entity_id) DO UPDATE
     SET attempts = greatest(r.attempts, excluded.attempts), last_error = excluded.last_error,
-        errors = {schema}.strunk_add_error(r.errors, p_attempts, clock_timestamp(), p_error, p_stack, p_by)
+        errors = {schema}.strunk_add_error(r.errors, p_attempts, clock_timestamp(), p_error, p_stack, p_worker_name)
     RETURNING r.skip INTO v_skip;
     RETURN v_skip;
 END $$;

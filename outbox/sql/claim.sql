@@ -5,13 +5,13 @@
 -- p_high and p_low hold a watermark for each priority from 9 down to 0. The index is entered above
 -- the watermark, past the entries of finished tasks that an open snapshot keeps alive. The first
 -- pass enters at p_high. What it does not fill is sought once more from p_low; a null p_low leaves
--- the second pass out. p_limits is the version of the queue's limits that the worker obeys, 0 for
+-- the second pass out. p_limits is the version of the queue's limits that the worker follows, 0 for
 -- none. A worker that does not know of a limit claims nothing (STR02). p_start is how many tasks
 -- may start. Where no more were claimed, the row p_write of strunk_starts says so; it also says
 -- that tasks have started up to p_started, or all of these where there are no more than p_at_once.
 --
 -- Locks: the queue's admission lock, shared: a change of limits waits for the claim, and the claim
--- for it. Then the lease row FOR KEY SHARE. strunk_condemn and strunk_void_claims take it FOR
+-- for it. Then the lease row FOR KEY SHARE. strunk_expire_lease and strunk_void_claims take it FOR
 -- UPDATE, so either they see the rows of this claim, or this claim sees their change and does
 -- nothing. Then the tasks, with SKIP LOCKED: claims run beside each other. claimed_at is read for
 -- each row after it was locked: read before, it could lie before due_at. The planner is pinned:
@@ -27,14 +27,14 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    v_marks bigint[] := p_high;
+    v_watermarks bigint[] := p_high;
     v_limit integer := p_limit;
     v_n     integer;
     v_all   integer := 0;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared({schema}.strunk_admission_key(p_queue));
     PERFORM 1 FROM {schema}.strunk_workers w
-    WHERE w.id = p_worker AND NOT w.condemned AND w.claim_floor < p_claim FOR KEY SHARE;
+    WHERE w.id = p_worker AND NOT w.expired AND w.claim_floor < p_claim FOR KEY SHARE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'strunk_claim: worker % has no lease for claim %', p_worker, p_claim USING ERRCODE = 'STR01';
     END IF;
@@ -45,11 +45,11 @@ BEGIN
     LOOP
         RETURN QUERY
         WITH c AS MATERIALIZED (
-            SELECT x.tid FROM unnest(v_marks) WITH ORDINALITY AS m(mark, o)
+            SELECT x.tid FROM unnest(v_watermarks) WITH ORDINALITY AS m(watermark, o)
             CROSS JOIN LATERAL (
                 SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t
                 WHERE t.status = 'pending' AND t.admitted AND t.key = p_queue AND t.priority = (10 - m.o)::smallint
-                    AND t.seq > m.mark
+                    AND t.seq > m.watermark
                 ORDER BY t.seq LIMIT v_limit FOR UPDATE SKIP LOCKED) x
             LIMIT v_limit)
         UPDATE {schema}.strunk_outbox_tasks t
@@ -60,9 +60,9 @@ BEGIN
                   t.dedup_key, t.payload, t.metadata, t.ctid, t.customer_key, t.possibly_started;
         GET DIAGNOSTICS v_n = ROW_COUNT;
         v_all := v_all + v_n;
-        EXIT WHEN v_n >= v_limit OR p_low IS NULL OR v_marks = p_low;
+        EXIT WHEN v_n >= v_limit OR p_low IS NULL OR v_watermarks = p_low;
         v_limit := v_limit - v_n;
-        v_marks := p_low;
+        v_watermarks := p_low;
     END LOOP;
     IF v_all BETWEEN 1 AND p_start THEN
         INSERT INTO {schema}.strunk_starts (worker_id, write_no, started_to, may_start_to)
@@ -80,7 +80,7 @@ CREATE OR REPLACE FUNCTION {schema}.strunk_allow_starts(
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN
-    PERFORM 1 FROM {schema}.strunk_workers w WHERE w.id = p_worker AND NOT w.condemned FOR KEY SHARE;
+    PERFORM 1 FROM {schema}.strunk_workers w WHERE w.id = p_worker AND NOT w.expired FOR KEY SHARE;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
@@ -101,11 +101,11 @@ SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmap
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN EXISTS (
-        SELECT 1 FROM unnest(p_watermarks) WITH ORDINALITY AS m(mark, o)
+        SELECT 1 FROM unnest(p_watermarks) WITH ORDINALITY AS m(watermark, o)
         CROSS JOIN LATERAL (
             SELECT 1 FROM {schema}.strunk_outbox_tasks t
             WHERE t.status = 'pending' AND t.admitted AND t.key = p_queue AND t.priority = (10 - m.o)::smallint
-                AND t.seq > m.mark
+                AND t.seq > m.watermark
             ORDER BY t.seq LIMIT 1) x);
 END $$;
 
@@ -119,7 +119,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    v_marks bigint[] := p_to;
+    v_watermarks bigint[] := p_to;
     v_seq   bigint;
 BEGIN
     FOR i IN 1 .. cardinality(p_to) LOOP
@@ -129,8 +129,8 @@ BEGIN
             AND t.seq > p_from[i] AND t.seq <= p_to[i]
         ORDER BY t.seq LIMIT 1;
         IF FOUND THEN
-            v_marks[i] := v_seq - 1;
+            v_watermarks[i] := v_seq - 1;
         END IF;
     END LOOP;
-    RETURN v_marks;
+    RETURN v_watermarks;
 END $$;

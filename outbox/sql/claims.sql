@@ -1,4 +1,4 @@
--- Claims whose answer was lost, and claims by hand.
+-- Claims whose answer was lost, and manual claims.
 
 -- Claim numbers above p_low that the table holds for a worker and that the worker does not know of.
 CREATE OR REPLACE FUNCTION {schema}.strunk_unknown_claims(p_worker bigint, p_low bigint,
@@ -34,14 +34,14 @@ BEGIN
     RETURNING t.id;
 END $$;
 
--- Gives up a hand-made claim: all that is left goes back unspent, and its lease row is removed.
+-- Gives up a manual claim: all that is left goes back unspent, and its lease row is removed.
 -- Returns how many went back.
 CREATE OR REPLACE FUNCTION {schema}.strunk_release_claim(p_worker bigint) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     v_n bigint;
 BEGIN
-    IF NOT {schema}.strunk_condemn(p_worker, NULL) THEN
+    IF NOT {schema}.strunk_expire_lease(p_worker, NULL) THEN
         RETURN 0;
     END IF;
     SELECT count(*) INTO v_n FROM {schema}.strunk_return_claims(p_worker, ARRAY[1]::bigint[]);

@@ -19,7 +19,7 @@ BEGIN
         PERFORM pg_notify({channel}, 'c:' || v_queue);
         RETURN 'cancelling';
     END IF;
-    PERFORM {schema}.strunk_bury_waiting(ARRAY[p_id], v_error);
+    PERFORM {schema}.strunk_dead_letter_waiting(ARRAY[p_id], v_error);
     PERFORM pg_notify({channel}, 'r:' || v_queue);
     RETURN 'cancelled';
 END $$;
@@ -47,30 +47,30 @@ END $$;
 -- What a worker must know besides its tasks: first a row that says whether its queue is paused,
 -- then one for each task that is to be cancelled and has not ended. All workers of the queue hear
 -- of all of these: whichever has the task, or claims it after it was given back, ends it. Those
--- that wait are buried here, by whichever worker looks first. Without cancellations it writes
+-- that wait become dead letters here, by whichever worker looks first. Without cancellations it writes
 -- nothing.
 CREATE OR REPLACE FUNCTION {schema}.strunk_control(p_queue text) RETURNS TABLE (paused boolean, task_id bigint,
     reason text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
-    v_wish   record;
+    v_request   record;
     v_status text;
 BEGIN
     RETURN QUERY SELECT EXISTS (SELECT 1 FROM {schema}.strunk_queues q WHERE q.queue = p_queue
         AND q.paused_at IS NOT NULL),
         NULL::bigint, NULL::text;
-    FOR v_wish IN SELECT c.task_id, c.reason FROM {schema}.strunk_cancels c WHERE c.queue = p_queue
+    FOR v_request IN SELECT c.task_id, c.reason FROM {schema}.strunk_cancels c WHERE c.queue = p_queue
         ORDER BY c.task_id LOOP
-        SELECT t.status INTO v_status FROM {schema}.strunk_outbox_tasks t WHERE t.id = v_wish.task_id;
+        SELECT t.status INTO v_status FROM {schema}.strunk_outbox_tasks t WHERE t.id = v_request.task_id;
         IF FOUND AND v_status <> 'claimed' THEN
-            PERFORM 1 FROM {schema}.strunk_bury_waiting(ARRAY[v_wish.task_id], v_wish.reason);
+            PERFORM 1 FROM {schema}.strunk_dead_letter_waiting(ARRAY[v_request.task_id], v_request.reason);
             PERFORM pg_notify({channel}, 'r:' || p_queue);
-            PERFORM 1 FROM {schema}.strunk_outbox_tasks t WHERE t.id = v_wish.task_id;
+            PERFORM 1 FROM {schema}.strunk_outbox_tasks t WHERE t.id = v_request.task_id;
         END IF;
         IF FOUND THEN
-            RETURN QUERY SELECT NULL::boolean, v_wish.task_id, v_wish.reason;
+            RETURN QUERY SELECT NULL::boolean, v_request.task_id, v_request.reason;
         ELSE
-            DELETE FROM {schema}.strunk_cancels c WHERE c.queue = p_queue AND c.task_id = v_wish.task_id;
+            DELETE FROM {schema}.strunk_cancels c WHERE c.queue = p_queue AND c.task_id = v_request.task_id;
         END IF;
     END LOOP;
 END $$;

@@ -1,6 +1,6 @@
 -- Dead letters of tasks: retried, purged, set back by a person.
 
--- On the dead leaf alone: a dead task that a person sets back to pending or scheduled is made whole again.
+-- On the dead partition alone: a dead task that a person sets back to pending or scheduled is made whole again.
 CREATE OR REPLACE FUNCTION {schema}.strunk_revive() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN
@@ -32,7 +32,7 @@ CREATE OR REPLACE TRIGGER strunk_revive BEFORE UPDATE ON {schema}.strunk_outbox_
 
 -- Moves tasks that wait (scheduled, pending) to the dead letters; returns those it moved. Locks in
 -- the order given, and waits for a claim under way, whose task it then leaves alone.
-CREATE OR REPLACE FUNCTION {schema}.strunk_bury_waiting(p_ids bigint[], p_error text) RETURNS TABLE (id bigint,
+CREATE OR REPLACE FUNCTION {schema}.strunk_dead_letter_waiting(p_ids bigint[], p_error text) RETURNS TABLE (id bigint,
     queue text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE

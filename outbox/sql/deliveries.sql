@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION {schema}.strunk_add_delivery(
     p_name text, p_epoch bigint, p_type text, p_entity text, p_id bigint, p_position bigint, p_version bigint,
         p_published timestamptz,
     p_schema_version text, p_payload text, p_metadata text, p_diff text, p_attempts integer, p_max_attempts integer,
-    p_error text, p_stack text, p_by text, p_state text, p_delay_ms bigint)
+    p_error text, p_stack text, p_worker_name text, p_state text, p_delay_ms bigint)
 RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s'
     SET enable_seqscan = off AS $$
@@ -39,7 +39,7 @@ BEGIN
     SELECT r.errors INTO v_errors FROM {schema}.strunk_retries r
     WHERE r.subscriber = p_name AND r.position = p_position AND r.entity_id = CASE WHEN p_position = 0
         THEN p_entity ELSE '' END;
-    v_errors := {schema}.strunk_add_error(v_errors, p_attempts, v_now, p_error, p_stack, p_by);
+    v_errors := {schema}.strunk_add_error(v_errors, p_attempts, v_now, p_error, p_stack, p_worker_name);
     PERFORM pg_current_xact_id();
     v_id := nextval('{schema}.strunk_outbox_id_seq');
     IF p_state = 'dead' THEN
@@ -157,7 +157,8 @@ END $$;
 -- becomes a dead letter and the next of its entity follows. Returns as strunk_delivery_handled
 -- does.
 CREATE OR REPLACE FUNCTION {schema}.strunk_delivery_failed(
-    p_name text, p_epoch bigint, p_id bigint, p_error text, p_stack text, p_by text, p_delay_ms bigint, p_dead boolean)
+    p_name text, p_epoch bigint, p_id bigint, p_error text, p_stack text, p_worker_name text, p_delay_ms bigint,
+        p_dead boolean)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 DECLARE
@@ -170,7 +171,7 @@ BEGIN
     END IF;
     UPDATE {schema}.strunk_outbox_deliveries d
     SET status = 'scheduled', due_at = v_now + p_delay_ms * interval '1 millisecond', last_error = p_error,
-        errors = {schema}.strunk_add_error(d.errors, d.attempts, v_now, p_error, p_stack, p_by)
+        errors = {schema}.strunk_add_error(d.errors, d.attempts, v_now, p_error, p_stack, p_worker_name)
     WHERE d.id = p_id AND d.status = 'claimed' AND d.claim_no = p_epoch RETURNING d.key, d.entity_id INTO v_type,
         v_entity;
     IF NOT FOUND THEN

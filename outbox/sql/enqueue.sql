@@ -4,7 +4,7 @@
 -- Every list is in item order, and so are the ids. Locks: dedup keys in "C" order of (queue, key), so that two batches
 -- cannot deadlock on each other; a deadlock with something else (another order in one transaction), or the caller's own
 -- lock_timeout, undoes this call alone (one subtransaction around all its rounds) and comes back as one row with ord 0.
--- pg_current_xact_id() first: whoever draws a seq has an id already, which is what makes a worker's safe mark safe.
+-- pg_current_xact_id() first: whoever draws a seq has an id already, which is what makes a worker's low watermark safe.
 CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue_many(
     p_queues text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[], p_delays_ms bigint[],
     p_dues timestamptz[], p_dedups text[], p_timeouts_ms integer[], p_metadata text[], p_notify boolean,

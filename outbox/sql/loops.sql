@@ -2,7 +2,7 @@
 
 -- Records that a loop, which comes round at least every p_interval_ms, has succeeded (a null error) or failed. Writes
 -- nothing where the last record is younger than five seconds or another process is writing one: SKIP LOCKED.
-CREATE OR REPLACE FUNCTION {schema}.strunk_loop_ran(p_loop text, p_interval_ms bigint, p_by text,
+CREATE OR REPLACE FUNCTION {schema}.strunk_loop_ran(p_loop text, p_interval_ms bigint, p_process text,
     p_error text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -19,23 +19,23 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     ELSIF p_error IS NULL THEN
-        UPDATE {schema}.strunk_loops l SET last_ok_at = v_now, last_by = p_by, interval_ms = p_interval_ms
+        UPDATE {schema}.strunk_loops l SET last_ok_at = v_now, last_process = p_process, interval_ms = p_interval_ms
             WHERE l.loop = p_loop;
     ELSE
-        UPDATE {schema}.strunk_loops l SET last_error_at = v_now, last_error = p_error, last_by = p_by
+        UPDATE {schema}.strunk_loops l SET last_error_at = v_now, last_error = p_error, last_process = p_process
             WHERE l.loop = p_loop;
     END IF;
 END $$;
 
 -- Takes a run of a loop that is to come round once in p_every_ms over all processes: true for the
 -- one that may run now. One that died in its run is followed by another when the time is over.
-CREATE OR REPLACE FUNCTION {schema}.strunk_loop_begin(p_loop text, p_every_ms bigint, p_by text) RETURNS boolean
+CREATE OR REPLACE FUNCTION {schema}.strunk_loop_begin(p_loop text, p_every_ms bigint, p_process text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
 BEGIN
     INSERT INTO {schema}.strunk_loops (loop, interval_ms) VALUES (p_loop, p_every_ms) ON CONFLICT DO NOTHING;
-    UPDATE {schema}.strunk_loops l SET begun_at = v_now, last_by = p_by
+    UPDATE {schema}.strunk_loops l SET begun_at = v_now, last_process = p_process
     WHERE l.loop = p_loop AND coalesce(l.begun_at, '-infinity') <= v_now - p_every_ms * interval '1 millisecond';
     RETURN FOUND;
 END $$;

@@ -161,10 +161,12 @@ BEGIN
     ELSIF coalesce(octet_length(entity_id), 0) NOT BETWEEN 1 AND 500 THEN
         RAISE EXCEPTION 'strunk_publish: entity_id: must have 1 to 500 bytes' USING ERRCODE = '22023';
     ELSIF (state IS NULL) <> coalesce(deleted, false) THEN
-        RAISE EXCEPTION 'strunk_publish: state: must be given, or deleted be true (give ''null''::json for a JSON null)' USING ERRCODE = '22023';
+        RAISE EXCEPTION 'strunk_publish: state: must be given, or deleted be true (give ''null''::json for a JSON null)'
+            USING ERRCODE = '22023';
     ELSIF octet_length(state::text) > 1048576 OR octet_length(diff::text) > 1048576
         OR octet_length(metadata::text) > 1048576 THEN
-        RAISE EXCEPTION 'strunk_publish: state: more than 1 MiB; keep large data in a table of its own and publish its key' USING ERRCODE = '22023';
+        RAISE EXCEPTION 'strunk_publish: state: more than 1 MiB; keep large data in a table of its own, %',
+            'and publish its key' USING ERRCODE = '22023';
     END IF;
     SELECT p.version INTO v_version FROM {schema}.strunk_publish_many(ARRAY[entity_type], ARRAY[entity_id],
         ARRAY[state::text],

@@ -35,23 +35,23 @@ BEGIN
     IF v_limit IS NULL THEN
         RETURN NULL;
     END IF;
-    SELECT w.quota INTO v_quota FROM {schema}.strunk_workers w WHERE w.id = p_worker AND NOT w.condemned;
+    SELECT w.quota INTO v_quota FROM {schema}.strunk_workers w WHERE w.id = p_worker AND NOT w.expired;
     IF NOT FOUND THEN
         RETURN 0;
     END IF;
-    SELECT count(*) FILTER (WHERE NOT w.condemned), coalesce(sum(w.quota) FILTER (WHERE w.id <> p_worker), 0),
-        count(*) FILTER (WHERE NOT w.condemned AND w.id < p_worker)
+    SELECT count(*) FILTER (WHERE NOT w.expired), coalesce(sum(w.quota) FILTER (WHERE w.id <> p_worker), 0),
+        count(*) FILTER (WHERE NOT w.expired AND w.id < p_worker)
     INTO v_n, v_others, v_rank FROM {schema}.strunk_workers w WHERE w.queue = p_queue;
     -- The remainder goes to the first ones by id, which is random.
     v_even := v_limit / v_n + (v_rank < v_limit % v_n)::integer;
     SELECT coalesce(sum(greatest(0, least(w.concurrency, v_limit / v_n + (w.nth < v_limit % v_n)::integer) -
         w.quota)), 0) INTO v_short
     FROM (SELECT w.*, row_number() OVER (ORDER BY w.id) - 1 AS nth FROM {schema}.strunk_workers w
-          WHERE w.queue = p_queue AND NOT w.condemned) w
+          WHERE w.queue = p_queue AND NOT w.expired) w
     WHERE w.id <> p_worker;
     v_new := least(p_wants, greatest(v_even, v_limit - v_others - v_short));
     v_new := greatest(p_using, least(v_new, v_limit - v_others), 0);
-    -- Who wants less from now on (it stops, or is a claim by hand) is short of nothing beyond that.
+    -- Who wants less from now on (it stops, or is a manual claim) is short of nothing beyond that.
     UPDATE {schema}.strunk_workers w SET quota = v_new, concurrency = least(w.concurrency, p_wants)
     WHERE w.id = p_worker AND (w.quota <> v_new OR w.concurrency > p_wants);
     RETURN v_new;

@@ -121,6 +121,6 @@ BEGIN
     END IF;
     head := f.head;
     SELECT coalesce(sum(upper(m) - lower(m)), 0) INTO missing FROM unnest(f.missing) m;
-    SELECT coalesce(max(p.first), 0) <= f.head INTO low FROM {schema}.strunk_feed_parts p;
+    SELECT coalesce(max(p.first), 0) <= f.head INTO low FROM {schema}.strunk_feed_partitions p;
     RETURN NEXT;
 END $$;

@@ -1,24 +1,25 @@
 -- The leases of workers, and the tasks of workers that are gone.
 
 -- Renews leases; returns the ids that still have one.
-CREATE OR REPLACE FUNCTION {schema}.strunk_beat(p_workers bigint[]) RETURNS SETOF bigint
+CREATE OR REPLACE FUNCTION {schema}.strunk_heartbeat(p_workers bigint[]) RETURNS SETOF bigint
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    UPDATE {schema}.strunk_workers w SET beat = w.beat + 1, beat_at = clock_timestamp()
-    WHERE w.id = ANY (p_workers) AND NOT w.condemned RETURNING w.id
+    UPDATE {schema}.strunk_workers w SET heartbeat = w.heartbeat + 1, heartbeat_at = clock_timestamp()
+    WHERE w.id = ANY (p_workers) AND NOT w.expired RETURNING w.id
 $$;
 
--- Takes a worker's lease away if its heartbeat still stands at p_beat (null: whatever it is). Waits
+-- Takes a worker's lease away if its heartbeat still stands at p_heartbeat (null: whatever it is). Waits
 -- for a claim that is being committed, so that every claimed row is visible to the strunk_rescue
--- that follows; later claims find the row condemned. The row stays until the last task is given
+-- that follows; later claims find the row expired. The row stays until the last task is given
 -- back: no claimed row is ever without its worker.
-CREATE OR REPLACE FUNCTION {schema}.strunk_condemn(p_worker bigint, p_beat bigint) RETURNS boolean
+CREATE OR REPLACE FUNCTION {schema}.strunk_expire_lease(p_worker bigint, p_heartbeat bigint) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 BEGIN
-    PERFORM 1 FROM {schema}.strunk_workers w WHERE w.id = p_worker AND (p_beat IS NULL OR w.beat = p_beat) FOR UPDATE;
+    PERFORM 1 FROM {schema}.strunk_workers w WHERE w.id = p_worker AND (p_heartbeat IS NULL
+        OR w.heartbeat = p_heartbeat) FOR UPDATE;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    UPDATE {schema}.strunk_workers w SET condemned = true WHERE w.id = p_worker;
+    UPDATE {schema}.strunk_workers w SET expired = true WHERE w.id = p_worker;
     RETURN true;
 END $$;
 
@@ -40,7 +41,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET e
     WHERE w.id = p_worker
 $$;
 
--- Gives back up to p_limit tasks of a condemned worker: pending, or dead where their attempts are
+-- Gives back up to p_limit tasks of a expired worker: pending, or dead where their attempts are
 -- spent. The attempt of a task that had not started is not spent. When none is left it removes the
 -- worker's row and ends; repeat while it returns rows. Locks in id order, waits for completions
 -- under way (no SKIP LOCKED: a skipped row would be an orphan).
@@ -53,9 +54,9 @@ DECLARE
     v_ids     bigint[];
     v_started bigint[];
     v_maybe   bigint[];
-    v_by      text;
+    v_worker_name      text;
 BEGIN
-    SELECT w.host || '/' || w.pid INTO v_by FROM {schema}.strunk_workers w WHERE w.id = p_worker AND w.condemned;
+    SELECT w.host || '/' || w.pid INTO v_worker_name FROM {schema}.strunk_workers w WHERE w.id = p_worker AND w.expired;
     IF NOT FOUND THEN
         RETURN;
     END IF;
@@ -63,7 +64,7 @@ BEGIN
     v_ids := ARRAY(SELECT t.id FROM {schema}.strunk_outbox_tasks t
         WHERE t.status = 'claimed' AND t.worker_id = p_worker ORDER BY t.claim_no LIMIT p_limit);
     IF cardinality(v_ids) = 0 THEN
-        DELETE FROM {schema}.strunk_workers w WHERE w.id = p_worker AND w.condemned;
+        DELETE FROM {schema}.strunk_workers w WHERE w.id = p_worker AND w.expired;
         DELETE FROM {schema}.strunk_starts s WHERE s.worker_id = p_worker;
         RETURN;
     END IF;
@@ -85,14 +86,14 @@ BEGIN
            d.priority, CASE WHEN d.customer_key IS NOT NULL AND {schema}.strunk_holds_key(d.key, d.id)
                THEN d.backlog_seq END,
            'dead', d.kind, d.key, d.dedup_key, d.customer_key, 'the worker was lost', d.payload, d.metadata,
-           {schema}.strunk_add_error(d.errors, d.attempts, v_now, 'the worker was lost', NULL, v_by)
+           {schema}.strunk_add_error(d.errors, d.attempts, v_now, 'the worker was lost', NULL, v_worker_name)
     FROM d RETURNING r.id, r.key, r.status;
     RETURN QUERY
     UPDATE {schema}.strunk_outbox_tasks t
     SET status = 'pending', seq = nextval('{schema}.strunk_outbox_id_seq'), admitted = t.customer_key IS NULL,
         slot = NULL,
         last_error = 'the worker was lost',
-        errors = {schema}.strunk_add_error(t.errors, t.attempts, v_now, 'the worker was lost', NULL, v_by)
+        errors = {schema}.strunk_add_error(t.errors, t.attempts, v_now, 'the worker was lost', NULL, v_worker_name)
     WHERE t.id = ANY (v_started)
     RETURNING t.id, t.key, t.status;
     RETURN QUERY
@@ -105,7 +106,7 @@ BEGIN
     RETURNING t.id, t.key, t.status;
 END $$;
 
--- Gives claimed tasks whose worker has no row a row that is condemned, so that the ordinary rescue
+-- Gives claimed tasks whose worker has no row a row that is expired, so that the ordinary rescue
 -- gives them back: somebody has deleted rows of strunk_workers. Returns how many workers. It hops
 -- over the index from worker to worker.
 CREATE OR REPLACE FUNCTION {schema}.strunk_adopt_orphans() RETURNS bigint
@@ -120,7 +121,7 @@ BEGIN
         SELECT (SELECT t.worker_id FROM {schema}.strunk_outbox_tasks t
                 WHERE t.status = 'claimed' AND t.worker_id > h.worker_id ORDER BY t.worker_id LIMIT 1)
         FROM holders h WHERE h.worker_id IS NOT NULL)
-    INSERT INTO {schema}.strunk_workers (id, lease_ms, pid, concurrency, condemned, queue, host)
+    INSERT INTO {schema}.strunk_workers (id, lease_ms, pid, concurrency, expired, queue, host)
     SELECT h.worker_id, 1000, 0, 0, true,
            (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'claimed'
                AND t.worker_id = h.worker_id LIMIT 1), 'unknown'

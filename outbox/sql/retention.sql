@@ -1,10 +1,11 @@
 -- Removing what is past its retention.
 
 -- Deletes the delivered tasks of a queue (null: of all but p_except) from p_blocks blocks of a
--- leaf, from p_block on; null where the leaf has no block p_block, and then notes that it is done.
--- For queues whose tasks are kept for less time than the leaf is. Enters the leaf by the row's
--- place: the leaf has no index for this. Old rows alone are locked.
-CREATE OR REPLACE FUNCTION {schema}.strunk_reap_leaf(p_leaf text, p_queue text, p_except text[], p_block bigint,
+-- partition, from p_block on; null where the partition has no block p_block, and then notes that it is done.
+-- For queues whose tasks are kept for less time than the partition is. Enters the partition by the row's
+-- place: the partition has no index for this. Old rows alone are locked.
+CREATE OR REPLACE FUNCTION {schema}.strunk_reap_partition(p_partition text, p_queue text, p_except text[],
+    p_block bigint,
     p_blocks integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
     SET jit = off AS $$
@@ -14,15 +15,17 @@ DECLARE
 BEGIN
     SELECT pg_relation_size(c.oid) / current_setting('block_size')::bigint INTO v_pages
     FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-    WHERE i.inhparent = '{schema}.strunk_outbox_delivered_tasks'::regclass AND c.relname = p_leaf;
+    WHERE i.inhparent = '{schema}.strunk_outbox_delivered_tasks'::regclass AND c.relname = p_partition;
     IF NOT FOUND THEN
         RETURN NULL;
     ELSIF p_block >= v_pages THEN
-        INSERT INTO {schema}.strunk_reaped (leaf, queue) VALUES (p_leaf, coalesce(p_queue, '')) ON CONFLICT DO NOTHING;
+        INSERT INTO {schema}.strunk_reaped (partition_name, queue) VALUES (p_partition, coalesce(p_queue, ''))
+            ON CONFLICT DO NOTHING;
         RETURN NULL;
     END IF;
-    EXECUTE format('DELETE FROM {schema}.%I d WHERE d.ctid >= %L::tid AND d.ctid < %L::tid AND CASE WHEN $1 IS NULL THEN NOT d.key = ANY ($2) ELSE d.key = $1 END',
-        p_leaf, format('(%s,0)', p_block), format('(%s,0)', p_block + p_blocks)) USING p_queue, p_except;
+    EXECUTE format('DELETE FROM {schema}.%I d WHERE d.ctid >= %L::tid AND d.ctid < %L::tid '
+        'AND CASE WHEN $1 IS NULL THEN NOT d.key = ANY ($2) ELSE d.key = $1 END',
+        p_partition, format('(%s,0)', p_block), format('(%s,0)', p_block + p_blocks)) USING p_queue, p_except;
     GET DIAGNOSTICS v_n = ROW_COUNT;
     RETURN v_n;
 END $$;
@@ -62,10 +65,10 @@ BEGIN
     RETURN v_n;
 END $$;
 
--- Forgets the notes about leaves that are gone.
+-- Forgets the notes about partitions that are gone.
 CREATE OR REPLACE FUNCTION {schema}.strunk_reap_notes() RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    DELETE FROM {schema}.strunk_reaped r WHERE to_regclass('{schema}.' || quote_ident(r.leaf)) IS NULL
+    DELETE FROM {schema}.strunk_reaped r WHERE to_regclass('{schema}.' || quote_ident(r.partition_name)) IS NULL
 $$;
 
 -- Retention: deletes up to p_limit rows of each of these tables that are past use; returns how
@@ -134,7 +137,7 @@ BEGIN
         p_retention_ms) * interval '1 millisecond'
     AND p_cap_ms IS NOT NULL ORDER BY f.slot DESC LIMIT 1;
     SELECT min(s.cursor) INTO v_passed FROM {schema}.strunk_subscribers s WHERE NOT s.needs_restart;
-    SELECT max(p.past) - 1 INTO v_new FROM {schema}.strunk_feed_parts p
+    SELECT max(p.past) - 1 INTO v_new FROM {schema}.strunk_feed_partitions p
     -- least() leaves out nulls: without this an installation younger than the retention would drop
     -- whatever all have passed.
     WHERE p.past - 1 <= greatest(CASE WHEN v_old IS NOT NULL THEN least(v_old, v_passed) END, v_capped);
@@ -144,7 +147,7 @@ BEGIN
             AND NOT s.needs_restart RETURNING NULL::text, s.name;
         v_floor := v_new;
     END IF;
-    RETURN QUERY SELECT p.name, NULL::text FROM {schema}.strunk_feed_parts p WHERE p.past - 1 <= v_floor
+    RETURN QUERY SELECT p.name, NULL::text FROM {schema}.strunk_feed_partitions p WHERE p.past - 1 <= v_floor
         ORDER BY p.first;
     -- Of the record of positions and times, the newest of each minute is kept, and nothing that is
     -- older than all partitions.
@@ -154,15 +157,15 @@ BEGIN
 END $$;
 
 -- Forgets a partition of the feed that has been dropped, with its table where that is detached.
-CREATE OR REPLACE FUNCTION {schema}.strunk_forget_feed_part(p_name text) RETURNS void
+CREATE OR REPLACE FUNCTION {schema}.strunk_forget_feed_partition(p_name text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '1s' AS $$
 BEGIN
     IF p_name !~ '^strunk_outbox_delivered_events_[0-9]+$' THEN
-        RAISE EXCEPTION 'strunk_forget_feed_part: % is no partition of the feed', p_name USING ERRCODE = '22023';
+        RAISE EXCEPTION 'strunk_forget_feed_partition: % is no partition of the feed', p_name USING ERRCODE = '22023';
     END IF;
     IF EXISTS (SELECT 1 FROM pg_inherits i WHERE i.inhrelid = to_regclass('{schema}.' || quote_ident(p_name))) THEN
-        RAISE EXCEPTION 'strunk_forget_feed_part: % is still attached', p_name USING ERRCODE = '55006';
+        RAISE EXCEPTION 'strunk_forget_feed_partition: % is still attached', p_name USING ERRCODE = '55006';
     END IF;
     EXECUTE format('DROP TABLE IF EXISTS {schema}.%I', p_name);
-    DELETE FROM {schema}.strunk_feed_parts p WHERE p.name = p_name;
+    DELETE FROM {schema}.strunk_feed_partitions p WHERE p.name = p_name;
 END $$;

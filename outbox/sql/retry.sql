@@ -3,7 +3,7 @@
 -- The history of a task's attempts with one more entry, at most the last twenty. A history that a
 -- person has replaced by something else begins anew.
 CREATE OR REPLACE FUNCTION {schema}.strunk_add_error(
-    p_errors jsonb, p_attempt integer, p_at timestamptz, p_error text, p_stack text, p_by text) RETURNS jsonb
+    p_errors jsonb, p_attempt integer, p_at timestamptz, p_error text, p_stack text, p_worker_name text) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN p_error IS NULL THEN p_errors
         ELSE CASE
@@ -11,7 +11,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
                 WHEN jsonb_array_length(p_errors) >= 20 THEN p_errors - 0
                 ELSE p_errors END
              || jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
-                    'attempt', p_attempt, 'at', p_at, 'error', p_error, 'stack', nullif(p_stack, ''), 'worker', p_by)))
+                    'attempt', p_attempt, 'at', p_at, 'error', p_error, 'stack', nullif(p_stack, ''), 'worker',
+                        p_worker_name)))
         END
 $$;
 
@@ -21,7 +22,7 @@ $$;
 -- its key. Fenced and ordered as strunk_complete.
 CREATE OR REPLACE FUNCTION {schema}.strunk_retry(
     p_worker bigint, p_ids bigint[], p_claims bigint[], p_delays_ms bigint[], p_refunds boolean[], p_errors text[],
-        p_stacks text[], p_by text)
+        p_stacks text[], p_worker_name text)
 RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
@@ -46,7 +47,7 @@ BEGIN
         attempts = greatest(0, t.attempts - u.refund::integer),
         possibly_started = NULL,
         last_error = coalesce(u.error, t.last_error),
-        errors = {schema}.strunk_add_error(t.errors, t.attempts, v_now, u.error, u.stack, p_by)
+        errors = {schema}.strunk_add_error(t.errors, t.attempts, v_now, u.error, u.stack, p_worker_name)
     FROM u
     WHERE t.ctid = u.tid AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker AND t.claim_no + 0 = u.claim
     RETURNING t.id;
@@ -55,8 +56,8 @@ END $$;
 -- Moves claimed tasks to the dead letters with their last error. Fenced and ordered as
 -- strunk_complete. With hold_dead the dead letter keeps its backlog_seq, and with it the place of
 -- its key, unless it was cancelled.
-CREATE OR REPLACE FUNCTION {schema}.strunk_bury(
-    p_worker bigint, p_ids bigint[], p_claims bigint[], p_errors text[], p_stacks text[], p_by text)
+CREATE OR REPLACE FUNCTION {schema}.strunk_dead_letter_claimed(
+    p_worker bigint, p_ids bigint[], p_claims bigint[], p_errors text[], p_stacks text[], p_worker_name text)
 RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
@@ -80,7 +81,7 @@ BEGIN
            d.priority, CASE WHEN d.customer_key IS NOT NULL AND {schema}.strunk_holds_key(d.key, d.id)
                THEN d.backlog_seq END,
            'dead', d.kind, d.key, d.dedup_key, d.customer_key, coalesce(d.error, d.last_error), d.payload, d.metadata,
-           {schema}.strunk_add_error(d.errors, d.attempts, v_now, d.error, d.stack, p_by)
+           {schema}.strunk_add_error(d.errors, d.attempts, v_now, d.error, d.stack, p_worker_name)
     FROM d
     RETURNING r.id;
 END $$;
@@ -90,7 +91,7 @@ END $$;
 -- with its id exists it gets another id, which the error names. Returns whether the task was
 -- claimed under this token. Fenced as strunk_complete.
 CREATE OR REPLACE FUNCTION {schema}.strunk_isolate(p_worker bigint, p_id bigint, p_claim bigint, p_error text,
-    p_by text)
+    p_worker_name text)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
@@ -118,6 +119,6 @@ BEGIN
             THEN v_task.backlog_seq END,
         'dead', v_task.kind, v_task.key, v_task.dedup_key, v_task.customer_key, v_error, v_task.payload,
             v_task.metadata,
-        {schema}.strunk_add_error(NULL, v_task.attempts, v_now, v_error, NULL, p_by));
+        {schema}.strunk_add_error(NULL, v_task.attempts, v_now, v_error, NULL, p_worker_name));
     RETURN true;
 END $$;

@@ -169,10 +169,10 @@ CREATE OR REPLACE VIEW {schema}.strunk_queue_stats AS
 CREATE OR REPLACE FUNCTION {schema}.strunk_subscriber_states(p_name text, p_after text, p_limit integer, p_cap integer)
 RETURNS TABLE (name text, entity_type text, cursor bigint, head bigint, positions bigint, waiting bigint,
     waiting_precision text,
-    waiting_since timestamptz, waiting_for interval, moved_at timestamptz, owner text, beat_at timestamptz,
+    waiting_since timestamptz, waiting_for interval, moved_at timestamptz, owner text, heartbeat_at timestamptz,
         lease_ms integer,
-    owner_silent boolean, paused boolean, needs_restart boolean, starting boolean, held bigint,
-        held_precision text, dead bigint,
+    owner_silent boolean, paused boolean, needs_restart boolean, starting boolean, deliveries bigint,
+        deliveries_precision text, dead bigint,
     dead_precision text, blocked_position bigint, blocked_attempts integer, blocked_error text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
@@ -192,8 +192,8 @@ BEGIN
             greatest(v_head - s.cursor, 0);
         moved_at := s.moved_at; owner := CASE WHEN s.owner IS NOT NULL THEN coalesce(s.host,
             '') || '/' || coalesce(s.pid, 0) END;
-        beat_at := s.beat_at; lease_ms := s.lease_ms;
-        owner_silent := s.owner IS NOT NULL AND s.beat_at < v_now - s.lease_ms * interval '1 millisecond';
+        heartbeat_at := s.heartbeat_at; lease_ms := s.lease_ms;
+        owner_silent := s.owner IS NOT NULL AND s.heartbeat_at < v_now - s.lease_ms * interval '1 millisecond';
         paused := s.paused; needs_restart := s.needs_restart; starting := s.bootstrap <> 'done';
         SELECT count(*), min(x.created_at) INTO waiting, waiting_since FROM (
             SELECT e.created_at FROM unnest(s.entity_type || s.previous_types) AS t(type) CROSS JOIN LATERAL (
@@ -202,10 +202,10 @@ BEGIN
         waiting_precision := CASE WHEN waiting > p_cap THEN 'at_least' ELSE 'exact' END;
         waiting := least(waiting, p_cap);
         waiting_for := v_now - waiting_since;
-        SELECT count(*) INTO held FROM (SELECT 1 FROM {schema}.strunk_outbox_deliveries d
+        SELECT count(*) INTO deliveries FROM (SELECT 1 FROM {schema}.strunk_outbox_deliveries d
             WHERE d.subscriber = s.name ORDER BY d.subscriber, d.key, d.entity_id, d.version, d.id LIMIT p_cap + 1) x;
-        held_precision := CASE WHEN held > p_cap THEN 'at_least' ELSE 'exact' END;
-        held := least(held, p_cap);
+        deliveries_precision := CASE WHEN deliveries > p_cap THEN 'at_least' ELSE 'exact' END;
+        deliveries := least(deliveries, p_cap);
         SELECT count(*) INTO dead FROM (SELECT 1 FROM {schema}.strunk_outbox_dead d
             WHERE d.subscriber >= s.name AND d.subscriber <= s.name ORDER BY d.subscriber, d.id LIMIT p_cap + 1) x;
         dead_precision := CASE WHEN dead > p_cap THEN 'at_least' ELSE 'exact' END;
@@ -226,8 +226,8 @@ CREATE OR REPLACE VIEW {schema}.strunk_subscriber_lag AS
 CREATE OR REPLACE FUNCTION {schema}.strunk_worker_states(p_queue text, p_after bigint, p_limit integer, p_cap integer)
 RETURNS TABLE (id bigint, queue text, host text, pid integer, concurrency integer, claimed bigint,
     claimed_precision text,
-    started_at timestamptz, beat_at timestamptz, silent_for interval, lease_ms integer, silent boolean,
-        condemned boolean)
+    started_at timestamptz, heartbeat_at timestamptz, silent_for interval, lease_ms integer, silent boolean,
+        expired boolean)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
     SET jit = off AS $$
@@ -238,8 +238,8 @@ BEGIN
     RETURN QUERY
     SELECT w.id, w.queue::text, w.host, w.pid, w.concurrency, least(x.n, p_cap), CASE WHEN x.n > p_cap
         THEN 'at_least' ELSE 'exact' END,
-           w.started_at, w.beat_at, v_now - w.beat_at, w.lease_ms,
-               w.beat_at < v_now - w.lease_ms * interval '1 millisecond', w.condemned
+           w.started_at, w.heartbeat_at, v_now - w.heartbeat_at, w.lease_ms,
+               w.heartbeat_at < v_now - w.lease_ms * interval '1 millisecond', w.expired
     FROM (SELECT v.* FROM {schema}.strunk_workers v WHERE v.id > p_after AND (p_queue IS NULL OR v.queue = p_queue)
         ORDER BY v.id LIMIT p_limit) w
     CROSS JOIN LATERAL (
@@ -271,8 +271,8 @@ DECLARE
     v_value  text := CASE WHEN p_queue IS NOT NULL THEN '$1' ELSE '$2' END;
 BEGIN
     RETURN QUERY EXECUTE
-        'SELECT d.id, d.kind::text, d.key::text, d.entity_id::text, d.subscriber::text, d.position, d.attempts, d.max_attempts,
-                d.created_at, d.finished_at, left(d.last_error, 1000)
+        'SELECT d.id, d.kind::text, d.key::text, d.entity_id::text, d.subscriber::text, d.position, d.attempts,
+                d.max_attempts, d.created_at, d.finished_at, left(d.last_error, 1000)
          FROM {schema}.strunk_outbox_dead d WHERE '
         || CASE WHEN v_of IS NULL THEN CASE WHEN p_from IS NULL THEN 'true' WHEN p_newest THEN 'd.id < $3'
             ELSE 'd.id > $3' END
@@ -285,7 +285,7 @@ BEGIN
     USING p_queue, p_subscriber, p_from, p_limit;
 END $$;
 
--- Sizes of all tables of this installation, a row for each leaf; rows is the planner's estimate,
+-- Sizes of all tables of this installation, a row for each partition; rows is the planner's estimate,
 -- null where the table was never analyzed.
 CREATE OR REPLACE VIEW {schema}.strunk_table_sizes AS
     SELECT c.relname::text AS name,
@@ -331,7 +331,7 @@ CREATE OR REPLACE VIEW {schema}.strunk_horizon AS
 -- published, promoter_for how long the first scheduled task is overdue, scheduler_for the first
 -- schedule, rescue_for how far beyond its lease the most silent worker is; null where nothing is.
 -- missing_days are days from today on, until tomorrow, whose partition of delivered tasks is
--- missing; feed_ahead says that a leaf of the feed is ready that nothing has reached. The relay's
+-- missing; feed_ahead says that a partition of the feed is ready that nothing has reached. The relay's
 -- share of the index is where it looks itself: behind the highest seq seen, and in the gaps.
 CREATE OR REPLACE FUNCTION {schema}.strunk_backlog()
 RETURNS TABLE (now_at timestamptz, relay_since timestamptz, promoter_for interval, scheduler_for interval,
@@ -355,13 +355,13 @@ BEGIN
     WHERE t.status = 'scheduled' AND t.due_at <= now_at ORDER BY t.due_at LIMIT 1;
     SELECT now_at - s.next_due INTO scheduler_for FROM {schema}.strunk_schedules s
     WHERE s.enabled AND s.next_due <= now_at ORDER BY s.next_due LIMIT 1;
-    SELECT max(now_at - w.beat_at - w.lease_ms * interval '1 millisecond') INTO rescue_for
+    SELECT max(now_at - w.heartbeat_at - w.lease_ms * interval '1 millisecond') INTO rescue_for
         FROM {schema}.strunk_workers w
-    WHERE w.beat_at < now_at - w.lease_ms * interval '1 millisecond';
+    WHERE w.heartbeat_at < now_at - w.lease_ms * interval '1 millisecond';
     SELECT coalesce(array_agg(to_char(d, 'YYYY-MM-DD') ORDER BY d), '{}') INTO missing_days
     FROM (SELECT (now_at AT TIME ZONE 'UTC')::date + i AS d FROM generate_series(0, 1) i) x
     WHERE to_regclass('{schema}.strunk_outbox_delivered_tasks_' || to_char(x.d, 'YYYYMMDD')) IS NULL;
-    SELECT coalesce(max(p.first), 0) > coalesce(v_feed.head, 0) INTO feed_ahead FROM {schema}.strunk_feed_parts p;
+    SELECT coalesce(max(p.first), 0) > coalesce(v_feed.head, 0) INTO feed_ahead FROM {schema}.strunk_feed_partitions p;
     notify_usage := pg_notification_queue_usage();
     RETURN NEXT;
 END $$;
@@ -373,7 +373,8 @@ RETURNS TABLE (pending bigint, pending_precision text, scheduled bigint, schedul
     claimed_precision text,
     dead bigint, dead_precision text, delivered bigint, events_waiting bigint, events_waiting_precision text,
         events_kept bigint,
-    events_head bigint, held bigint, held_precision text, workers bigint, subscribers bigint, schedules bigint)
+    events_head bigint, deliveries bigint, deliveries_precision text, workers bigint, subscribers bigint,
+        schedules bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
     SET jit = off AS $$
@@ -426,9 +427,10 @@ BEGIN
     events_waiting := least(events_waiting, p_cap);
     SELECT coalesce(v_feed.head, 0) - l.floor INTO events_kept FROM {schema}.strunk_feed_floor l;
     events_head := coalesce(v_feed.head, 0);
-    SELECT count(*) INTO held FROM (SELECT 1 FROM {schema}.strunk_outbox_deliveries d ORDER BY d.id LIMIT p_cap + 1) x;
-    held_precision := CASE WHEN held > p_cap THEN 'at_least' ELSE 'exact' END;
-    held := least(held, p_cap);
+    SELECT count(*) INTO deliveries FROM (SELECT 1 FROM {schema}.strunk_outbox_deliveries d ORDER BY d.id
+        LIMIT p_cap + 1) x;
+    deliveries_precision := CASE WHEN deliveries > p_cap THEN 'at_least' ELSE 'exact' END;
+    deliveries := least(deliveries, p_cap);
     SELECT count(*) INTO workers FROM {schema}.strunk_workers;
     SELECT count(*) INTO subscribers FROM {schema}.strunk_subscribers;
     SELECT count(*) INTO schedules FROM {schema}.strunk_schedules;

@@ -114,13 +114,13 @@ BEGIN
     PERFORM pg_notify({channel}, 's:' || p_name);
 END $$;
 
--- Makes p_owner the owner of a subscriber that has none, or whose epoch and beat still stand where
+-- Makes p_owner the owner of a subscriber that has none, or whose epoch and heartbeat still stand where
 -- the caller has watched them for a whole lease, or that it owns already (after a rewind). Returns
 -- nothing where it is another's, or does not follow p_type (any more). An owner that was lost may
 -- have begun what is up to started: crashed says so. FOR UPDATE waits for what an owner of before
 -- still has under way (see strunk_epoch_holds): a delivery that it adds is committed before the new
 -- owner reads which there are, or not at all.
-CREATE OR REPLACE FUNCTION {schema}.strunk_own(p_name text, p_owner bigint, p_epoch bigint, p_beat bigint,
+CREATE OR REPLACE FUNCTION {schema}.strunk_own(p_name text, p_owner bigint, p_epoch bigint, p_heartbeat bigint,
     p_pid integer, p_host text, p_lease_ms integer, p_type text)
 RETURNS TABLE (cursor bigint, started bigint, epoch bigint, crashed boolean, bootstrap text, bootstrap_mark text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
@@ -131,13 +131,13 @@ DECLARE
 BEGIN
     SELECT t.* INTO s FROM {schema}.strunk_subscribers t WHERE t.name = p_name FOR UPDATE;
     IF NOT FOUND OR s.entity_type <> p_type OR NOT (s.owner IS NULL OR s.owner = p_owner OR (s.epoch = p_epoch
-        AND s.beat = p_beat)) THEN
+        AND s.heartbeat = p_heartbeat)) THEN
         RETURN;
     END IF;
     v_epoch := {schema}.strunk_next_epoch(s.epoch);
     UPDATE {schema}.strunk_subscribers t
-    SET owner = p_owner, epoch = v_epoch, server_started = pg_postmaster_start_time(), beat = t.beat + 1,
-        beat_at = clock_timestamp(),
+    SET owner = p_owner, epoch = v_epoch, server_started = pg_postmaster_start_time(), heartbeat = t.heartbeat + 1,
+        heartbeat_at = clock_timestamp(),
         pid = p_pid, host = p_host, lease_ms = p_lease_ms
     WHERE t.name = p_name;
     RETURN QUERY SELECT s.cursor, greatest(s.started, s.cursor), v_epoch, s.owner IS NOT NULL
@@ -146,15 +146,16 @@ END $$;
 
 -- Who owns a subscriber, how far its heartbeat is and what it follows, for one that would like to own it.
 CREATE OR REPLACE FUNCTION {schema}.strunk_watch_subscriber(p_name text)
-RETURNS TABLE (owner bigint, epoch bigint, beat bigint, lease_ms integer, entity_type text)
+RETURNS TABLE (owner bigint, epoch bigint, heartbeat bigint, lease_ms integer, entity_type text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT s.owner, s.epoch, s.beat, s.lease_ms, s.entity_type FROM {schema}.strunk_subscribers s WHERE s.name = p_name
+    SELECT s.owner, s.epoch, s.heartbeat, s.lease_ms, s.entity_type FROM {schema}.strunk_subscribers s
+        WHERE s.name = p_name
 $$;
 
 -- Renews an owner's lease; returns the epoch, which a rewind has raised, or null where it is the owner no more.
-CREATE OR REPLACE FUNCTION {schema}.strunk_beat_subscriber(p_name text, p_owner bigint) RETURNS bigint
+CREATE OR REPLACE FUNCTION {schema}.strunk_heartbeat_subscriber(p_name text, p_owner bigint) RETURNS bigint
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
-    UPDATE {schema}.strunk_subscribers s SET beat = s.beat + 1, beat_at = clock_timestamp()
+    UPDATE {schema}.strunk_subscribers s SET heartbeat = s.heartbeat + 1, heartbeat_at = clock_timestamp()
     WHERE s.name = p_name AND s.owner = p_owner RETURNING s.epoch
 $$;
 

@@ -15,29 +15,30 @@ import (
 const (
 	// patience is how long a change of the tables may wait for a lock before it is left for the next run.
 	patience = 2 * time.Second
-	// reapBlocks bounds the blocks of a leaf that one transaction goes through.
+	// reapBlocks bounds the blocks of a partition that one transaction goes through.
 	reapBlocks = 256
 
-	taskLeaves = "strunk_outbox_delivered_tasks"
+	deliveredTasks = "strunk_outbox_delivered_tasks"
 )
 
-// Where a leaf stands.
+// Where a partition stands.
 const (
-	leafAttached = "attached"
-	leafPending  = "pending" // its detaching was begun and not ended
-	leafDetached = "detached"
+	partitionAttached = "attached"
+	partitionPending  = "pending" // its detaching was begun and not ended
+	partitionDetached = "detached"
 )
 
-// leaf is one day of the delivered tasks.
-type leaf struct {
+// partition is one day of the delivered tasks.
+type partition struct {
 	Name  string
 	Past  time.Time // its rows are older than this
 	State string
 	Now   time.Time // the database's time
 }
 
-// sqlTaskLeaves lists the days of the delivered tasks, oldest first, with those that are detached and not yet dropped.
-const sqlTaskLeaves = `SELECT c.relname::text,
+// sqlTaskPartitions lists the days of the delivered tasks, oldest first, with those that are
+// detached and not yet dropped.
+const sqlTaskPartitions = `SELECT c.relname::text,
 	((pg_catalog.to_date(pg_catalog.right(c.relname::text, 8), 'YYYYMMDD') + 1)::timestamp AT TIME ZONE 'UTC'),
 	CASE WHEN i.inhrelid IS NULL THEN 'detached' WHEN i.inhdetachpending THEN 'pending' ELSE 'attached' END,
 	pg_catalog.clock_timestamp()
@@ -46,17 +47,17 @@ LEFT JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid
 WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relname ~ '^strunk_outbox_delivered_tasks_[0-9]{8}$'
 ORDER BY c.relname`
 
-func (r *reaper) taskLeaves(ctx context.Context) (leaves []leaf, err error) {
-	err = r.conn.autocommit(ctx, core.Statement{SQL: r.box.sql(sqlTaskLeaves), Args: []any{r.box.names.schema},
+func (r *reaper) taskPartitions(ctx context.Context) (partitions []partition, err error) {
+	err = r.conn.autocommit(ctx, core.Statement{SQL: r.box.sql(sqlTaskPartitions), Args: []any{r.box.names.schema},
 		Scan: func(rows pgx.Rows) (err error) {
-			leaves, err = pgx.CollectRows(rows, pgx.RowToStructByPos[leaf])
+			partitions, err = pgx.CollectRows(rows, pgx.RowToStructByPos[partition])
 			return err
 		}})
-	return leaves, err
+	return partitions, err
 }
 
-// expired reports whether every row of a leaf is older than keep.
-func (l leaf) expired(keep time.Duration) bool { return l.Now.Sub(l.Past) >= keep }
+// expired reports whether every row of a partition is older than keep.
+func (p partition) expired(keep time.Duration) bool { return p.Now.Sub(p.Past) >= keep }
 
 // errInTheWay says that a lock was not to be had in time.
 var errInTheWay = errors.New("something reads it, so it is left for the next run")
@@ -66,25 +67,25 @@ var errInTheWay = errors.New("something reads it, so it is left for the next run
 // those), then days are detached concurrently, each in a statement of its own, then those that are
 // detached are dropped.
 func (r *reaper) dropTaskPartitions(ctx context.Context) error {
-	leaves, err := r.taskLeaves(ctx)
+	partitions, err := r.taskPartitions(ctx)
 	if err != nil {
 		return err
 	}
 	keep := r.box.cfg.Retention.longestTasks()
 	var problems []error
-	for i, l := range leaves {
-		if l.State == leafPending || (l.State == leafAttached && l.expired(keep)) {
-			if err := r.detach(ctx, taskLeaves, l); err != nil {
-				problems = append(problems, fmt.Errorf("detaching %s: %w", l.Name, err))
+	for i, p := range partitions {
+		if p.State == partitionPending || (p.State == partitionAttached && p.expired(keep)) {
+			if err := r.detach(ctx, deliveredTasks, p); err != nil {
+				problems = append(problems, fmt.Errorf("detaching %s: %w", p.Name, err))
 				break
 			}
-			leaves[i].State = leafDetached
+			partitions[i].State = partitionDetached
 		}
 	}
-	for _, l := range leaves {
-		if l.State == leafDetached && l.expired(keep) {
-			if err := r.drop(ctx, l); err != nil {
-				problems = append(problems, fmt.Errorf("dropping %s: %w", l.Name, err))
+	for _, p := range partitions {
+		if p.State == partitionDetached && p.expired(keep) {
+			if err := r.drop(ctx, p); err != nil {
+				problems = append(problems, fmt.Errorf("dropping %s: %w", p.Name, err))
 			}
 		}
 	}
@@ -92,12 +93,12 @@ func (r *reaper) dropTaskPartitions(ctx context.Context) error {
 	return errors.Join(append(problems, err)...)
 }
 
-func (r *reaper) detach(ctx context.Context, parent string, l leaf) error {
+func (r *reaper) detach(ctx context.Context, parent string, p partition) error {
 	how := "CONCURRENTLY"
-	if l.State == leafPending {
+	if p.State == partitionPending {
 		how = "FINALIZE"
 	}
-	text := "ALTER TABLE {schema}." + parent + " DETACH PARTITION {schema}." + pgx.Identifier{l.Name}.Sanitize() +
+	text := "ALTER TABLE {schema}." + parent + " DETACH PARTITION {schema}." + pgx.Identifier{p.Name}.Sanitize() +
 		" " + how
 	return r.conn.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return patiently(ctx, conn,
@@ -121,14 +122,14 @@ func patiently(ctx context.Context, conn *pgx.Conn, text string) error {
 	return inTheWay(err)
 }
 
-// drop drops a detached leaf, or leaves it alone if something reads it.
-func (r *reaper) drop(ctx context.Context, l leaf) error {
+// drop drops a detached partition, or leaves it alone if something reads it.
+func (r *reaper) drop(ctx context.Context, p partition) error {
 	return r.conn.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return pgx.BeginTxFunc(ctx, conn, core.PlainTx, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, fmt.Sprintf(`SET LOCAL lock_timeout = %d`, patience.Milliseconds())); err != nil {
 				return err
 			}
-			_, err := tx.Exec(ctx, r.box.sql("DROP TABLE IF EXISTS {schema}."+pgx.Identifier{l.Name}.Sanitize()))
+			_, err := tx.Exec(ctx, r.box.sql("DROP TABLE IF EXISTS {schema}."+pgx.Identifier{p.Name}.Sanitize()))
 			return inTheWay(err)
 		})
 	})
@@ -146,11 +147,13 @@ func inTheWay(err error) error {
 }
 
 const (
-	// sqlReaped lists what strunk_reap_leaf has finished, as leaf/queue.
-	sqlReaped = `SELECT coalesce(pg_catalog.array_agg(leaf || '/' || queue), '{}') FROM {schema}.strunk_reaped`
-	// sqlReapLeaf deletes queue $2's tasks (null: those of all but $3) from $5 blocks of leaf $1, from block $4 on.
-	sqlReapLeaf = `SELECT {schema}.strunk_reap_leaf($1::text, $2::text, $3::text[], $4::bigint, $5::integer)`
-	// sqlReapNotes forgets what is noted about leaves that are gone.
+	// sqlReaped lists what strunk_reap_partition has finished, as partition/queue.
+	sqlReaped = `SELECT coalesce(pg_catalog.array_agg(partition_name || '/' || queue), '{}') FROM
+		{schema}.strunk_reaped`
+	// sqlReapPartition deletes queue $2's tasks (null: those of all but $3) from $5 blocks of
+	// partition $1, from block $4 on.
+	sqlReapPartition = `SELECT {schema}.strunk_reap_partition($1::text, $2::text, $3::text[], $4::bigint, $5::integer)`
+	// sqlReapNotes forgets what is noted about partitions that are gone.
 	sqlReapNotes = `SELECT {schema}.strunk_reap_notes()::text`
 )
 
@@ -163,7 +166,7 @@ func (r *reaper) reapShares(ctx context.Context) error {
 	if len(shares) == 1 {
 		return nil
 	}
-	leaves, err := r.taskLeaves(ctx)
+	partitions, err := r.taskPartitions(ctx)
 	if err != nil {
 		return err
 	}
@@ -176,21 +179,21 @@ func (r *reaper) reapShares(ctx context.Context) error {
 		done[note] = true
 	}
 	for _, s := range shares {
-		for _, l := range leaves {
-			if l.State != leafAttached || s.keep == longest || !l.expired(s.keep) || done[l.Name+"/"+s.queue] {
+		for _, p := range partitions {
+			if p.State != partitionAttached || s.keep == longest || !p.expired(s.keep) || done[p.Name+"/"+s.queue] {
 				continue
 			}
-			if err := r.reapShare(ctx, l, s); err != nil {
-				return fmt.Errorf("%s: %w", l.Name, err)
+			if err := r.reapShare(ctx, p, s); err != nil {
+				return fmt.Errorf("%s: %w", p.Name, err)
 			}
 		}
 	}
 	return nil
 }
 
-func (r *reaper) reapShare(ctx context.Context, l leaf, s share) error {
+func (r *reaper) reapShare(ctx context.Context, p partition, s share) error {
 	for block := 0; ctx.Err() == nil; block += reapBlocks {
-		n, err := queryControl[*int64](ctx, r.conn, r.box.sql(sqlReapLeaf), l.Name, s.arg(), s.except, block,
+		n, err := queryControl[*int64](ctx, r.conn, r.box.sql(sqlReapPartition), p.Name, s.arg(), s.except, block,
 			reapBlocks)
 		if err != nil || n == nil {
 			return err

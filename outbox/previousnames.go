@@ -6,13 +6,13 @@ import (
 	"github.com/strunk-go/strunk/internal/core"
 )
 
-// checkFormer returns why bindings contradict each other about names: one's former name is
+// checkPreviousNames returns why bindings contradict each other about names: one's former name is
 // another's, now or formerly. What comes under such a name would be handled by either.
-func checkFormer(bound []core.Binding) (problems []error) {
+func checkPreviousNames(bound []core.Binding) (problems []error) {
 	now, formerly := map[[2]string]bool{}, map[[2]string]string{}
 	for _, c := range bound {
 		if r, ok := c.(core.Renamed); ok {
-			kind, name, _ := r.Former()
+			kind, name, _ := r.PreviousNames()
 			now[[2]string{kind, name}] = true
 		}
 	}
@@ -21,7 +21,7 @@ func checkFormer(bound []core.Binding) (problems []error) {
 		if !ok {
 			continue
 		}
-		kind, name, former := r.Former()
+		kind, name, former := r.PreviousNames()
 		for _, alias := range former {
 			key := [2]string{kind, alias}
 			if alias != name && now[key] {
