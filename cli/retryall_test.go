@@ -132,7 +132,8 @@ WHERE datname = current_database() AND application_name = 'strunk' AND wait_even
 		t.Fatal(err)
 	}
 	out, errs, code := wait()
-	said := regexp.MustCompile(`^strunk: retried (\d+) dead letters, then: interrupted; call it again for the rest\n$`).FindStringSubmatch(errs)
+	said := regexp.MustCompile(`^strunk: retried (\d+) dead letters, then: interrupted; call it again for the rest\n$`).
+		FindStringSubmatch(errs)
 	if code != 1 || out != "" || said == nil {
 		t.Fatalf("the interrupted call: %q, %q, %d", out, errs, code)
 	}

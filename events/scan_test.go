@@ -21,7 +21,8 @@ func TestScanMarkNeverGoesBack(t *testing.T) {
 		{"forward", "a handler's transaction moves it", 7, "k05", "k10", "k10", true},
 		{"late", "an older place must change nothing, and the epoch holds all the same", 7, "", "k07", "k10", true},
 		{"fenced", "an owner of another epoch must hear of it", 6, "k10", "k20", "k10", false},
-		{"lost", "a mark behind the one that was stored was lost in a crash, and must not pass what was lost with it", 7, "k11", "k20", "k10", false},
+		{"lost", "a mark behind the one that was stored was lost in a crash, and must not pass what was lost with it",
+			7, "k11", "k20", "k10", false},
 	} {
 		if held := value[bool](b, `SELECT public.strunk_move_bootstrap('boot', $1, $2,
 			$3)`, move.epoch, move.saved, move.mark); held != move.held {

@@ -158,13 +158,15 @@ func checkBounds(t *testing.T, pool *pgxpool.Pool) map[string]int64 {
 }
 
 // scanOfAll is a plan that reads a whole partition of the outbox.
-var scanOfAll = regexp.MustCompile(`(?s)Seq Scan on (public\.)?strunk_outbox\w*|"Seq Scan",[^{}]*"Relation Name": "strunk_outbox\w*"`)
+var scanOfAll = regexp.MustCompile(`(?s)Seq Scan on (public\.)?strunk_outbox\w*|` +
+	`"Seq Scan",[^{}]*"Relation Name": "strunk_outbox\w*"`)
 
 // rowsOfNode is how many rows a scan of the outbox has returned each time it ran.
 var rowsOfNode = regexp.MustCompile(`Scan[^\n]* on (?:public\.)?strunk_outbox[^\n]*\(actual rows=(\d+)`)
 
 // rowsPassed is how often a node ran, and how many rows it has read each time and thrown away.
-var rowsPassed = regexp.MustCompile(`loops=(\d+)\)\n(?:[^\n]*(?:Cond|Filter|Fetches):[^\n]*\n)*?\s*Rows Removed by Filter: (\d+)`)
+var rowsPassed = regexp.MustCompile(`loops=(\d+)\)\n` +
+	`(?:[^\n]*(?:Cond|Filter|Fetches):[^\n]*\n)*?\s*Rows Removed by Filter: (\d+)`)
 
 // watchPlans has the plans of statements within functions sent as notices; false where the role may not.
 func watchPlans(t *testing.T, conn *pgx.Conn) bool {

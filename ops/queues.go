@@ -37,8 +37,9 @@ type Queue struct {
 }
 
 const (
-	queueColumns = `s.queue, s.pending, s.pending_precision, s.scheduled, s.scheduled_precision, s.claimed, s.claimed_precision,
-	s.dead, s.dead_precision, s.delivered, s.waiting_since, coalesce(extract(epoch FROM s.waiting_for) * 1000000, 0)::bigint,
+	queueColumns = `s.queue, s.pending, s.pending_precision, s.scheduled, s.scheduled_precision, s.claimed,
+	s.claimed_precision, s.dead, s.dead_precision, s.delivered, s.waiting_since,
+	coalesce(extract(epoch FROM s.waiting_for) * 1000000, 0)::bigint,
 	s.next_due_at, s.workers, s.concurrency, s.paused_at`
 	// sqlQueue reads the state of queue $1, counting to $2. It locks nothing.
 	sqlQueue = `SELECT ` + queueColumns + ` FROM {schema}.strunk_queue_states(ARRAY[$1::text], $2::integer, true) s`

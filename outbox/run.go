@@ -30,12 +30,13 @@ const afterGrace = core.HandlerPatience + 400*time.Millisecond
 // Run drives the bindings and the maintenance loops until ctx ends, and returns nil after a clean stop,
 // also where ctx ends while Run starts.
 //
-// It checks everything first and reports every problem at once: a nil binding, a bad configuration, two bindings of one
-// name, a database that does not answer. When ctx ends, nothing more is claimed, running handlers have Config.Grace to
-// finish, then their contexts end, and what is not finished is given back without spending an attempt. Run returns
-// within Grace and two seconds, whatever does not answer: a handler that does not return by then is left behind, and
-// what the database did not confirm is given back when the lease is over. Without bindings Run does the maintenance alone.
-// Several Runs, in one process or in many, share the work.
+// It checks everything first and reports every problem at once: a nil binding, a bad configuration,
+// two bindings of one name, a database that does not answer. When ctx ends, nothing more is
+// claimed, running handlers have Config.Grace to finish, then their contexts end, and what is not
+// finished is given back without spending an attempt. Run returns within Grace and two seconds,
+// whatever does not answer: a handler that does not return by then is left behind, and what the
+// database did not confirm is given back when the lease is over. Without bindings Run does the
+// maintenance alone. Several Runs, in one process or in many, share the work.
 func (b *Box) Run(ctx context.Context, bindings ...Binding) error {
 	if err := b.usable(); err != nil {
 		return err
@@ -139,7 +140,7 @@ func (r *run) drive(ctx context.Context, bound []core.Binding) error {
 	defer kill()
 	end, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	maintenanceCtx, endUpkeep := context.WithCancel(context.WithoutCancel(ctx))
+	maintenanceCtx, endMaintenance := context.WithCancel(context.WithoutCancel(ctx))
 
 	var maintenance sync.WaitGroup
 	for name, loop := range r.loops() {
@@ -151,7 +152,7 @@ func (r *run) drive(ctx context.Context, bound []core.Binding) error {
 	})
 
 	err := r.runBindings(core.Life{Soft: soft, Hard: hard, End: end}, stop, bound)
-	endUpkeep()
+	endMaintenance()
 	maintenance.Wait()
 	r.close(end)
 	return err

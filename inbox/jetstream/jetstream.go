@@ -2,7 +2,8 @@
 // exactly once, and is acknowledged when that is committed. See package inbox/receive for what the
 // queue's handler can do with it.
 //
-//	consumer, err := js.CreateOrUpdateConsumer(ctx, "ORDERS", jetstream.ConsumerConfig{Durable: "billing", AckPolicy: jetstream.AckExplicitPolicy})
+//	consumer, err := js.CreateOrUpdateConsumer(ctx, "ORDERS",
+//		jetstream.ConsumerConfig{Durable: "billing", AckPolicy: jetstream.AckExplicitPolicy})
 //	err = box.Run(ctx, strunkjs.Receive(Invoices, "billing", consumer), Invoices.WorkerInTx(handle))
 package jetstream
 

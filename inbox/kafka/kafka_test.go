@@ -63,7 +63,9 @@ func TestReceive(t *testing.T) {
 		}
 		return nil
 	}
-	byKey := receive.Enqueue(func(m receive.Message) []queue.EnqueueOption { return []queue.EnqueueOption{queue.CustomerKey(m.Key)} })
+	byKey := receive.Enqueue(func(m receive.Message) []queue.EnqueueOption {
+		return []queue.EnqueueOption{queue.CustomerKey(m.Key)}
+	})
 	for _, group := range []string{"first", "second"} {
 		consumer := client(t, c, kgo.ConsumerGroup(group), kgo.ConsumeTopics("orders"), kgo.DisableAutoCommit(),
 			kgo.BlockRebalanceOnPoll(),

@@ -143,7 +143,8 @@ func (d *fakeDocker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(r.URL.Path, "/start"):
 		w.WriteHeader(http.StatusNoContent)
 	default:
-		fmt.Fprintf(w, `{"Id":"c1","NetworkSettings":{"Ports":{"5432/tcp":[{"HostIp":"127.0.0.1","HostPort":"%d"}]}}}`, d.port)
+		fmt.Fprintf(w, `{"Id":"c1","NetworkSettings":{"Ports":{"5432/tcp":[{"HostIp":"127.0.0.1","HostPort":"%d"}]}}}`,
+			d.port)
 	}
 }
 
