@@ -44,7 +44,7 @@ func (d *definition) topics() []string {
 }
 
 // PreviousNames implements core.Renamed.
-func (s *subscriber) PreviousNames() (kind, name string, former []string) {
+func (s *subscriber) PreviousNames() (kind, name string, previous []string) {
 	return "entity type", s.def.entityType, s.def.cfg.Aliases
 }
 

@@ -13,7 +13,7 @@ import (
 func (d *definition) names() []string { return append([]string{d.name}, d.cfg.Aliases...) }
 
 // PreviousNames implements core.Renamed.
-func (w *worker) PreviousNames() (kind, name string, former []string) {
+func (w *worker) PreviousNames() (kind, name string, previous []string) {
 	return "queue", w.def.name, w.def.cfg.Aliases
 }
 

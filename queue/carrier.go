@@ -110,10 +110,10 @@ func returned(ctx context.Context, tx outbox.Tx, task queuelink.Carried) (settle
 		doc := string(task.Metadata)
 		metadata = &doc
 	}
-	text, stack := core.CleanText(task.Error, core.MostErrorBytes), core.CleanText(task.Stack, core.MostErrorBytes)
+	text, stack := core.CleanText(task.Error, core.MaxErrorBytes), core.CleanText(task.Stack, core.MaxErrorBytes)
 	args := []any{task.ID, task.Queue, string(task.Payload), metadata, task.CreatedAt, task.DueAt,
 		*millis[int32](&task.Timeout), task.Attempt, task.MaxAttempts, task.Priority, task.DedupKey, task.CustomerKey,
-		text, stack, core.CleanText(task.Name, core.MostErrorBytes)}
+		text, stack, core.CleanText(task.Name, core.MaxErrorBytes)}
 	err = queryEach(ctx, t, sqlReturned, args, func(rows core.Rows) error { return rows.Scan(&settled) })
 	return settled, err
 }

@@ -42,7 +42,7 @@ func newBinding(f *Forwarder, seal core.Seal) *binding {
 }
 
 // PreviousNames implements core.Renamed.
-func (b *binding) PreviousNames() (kind, name string, former []string) {
+func (b *binding) PreviousNames() (kind, name string, previous []string) {
 	if r, ok := b.Binding.(core.Renamed); ok {
 		return r.PreviousNames()
 	}

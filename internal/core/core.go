@@ -149,7 +149,7 @@ type Binding interface {
 // Renamed is implemented by bindings of what may have had other names: the kind ("queue", "entity
 // type"), the name now, and the former ones that it answers to.
 type Renamed interface {
-	PreviousNames() (kind, name string, former []string)
+	PreviousNames() (kind, name string, previous []string)
 }
 
 // DeadLetterHook is implemented by extensions that hear of tasks which became dead letters when their worker was lost.

@@ -55,10 +55,10 @@ type binding struct {
 	largest      atomic.Int64 // the most bytes of a message
 }
 
-// Former implements core.Renamed.
-func (b *binding) Former() (kind, name string, former []string) {
+// PreviousNames implements core.Renamed.
+func (b *binding) PreviousNames() (kind, name string, previous []string) {
 	if r, ok := b.Binding.(core.Renamed); ok {
-		return r.Former()
+		return r.PreviousNames()
 	}
 	return "queue", b.f.name, nil
 }
