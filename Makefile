@@ -1,7 +1,7 @@
 # `make` alone lists the targets: the words after ## are their help.
 
 .DEFAULT_GOAL := help
-.PHONY: help ci build test test-matrix race fuzz lint format bench bench-peers example
+.PHONY: help ci build test test-matrix race models fuzz lint format bench bench-peers example
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test-matrix: ## Run the tests on PostgreSQL 14 to 18, whose programs npm downloa
 
 race: ## Run the tests under the race detector, as CI does
 	bash .ci/run test
+
+models: ## Search the models of docs/models whole, and refute their broken variants (needs spin)
+	bash .ci/models
 
 lint: ## Check the formatting, vet for Linux, Windows and macOS, and run staticcheck
 	bash .ci/run format vet lint
