@@ -1,6 +1,11 @@
 package queue
 
-import "testing"
+import (
+	"slices"
+	"testing"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
 
 // Tasks of a claim whose answer was lost use up the quota of their worker until they have been given back.
 func TestQuotaCountsUncertainClaims(t *testing.T) {
@@ -22,5 +27,33 @@ func TestQuotaCountsUncertainClaims(t *testing.T) {
 	l.numbers.resolved(number)
 	if n := l.bound(10); n != 5 {
 		t.Errorf("after it was given back the worker may claim %d; want 5", n)
+	}
+}
+
+type plainSQL struct{ core.Runtime }
+
+func (plainSQL) SQL(sql string) string { return sql }
+
+type firstLease struct{ core.Lease }
+
+func (firstLease) ID() int64 { return 1 }
+
+// Limits that become known while a claim is prepared do not make it pass: its size was reckoned with a quota of the
+// limits before. docs/models/admission.pml finds what happens otherwise (VERSION_READ_LATE).
+func TestClaimGoesOutUnderTheLimitsItWasReckonedWith(t *testing.T) {
+	t.Parallel()
+	const before, after = 41, 42
+	l := &limiter{rt: plainSQL{}, numbers: newClaimNumbers(), buffer: newPrefetch()}
+	c := &claimer{rt: plainSQL{}, lease: firstLease{}, limits: l}
+	l.current.Store(&inForce{bounded: true, version: before})
+	l.admission.obeyVersion(before)
+	l.quota.n = 5
+	limit := l.bound(10)
+	l.current.Store(&inForce{bounded: true, version: after})
+	if args := c.statement(1, limit, entry{}, &claimed{}).Args; !slices.Contains(args, any(int64(before))) {
+		t.Errorf("the claim goes out with %v; want version %d of the limits", args, before)
+	}
+	if args := (&round{limits: l}).statement().Args; !slices.Contains(args, any(int64(before))) {
+		t.Errorf("the admission goes out with %v; want version %d of the limits", args, before)
 	}
 }
