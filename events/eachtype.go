@@ -17,6 +17,7 @@ import (
 
 // TypeSet is a binding for each entity type of a database, made by [EachType].
 type TypeSet struct {
+	bound
 	name string
 	bind func(*Stream[json.RawMessage]) outbox.Binding
 }
@@ -34,12 +35,9 @@ type TypeSet struct {
 //
 // The name tells this consumer from others in a Run. An invalid binding ends Run, also a later one.
 func EachType(name string, bind func(stream *Stream[json.RawMessage]) outbox.Binding) *TypeSet {
-	return &TypeSet{name: name, bind: bind}
-}
-
-// Binding implements outbox.Binding.
-func (s *TypeSet) Binding(core.Seal) core.Binding {
-	return &typeSet{TypeSet: s, seen: map[string]bool{}}
+	s := &TypeSet{name: name, bind: bind}
+	s.bound = core.NewBound(func() core.Binding { return &typeSet{TypeSet: s, seen: map[string]bool{}} })
+	return s
 }
 
 // typeSet is one Run of a TypeSet.
@@ -124,7 +122,10 @@ func (s *typeSet) runType(life core.Life, rt core.Runtime, entityType string) (e
 	if bound == nil {
 		return nil
 	}
-	binding := bound.Binding(core.Seal{})
+	binding, err := core.BindingOf(bound)
+	if err != nil {
+		return fmt.Errorf("strunk/events: each type %q: the binding of %q %w", s.name, entityType, err)
+	}
 	if err := errors.Join(binding.Prepare(s.host)...); err != nil {
 		return fmt.Errorf("strunk/events: each type %q: %w", s.name, err)
 	}

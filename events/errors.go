@@ -28,8 +28,7 @@ var (
 	// ErrShutdown is the cause of a handler's context that ended because the grace period of a shutdown was over.
 	ErrShutdown = errors.New("the grace period of the shutdown is over")
 
-	errZeroStream     = errors.New("strunk/events: the zero Stream is unusable: declare it with events.Define")
-	errZeroSubscriber = errors.New("strunk/events: the zero Subscriber is unusable: make it with Stream.Subscriber")
+	errZeroStream = errors.New("strunk/events: the zero Stream is unusable: declare it with events.Define")
 )
 
 // RangeError says that a position cannot be replayed from. It is an ErrInvalid.

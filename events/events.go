@@ -196,30 +196,28 @@ type HandlerInTx[T any] func(ctx context.Context, tx *outbox.OwnedTx, event Even
 // Events of different entities are handled side by side ([Concurrency]), those of one entity in
 // order. It starts nothing.
 func (s *Stream[T]) Subscriber(name string, handler Handler[T], opts ...SubscribeOption) *Subscriber[T] {
-	return &Subscriber[T]{newSubscriber(s.definition(), name, typedWork(s.definition(), handler), opts)}
+	return typedSubscriber[T](newSubscriber(s.definition(), name, typedWork(s.definition(), handler), opts))
 }
 
 // BatchSubscriber is Subscriber for a handler that takes several events at once, at most [BatchSize] of them.
 func (s *Stream[T]) BatchSubscriber(name string, handler BatchHandler[T], opts ...SubscribeOption) *Subscriber[T] {
-	return &Subscriber[T]{newSubscriber(s.definition(), name, typedBatch(s.definition(), handler), opts)}
+	return typedSubscriber[T](newSubscriber(s.definition(), name, typedBatch(s.definition(), handler), opts))
 }
 
 // SubscriberInTx is Subscriber for a handler whose writes commit together with the cursor:
 // effectively once, for effects in this database. Its events are handled one after the other, at
 // most [BatchSize] in a transaction.
 func (s *Stream[T]) SubscriberInTx(name string, handler HandlerInTx[T], opts ...SubscribeOption) *Subscriber[T] {
-	return &Subscriber[T]{newSubscriber(s.definition(), name, typedTx(s.definition(), handler), opts)}
+	return typedSubscriber[T](newSubscriber(s.definition(), name, typedTx(s.definition(), handler), opts))
 }
 
 // Subscriber is a typed consumer of one stream. It is an outbox.Binding: hand it to outbox.Box.Run.
 type Subscriber[T any] struct {
-	s *subscriber
+	bound
 }
 
-// Binding implements outbox.Binding.
-func (s *Subscriber[T]) Binding(core.Seal) core.Binding {
-	if s == nil || s.s == nil {
-		return &subscriber{def: &definition{err: errZeroSubscriber}}
-	}
-	return s.s
+type bound = core.Bound
+
+func typedSubscriber[T any](s *subscriber) *Subscriber[T] {
+	return &Subscriber[T]{core.NewBound(func() core.Binding { return s })}
 }

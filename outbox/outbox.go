@@ -76,8 +76,10 @@ type Config struct {
 
 // Extension is a box-wide setting made by another package of strunk.
 type Extension interface {
-	Extend(core.Seal) (key, value any)
+	extension
 }
+
+type extension = core.Extension
 
 func (c Config) withDefaults() Config {
 	if c.Schema == "" {
@@ -150,7 +152,11 @@ func Open(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Box, error) {
 		if ext == nil {
 			return nil, fmt.Errorf("strunk/outbox: Open: extension %d of Config.Extensions is nil; leave it out", i+1)
 		}
-		key, value := ext.Extend(core.Seal{})
+		key, value, ok := core.ExtensionOf(ext)
+		if !ok {
+			return nil, fmt.Errorf("strunk/outbox: Open: extension %d of Config.Extensions is a %T, which is none of "+
+				"strunk's: use queue.Middleware", i+1, ext)
+		}
 		b.extensions[key] = append(b.extensions[key], value)
 	}
 	b.notifier = newNotifier(b)

@@ -17,8 +17,10 @@ import (
 // Binding is a consumer that Run drives: a *queue.Worker, an *events.Subscriber, or another loop of
 // strunk's packages. Only they can make one.
 type Binding interface {
-	Binding(core.Seal) core.Binding
+	binder
 }
+
+type binder = core.Binder
 
 // loopRestart is the pause before a loop that panicked is started again.
 const loopRestart = time.Second
@@ -60,11 +62,11 @@ func (b *Box) check(bindings []Binding) ([]core.Binding, error) {
 	bound := make([]core.Binding, 0, len(bindings))
 	names := map[[2]string]bool{}
 	for i, binding := range bindings {
-		if binding == nil {
-			problems = append(problems, fmt.Errorf("strunk/outbox: run: binding %d is nil", i+1))
+		c, err := core.BindingOf(binding)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("strunk/outbox: run: binding %d %w", i+1, err))
 			continue
 		}
-		c := binding.Binding(core.Seal{})
 		kind, name := c.Describe()
 		if names[[2]string{kind, name}] {
 			problems = append(problems, fmt.Errorf("strunk/outbox: run: two bindings are the %s %q; give one Run "+

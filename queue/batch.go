@@ -57,7 +57,7 @@ func (o Outcomes) Error() string {
 // be decoded fails alone and is in no batch. A task's timeout does not run while its batch gathers.
 // Queues with results have no batch workers.
 func (q *Queue[T]) BatchWorker(handler BatchHandler[T], opts ...WorkerOption) *Worker[T] {
-	return &Worker[T]{w: newBatchWorker(q.definition(), typedBatch(handler), opts)}
+	return typedWorker[T](newBatchWorker(q.definition(), typedBatch(handler), opts))
 }
 
 // BatchSize sets how many tasks a batch has at most, 1 to MaxBatchSize; without it

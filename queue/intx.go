@@ -21,7 +21,7 @@ type HandlerInTx[T any] func(ctx context.Context, tx *outbox.OwnedTx, task Task[
 // of the lease ([VisibilityTimeout]) is ended by the server, so that a frozen process cannot hold
 // its locks beyond it.
 func (q *Queue[T]) WorkerInTx(handler HandlerInTx[T], opts ...WorkerOption) *Worker[T] {
-	return &Worker[T]{w: newWorkerInTx(q.definition(), typedWorkInTx(handler), opts)}
+	return typedWorker[T](newWorkerInTx(q.definition(), typedWorkInTx(handler), opts))
 }
 
 // Isolation sets the isolation level of the transactions of WorkerInTx. At the stricter levels a

@@ -21,6 +21,8 @@ import (
 // on its way into the table in one order and on its way out in the other: what changed a payload
 // last sees it first again.
 type Middleware struct {
+	boxSetting
+
 	// Enqueue is called around an enqueue with the tasks of one call that concern it: those of its queue, or all for
 	// a box. The tasks are stored when next returns nil; an error goes to the caller. It must call next once.
 	Enqueue func(ctx context.Context, tasks []*Outgoing, next func(context.Context) error) error
@@ -37,8 +39,11 @@ type Middleware struct {
 
 type middlewareKey struct{}
 
-// Extend implements outbox.Extension.
-func (m Middleware) Extend(core.Seal) (key, value any) { return middlewareKey{}, extension{m} }
+type boxSetting = core.Extends
+
+func init() {
+	core.AddExtension(func(m Middleware) (key, value any) { return middlewareKey{}, extension{m} })
+}
 
 // extension is the middleware of a box.
 type extension struct{ Middleware }

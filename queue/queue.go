@@ -92,7 +92,7 @@ type Handler[T any] func(ctx context.Context, task Task[T]) error
 
 // Worker makes a consumer of this queue for [outbox.Box.Run]. It starts nothing.
 func (q *Queue[T]) Worker(handler Handler[T], opts ...WorkerOption) *Worker[T] {
-	return &Worker[T]{w: newWorker(q.definition(), typedWork(handler), opts)}
+	return typedWorker[T](newWorker(q.definition(), typedWork(handler), opts))
 }
 
 // Get reads one task of this queue, whatever its status. Errors: [ErrNotFound].

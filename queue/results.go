@@ -43,7 +43,7 @@ func (q *ResultQueue[T, R]) Worker(handler func(ctx context.Context, task Task[T
 		}
 		return j.setResult(result)
 	}, opts)
-	return &Worker[T]{w: w}
+	return typedWorker[T](w)
 }
 
 // WorkerInTx is Queue.WorkerInTx for a handler that returns a result.
@@ -63,7 +63,7 @@ func (q *ResultQueue[T, R]) WorkerInTx(handler func(ctx context.Context, tx *out
 		}
 		return j.setResult(result)
 	}, opts)
-	return &Worker[T]{w: w}
+	return typedWorker[T](w)
 }
 
 func (j *job) setResult(v any) error {

@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/strunk-go/strunk/internal/core"
@@ -9,16 +8,13 @@ import (
 
 // Worker is a typed consumer of one queue, made by [Queue.Worker]. It is an outbox.Binding: hand it to outbox.Box.Run.
 type Worker[T any] struct {
-	w *worker
+	bound
 }
 
-// Binding implements outbox.Binding.
-func (w *Worker[T]) Binding(core.Seal) core.Binding {
-	if w == nil || w.w == nil {
-		return &worker{def: &definition{err: errors.New("strunk/queue: the zero Worker is unusable: make it with " +
-			"Queue.Worker")}}
-	}
-	return w.w
+type bound = core.Bound
+
+func typedWorker[T any](w *worker) *Worker[T] {
+	return &Worker[T]{core.NewBound(func() core.Binding { return w })}
 }
 
 // worker is a Worker without its type.

@@ -45,11 +45,6 @@ FROM {schema}.strunk_schedules_due($1::text[], $2::integer)`
 	sqlRan = `SELECT {schema}.strunk_loop_ran('scheduler', $1::bigint, $2::text, $3::text)`
 )
 
-type runnerBinding struct{}
-
-// Binding implements outbox.Binding.
-func (runnerBinding) Binding(core.Seal) core.Binding { return &runner{} }
-
 // runner is the loop of one Run.
 type runner struct {
 	rt       core.Runtime

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 )
@@ -89,4 +90,6 @@ func Remove(ctx context.Context, box *outbox.Box, id string, opts ...Option) err
 
 // Runner makes the loop that enqueues what is due: hand it to outbox.Box.Run, in as many processes
 // as you like. It sleeps until the next due time and is woken when a schedule changes.
-func Runner() outbox.Binding { return runnerBinding{} }
+func Runner() outbox.Binding {
+	return core.NewBound(func() core.Binding { return &runner{} })
+}

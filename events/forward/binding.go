@@ -32,12 +32,12 @@ type binding struct {
 	warnings     core.Throttle
 }
 
-func newBinding(f *Forwarder, seal core.Seal) *binding {
+func newBinding(f *Forwarder) *binding {
 	b := &binding{f: f, soft: context.Background()}
 	opts := append(f.opts.subscribe[:len(f.opts.subscribe):len(f.opts.subscribe)],
 		events.Concurrency(min(lanes, max(f.opts.inFlight, 1))), events.BatchSize(max(f.opts.inFlight/lanes, 1)),
 		events.OnFailure(events.Park), events.Timeout(noTimeout))
-	b.Binding = f.stream.BatchSubscriber(f.name, b.handle, opts...).Binding(seal)
+	b.Binding = f.stream.BatchSubscriber(f.name, b.handle, opts...).Binding(core.Seal{})
 	return b
 }
 

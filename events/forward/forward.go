@@ -69,22 +69,24 @@ func Await(done <-chan error) Ack {
 
 // Forwarder carries the events of one stream to a [Sink]. It is an outbox.Binding: hand it to outbox.Box.Run.
 type Forwarder struct {
+	bound
 	stream *events.Stream[json.RawMessage]
 	name   string
 	sink   Sink
 	opts   options
 }
 
+type bound = core.Bound
+
 // To makes a forwarder. The name is the subscriber's: its durable identity. It starts nothing.
 func To[T any](stream *events.Stream[T], name string, sink Sink, opts ...Option) *Forwarder {
-	return &Forwarder{stream: stream.Raw(), name: name, sink: sink, opts: newOptions(opts)}
+	f := &Forwarder{stream: stream.Raw(), name: name, sink: sink, opts: newOptions(opts)}
+	f.bound = core.NewBound(func() core.Binding { return newBinding(f) })
+	return f
 }
 
 // Name returns the name of the subscriber.
 func (f *Forwarder) Name() string { return f.name }
-
-// Binding implements outbox.Binding.
-func (f *Forwarder) Binding(seal core.Seal) core.Binding { return newBinding(f, seal) }
 
 func (f *Forwarder) problem(err error) error {
 	return fmt.Errorf("strunk/events/forward: forwarder %q: %w: %w", f.name, err, events.ErrInvalid)

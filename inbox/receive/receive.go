@@ -51,15 +51,20 @@ type Batch struct {
 
 // Receiver makes tasks of a source's messages. It is an outbox.Binding: hand it to outbox.Box.Run.
 type Receiver struct {
+	bound
 	queue  *queue.Queue[json.RawMessage]
 	name   string
 	source Source
 	opts   options
 }
 
+type bound = core.Bound
+
 // Into makes a receiver. The name is the consumer's in the inbox: under it messages are recognised. It starts nothing.
 func Into[T any](q *queue.Queue[T], name string, source Source, opts ...Option) *Receiver {
-	return &Receiver{queue: q.Raw(), name: name, source: source, opts: newOptions(opts)}
+	r := &Receiver{queue: q.Raw(), name: name, source: source, opts: newOptions(opts)}
+	r.bound = core.NewBound(func() core.Binding { return &binding{r} })
+	return r
 }
 
 // Option changes a receiver.
@@ -87,9 +92,6 @@ func newOptions(opts []Option) (o options) {
 func Enqueue(choose func(Message) []queue.EnqueueOption) Option {
 	return option(func(o *options) { o.enqueue = choose })
 }
-
-// Binding implements outbox.Binding.
-func (r *Receiver) Binding(core.Seal) core.Binding { return &binding{r} }
 
 type binding struct{ *Receiver }
 

@@ -157,11 +157,6 @@ type DeadLetterHook interface {
 	DeadLettered(ctx context.Context, host Host, ids []int64)
 }
 
-// Bound is implemented by every public type that Run accepts.
-type Bound interface {
-	Binding(Seal) Binding
-}
-
 // TopicQueue is announced when a task of the queue is pending. This and the other topics are the payloads of NOTIFY.
 func TopicQueue(queue string) string { return "q:" + queue }
 

@@ -25,25 +25,23 @@ const (
 // Forwarder carries the tasks of one queue to a stream. It is an outbox.Binding: hand it to outbox.Box.Run, in as many
 // processes as wanted.
 type Forwarder struct {
+	bound
 	queue any // the *queue.Queue[T]
 	name  string
 	js    jetstream.JetStream
 	cfg   Config
 }
 
+type bound = core.Bound
+
 // ForwardTasks makes a forwarder of a queue's tasks. It claims them as a worker does, in batches,
 // and completes them when the stream has them; it spends no attempt. It also takes back what the
 // workers of [Worker] give up. A queue with Limits or results is refused by Run, with the reason:
 // their workers need the database. A task that is too large for the stream becomes a dead letter.
 func ForwardTasks[T any](q *queue.Queue[T], js jetstream.JetStream, cfg Config) *Forwarder {
-	return &Forwarder{queue: q, name: q.Name(), js: js, cfg: cfg.withDefaults()}
-}
-
-// Binding implements outbox.Binding.
-func (f *Forwarder) Binding(core.Seal) core.Binding {
-	b := &binding{f: f, soft: context.Background()}
-	b.Binding = queuelink.Carrier(f.queue, b.send, batches, batchSize)
-	return b
+	f := &Forwarder{queue: q, name: q.Name(), js: js, cfg: cfg.withDefaults()}
+	f.bound = core.NewBound(func() core.Binding { return newBinding(f) })
+	return f
 }
 
 // binding is one Run of a forwarder.
@@ -53,6 +51,12 @@ type binding struct {
 	soft         context.Context
 	publisher    *publisher
 	largest      atomic.Int64 // the most bytes of a message
+}
+
+func newBinding(f *Forwarder) *binding {
+	b := &binding{f: f, soft: context.Background()}
+	b.Binding = queuelink.Carrier(f.queue, b.send, batches, batchSize)
+	return b
 }
 
 // PreviousNames implements core.Renamed.

@@ -56,7 +56,11 @@ func Work[T any](
 	if worker == nil || tx == nil {
 		t.Fatal("queuetest.Work: the worker or the transaction is nil")
 	}
-	binding, options := worker.Binding(core.Seal{}), make([]any, len(opts))
+	binding, err := core.BindingOf(worker)
+	if err != nil {
+		t.Fatalf("queuetest.Work: the worker %v", err)
+	}
+	options := make([]any, len(opts))
 	for _, err := range binding.Prepare(core.TxOf(tx).Host()) {
 		t.Fatal(err)
 	}
@@ -150,7 +154,11 @@ func Drain(t testing.TB, box *outbox.Box, workers ...outbox.Binding) {
 	t.Helper()
 	names := make([]string, len(workers))
 	for i, w := range workers {
-		_, names[i] = w.Binding(core.Seal{}).Describe()
+		binding, err := core.BindingOf(w)
+		if err != nil {
+			t.Fatalf("queuetest.Drain: worker %d %v", i+1, err)
+		}
+		_, names[i] = binding.Describe()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), DrainTimeout)
 	defer cancel()
