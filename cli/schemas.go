@@ -158,24 +158,34 @@ func (p *program) registerSchema() *ucli.Command {
 
 func (p *program) checkSchemas() *ucli.Command {
 	return &ucli.Command{
-		Name: "check", Usage: "say whether versions are compatible, and change nothing",
-		ArgsUsage: "DIR | SUBJECT VERSION FILE",
-		Description: "A directory (SUBJECT/VERSION.json, as `strunk schema export` writes it) is checked by " +
+		Name: "check", Usage: "say whether versions are compatible, or stored payloads fit; change nothing",
+		ArgsUsage: "[DIR | SUBJECT VERSION FILE]",
+		Description: "Without arguments, stored payloads are checked against the registry, each against the version " +
+			"that it carries or\nelse the newest: tasks that wait, are scheduled, run or are dead, deliveries, and " +
+			"the newest events.\nA directory (SUBJECT/VERSION.json, as `strunk schema export` writes it) is checked by " +
 			"itself, without a database;\n" +
 			"--mode is " + string(schema.BackwardTransitive) +
 			" there where it is not given. One version is checked against the registry.",
-		Flags: compareFlags(),
+		Flags: append(compareFlags(), payloadFlags()...),
 		Action: func(c *ucli.Context) error {
 			switch c.NArg() {
+			case 0:
+				if err := needsPayloadFlags(c); err != nil {
+					return err
+				}
+				return p.withBox(p.checkPayloads)(c)
 			case 1:
+				if err := refusesPayloadFlags(c); err != nil {
+					return err
+				}
 				return p.checkDir(c, c.Args().First())
 			case 3:
-				if err := needsVersion(c); err != nil {
+				if err := errors.Join(needsVersion(c), refusesPayloadFlags(c)); err != nil {
 					return err
 				}
 				return p.withBox(p.checkVersion)(c)
 			}
-			return usagef("check: give a directory, or a subject, a version and a file")
+			return usagef("check: give nothing, or a directory, or a subject, a version and a file")
 		},
 	}
 }

@@ -249,6 +249,9 @@ func testOperators(t *testing.T, r *roles) {
 		pool := r.as(t, role)
 		box := openBox(t, pool, outbox.Config{})
 		read(t, role, box, pool)
+		if report, err := outbox.CheckPayloads(ctx, box, 0, jobs, orders); err != nil || report.Checked == 0 {
+			t.Errorf("%s: check payloads: %+v, %v", role, report, err)
+		}
 		refused(t, pool, role, anEnqueue, aPublish, aClaim, aDeletion, aDrop, aFeed)
 	}
 	refused(t, r.as(t, outbox.RoleReader), "reader", aNumber, aRevival, aPurge, aSwitch, aRewind)
