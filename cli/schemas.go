@@ -161,9 +161,10 @@ func (p *program) checkSchemas() *ucli.Command {
 		Name: "check", Usage: "say whether versions are compatible, or stored payloads fit; change nothing",
 		ArgsUsage: "[DIR | SUBJECT VERSION FILE]",
 		Description: "Without arguments, stored payloads are checked against the registry, each against the version " +
-			"that it carries or\nelse the newest: tasks that wait, are scheduled, run or are dead, deliveries, and " +
-			"the newest events.\nA directory (SUBJECT/VERSION.json, as `strunk schema export` writes it) is checked by " +
-			"itself, without a database;\n" +
+			"that it carries or\n" +
+			"else the newest: tasks that wait, are scheduled, run or are dead, deliveries, and the newest events.\n" +
+			"A directory (SUBJECT/VERSION.json, as `strunk schema export` writes it) is checked by itself, without a " +
+			"database;\n" +
 			"--mode is " + string(schema.BackwardTransitive) +
 			" there where it is not given. One version is checked against the registry.",
 		Flags: append(compareFlags(), payloadFlags()...),

@@ -16,7 +16,9 @@ func (s *Stream[T]) Payloads(core.Seal) core.PayloadDecoder {
 // into T, and returns why its state cannot be read, or nil. It does what a subscriber's handler does first, such as an
 // upcast of an older version, and must have no effects. Of the event it is given all fields but Diff, FromSnapshot and
 // Attempt.
-func (s *Stream[T]) Decoding(read func(Event[T]) error) outbox.Payloads { return payloads[T]{s.definition(), read} }
+func (s *Stream[T]) Decoding(read func(Event[T]) error) outbox.Payloads {
+	return payloads[T]{s.definition(), read}
+}
 
 // payloads decodes stored events and deliveries.
 type payloads[T any] struct {

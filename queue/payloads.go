@@ -17,7 +17,9 @@ func (q *Queue[T]) Payloads(core.Seal) core.PayloadDecoder {
 // into T, and returns why its payload cannot be read, or nil. It does what the queue's handler does first, such as an
 // upcast of an older version, and must have no effects. Of the task it is given the fields ID, Queue, Payload, Attempt,
 // MaxAttempts, CreatedAt and Metadata.
-func (q *Queue[T]) Decoding(read func(Task[T]) error) outbox.Payloads { return payloads[T]{q.definition(), read} }
+func (q *Queue[T]) Decoding(read func(Task[T]) error) outbox.Payloads {
+	return payloads[T]{q.definition(), read}
+}
 
 // payloads decodes stored tasks.
 type payloads[T any] struct {

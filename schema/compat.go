@@ -116,16 +116,13 @@ func (c *checker) history(history []Revision, next Revision) error {
 	if !c.mode.transitive() && len(earlier) > 1 {
 		earlier = earlier[len(earlier)-1:]
 	}
-	if _, err := Compile(next.Document); err != nil {
-		return fmt.Errorf("version %s: %w", next.Version, err)
+	is, err := c.compile(next)
+	if err != nil || c.mode == None {
+		return err
 	}
-	var problems []Problem
-	for _, old := range earlier {
-		found, err := c.pair(old, next)
-		if err != nil {
-			return err
-		}
-		problems = append(problems, found...)
+	problems, err := c.compare(earlier, next, is)
+	if err != nil {
+		return err
 	}
 	if len(problems) > 0 {
 		return &CompatibilityError{Version: next.Version, Mode: cmp.Or(c.mode, Backward), Problems: problems}
@@ -179,19 +176,39 @@ func sortRevisions(history []Revision) ([]Revision, error) {
 	return sorted, nil
 }
 
+// compile reads the next version, which must be as Compile asks for.
+func (c *checker) compile(next Revision) (*node, error) {
+	schema, err := compile(next.Document, nil)
+	if err != nil {
+		return nil, fmt.Errorf("version %s: %w", next.Version, err)
+	}
+	return schema.root, nil
+}
+
+// compare finds the problems between the earlier versions and the next one. Those that mean the same have none.
+func (c *checker) compare(earlier []Revision, next Revision, is *node) (problems []Problem, err error) {
+	differ := map[string]*node{}
+	for _, old := range earlier {
+		was, err := parse(old.Document)
+		if err != nil {
+			return nil, fmt.Errorf("version %s: %w", old.Version, err)
+		}
+		if !(meanings{}).same(was.root(), is) {
+			differ[old.Version] = was.root()
+		}
+	}
+	c.readAsMeant(is)
+	for _, old := range earlier {
+		if was := differ[old.Version]; was != nil {
+			c.readAsMeant(was)
+			problems = append(problems, c.pair(old, next, was, is)...)
+		}
+	}
+	return problems, nil
+}
+
 // pair compares two revisions in the directions that the mode asks for.
-func (c *checker) pair(old, next Revision) ([]Problem, error) {
-	if c.mode == None || sameMeaning(old.Document, next.Document) {
-		return nil, nil
-	}
-	was, err := c.parse(old)
-	if err != nil {
-		return nil, err
-	}
-	is, err := c.parse(next)
-	if err != nil {
-		return nil, err
-	}
+func (c *checker) pair(old, next Revision, was, is *node) []Problem {
 	r := &reporter{old: old.Version, new: next.Version, lenient: c.lenient, reported: map[string]bool{}}
 	r.keepAll(was, is)
 	if c.mode.backward() {
@@ -200,18 +217,13 @@ func (c *checker) pair(old, next Revision) ([]Problem, error) {
 	if c.mode.forward() {
 		r.direction(is, was, false)
 	}
-	return r.problems, nil
+	return r.problems
 }
 
-func (c *checker) parse(revision Revision) (*node, error) {
-	parsed, err := parse(revision.Document)
-	if err != nil {
-		return nil, fmt.Errorf("version %s: %w", revision.Version, err)
-	}
+func (c *checker) readAsMeant(root *node) {
 	if c.lenient {
-		meantAsObjects(parsed.root(), map[*node]bool{})
+		meantAsObjects(root, map[*node]bool{})
 	}
-	return parsed.root(), nil
 }
 
 // meantAsObjects gives the type object to schemas that describe properties and leave the type out, where they describe

@@ -155,7 +155,8 @@ func sortedKeys[V any](m map[string]V) []string {
 	return keys
 }
 
+// tokens escapes the parts of JSON pointers.
+var tokens = strings.NewReplacer("~", "~0", "/", "~1")
+
 // pointer appends a token to a JSON pointer.
-func pointer(path, token string) string {
-	return path + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(token)
-}
+func pointer(path, token string) string { return path + "/" + tokens.Replace(token) }

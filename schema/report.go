@@ -70,7 +70,8 @@ func (r *reporter) add(about string, problem Problem) {
 
 // explain adds the reasons why values that pass from need not pass want.
 func (r *reporter) explain(from []*node, want *node) {
-	key := r.prover.key(from) + ">" + r.prover.key([]*node{want})
+	want = want.target()
+	key := r.prover.key(targets(from)) + ">" + r.prover.key([]*node{want})
 	if r.prover.covered(from, want) {
 		return
 	}
@@ -255,7 +256,7 @@ func (r *reporter) keepAll(old, new *node) {
 
 // keep reports what the new version must not drop whatever the mode: required properties, and types.
 func (r *reporter) keep(old, new []*node) {
-	key := r.prover.key(old) + "=" + r.prover.key(new)
+	key := r.prover.key(targets(old)) + "=" + r.prover.key(targets(new))
 	if r.seen[key] || len(old) == 0 || len(new) == 0 {
 		return
 	}
