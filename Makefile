@@ -1,7 +1,7 @@
 # `make` alone lists the targets: the words after ## are their help.
 
 .DEFAULT_GOAL := help
-.PHONY: help ci build test test-matrix race models fuzz lint format bench bench-peers example
+.PHONY: help ci build test test-matrix race models mutate fuzz lint format bench bench-peers example
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ race: ## Run the tests under the race detector, as CI does
 
 models: ## Search the models of docs/models whole, and refute their broken variants (needs spin)
 	bash .ci/models
+
+mutate: ## Break the library on purpose, a mutation at a time, and name those that no test kills (MUTATIONS=a b for some)
+	bash .ci/mutate $(MUTATIONS)
 
 lint: ## Check the formatting, vet for Linux, Windows and macOS, and run staticcheck
 	bash .ci/run format vet lint

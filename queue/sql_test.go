@@ -82,3 +82,22 @@ func TestOperateFromPsql(t *testing.T) {
 	b.run(q.Worker(func(context.Context, queue.Task[note]) error { return nil }))
 	reach(b, q, id, queue.StatusDelivered)
 }
+
+// Whoever draws a seq has a transaction id already: the low watermarks wait for ids, so a task of a
+// transaction without one could be passed. The trigger runs after the seq was drawn and before the
+// insert, which would assign an id by itself. Now and then a sequence assigns one, hence several.
+func TestEnqueueDrawsItsTransactionIDFirst(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.exec(`CREATE FUNCTION public.has_id() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			ASSERT pg_current_xact_id_if_assigned() IS NOT NULL, 'a seq was drawn without a transaction id';
+			RETURN NEW;
+		END $$`)
+	b.exec(`CREATE TRIGGER has_id BEFORE INSERT ON public.strunk_outbox_tasks FOR EACH ROW EXECUTE FUNCTION
+		public.has_id()`)
+	for i := range 5 {
+		b.exec(`SELECT public.strunk_enqueue('first')`)
+		b.exec(`SELECT public.strunk_enqueue('first', dedup_key => $1)`, strconv.Itoa(i))
+	}
+}
