@@ -13,6 +13,7 @@ func (p *program) commands() []*ucli.Command {
 			p.cancel(), p.pause(), p.resume(), p.limits()}},
 		{"Events", []*ucli.Command{p.subscribers(), p.lag(), p.replay(), p.resetSubscriber(), p.skip(), p.parked(),
 			p.unpark()}},
+		{"Other systems", []*ucli.Command{p.forwarders()}},
 		{"Schedules", []*ucli.Command{p.schedules()}},
 		{"Schemas", []*ucli.Command{p.schemas()}},
 		{"Installation", []*ucli.Command{p.migrate(), p.grants(), p.demo(), p.completion()}},

@@ -82,6 +82,7 @@ const (
 	CheckWorkers     = "workers"
 	CheckQueues      = "queues"
 	CheckSubscribers = "subscribers"
+	CheckForwarders  = "forwarders"
 	CheckHorizon     = "horizon"
 	CheckNotify      = "notify_queue"
 )
@@ -146,6 +147,7 @@ type facts struct {
 	schedules                            int64
 	queues                               []Queue
 	subscribers                          []Subscriber
+	forwarders                           []Forwarder
 	holders                              []Horizon
 	loops                                map[string]outbox.LoopStatus
 }
@@ -217,6 +219,7 @@ func gather(ctx context.Context, box *outbox.Box) (f facts, err error) {
 			&f.feedAhead, &f.notify, &f.schedules),
 		queuesQuestion(&f.queues, "", MaxLimit, 0),
 		subscribersQuestion(&f.subscribers, "", MaxLimit, 1),
+		forwardersQuestion(&f.forwarders, "", MaxLimit, 1),
 		horizonQuestion(&f.holders))
 	if err != nil {
 		return f, err

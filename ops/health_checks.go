@@ -27,6 +27,7 @@ func (f *facts) report(t Thresholds) Report {
 	f.loop(&r, t, CheckReaper, string(outbox.LoopReaper), nil, "")
 	f.checkQueues(&r, t)
 	f.checkSubscribers(&r, t)
+	f.checkForwarders(&r, t)
 	f.horizon(&r, t)
 	f.notifyQueue(&r, t)
 	return r
@@ -149,6 +150,35 @@ func (f *facts) checkSubscribers(r *Report, t Thresholds) {
 		r.add(CheckSubscribers, StatusWarn, "only the first %d subscribers were looked at", MaxLimit)
 	default:
 		r.add(CheckSubscribers, StatusOK, "no subscriber is behind by more than %v", t.SubscriberLag)
+	}
+}
+
+// checkForwarders tells destinations that take nothing from messages that one of them refuses. How
+// far a forwarder is behind is said of its subscriber or queue.
+func (f *facts) checkForwarders(r *Report, t Thresholds) {
+	var failing, hiccup, parked names
+	for _, o := range f.forwarders {
+		switch {
+		case o.FailingFor != nil && o.FailingFor.Duration > t.LoopDelay:
+			failing = append(failing, fmt.Sprintf("%q to %s for %v: %s", o.Name, o.Destination,
+				short(o.FailingFor.Duration), o.Error))
+		case o.FailingFor != nil:
+			hiccup.add(o.Name, o.FailingFor.Duration)
+		}
+		if o.Deliveries.N > 0 {
+			parked = append(parked, fmt.Sprintf("%q", o.Name))
+		}
+	}
+	switch {
+	case failing != nil:
+		r.add(CheckForwarders, StatusFail, "destinations take nothing: %v", failing)
+	case parked != nil:
+		r.add(CheckForwarders, StatusWarn, "messages were refused and their entities are parked, see strunk parked: %v",
+			parked)
+	case hiccup != nil:
+		r.add(CheckForwarders, StatusWarn, "destinations take nothing at the moment: %v", hiccup)
+	default:
+		r.add(CheckForwarders, StatusOK, "every destination takes what it is sent")
 	}
 }
 

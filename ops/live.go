@@ -19,6 +19,7 @@ type Live struct {
 	// Subscribers and Queues are the first Config.MetricSeries by name; Truncated says that there are more.
 	Subscribers []Subscriber `json:"subscribers"`
 	Truncated   bool         `json:"truncated"`
+	Forwarders  []Forwarder  `json:"forwarders"`
 
 	// RelayWaiting is how long the first event that waits for the relay has done so; 0 where none does.
 	RelayWaiting Duration `json:"relay_waiting_seconds"`
@@ -43,7 +44,8 @@ func ReadLive(ctx context.Context, box *outbox.Box, t Thresholds, series int) (L
 func live(ctx context.Context, box *outbox.Box, t Thresholds, series int) (l Live, err error) {
 	err = ask(ctx, box, overallQuestion(&l.Overall), tablesQuestion(&l.Overall.Tables),
 		queuesQuestion(&l.Queues, "", series, ListCountCap),
-		subscribersQuestion(&l.Subscribers, "", series, ListCountCap))
+		subscribersQuestion(&l.Subscribers, "", series, ListCountCap),
+		forwardersQuestion(&l.Forwarders, "", series, ListCountCap))
 	if err != nil {
 		return l, wrap("live", err)
 	}

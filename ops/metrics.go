@@ -61,26 +61,36 @@ var (
 		"entity_type")
 	descNeedsRestart = desc("subscriber_needs_restart",
 		"Whether the subscriber has stopped because events were dropped.", "subscriber", "entity_type")
-	descTruncated   = desc("series_truncated", "Whether queues or subscribers were left out for their number.")
-	descRelay       = desc("relay_waiting_seconds", "Age of the first event that waits for the relay.")
-	descRelayEvents = desc("relay_waiting_events", "Events that wait for the relay, up to a cap.")
-	descFeedKept    = desc("feed_events", "Events in the feed.")
-	descHead        = desc("feed_head_position", "The newest position of the feed.")
-	descDelivered   = desc("delivered_tasks", "Delivered tasks that are kept, an estimate.")
-	descDead        = desc("dead_letters", "Dead letters of tasks and subscribers; beyond a cap an estimate.")
-	descBytes       = desc("table_bytes", "Size of the tables with their indexes.", "part")
-	descDeadRows    = desc("table_dead_rows", "Row versions that wait for vacuum, an estimate.", "part")
-	descLoop        = desc("loop_since_success_seconds", "Time since the loop last succeeded in any process.", "loop")
-	descHealth      = desc("health_status", "Result of the check: 0 ok, 1 warn, 2 fail.", "check")
-	descHorizon     = desc("horizon_transactions", "Transactions begun since the oldest open one.")
-	descNotify      = desc("notify_queue_usage_ratio", "How full PostgreSQL's queue of notifications is.")
+	descForwarded = desc("forwarder_sent_messages", "Messages that have arrived, repeats included.", "forwarder",
+		"kind")
+	descForwardWaiting = desc("forwarder_waiting_messages", "Events or tasks that were not sent yet, up to a cap.",
+		"forwarder", "kind")
+	descForwardLag   = desc("forwarder_lag_seconds", "Age of the first that was not sent yet.", "forwarder", "kind")
+	descForwardThere = desc("forwarder_destination_waiting_messages",
+		"Messages that nobody has taken from the destination, where it can say.", "forwarder", "kind")
+	descForwardFailing = desc("forwarder_failing", "Whether the destination takes nothing.", "forwarder", "kind")
+	descTruncated      = desc("series_truncated", "Whether queues or subscribers were left out for their number.")
+	descRelay          = desc("relay_waiting_seconds", "Age of the first event that waits for the relay.")
+	descRelayEvents    = desc("relay_waiting_events", "Events that wait for the relay, up to a cap.")
+	descFeedKept       = desc("feed_events", "Events in the feed.")
+	descHead           = desc("feed_head_position", "The newest position of the feed.")
+	descDelivered      = desc("delivered_tasks", "Delivered tasks that are kept, an estimate.")
+	descDead           = desc("dead_letters", "Dead letters of tasks and subscribers; beyond a cap an estimate.")
+	descBytes          = desc("table_bytes", "Size of the tables with their indexes.", "part")
+	descDeadRows       = desc("table_dead_rows", "Row versions that wait for vacuum, an estimate.", "part")
+	descLoop           = desc("loop_since_success_seconds", "Time since the loop last succeeded in any process.",
+		"loop")
+	descHealth  = desc("health_status", "Result of the check: 0 ok, 1 warn, 2 fail.", "check")
+	descHorizon = desc("horizon_transactions", "Transactions begun since the oldest open one.")
+	descNotify  = desc("notify_queue_usage_ratio", "How full PostgreSQL's queue of notifications is.")
 )
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descUp, descTasks, descOldest, descWorkers, descConcurrency, descPaused,
 		descLagEvents, descLag, descDeliveries,
-		descSubDead, descNeedsRestart, descTruncated, descRelay, descRelayEvents, descFeedKept, descHead,
+		descSubDead, descNeedsRestart, descForwarded, descForwardWaiting, descForwardLag, descForwardThere,
+		descForwardFailing, descTruncated, descRelay, descRelayEvents, descFeedKept, descHead,
 		descDelivered, descDead, descBytes,
 		descDeadRows, descLoop, descHealth, descHorizon, descNotify} {
 		ch <- d
@@ -105,6 +115,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descUp, 1)
 	collectQueues(l, gauge)
 	collectSubscribers(l, gauge)
+	collectForwarders(l, gauge)
 	collectWhole(l, gauge)
 }
 
@@ -130,6 +141,18 @@ func collectSubscribers(l Live, gauge gauges) {
 		gauge(descDeliveries, float64(s.Deliveries.N), s.Name, s.EntityType)
 		gauge(descSubDead, float64(s.Dead.N), s.Name, s.EntityType)
 		gauge(descNeedsRestart, truth(s.NeedsRestart), s.Name, s.EntityType)
+	}
+}
+
+func collectForwarders(l Live, gauge gauges) {
+	for _, f := range l.Forwarders {
+		gauge(descForwarded, float64(f.Sent), f.Name, f.Kind)
+		gauge(descForwardWaiting, float64(f.Waiting.N), f.Name, f.Kind)
+		gauge(descForwardLag, f.Lag.Seconds(), f.Name, f.Kind)
+		gauge(descForwardFailing, truth(f.FailingFor != nil), f.Name, f.Kind)
+		if f.There != nil {
+			gauge(descForwardThere, float64(*f.There), f.Name, f.Kind)
+		}
 	}
 }
 

@@ -79,7 +79,7 @@ func TestMetricsLabelsAreNeverIDs(t *testing.T) {
 		t.Errorf("content type %q", header.Get("Content-Type"))
 	}
 	allowed := map[string]bool{"queue": true, "status": true, "subscriber": true, "entity_type": true, "part": true,
-		"loop": true, "check": true}
+		"loop": true, "check": true, "forwarder": true, "kind": true}
 	for _, m := range regexp.MustCompile(`(\w+)="`).FindAllStringSubmatch(body, -1) {
 		if !allowed[m[1]] {
 			t.Errorf("a label %q", m[1])

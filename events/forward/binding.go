@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/strunk-go/strunk/events"
@@ -30,10 +31,17 @@ type binding struct {
 	kill         context.CancelFunc // ends the handlers of this binding alone
 	logger       *slog.Logger
 	warnings     core.Throttle
+	note         *core.ForwarderNote
 }
 
 func newBinding(f *Forwarder) *binding {
-	b := &binding{f: f, soft: context.Background()}
+	b := &binding{f: f, soft: context.Background(), note: &core.ForwarderNote{Kind: "events", Name: f.name,
+		Destination: destination(f.sink)}}
+	if d, ok := f.sink.(Backlog); ok {
+		b.note.Waiting = func(ctx context.Context) (int64, time.Duration, error) {
+			return d.Waiting(ctx, f.stream.EntityType())
+		}
+	}
 	opts := append(f.opts.subscribe[:len(f.opts.subscribe):len(f.opts.subscribe)],
 		events.Concurrency(min(lanes, max(f.opts.inFlight, 1))), events.BatchSize(max(f.opts.inFlight/lanes, 1)),
 		events.OnFailure(events.Park), events.Timeout(noTimeout))
@@ -65,6 +73,11 @@ func (b *binding) Run(life core.Life, rt core.Runtime) error {
 	hard, kill := context.WithCancel(life.Hard)
 	defer kill()
 	b.soft, b.kill, b.logger = life.Soft, kill, rt.Logger().With("forwarder", b.f.name)
+	var side sync.WaitGroup
+	soft, stop := context.WithCancel(life.Soft)
+	side.Go(func() { b.note.Keep(core.Life{Soft: soft, Hard: life.Hard, End: life.End}, rt) })
+	defer side.Wait()
+	defer stop()
 	if err := b.check(); err != nil || life.Soft.Err() != nil {
 		return err
 	}
@@ -110,6 +123,7 @@ func (b *binding) handle(ctx context.Context, batch []events.Event[json.RawMessa
 			return err
 		}
 	}
+	b.note.Sent(len(batch))
 	return nil
 }
 
@@ -164,6 +178,7 @@ func (b *binding) pause(ctx context.Context, d time.Duration) bool {
 }
 
 func (b *binding) warn(what string, err error) {
+	b.note.Failed(err)
 	if suppressed, due := b.warnings.Next(time.Now(), warnInterval); due {
 		b.logger.Warn("strunk: "+what, "error", core.ErrorText(err), "more_since_last", suppressed)
 	}

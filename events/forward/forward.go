@@ -15,6 +15,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/internal/core"
@@ -28,6 +29,24 @@ type Sink interface {
 	// Send hands a message over and returns at once. Messages of one entity are sent one after the
 	// other: the next when the Ack of the one before has returned nil.
 	Send(ctx context.Context, m *Message) Ack
+}
+
+// Named is implemented by a [Sink] that says where messages go, for `strunk forwarders`.
+type Named interface {
+	Destination() string
+}
+
+// Backlog is implemented by a [Sink] that knows how far its slowest reader is behind: how many
+// messages wait there, and how old the first is (0 where that is not known).
+type Backlog interface {
+	Waiting(ctx context.Context, entityType string) (messages int64, oldest time.Duration, err error)
+}
+
+func destination(sink Sink) string {
+	if n, ok := sink.(Named); ok {
+		return n.Destination()
+	}
+	return fmt.Sprintf("%T", sink)
 }
 
 // Ack waits until the other side has a message, and returns nil then. An error that is [ErrRefused] parks the message's

@@ -62,7 +62,12 @@ func TestStopWhileBrokerIsAway(t *testing.T) {
 	b.caughtUp(forwarderName)
 	s.Stop()
 	b.publish(many(3, 2)...)
-	time.Sleep(200 * time.Millisecond)
+	eventually(t, "the forwarder says that it fails", func() bool {
+		var sent int
+		err := b.pool.QueryRow(t.Context(), `SELECT sent FROM public.strunk_forwarders WHERE name = $1
+			AND failing_since IS NOT NULL AND last_error <> ''`, forwarderName).Scan(&sent)
+		return err == nil && sent == 3
+	})
 	began := time.Now()
 	stop()
 	if took := time.Since(began); took > 3*time.Second {

@@ -66,6 +66,9 @@ type sink struct {
 	cfg    Config
 }
 
+// Destination implements forward.Named.
+func (s *sink) Destination() string { return "kafka " + s.cfg.Topic }
+
 // Send implements forward.Sink.
 func (s *sink) Send(_ context.Context, m *forward.Message) forward.Ack {
 	done := make(chan error, 1)

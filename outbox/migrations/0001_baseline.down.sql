@@ -34,6 +34,7 @@ DROP TABLE
     {schema}.strunk_feed,
     {schema}.strunk_feed_floor,
     {schema}.strunk_snapshots,
+    {schema}.strunk_forwarders,
     {schema}.strunk_subscribers,
     {schema}.strunk_bootstrap,
     {schema}.strunk_retries,

@@ -352,6 +352,23 @@ CREATE TABLE {schema}.strunk_subscribers (
     previous_types text[]     NOT NULL DEFAULT '{}'
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
+-- What forwarders say of themselves: of an events forwarder the name is the subscriber's, of a tasks
+-- forwarder the queue's. waiting is what the destination has and nobody has taken there, as far as
+-- it tells; failing_since is set while it takes nothing.
+CREATE TABLE {schema}.strunk_forwarders (
+    sent          bigint      NOT NULL DEFAULT 0,
+    waiting       bigint,
+    waiting_since timestamptz,
+    sent_at       timestamptz,
+    failing_since timestamptz,
+    noted_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    kind          text COLLATE "C" NOT NULL CHECK (kind IN ('events', 'tasks')),
+    name          text COLLATE "C" NOT NULL,
+    destination   text        NOT NULL,
+    last_error    text,
+    PRIMARY KEY (name, kind)
+) WITH (fillfactor = 50);
+
 -- The versions that a subscriber had from the snapshots, until the feed is past them.
 CREATE TABLE {schema}.strunk_bootstrap (
     version    bigint NOT NULL,

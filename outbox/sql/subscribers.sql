@@ -185,6 +185,7 @@ BEGIN
         RETURN false;
     END IF;
     DELETE FROM {schema}.strunk_bootstrap b WHERE b.subscriber = p_name;
+    DELETE FROM {schema}.strunk_forwarders f WHERE f.name = p_name AND f.kind = 'events';
     DELETE FROM {schema}.strunk_retries r WHERE r.subscriber = p_name;
     DELETE FROM {schema}.strunk_outbox_deliveries d WHERE d.subscriber = p_name;
     RETURN true;

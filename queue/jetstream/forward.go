@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -50,11 +51,13 @@ type binding struct {
 	f            *Forwarder
 	soft         context.Context
 	publisher    *publisher
+	note         *core.ForwarderNote
 	largest      atomic.Int64 // the most bytes of a message
 }
 
 func newBinding(f *Forwarder) *binding {
-	b := &binding{f: f, soft: context.Background()}
+	b := &binding{f: f, soft: context.Background(), note: &core.ForwarderNote{Kind: "tasks", Name: f.name,
+		Destination: "jetstream " + f.cfg.Stream, Waiting: f.waiting}}
 	b.Binding = queuelink.Carrier(f.queue, b.send, batches, batchSize)
 	return b
 }
@@ -80,17 +83,20 @@ func (b *binding) Prepare(host core.Host) []error {
 // Run implements core.Binding: it checks the stream, and then is a worker that sends.
 func (b *binding) Run(life core.Life, rt core.Runtime) error {
 	cfg, logger := b.f.cfg, rt.Logger().With("queue", b.f.name, "stream", b.f.cfg.Stream)
-	b.soft, b.publisher = life.Soft, &publisher{js: b.f.js, cfg: cfg, logger: logger}
+	b.soft, b.publisher = life.Soft, &publisher{js: b.f.js, cfg: cfg, logger: logger, failed: b.note.Failed}
+	var side sync.WaitGroup
+	soft, stop := context.WithCancel(life.Soft)
+	side.Go(func() { b.note.Keep(core.Life{Soft: soft, Hard: life.Hard, End: life.End}, rt) })
+	defer side.Wait()
+	defer stop()
 	back := ReturnSubject(cfg.Prefix, cfg.Database, b.f.name)
-	stream, err := cfg.opened(life.Soft, b.f.js, logger, Subject(cfg.Prefix, b.f.name), back)
+	stream, err := cfg.opened(life.Soft, b.f.js, b.publisher.warn, Subject(cfg.Prefix, b.f.name), back)
 	if err != nil || stream == nil {
 		return err
 	}
 	b.largest.Store(b.publisher.largest(stream.CachedInfo().Config.MaxMsgSize))
 	r := &returns{js: b.f.js, cfg: cfg, queue: b.f.name, subject: back, box: rt.Box().(*outbox.Box), logger: logger}
-	var side sync.WaitGroup
-	side.Go(func() { r.run(life) })
-	defer side.Wait()
+	side.Go(func() { r.run(core.Life{Soft: soft, Hard: life.Hard, End: life.End}) })
 	return b.Binding.Run(life, rt)
 }
 
@@ -99,6 +105,7 @@ func (b *binding) send(ctx context.Context, tasks []queuelink.Carried) []error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	defer context.AfterFunc(b.soft, func() { core.Sleep(ctx, b.f.cfg.AckTimeout); stop(queuelink.NotSent{}) })()
+	sent := 0
 	outcomes, under := make([]error, len(tasks)), make([]*sending, len(tasks))
 	for i, task := range tasks {
 		under[i], outcomes[i] = b.begin(task)
@@ -107,8 +114,32 @@ func (b *binding) send(ctx context.Context, tasks []queuelink.Carried) []error {
 		if s != nil {
 			outcomes[i] = b.outcome(b.publisher.arrive(ctx, s), tasks[i])
 		}
+		if outcomes[i] == nil {
+			sent++
+		}
+	}
+	if sent > 0 {
+		b.note.Sent(sent)
 	}
 	return outcomes
+}
+
+// waiting is what the stream's workers have not acknowledged yet, and how old the first of it is.
+func (f *Forwarder) waiting(ctx context.Context) (messages int64, oldest time.Duration, err error) {
+	stream, err := f.js.Stream(ctx, f.cfg.Stream)
+	if err != nil {
+		return 0, 0, err
+	}
+	subject := Subject(f.cfg.Prefix, f.name)
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subject))
+	if err != nil {
+		return 0, 0, err
+	}
+	messages = int64(info.State.Subjects[subject])
+	if first, err := stream.GetMsg(ctx, 0, jetstream.WithGetMsgSubject(subject)); err == nil && messages > 0 {
+		oldest = max(time.Since(first.Time), 0)
+	}
+	return messages, oldest, nil
 }
 
 func (b *binding) begin(task queuelink.Carried) (*sending, error) {

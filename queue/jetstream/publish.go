@@ -22,6 +22,7 @@ type publisher struct {
 	js       jetstream.JetStream
 	cfg      Config
 	logger   *slog.Logger
+	failed   func(error) // is called with each failure; nil for none
 	warnings core.Throttle
 }
 
@@ -117,8 +118,11 @@ func withoutID(msg *nats.Msg) *nats.Msg {
 }
 
 func (p *publisher) warn(err error) {
+	if p.failed != nil {
+		p.failed(err)
+	}
 	if suppressed, due := p.warnings.Next(time.Now(), warnInterval); due {
-		p.logger.Warn("strunk: the stream of tasks did not take a message; it is sent again until it does",
+		p.logger.Warn("strunk: the stream of tasks does not take messages; trying again until it does",
 			"stream", p.cfg.Stream, "error", err, "more_since_last", suppressed)
 	}
 }

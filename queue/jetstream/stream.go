@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -25,7 +24,7 @@ const (
 
 // opened waits until the stream can be used. It returns an error where a person must act, and
 // neither stream nor error at the end of ctx.
-func (c Config) opened(ctx context.Context, js jetstream.JetStream, logger *slog.Logger,
+func (c Config) opened(ctx context.Context, js jetstream.JetStream, warn func(error),
 	subjects ...string) (jetstream.Stream, error) {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		stream, err := c.open(ctx, js, subjects)
@@ -37,7 +36,7 @@ func (c Config) opened(ctx context.Context, js jetstream.JetStream, logger *slog
 		case ctx.Err() != nil:
 			return nil, nil
 		}
-		logger.Warn("strunk: the stream of tasks cannot be reached; trying again", "stream", c.Stream, "error", err)
+		warn(err)
 		core.Sleep(ctx, pause)
 	}
 }

@@ -36,6 +36,12 @@ func TestTasksAreWorkedBeyondTheDatabase(t *testing.T) {
 	eventually(t, "all tasks are handled", func() bool { return s.distinct() == n })
 	eventually(t, "all tasks are delivered", func() bool { return b.count("status = 'delivered'") == n })
 	eventually(t, "the stream is empty", func() bool { return b.inStream() == 0 })
+	eventually(t, "the forwarder says so", func() bool {
+		var sent, waiting int
+		err := b.pool.QueryRow(t.Context(), `SELECT sent, waiting FROM public.strunk_forwarders
+			WHERE kind = 'tasks' AND name = 'mails.out' AND failing_since IS NULL`).Scan(&sent, &waiting)
+		return err == nil && sent == n && waiting == 0
+	})
 	for i, times := range s.n {
 		if times != 1 {
 			t.Errorf("task %d was handled %d times", i, times)

@@ -56,13 +56,13 @@ func (w *TaskWorker) Run(ctx context.Context) error {
 	}
 	logger := w.cfg.Logger.With("queue", w.remote.Queue(), "stream", w.cfg.Stream)
 	subject := Subject(w.cfg.Prefix, w.remote.Queue())
-	stream, err := w.cfg.opened(ctx, w.js, logger, subject)
+	publisher := &publisher{js: w.js, cfg: w.cfg, logger: logger}
+	stream, err := w.cfg.opened(ctx, w.js, publisher.warn, subject)
 	if err != nil || stream == nil {
 		return err
 	}
-	s := &session{remote: w.remote, cfg: w.cfg, soft: ctx, logger: logger,
-		publisher: &publisher{js: w.js, cfg: w.cfg, logger: logger},
-		pull:      &puller{js: w.js, stream: w.cfg.Stream, logger: logger, consumer: w.consumer(subject)}}
+	s := &session{remote: w.remote, cfg: w.cfg, soft: ctx, logger: logger, publisher: publisher,
+		pull: &puller{js: w.js, stream: w.cfg.Stream, logger: logger, consumer: w.consumer(subject)}}
 	s.run()
 	_ = w.js.Conn().FlushTimeout(time.Second) // acknowledgements that are lost cost another run
 	return nil
