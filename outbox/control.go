@@ -19,6 +19,7 @@ type control struct {
 	box  *Box
 	slot chan struct{} // holds the right to use conn
 	conn *pgx.Conn
+	had  bool // there was a connection before
 }
 
 func newControl(b *Box) *control { return &control{box: b, slot: make(chan struct{}, 1)} }
@@ -38,7 +39,10 @@ func (c *control) use(ctx context.Context, fn func(ctx context.Context, conn *pg
 		if err != nil {
 			return fmt.Errorf("strunk/outbox: control connection: %w", err)
 		}
-		c.conn = conn
+		if c.conn = conn; c.had {
+			c.box.broke("a control connection was lost")
+		}
+		c.had = true
 	}
 	return fn(ctx, c.conn)
 }

@@ -42,6 +42,7 @@ func (h host) Settings() core.Settings {
 	return core.Settings{PollInterval: c.PollInterval, Grace: c.Grace, PollOnly: c.PollOnly, SyncClaims: c.SyncClaims}
 }
 
+func (h host) Breaks() int64                                  { return h.b.breaks.n.Load() }
 func (h host) Box() any                                       { return h.b }
 func (h host) Connect(ctx context.Context) (*pgx.Conn, error) { return h.b.connect(ctx) }
 

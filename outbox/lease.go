@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/strunk-go/strunk/internal/core"
 )
 
@@ -47,6 +49,7 @@ type lease struct {
 
 	mu   sync.Mutex
 	void int64 // claims up to here must be voided; 0 when none
+	last int64 // the last heartbeat that was answered; of the heartbeat loop alone
 }
 
 func (l *lease) ID() int64             { return l.id }
@@ -59,6 +62,9 @@ func (l *lease) Void(number int64) {
 	l.void = max(l.void, number)
 	signal(l.owner.compareNow)
 }
+
+// Compare implements core.Lease.
+func (l *lease) Compare() { signal(l.owner.compareNow) }
 
 func (l *lease) voiding() int64 {
 	l.mu.Lock()
@@ -145,7 +151,7 @@ func (ls *leases) all() []*lease {
 
 // sqlHeartbeat renews the leases of workers ($1) and returns those that still have one. It locks
 // their rows, which no claim waits for (FOR NO KEY UPDATE against FOR KEY SHARE).
-const sqlHeartbeat = `SELECT * FROM {schema}.strunk_heartbeat($1::bigint[])`
+const sqlHeartbeat = `SELECT worker_id, heartbeat, server_started FROM {schema}.strunk_heartbeat($1::bigint[])`
 
 func (ls *leases) heartbeat(ctx context.Context) error {
 	before := ls.all()
@@ -159,16 +165,43 @@ func (ls *leases) heartbeat(ctx context.Context) error {
 	// A connection that has gone silent must be given up while there is time for another.
 	sent, cancel := context.WithTimeout(ctx, max(2*ls.interval(), minHeartbeatTimeout))
 	defer cancel()
-	alive, err := ls.heartbeats.queryInt64s(sent, ls.box.sql(sqlHeartbeat), ids)
+	alive, err := ls.send(sent, ids)
 	if err != nil {
 		return err
 	}
+	behind := false
 	for _, l := range before {
-		if !slices.Contains(alive, l.id) {
+		heartbeat, there := alive[l.id]
+		if !there {
 			ls.lose(l)
+			continue
 		}
+		behind = behind || heartbeat <= l.last
+		l.last = heartbeat
+	}
+	if behind {
+		ls.box.broke("a heartbeat in the database lies behind one that this process has written")
 	}
 	return nil
+}
+
+// send sends one heartbeat of the workers and returns those of the workers that still have a lease.
+func (ls *leases) send(ctx context.Context, workers []int64) (alive map[int64]int64, err error) {
+	var started time.Time
+	err = ls.heartbeats.autocommit(ctx, core.Statement{SQL: ls.box.sql(sqlHeartbeat), Args: []any{workers},
+		Scan: func(rows pgx.Rows) error {
+			alive = map[int64]int64{}
+			var id, heartbeat int64
+			_, err := pgx.ForEachRow(rows, []any{&id, &heartbeat, &started}, func() error {
+				alive[id] = heartbeat
+				return nil
+			})
+			return err
+		}})
+	if err == nil && len(alive) > 0 {
+		ls.box.answered(started)
+	}
+	return alive, err
 }
 
 func (ls *leases) lose(l *lease) {

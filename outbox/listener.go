@@ -39,9 +39,9 @@ func (b *Box) connect(ctx context.Context) (*pgx.Conn, error) {
 // full poll, for what was announced while there was none.
 func (b *Box) listen(ctx context.Context) {
 	pause := minReconnectPause
-	for ctx.Err() == nil {
+	for again := false; ctx.Err() == nil; again = true {
 		began := time.Now()
-		err := b.listenOnce(ctx)
+		err := b.listenOnce(ctx, again)
 		if ctx.Err() != nil {
 			return
 		}
@@ -55,7 +55,8 @@ func (b *Box) listen(ctx context.Context) {
 	}
 }
 
-func (b *Box) listenOnce(ctx context.Context) error {
+// listenOnce listens on one connection; again says that there was one before.
+func (b *Box) listenOnce(ctx context.Context, again bool) error {
 	conn, err := b.connect(ctx)
 	if err != nil {
 		return err
@@ -64,7 +65,9 @@ func (b *Box) listenOnce(ctx context.Context) error {
 	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{b.names.channel}.Sanitize()); err != nil {
 		return err
 	}
-	b.wakeUps.wakeAll()
+	if b.wakeUps.wakeAll(); again {
+		b.broke("the listening connection was lost")
+	}
 	for {
 		n, err := conn.WaitForNotification(ctx)
 		if err != nil {

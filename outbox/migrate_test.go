@@ -256,8 +256,8 @@ func TestCheckSaysWhatDiffers(t *testing.T) {
 			bigint`, "column strunk_workers lease_ms is different: bigint NOT NULL; want integer NOT NULL"},
 		{`ALTER TABLE public.strunk_outbox_dead DISABLE TRIGGER
 			strunk_revive`, "trigger strunk_outbox_dead strunk_revive is different: "},
-		{`CREATE OR REPLACE FUNCTION public.strunk_heartbeat(p_workers bigint[]) RETURNS SETOF bigint LANGUAGE sql AS
-			'SELECT 1::bigint'`,
+		{`CREATE OR REPLACE FUNCTION public.strunk_heartbeat(p_workers bigint[]) RETURNS TABLE (worker_id bigint,
+			heartbeat bigint, server_started timestamptz) LANGUAGE sql AS 'SELECT 1::bigint, 1::bigint, now()'`,
 			"function strunk_heartbeat(p_workers bigint[]) is different"},
 		{`DROP FUNCTION public.strunk_next_due_ms`, "function strunk_next_due_ms(p_from timestamp with time zone) " +
 			"is missing"},

@@ -130,6 +130,7 @@ type Box struct {
 	wakeUps    *wakeUps
 	notifier   *notifier
 	listener   sharedListener
+	breaks     breaks
 	extensions map[any][]any
 	queries    sync.Map // text with placeholders to text with names
 	shared     sync.Map // see host.Shared

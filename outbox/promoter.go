@@ -23,6 +23,7 @@ type promoter struct {
 	box         *Box
 	maintenance *control
 	mark        *time.Time // nil is the bottom
+	breaks      int64      // see breaks
 	bottom      time.Time  // of the last scan from the bottom
 	cost        time.Duration
 }
@@ -79,7 +80,8 @@ const (
 
 func (p *promoter) chunk(ctx context.Context) (int64, error) {
 	began := time.Now()
-	fromBottom := began.Sub(p.bottom) >= scanShare*p.cost
+	breaks := p.box.breaks.n.Load()
+	fromBottom := began.Sub(p.bottom) >= scanShare*p.cost || breaks != p.breaks
 	if fromBottom {
 		p.mark = nil
 	}
@@ -108,7 +110,7 @@ func (p *promoter) chunk(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	if fromBottom {
-		p.bottom, p.cost = time.Now(), time.Since(began)
+		p.bottom, p.cost, p.breaks = time.Now(), time.Since(began), breaks
 	}
 	if latest != nil {
 		p.mark = latest

@@ -195,6 +195,9 @@ func (l *limiter) endRound(r *round, answer claimed, err error) (more bool) {
 // looked is a seq up to which what waits has been looked at.
 func (l *limiter) looked() int64 { return l.admission.arrivals.top }
 
+// unknownVersion is the version of no limits: what was known under it is forgotten.
+const unknownVersion = -1
+
 // obeyVersion forgets what was known under other limits.
 func (a *admission) obeyVersion(version int64) {
 	if a.version != version {

@@ -42,6 +42,8 @@ type claimer struct {
 	// giveBackReady gives back the tasks that have not started.
 	giveBackReady func()
 
+	breaks int64 // see obeyBreaks
+
 	more bool // the last claim has left tasks that could be claimed
 }
 
@@ -60,6 +62,7 @@ func (c *claimer) run(soft context.Context) {
 	}()
 	pause, expected := firstPause, true // expected: there is a reason to claim without looking first
 	for idle := true; ctx.Err() == nil; {
+		c.obeyBreaks(ctx)
 		c.limits.beforeClaim(ctx, idle)
 		if !c.control.awaitResume(ctx) || !c.awaitRoom(ctx) {
 			return
@@ -99,7 +102,19 @@ func (c *claimer) round(ctx context.Context, expected bool) (found int, again bo
 	return found, found == limit || c.more, nil
 }
 
-// reread reads the limits that are in force, after a claim was refused because they had changed.
+// obeyBreaks reads every position anew where the database may not be where the last claim left it.
+func (c *claimer) obeyBreaks(ctx context.Context) {
+	if breaks := c.rt.Breaks(); breaks != c.breaks {
+		c.breaks = breaks
+		c.marks = newWatermarks()
+		c.limits.reload()
+		c.numbers.reload()
+		c.lease.Compare()
+		c.reread(ctx)
+	}
+}
+
+// reread reads the limits that are in force, after a claim was refused because they had changed, or after a break.
 func (c *claimer) reread(ctx context.Context) {
 	if err := c.control.refresh(ctx); err != nil {
 		c.warn("reading the limits failed; trying again", err)

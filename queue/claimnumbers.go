@@ -9,6 +9,11 @@ type claimNumbers struct {
 	last    int64
 	open    map[int64]int      // tasks left of each claim; 0 while it is under way
 	unknown map[int64]struct{} // the answer was lost
+
+	// After a break (see core.Host.Breaks) the table may hold tasks as claimed that this process has settled, of claims
+	// up to doubtful. Once none of those is open, two comparisons in a row make sure of it.
+	doubtful int64
+	sure     int
 }
 
 func newClaimNumbers() *claimNumbers {
@@ -50,6 +55,13 @@ func (c *claimNumbers) uncertain() bool {
 	return len(c.unknown) > 0
 }
 
+// reload has all claims compared again that were sent so far.
+func (c *claimNumbers) reload() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.doubtful, c.sure = c.last, 0
+}
+
 // settled records that the outcome of one of a claim's tasks was written.
 func (c *claimNumbers) settled(number int64) {
 	c.mu.Lock()
@@ -71,6 +83,9 @@ func (c *claimNumbers) known() (low int64, known []int64) {
 	for number := range c.unknown {
 		low = min(low, number-1)
 	}
+	if c.doubtful > 0 {
+		low = 0
+	}
 	return low, known
 }
 
@@ -82,5 +97,14 @@ func (c *claimNumbers) resolved(voided int64) {
 		if number <= voided {
 			delete(c.unknown, number)
 		}
+	}
+	c.sure++
+	for number := range c.open {
+		if number <= c.doubtful {
+			c.sure = 0
+		}
+	}
+	if c.sure >= 2 {
+		c.doubtful = 0
 	}
 }

@@ -101,6 +101,9 @@ func (l *limiter) read() (read core.Statement, obey func()) {
 	return read, func() { l.current.Store(limits) }
 }
 
+// reload forgets every position: see core.Host.Breaks.
+func (l *limiter) reload() { l.admission.version = unknownVersion }
+
 func (l *limiter) warn(what string, err error) { logWarning(l.rt, l.queue, what, err) }
 
 // obeyed is the version of the limits under which claims and admissions go out: the one that the claimer's numbers are

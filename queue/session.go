@@ -91,8 +91,8 @@ func (s *session) wire(w *worker, life core.Life, numbers *claimNumbers, poll ti
 		work:    through(w.handler(s.rt, s.batches, writer), chain), turns: w.turns}
 	s.claimer = &claimer{rt: s.rt, queue: s.queue, concurrency: w.opts.concurrency, timeout: w.opts.timeout, poll: poll,
 		carries: w.carries, lease: s.lease, numbers: numbers, latency: latency, control: s.control, limits: s.limits,
-		buffer:  s.buffer,
-		starter: s.starter, progress: progress, marks: newWatermarks(), giveBackReady: s.executor.giveBackReady}
+		buffer: s.buffer, starter: s.starter, progress: progress, marks: newWatermarks(), breaks: s.rt.Breaks(),
+		giveBackReady: s.executor.giveBackReady}
 	s.control.onPause, s.control.onCancel = s.executor.giveBackReady, s.executor.cancel
 }
 

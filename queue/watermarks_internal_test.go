@@ -44,6 +44,7 @@ type modelLease int64
 func (l modelLease) ID() int64                     { return int64(l) }
 func (l modelLease) Lost() <-chan struct{}         { return nil }
 func (l modelLease) Void(int64)                    {}
+func (l modelLease) Compare()                      {}
 func (l modelLease) Release(context.Context) error { return nil }
 
 // model is a queue with workers that claim by the real session, and whatever else happens to its tasks.

@@ -55,6 +55,10 @@ type Host interface {
 	// Extension returns the values that the box's configuration holds under key (for example queue
 	// middleware), as []any, or nil.
 	Extension(key any) any
+	// Breaks counts how often what is remembered of the database may have become wrong: after a
+	// lost connection, a failover or a restore. Whoever keeps positions in memory reads them again
+	// when it has changed. All subscribers are woken then.
+	Breaks() int64
 	// Box is the *outbox.Box itself.
 	Box() any
 	// Shared returns the one value that a package of strunk keeps with the box under a key, made on
@@ -131,6 +135,8 @@ type Lease interface {
 	// Void makes sure that no claim up to number does anything any more, and gives its tasks back; it retries at each
 	// heartbeat until it has succeeded.
 	Void(number int64)
+	// Compare has the claims in the table compared with LeaseSpec.Claims now.
+	Compare()
 	// Release gives back whatever is still claimed and removes the row.
 	Release(ctx context.Context) error
 }

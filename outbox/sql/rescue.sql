@@ -1,10 +1,13 @@
 -- The leases of workers, and the tasks of workers that are gone.
 
--- Renews leases; returns the ids that still have one.
-CREATE OR REPLACE FUNCTION {schema}.strunk_heartbeat(p_workers bigint[]) RETURNS SETOF bigint
+-- Renews leases; returns the workers that still have one, their heartbeats, and since when this
+-- server runs.
+CREATE OR REPLACE FUNCTION {schema}.strunk_heartbeat(p_workers bigint[])
+RETURNS TABLE (worker_id bigint, heartbeat bigint, server_started timestamptz)
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     UPDATE {schema}.strunk_workers w SET heartbeat = w.heartbeat + 1, heartbeat_at = clock_timestamp()
-    WHERE w.id = ANY (p_workers) AND NOT w.expired RETURNING w.id
+    WHERE w.id = ANY (p_workers) AND NOT w.expired
+    RETURNING w.id, w.heartbeat, pg_postmaster_start_time();
 $$;
 
 -- Takes a worker's lease away if its heartbeat still stands at p_heartbeat (null: whatever it is). Waits
