@@ -46,8 +46,8 @@ func subscriberState(s ops.Subscriber) string {
 		return "not running"
 	case s.Silent:
 		return "silent"
-	case s.Starting:
-		return "starting"
+	case s.Bootstrapping:
+		return "bootstrapping"
 	}
 	return "running"
 }

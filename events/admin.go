@@ -143,8 +143,8 @@ type SubscriberStatus struct {
 	Cursor int64
 	// Head and Earliest are the last and the first position that the feed keeps.
 	Head, Earliest int64
-	// Lag is how many events, of all types, the feed has after the cursor: Head - Cursor.
-	Lag int64
+	// Positions is how many events, of all types, the feed has after the cursor: Head - Cursor.
+	Positions int64
 	// Start is where it began.
 	Start Start
 	// Bootstrapping says that it is still given the snapshots, or follows the feed without what they had.
@@ -157,9 +157,9 @@ type SubscriberStatus struct {
 	RegisteredAt time.Time
 	// MovedAt is when the cursor last moved.
 	MovedAt time.Time
-	// Age is how long ago the oldest event that it has not passed was published, by the database's
+	// Lag is how long ago the oldest event that it has not passed was published, by the database's
 	// clock; 0 where there is none.
-	Age time.Duration
+	Lag time.Duration
 	// Parked counts the entities that have deliveries for it, and Dead its dead letters.
 	Parked, Dead int64
 	// BlockedAt is the position of the event that blocks it, 0 where none does; Attempts and
@@ -203,10 +203,10 @@ func subscribers(ctx context.Context, box *outbox.Box, name *string) ([]Subscrib
 }
 
 func scanStatus(row pgx.CollectableRow) (s SubscriberStatus, err error) {
-	var age int64
-	err = row.Scan(&s.Name, &s.EntityType, &s.Cursor, &s.Head, &s.Earliest, &s.Lag, &s.Start, &s.Bootstrapping,
+	var lagMS int64
+	err = row.Scan(&s.Name, &s.EntityType, &s.Cursor, &s.Head, &s.Earliest, &s.Positions, &s.Start, &s.Bootstrapping,
 		&s.Paused, &s.NeedsRestart,
-		&s.Owner, &s.RegisteredAt, &s.MovedAt, &age, &s.Parked, &s.Dead, &s.BlockedAt, &s.Attempts, &s.LastError)
-	s.Age = time.Duration(age) * time.Millisecond
+		&s.Owner, &s.RegisteredAt, &s.MovedAt, &lagMS, &s.Parked, &s.Dead, &s.BlockedAt, &s.Attempts, &s.LastError)
+	s.Lag = time.Duration(lagMS) * time.Millisecond
 	return s, err
 }

@@ -208,7 +208,7 @@ func (b *bed) reachHead(name string) {
 		waiting := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE kind = 'event' AND status =
 			'pending'`)
 		s := b.stats(name)
-		return fmt.Sprintf("%+v, %d wait", s, waiting), waiting == 0 && s.Lag == 0 && s.Name != ""
+		return fmt.Sprintf("%+v, %d wait", s, waiting), waiting == 0 && s.Positions == 0 && s.Name != ""
 	})
 }
 

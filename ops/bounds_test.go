@@ -206,7 +206,7 @@ func TestStatsOnTenMillionRows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := ops.DeadFilter{Limit: ops.MaxLimit}
+	f := outbox.DeadFilter{Limit: ops.MaxLimit}
 	total, pages := 0, 0
 	for {
 		letters, err := ops.DeadLetters(t.Context(), box, f)
@@ -214,10 +214,10 @@ func TestStatsOnTenMillionRows(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, d := range letters {
-			if d.ID <= f.From {
-				t.Fatalf("%d after %d", d.ID, f.From)
+			if d.ID <= f.After {
+				t.Fatalf("%d after %d", d.ID, f.After)
 			}
-			f.From = d.ID
+			f.After = d.ID
 			total++
 		}
 		if pages++; len(letters) < f.Limit {

@@ -195,10 +195,10 @@ func listDead(c *call) (list DeadLetterList, err error) {
 	return list, err
 }
 
-func (c *call) deadFilter() (f DeadFilter, err error) {
-	f = DeadFilter{Queue: c.query.Get("queue"), Subscriber: c.query.Get("subscriber")}
+func (c *call) deadFilter() (f outbox.DeadFilter, err error) {
+	f = outbox.DeadFilter{Queue: c.query.Get("queue"), Subscriber: c.query.Get("subscriber")}
 	var errs [3]error
-	f.From, errs[0] = parseID(c.query.Get("from"))
+	f.After, errs[0] = parseID(c.query.Get("from"))
 	f.Newest, errs[1] = c.flag("newest")
 	f.Limit, errs[2] = c.limit()
 	return f, errors.Join(errs[:]...)

@@ -7,6 +7,8 @@ import (
 	"html/template"
 	"net/http"
 	"time"
+
+	"github.com/strunk-go/strunk/outbox"
 )
 
 //go:embed pages.html
@@ -69,7 +71,7 @@ func (s *server) page(name string, run func(c *call) (any, error), query ...para
 type page struct{ html *bytes.Buffer }
 
 type deadLetters struct {
-	DeadFilter
+	outbox.DeadFilter
 	Letters []DeadLetter
 	Next    int64
 }

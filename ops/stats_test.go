@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/strunk-go/strunk/ops"
+	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 )
 
@@ -125,7 +126,7 @@ func TestSubscriberStats(t *testing.T) {
 	if _, err := ops.SubscriberStats(t.Context(), box, "nobody"); !errors.Is(err, ops.ErrNotFound) {
 		t.Error(err)
 	}
-	letters, err := ops.DeadLetters(t.Context(), box, ops.DeadFilter{Subscriber: "indexer"})
+	letters, err := ops.DeadLetters(t.Context(), box, outbox.DeadFilter{Subscriber: "indexer"})
 	if err != nil || len(letters) != 4 || letters[0].Kind != ops.KindDelivery || letters[0].Subscriber != "indexer" {
 		t.Errorf("%+v %v", letters, err)
 	}
@@ -219,7 +220,11 @@ func TestArgumentsAreChecked(t *testing.T) {
 		"negative limit": func() error { _, err := ops.Subscribers(ctx, box, ops.Page{Limit: -1}); return err },
 		"after":          func() error { _, err := ops.Schedules(ctx, box, ops.Page{After: "\xff"}); return err },
 		"queue and subscriber": func() error {
-			_, err := ops.DeadLetters(ctx, box, ops.DeadFilter{Queue: "a", Subscriber: "b"})
+			_, err := ops.DeadLetters(ctx, box, outbox.DeadFilter{Queue: "a", Subscriber: "b"})
+			return err
+		},
+		"a search": func() error {
+			_, err := ops.DeadLetters(ctx, box, outbox.DeadFilter{Error: "timeout"})
 			return err
 		},
 		"nil box":            func() error { _, err := ops.OverallStats(ctx, nil); return err },

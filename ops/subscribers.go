@@ -30,8 +30,8 @@ type Subscriber struct {
 	Paused bool   `json:"paused"`
 	// NeedsRestart says that events which it had not passed were dropped: it stops until it is replayed or reset.
 	NeedsRestart bool `json:"needs_restart"`
-	// Starting says that it is still being given the snapshots.
-	Starting bool `json:"starting"`
+	// Bootstrapping says that it is still given the snapshots, or follows the feed without what they had.
+	Bootstrapping bool `json:"bootstrapping"`
 	// Deliveries counts the copies of failing events, and of those that wait behind them; Dead its dead letters.
 	Deliveries Count `json:"deliveries"`
 	Dead       Count `json:"dead"`
@@ -50,7 +50,7 @@ type Blocked struct {
 const sqlSubscribers = `SELECT s.name, s.entity_type, s.cursor, s.head, s.waiting, s.waiting_precision, s.waiting_since,
 	coalesce(extract(epoch FROM s.waiting_for) * 1000000, 0)::bigint, s.moved_at, coalesce(s.owner, ''),
 	s.owner_silent, s.paused,
-	s.needs_restart, s.starting, s.deliveries, s.deliveries_precision, s.dead, s.dead_precision, s.blocked_position,
+	s.needs_restart, s.bootstrapping, s.deliveries, s.deliveries_precision, s.dead, s.dead_precision, s.blocked_position,
 	s.blocked_attempts,
 	coalesce(s.blocked_error, '')
 FROM {schema}.strunk_subscriber_states($1::text, $2::text, $3::integer, $4::integer) s`
@@ -94,7 +94,7 @@ func scanSubscriber(rows pgx.Rows) (s Subscriber, err error) {
 	var blocked string
 	err = rows.Scan(&s.Name, &s.EntityType, &s.Cursor, &s.Head, &s.Waiting.N, &s.Waiting.Precision, &s.LagSince,
 		&lag, &s.MovedAt,
-		&s.Owner, &s.Silent, &s.Paused, &s.NeedsRestart, &s.Starting, &s.Deliveries.N, &s.Deliveries.Precision,
+		&s.Owner, &s.Silent, &s.Paused, &s.NeedsRestart, &s.Bootstrapping, &s.Deliveries.N, &s.Deliveries.Precision,
 		&s.Dead.N,
 		&s.Dead.Precision,
 		&position, &attempts, &blocked)

@@ -40,18 +40,6 @@ type DeadLetter struct {
 	Error string `json:"error"`
 }
 
-// DeadFilter chooses dead letters; the zero value chooses the first DefaultLimit of all.
-type DeadFilter struct {
-	// Queue or Subscriber chooses those of one; not both.
-	Queue, Subscriber string
-	// From is the id that the page begins behind: the last of the page before; zero means the beginning.
-	From int64
-	// Newest lists from the highest id down.
-	Newest bool
-	// Limit is how many to return: at most MaxLimit; zero means DefaultLimit.
-	Limit int
-}
-
 // sqlDeadLetters reads at most $5 dead letters of queue $1 or subscriber $2 (null: any) behind id
 // $3, $4: newest first. It locks nothing.
 const sqlDeadLetters = `SELECT d.id, d.kind, d.key, coalesce(d.entity_id, ''), coalesce(d.subscriber, ''),
@@ -59,9 +47,11 @@ const sqlDeadLetters = `SELECT d.id, d.kind, d.key, coalesce(d.entity_id, ''), c
 	d.max_attempts, d.created_at, coalesce(d.finished_at, d.created_at), coalesce(d.last_error, '')
 FROM {schema}.strunk_dead_letters($1::text, $2::text, $3::bigint, $4::boolean, $5::integer) d`
 
-// DeadLetters returns dead letters in the order of their ids. To retry, purge or search them see queue.RetryDead,
-// queue.PurgeDead and queue.DeadLetters.
-func DeadLetters(ctx context.Context, box *outbox.Box, f DeadFilter) (all []DeadLetter, err error) {
+// DeadLetters returns dead letters of tasks and deliveries in the order of their ids: at most MaxLimit, DefaultLimit
+// where f.Limit is zero. It looks at no row that it does not return, and refuses what would have to be searched: IDs,
+// Error, OlderThan and YoungerThan are for queue.DeadLetters. To retry or purge them see queue.RetryDead and
+// queue.PurgeDead. Errors: [ErrInvalid].
+func DeadLetters(ctx context.Context, box *outbox.Box, f outbox.DeadFilter) (all []DeadLetter, err error) {
 	n, err := limit(f.Limit)
 	if err == nil {
 		err = texts(f.Queue, f.Subscriber)
@@ -69,10 +59,14 @@ func DeadLetters(ctx context.Context, box *outbox.Box, f DeadFilter) (all []Dead
 	if err == nil && f.Queue != "" && f.Subscriber != "" {
 		err = fmt.Errorf("DeadFilter: Queue and Subscriber exclude each other: %w", ErrInvalid)
 	}
+	if err == nil && (f.IDs != nil || f.Error != "" || f.OlderThan != 0 || f.YoungerThan != 0) {
+		err = fmt.Errorf("DeadFilter: IDs, Error, OlderThan and YoungerThan are searched by queue.DeadLetters: %w",
+			ErrInvalid)
+	}
 	if err == nil {
 		var from *int64
-		if f.From != 0 {
-			from = &f.From
+		if f.After != 0 {
+			from = &f.After
 		}
 		err = ask(ctx, box, many(&all, sqlDeadLetters, []any{orNull(f.Queue), orNull(f.Subscriber), from, f.Newest,
 			n}, scanDead))

@@ -102,7 +102,7 @@ func (b *bed) caughtUp(name string) {
 			b.t.Fatal(err)
 		}
 		s, err := events.SubscriberStats(context.Background(), b.box, name)
-		return err == nil && waiting == 0 && s.Lag == 0
+		return err == nil && waiting == 0 && s.Positions == 0
 	})
 }
 

@@ -171,7 +171,7 @@ RETURNS TABLE (name text, entity_type text, cursor bigint, head bigint, position
     waiting_precision text,
     waiting_since timestamptz, waiting_for interval, moved_at timestamptz, owner text, heartbeat_at timestamptz,
         lease_ms integer,
-    owner_silent boolean, paused boolean, needs_restart boolean, starting boolean, deliveries bigint,
+    owner_silent boolean, paused boolean, needs_restart boolean, bootstrapping boolean, deliveries bigint,
         deliveries_precision text, dead bigint,
     dead_precision text, blocked_position bigint, blocked_attempts integer, blocked_error text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
@@ -194,7 +194,7 @@ BEGIN
             '') || '/' || coalesce(s.pid, 0) END;
         heartbeat_at := s.heartbeat_at; lease_ms := s.lease_ms;
         owner_silent := s.owner IS NOT NULL AND s.heartbeat_at < v_now - s.lease_ms * interval '1 millisecond';
-        paused := s.paused; needs_restart := s.needs_restart; starting := s.bootstrap <> 'done';
+        paused := s.paused; needs_restart := s.needs_restart; bootstrapping := s.bootstrap <> 'done';
         SELECT count(*), min(x.created_at) INTO waiting, waiting_since FROM (
             SELECT e.created_at FROM unnest(s.entity_type || s.previous_types) AS t(type) CROSS JOIN LATERAL (
                 SELECT e.created_at FROM {schema}.strunk_outbox_delivered_events e
