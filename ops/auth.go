@@ -3,6 +3,7 @@ package ops
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -30,22 +31,31 @@ type Token struct {
 	// Name is who holds it, for audit records.
 	Name string
 	// Secret is what the request must bring: Authorization: Bearer, or as the password of Basic,
-	// which browsers ask for.
+	// which browsers ask for. It must have at least 16 bytes.
 	Secret string
 	// Permissions are what it permits.
 	Permissions []Permission
 }
 
-// Tokens authorises by fixed tokens. A token without a name or with a secret of less than 16 bytes
-// is never accepted. Secrets are compared in constant time.
-func Tokens(tokens ...Token) Authorize {
-	known := make([]Token, 0, len(tokens))
-	sums := make([][sha256.Size]byte, 0, len(tokens))
-	for _, t := range tokens {
-		if t.Name != "" && len(t.Secret) >= 16 {
-			known = append(known, t)
-			sums = append(sums, sha256.Sum256([]byte(t.Secret)))
-		}
+// minSecretBytes is how long a secret must be at least.
+const minSecretBytes = 16
+
+// problem returns why the token lets nobody in, or an empty string.
+func (t Token) problem() string {
+	switch {
+	case t.Name == "":
+		return "it has no name, which audit records need"
+	case len(t.Secret) < minSecretBytes:
+		return fmt.Sprintf("its secret has %d bytes, fewer than %d, and could be guessed", len(t.Secret), minSecretBytes)
+	}
+	return ""
+}
+
+// authorizeTokens authorises by fixed tokens. Secrets are compared in constant time.
+func authorizeTokens(known []Token) Authorize {
+	sums := make([][sha256.Size]byte, 0, len(known))
+	for _, t := range known {
+		sums = append(sums, sha256.Sum256([]byte(t.Secret)))
 	}
 	return func(r *http.Request, need Permission) (string, error) {
 		sum := sha256.Sum256([]byte(bearer(r)))

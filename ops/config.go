@@ -24,8 +24,9 @@ const (
 
 // Config configures Handler. The zero value is refused: it lets nobody in.
 type Config struct {
-	// Authorize lets requests in; see [Tokens] for one that needs no more than secrets. It is
-	// required, unless Insecure.
+	// Tokens lets the bearers of secrets in. It is required, unless there is Authorize or Insecure.
+	Tokens []Token
+	// Authorize lets requests in, in place of Tokens, by whatever rule the application has.
 	Authorize Authorize
 	// Insecure lets everybody read and change everything. For a laptop, or behind a proxy that authorises.
 	Insecure bool
@@ -86,6 +87,9 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.MaxRequests, DefaultMaxRequests)
 	orDefault(&c.MaxStreams, DefaultMaxStreams)
 	orDefault(&c.MetricSeries, DefaultMetricSeries)
+	if len(c.Tokens) > 0 {
+		c.Authorize = authorizeTokens(c.Tokens)
+	}
 	if c.Insecure {
 		c.Authorize = func(*http.Request, Permission) (string, error) { return "anybody", nil }
 	}
@@ -108,10 +112,17 @@ func (c Config) validate(box *outbox.Box) error {
 		refuse("the box is nil")
 	}
 	switch {
-	case c.Authorize == nil && !c.Insecure:
-		refuse("Config.Authorize is nil, so everybody could change everything; give one (ops.Tokens), or say Insecure")
-	case c.Authorize != nil && c.Insecure:
-		refuse("Config has both Authorize and Insecure; choose one")
+	case c.Authorize == nil && len(c.Tokens) == 0 && !c.Insecure:
+		refuse("Config has neither Tokens nor Authorize, so everybody could change everything; give one, or say Insecure")
+	case c.Insecure && (c.Authorize != nil || len(c.Tokens) > 0):
+		refuse("Config has Insecure beside Tokens or Authorize; choose one")
+	case c.Authorize != nil && len(c.Tokens) > 0:
+		refuse("Config has both Tokens and Authorize; choose one")
+	}
+	for i, t := range c.Tokens {
+		if problem := t.problem(); problem != "" {
+			refuse("Config.Tokens: token %d (%q): %s", i+1, t.Name, problem)
+		}
 	}
 	if c.Timeout < 0 || c.Refresh < 0 || c.MaxBody < 0 || c.MaxRequests < 0 || c.MaxStreams < 0 ||
 		c.MetricSeries < 0 || c.MetricSeries > MaxLimit {

@@ -66,12 +66,12 @@ func show(ctx context.Context, box *outbox.Box) error {
 	fmt.Printf("relay: %s\n", report.Check(ops.CheckRelay).Status) // no process runs it
 
 	handler, err := ops.Handler(box, ops.Config{
-		Authorize: ops.Tokens(
-			ops.Token{Name: "grafana", Secret: "of-at-least-16-bytes",
+		Tokens: []ops.Token{
+			{Name: "grafana", Secret: "of-at-least-16-bytes",
 				Permissions: []ops.Permission{ops.PermissionRead}},
-			ops.Token{Name: "on-call", Secret: "another-of-16-bytes!",
+			{Name: "on-call", Secret: "another-of-16-bytes!",
 				Permissions: []ops.Permission{ops.PermissionRead, ops.PermissionChange}},
-		),
+		},
 	})
 	if err != nil {
 		return err

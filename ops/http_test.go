@@ -14,6 +14,9 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
+// nobody lets nobody in.
+func nobody(*http.Request, ops.Permission) (string, error) { return "", ops.ErrUnauthenticated }
+
 func TestHandlerIsClosedByDefault(t *testing.T) {
 	t.Parallel()
 	box, _ := open(t)
@@ -22,7 +25,11 @@ func TestHandlerIsClosedByDefault(t *testing.T) {
 		cfg          ops.Config
 	}{
 		{"zero", "nobody was named who may come in", ops.Config{}},
-		{"both", "one of the two is a mistake", ops.Config{Insecure: true, Authorize: tokens()}},
+		{"both", "one of the two is a mistake", ops.Config{Insecure: true, Tokens: tokens()}},
+		{"both ways", "one of the two is a mistake", ops.Config{Tokens: tokens(), Authorize: nobody}},
+		{"insecure and a function", "one of the two is a mistake", ops.Config{Insecure: true, Authorize: nobody}},
+		{"short", "it can be guessed", ops.Config{Tokens: append(tokens(), ops.Token{Name: "short", Secret: "short"})}},
+		{"nameless", "an audit record has a name", ops.Config{Tokens: []ops.Token{{Secret: readToken}}}},
 		{"negative", "no limit is negative", ops.Config{Insecure: true, MaxBody: -1}},
 		{"origin", "an origin has a scheme and no path", ops.Config{Insecure: true,
 			TrustedOrigins: []string{"example.com/x"}}},
@@ -403,13 +410,11 @@ func TestHeadersOnEveryAnswer(t *testing.T) {
 	}
 }
 
-// A token in a browser's password box does as well, and tokens that are too short do not count.
+// A token in a browser's password box does as well; tokens that are too short are refused by Handler.
 func TestTokens(t *testing.T) {
 	t.Parallel()
-	h, _, _ := serve(t, ops.Config{Authorize: ops.Tokens(
-		ops.Token{Name: "short", Secret: "short", Permissions: []ops.Permission{ops.PermissionRead}},
-		ops.Token{Name: "", Secret: readToken, Permissions: []ops.Permission{ops.PermissionRead}},
-		ops.Token{Name: "rita", Secret: payloadToken, Permissions: []ops.Permission{ops.PermissionRead}})})
+	h, _, _ := serve(t, ops.Config{Tokens: []ops.Token{
+		{Name: "rita", Secret: payloadToken, Permissions: []ops.Permission{ops.PermissionRead}}}})
 	for _, c := range []struct {
 		name, reason, header string
 		status               int
@@ -418,7 +423,7 @@ func TestTokens(t *testing.T) {
 		{"case", "schemes have none", "bearer " + payloadToken, 200},
 		{"basic", "what browsers ask for", "Basic eDpwYXlsb2FkLXNlY3JldC0wMTIzNDU2Nzg5", 200},
 		{"short", "it can be guessed", "Bearer short", 401},
-		{"nameless", "an audit record has a name", "Bearer " + readToken, 401},
+		{"unknown", "it is nobody's", "Bearer " + readToken, 401},
 		{"empty", "is no secret", "Bearer ", 401},
 	} {
 		status, _, header := do(t, h, request{method: "GET", path: "/v1/health",

@@ -54,21 +54,21 @@ const (
 )
 
 // tokens lets a reader, one who may see payloads, and an operator in.
-func tokens() ops.Authorize {
-	return ops.Tokens(
-		ops.Token{Name: "rita", Secret: readToken, Permissions: []ops.Permission{ops.PermissionRead}},
-		ops.Token{Name: "paul", Secret: payloadToken, Permissions: []ops.Permission{ops.PermissionRead,
+func tokens() []ops.Token {
+	return []ops.Token{
+		{Name: "rita", Secret: readToken, Permissions: []ops.Permission{ops.PermissionRead}},
+		{Name: "paul", Secret: payloadToken, Permissions: []ops.Permission{ops.PermissionRead,
 			ops.PermissionPayloads}},
-		ops.Token{Name: "carl", Secret: changeToken, Permissions: []ops.Permission{ops.PermissionRead,
-			ops.PermissionChange}})
+		{Name: "carl", Secret: changeToken, Permissions: []ops.Permission{ops.PermissionRead, ops.PermissionChange}},
+	}
 }
 
 // serve returns a handler on a fresh database.
 func serve(t testing.TB, cfg ops.Config) (http.Handler, *outbox.Box, *pgxpool.Pool) {
 	t.Helper()
 	box, pool := open(t)
-	if cfg.Authorize == nil && !cfg.Insecure {
-		cfg.Authorize = tokens()
+	if cfg.Authorize == nil && cfg.Tokens == nil && !cfg.Insecure {
+		cfg.Tokens = tokens()
 	}
 	h, err := ops.Handler(box, cfg)
 	if err != nil {

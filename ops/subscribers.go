@@ -50,8 +50,8 @@ type Blocked struct {
 const sqlSubscribers = `SELECT s.name, s.entity_type, s.cursor, s.head, s.waiting, s.waiting_precision, s.waiting_since,
 	coalesce(extract(epoch FROM s.waiting_for) * 1000000, 0)::bigint, s.moved_at, coalesce(s.owner, ''),
 	s.owner_silent, s.paused,
-	s.needs_restart, s.bootstrapping, s.deliveries, s.deliveries_precision, s.dead, s.dead_precision, s.blocked_position,
-	s.blocked_attempts,
+	s.needs_restart, s.bootstrapping, s.deliveries, s.deliveries_precision, s.dead, s.dead_precision,
+	s.blocked_position, s.blocked_attempts,
 	coalesce(s.blocked_error, '')
 FROM {schema}.strunk_subscriber_states($1::text, $2::text, $3::integer, $4::integer) s`
 

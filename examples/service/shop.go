@@ -66,8 +66,8 @@ func (s *shop) routes(ctx context.Context, token string) (http.Handler, error) {
 		return nil, errors.New("OPS_TOKEN has less than 16 bytes: nobody could get in with it")
 	}
 	operators, err := ops.Handler(s.box, ops.Config{
-		Authorize: ops.Tokens(ops.Token{Name: "operator", Secret: token,
-			Permissions: []ops.Permission{ops.PermissionRead, ops.PermissionChange}}),
+		Tokens: []ops.Token{{Name: "operator", Secret: token,
+			Permissions: []ops.Permission{ops.PermissionRead, ops.PermissionChange}}},
 		Done: ctx.Done(),
 	})
 	if err != nil {
