@@ -46,7 +46,8 @@ func (t Token) problem() string {
 	case t.Name == "":
 		return "it has no name, which audit records need"
 	case len(t.Secret) < minSecretBytes:
-		return fmt.Sprintf("its secret has %d bytes, fewer than %d, and could be guessed", len(t.Secret), minSecretBytes)
+		return fmt.Sprintf("its secret has %d bytes, fewer than %d, so it could be guessed",
+			len(t.Secret), minSecretBytes)
 	}
 	return ""
 }

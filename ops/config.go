@@ -113,7 +113,8 @@ func (c Config) validate(box *outbox.Box) error {
 	}
 	switch {
 	case c.Authorize == nil && len(c.Tokens) == 0 && !c.Insecure:
-		refuse("Config has neither Tokens nor Authorize, so everybody could change everything; give one, or say Insecure")
+		refuse("Config has neither Tokens nor Authorize, so everybody could change everything; " +
+			"give one, or say Insecure")
 	case c.Insecure && (c.Authorize != nil || len(c.Tokens) > 0):
 		refuse("Config has Insecure beside Tokens or Authorize; choose one")
 	case c.Authorize != nil && len(c.Tokens) > 0:
