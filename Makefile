@@ -30,8 +30,10 @@ mutate: ## Break the library on purpose, a mutation at a time, and name those th
 lint: ## Check the formatting, vet for Linux, Windows and macOS, and run staticcheck
 	bash .ci/run format vet lint
 
-fuzz: ## Look for schemas and payloads that break the promises of package schema, a minute for each target
-	for f in FuzzValidate FuzzReference FuzzGenerate FuzzCompatible; do go test ./schema -run '^$$' -fuzz "^$$f$$" -fuzztime 60s || exit 1; done
+fuzz: ## Look for names, payloads, schemas, schedule specs and command lines that break a promise, a minute for each target
+	set -e; for t in schema/FuzzValidate schema/FuzzReference schema/FuzzGenerate schema/FuzzCompatible \
+		internal/core/FuzzCheckName internal/core/FuzzCheckJSON schedule/FuzzParse cli/FuzzReorder; do \
+		go test ./$${t%/*} -run '^$$' -fuzz "^$${t##*/}$$" -fuzztime 60s; done
 
 format: ## Rewrite the sources with gofmt
 	gofmt -w .
