@@ -1,7 +1,7 @@
 # `make` alone lists the targets: the words after ## are their help.
 
 .DEFAULT_GOAL := help
-.PHONY: help ci build test test-matrix race models mutate fuzz lint format bench bench-peers example
+.PHONY: help ci build test test-matrix race models mutate fuzz lint format bench bench-peers bench-brokers example
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,3 +46,8 @@ bench: ## Measure enqueueing, working and latency on a durable server
 
 bench-peers: ## Measure this library and River in alternation on one durable server
 	cd bench/peers && go run .
+
+bench-brokers: ## Measure forwarders to JetStream and kfake, and workers at JetStream, beside the database's own
+	cd events/jetstream && go test -run '^$$' -bench Forward -benchtime 1x .
+	cd events/kafka && go test -run '^$$' -bench Forward -benchtime 1x .
+	cd queue/jetstream && go test -run '^$$' -bench Tasks -benchtime 1x .

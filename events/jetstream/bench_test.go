@@ -16,7 +16,7 @@ import (
 // each reports events/s, from an empty cursor to the head. The relay moves the events first, and is
 // reported, too.
 func BenchmarkForward(b *testing.B) {
-	const n = 20_000
+	const n = 50_000
 	bed, js := newBed(b), natstest.Connect(b, natstest.Start(b).URL())
 	for i := 0; i < n; i += 1000 {
 		states := make([]order, 1000)

@@ -118,19 +118,38 @@ func eventually(t testing.TB, what string, ok func() bool) {
 // messages reads all messages that a stream holds.
 func messages(t testing.TB, js jetstream.JetStream, name string) (all []*jetstream.RawStreamMsg) {
 	t.Helper()
-	stream, err := js.Stream(t.Context(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var stream jetstream.Stream
+	answered(t, "the stream", func(ctx context.Context) (err error) {
+		stream, err = js.Stream(ctx, name)
+		return err
+	})
 	state := stream.CachedInfo().State
 	for seq := state.FirstSeq; state.Msgs > 0 && seq <= state.LastSeq; seq++ {
-		msg, err := stream.GetMsg(t.Context(), seq)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, msg)
+		answered(t, fmt.Sprint("message ", seq), func(ctx context.Context) error {
+			msg, err := stream.GetMsg(ctx, seq)
+			all = append(all, msg)
+			if err != nil {
+				all = all[:len(all)-1]
+			}
+			return err
+		})
 	}
 	return all
+}
+
+// answered asks until there is an answer: a cluster that has just lost a member may give none.
+func answered(t testing.TB, what string, ask func(context.Context) error) {
+	t.Helper()
+	var last error
+	for deadline := time.Now().Add(soon); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		last = ask(ctx)
+		cancel()
+		if last == nil {
+			return
+		}
+	}
+	t.Fatalf("%s: %v", what, last)
 }
 
 // history is the versions of each entity in the order of the stream, as "a: 1 2 3".

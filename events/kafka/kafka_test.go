@@ -32,12 +32,12 @@ type order struct {
 var orders = events.Define("order", func(o order) string { return o.ID }, events.Config{})
 
 type bed struct {
-	t    *testing.T
+	t    testing.TB
 	pool *pgxpool.Pool
 	box  *outbox.Box
 }
 
-func newBed(t *testing.T) *bed {
+func newBed(t testing.TB) *bed {
 	t.Helper()
 	pool := outboxtest.New(t)
 	box, err := outbox.Open(t.Context(), pool, outbox.Config{Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
@@ -86,7 +86,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-func cluster(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
+func cluster(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
 	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
 	if err != nil {
@@ -96,7 +96,7 @@ func cluster(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
 	return c
 }
 
-func client(t *testing.T, c *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
+func client(t testing.TB, c *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}, opts...)...)
 	if err != nil {

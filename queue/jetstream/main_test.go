@@ -20,7 +20,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	faults.Main(faults.Roles{"forwarder": childForwarder, "worker": childWorker})
+	faults.Main(faults.Roles{"forwarder": childForwarder, "worker": childWorker,
+		"bench worker": childBenchWorker})
 	os.Exit(m.Run())
 }
 

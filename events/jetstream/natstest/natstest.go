@@ -15,7 +15,7 @@ import (
 )
 
 // startTimeout bounds how long a server may take to answer.
-const startTimeout = 20 * time.Second
+const startTimeout = 2 * time.Minute
 
 // Server is one server. It keeps its port and its files when it is started again.
 type Server struct {
