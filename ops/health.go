@@ -210,8 +210,9 @@ func Ready(ctx context.Context, box *outbox.Box) error {
 // whether today's partition of delivered tasks is there. It locks nothing.
 const sqlReady = `SELECT coalesce((SELECT max(m.version) FROM {schema}.strunk_migrations m), 0),
 	coalesce((SELECT m.compatible_since FROM {schema}.strunk_migrations m ORDER BY m.version DESC LIMIT 1), 0),
-	pg_catalog.to_regclass('{schema}.strunk_outbox_delivered_tasks_' ||
-	pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMMDD')) IS NOT NULL`
+	EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i WHERE NOT i.inhdetachpending
+	AND i.inhrelid = pg_catalog.to_regclass('{schema}.strunk_outbox_delivered_tasks_' ||
+	pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMMDD')))`
 
 func gather(ctx context.Context, box *outbox.Box) (f facts, err error) {
 	err = ask(ctx, box,

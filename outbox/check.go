@@ -112,14 +112,19 @@ func (m *migrator) expected(ctx context.Context, tx pgx.Tx) (catalogue, error) {
 	return readCatalogue(ctx, tx, model.names.schema)
 }
 
-// sqlMissingPartitions names the partitions of delivered tasks for today and tomorrow that are not there.
+// sqlMissingPartitions names the partitions that are not there: of delivered tasks those of today
+// and tomorrow, of the feed those above the floor.
 const sqlMissingPartitions = `SELECT d.name FROM (
 	SELECT 'strunk_outbox_delivered_tasks_' || pg_catalog.to_char((pg_catalog.clock_timestamp() AT TIME ZONE
 	'UTC')::date + n, 'YYYYMMDD') AS name
 	FROM pg_catalog.generate_series(0, 1) n) d
 WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
 	WHERE i.inhparent = '{schema}.strunk_outbox_delivered_tasks'::pg_catalog.regclass AND NOT i.inhdetachpending
-	AND c.relname = d.name)`
+	AND c.relname = d.name)
+UNION ALL SELECT p.name FROM {schema}.strunk_feed_partitions p
+WHERE p.past > (SELECT max(f.floor) FROM {schema}.strunk_feed_floor f) + 1 AND NOT EXISTS (
+	SELECT 1 FROM pg_catalog.pg_inherits i WHERE i.inhrelid =
+	pg_catalog.to_regclass('{schema}.' || pg_catalog.quote_ident(p.name)) AND NOT i.inhdetachpending)`
 
 func (m *migrator) missingPartitions(ctx context.Context, tx pgx.Tx) ([]Difference, error) {
 	rows, err := tx.Query(ctx, m.names.expand(sqlMissingPartitions))

@@ -56,6 +56,9 @@ func (r *reaper) taskPartitions(ctx context.Context) (partitions []partition, er
 	return partitions, err
 }
 
+// day is the day that a partition holds, as SQL takes it.
+func (p partition) day() string { return p.Past.AddDate(0, 0, -1).UTC().Format(time.DateOnly) }
+
 // expired reports whether every row of a partition is older than keep.
 func (p partition) expired(keep time.Duration) bool { return p.Now.Sub(p.Past) >= keep }
 
@@ -65,7 +68,7 @@ var errInTheWay = errors.New("something reads it, so it is left for the next run
 // dropTaskPartitions drops the days that no queue keeps any more, in steps none of which blocks an
 // insert: what an earlier run has begun to detach is finished first (a table can have only one of
 // those), then days are detached concurrently, each in a statement of its own, then those that are
-// detached are dropped.
+// detached are dropped. A day that somebody has detached before its time is attached again.
 func (r *reaper) dropTaskPartitions(ctx context.Context) error {
 	partitions, err := r.taskPartitions(ctx)
 	if err != nil {
@@ -83,10 +86,16 @@ func (r *reaper) dropTaskPartitions(ctx context.Context) error {
 		}
 	}
 	for _, p := range partitions {
-		if p.State == partitionDetached && p.expired(keep) {
-			if err := r.drop(ctx, p); err != nil {
-				problems = append(problems, fmt.Errorf("dropping %s: %w", p.Name, err))
-			}
+		if p.State != partitionDetached {
+			continue
+		}
+		if p.expired(keep) {
+			err = r.drop(ctx, p)
+		} else { // somebody else has detached it
+			_, err = queryControl[bool](ctx, r.conn, r.box.sql(sqlEnsurePartition), p.day())
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s, which is detached: %w", p.Name, err))
 		}
 	}
 	_, err = queryControl[any](ctx, r.conn, r.box.sql(sqlReapNotes))
@@ -147,6 +156,8 @@ func inTheWay(err error) error {
 }
 
 const (
+	// sqlEnsurePartition attaches the partition of day $1.
+	sqlEnsurePartition = `SELECT {schema}.strunk_ensure_task_partition($1::text::date)`
 	// sqlReaped lists what strunk_reap_partition has finished, as partition/queue.
 	sqlReaped = `SELECT coalesce(pg_catalog.array_agg(partition_name || '/' || queue), '{}') FROM
 		{schema}.strunk_reaped`

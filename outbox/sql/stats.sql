@@ -360,8 +360,9 @@ BEGIN
     WHERE w.heartbeat_at < now_at - w.lease_ms * interval '1 millisecond';
     SELECT coalesce(array_agg(to_char(d, 'YYYY-MM-DD') ORDER BY d), '{}') INTO missing_days
     FROM (SELECT (now_at AT TIME ZONE 'UTC')::date + i AS d FROM generate_series(0, 1) i) x
-    WHERE to_regclass('{schema}.strunk_outbox_delivered_tasks_' || to_char(x.d, 'YYYYMMDD')) IS NULL;
-    SELECT coalesce(max(p.first), 0) > coalesce(v_feed.head, 0) INTO feed_ahead FROM {schema}.strunk_feed_partitions p;
+    WHERE NOT {schema}.strunk_is_partition('strunk_outbox_delivered_tasks_' || to_char(x.d, 'YYYYMMDD'));
+    SELECT coalesce(max(p.first) > v_feed.head AND bool_and({schema}.strunk_is_partition(p.name)), false)
+    INTO feed_ahead FROM {schema}.strunk_feed_partitions p WHERE p.past > v_feed.head + 1;
     notify_usage := pg_notification_queue_usage();
     RETURN NEXT;
 END $$;
