@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	ucli "github.com/urfave/cli/v2"
@@ -64,7 +65,7 @@ func diagnose(ctx context.Context, c *ucli.Context, box *outbox.Box) ([]diagnosi
 		check := report.Check(name)
 		found = append(found, diagnosis{check.Name, check.Status, check.Message})
 	}
-	for _, look := range []func(context.Context, *outbox.Box) (diagnosis, error){deadRows, invalidIndexes} {
+	for _, look := range []func(context.Context, *outbox.Box) (diagnosis, error){deadRows, invalidIndexes, consistency} {
 		d, err := look(ctx, box)
 		if err != nil {
 			return nil, err
@@ -126,6 +127,22 @@ func invalidIndexes(ctx context.Context, box *outbox.Box) (diagnosis, error) {
 			": `strunk migrate` builds what it has begun anew; DROP others"}, nil
 	}
 	return diagnosis{"invalid indexes", ops.StatusOK, "every index is valid"}, nil
+}
+
+// sqlInconsistencies reads what a restore, a failover or logical replication has left behind, as one text.
+const sqlInconsistencies = `SELECT coalesce(string_agg(pg_catalog.format('%s: %s; %s', i.object, i.finding, i.remedy),
+	'. '), '') FROM {schema}.strunk_inconsistencies() i`
+
+func consistency(ctx context.Context, box *outbox.Box) (diagnosis, error) {
+	sql := strings.ReplaceAll(sqlInconsistencies, "{schema}", pgx.Identifier{box.Schema()}.Sanitize())
+	var text string
+	if err := box.Pool().QueryRow(ctx, sql).Scan(&text); err != nil {
+		return diagnosis{}, err
+	}
+	if text != "" {
+		return diagnosis{"consistency", ops.StatusFail, text}, nil
+	}
+	return diagnosis{"consistency", ops.StatusOK, "sequences, fence and head go with the tables"}, nil
 }
 
 // drift compares with the migrations; a role that may not make a schema cannot look.

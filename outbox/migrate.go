@@ -75,6 +75,9 @@ func PlanMigrations(ctx context.Context, pool *pgxpool.Pool, cfg MigrateConfig, 
 	if err != nil {
 		return nil, fmt.Errorf("strunk/outbox: plan: schema %q: reading its version: %w", m.names.schema, err)
 	}
+	if err := m.checkNoTables(ctx, pool, at.version); err != nil {
+		return nil, fmt.Errorf("strunk/outbox: plan: schema %q: %w", m.names.schema, err)
+	}
 	if at.version > len(m.all) && version == len(m.all) && at.checkNotTooNew(len(m.all)) == nil {
 		return nil, nil
 	}

@@ -61,6 +61,9 @@ BEGIN
 END $strunk$`
 )
 
+// errUnrecorded says that strunk's tables stand in a schema without a record of migrations.
+var errUnrecorded = errors.New("strunk's tables are there, and no record of the migrations that made them")
+
 var errLocked = errors.New("another process is migrating")
 
 // up applies what is missing.
@@ -176,6 +179,9 @@ func (m *migrator) apply(ctx context.Context, step migration) error {
 		if err != nil || at >= step.version {
 			return err
 		}
+		if err := m.checkNoTables(ctx, tx, at); err != nil {
+			return err
+		}
 		if err := execAll(ctx, tx, m.names.expand(step.up)); err != nil {
 			return err
 		}
@@ -185,6 +191,27 @@ func (m *migrator) apply(ctx context.Context, step migration) error {
 		}
 		return m.applyFunctions(ctx, tx)
 	})
+}
+
+// sqlHasTables tells whether strunk's table stands in schema $1.
+const sqlHasTables = `SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n
+	ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = 'strunk_outbox')`
+
+// checkNoTables explains tables that stand in a schema of which no migration is recorded.
+func (m *migrator) checkNoTables(ctx context.Context, db rower, at int) error {
+	if at > 0 {
+		return nil
+	}
+	var there bool
+	if err := db.QueryRow(ctx, sqlHasTables, m.names.schema).Scan(&there); err != nil || !there {
+		return err
+	}
+	newest := m.all[len(m.all)-1]
+	return fmt.Errorf("%w: a dump was restored without its data, or strunk_migrations was emptied. Restore the dump "+
+		"as a whole; or, where the tables are those of version %d, record it (INSERT INTO %s.strunk_migrations "+
+		"(version, compatible_since, name) VALUES (%[2]d, %[4]d, '%[5]s')), migrate again and look at what `strunk "+
+		"migrate --check` finds", errUnrecorded, newest.version, quote(m.names.schema), newest.compatibleSince,
+		newest.name)
 }
 
 // renewFunctions applies the functions where those in the database are of another text, and of no later version.

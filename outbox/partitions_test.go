@@ -100,26 +100,37 @@ type mending struct {
 	box  *outbox.Box
 	done chan int
 	seen chan int
+	stop func()
 }
 
 func newMending(t *testing.T) *mending {
 	t.Helper()
-	b := &mending{t: t, pool: outboxtest.New(t), done: make(chan int, 10), seen: make(chan int, 10)}
-	b.box = openBox(t, b.pool, outbox.Config{})
-	start(t, b.box, jobs.Worker(func(_ context.Context, task queue.Task[job]) error {
+	return mendingOn(t, outboxtest.New(t))
+}
+
+func mendingOn(t *testing.T, pool *pgxpool.Pool) *mending {
+	t.Helper()
+	b := &mending{t: t, pool: pool, done: make(chan int, 10), seen: make(chan int, 10)}
+	b.run()
+	return b
+}
+
+// run runs a worker and a subscriber.
+func (b *mending) run() {
+	b.t.Helper()
+	b.box = openBox(b.t, b.pool, outbox.Config{})
+	b.stop = start(b.t, b.box, jobs.Worker(func(_ context.Context, task queue.Task[job]) error {
 		b.done <- task.Payload.N
 		return nil
 	}), ticks.Subscriber("watcher", func(_ context.Context, e events.Event[int]) error {
 		b.seen <- e.State
 		return nil
 	}))
-	return b
 }
 
 // one enqueues a task and publishes an event, and waits until both are handled and stored.
 func (b *mending) one(n int) {
 	b.t.Helper()
-	before := b.stored()
 	if err := b.box.InTx(b.t.Context(), func(tx *outbox.OwnedTx) error {
 		if _, err := jobs.Enqueue(b.t.Context(), tx, job{n}); err != nil {
 			return err
@@ -129,6 +140,12 @@ func (b *mending) one(n int) {
 	}); err != nil {
 		b.t.Fatal(err)
 	}
+	b.handled(n)
+}
+
+// handled waits until task n and event n are handled and stored.
+func (b *mending) handled(n int) {
+	b.t.Helper()
 	for name, c := range map[string]chan int{"task": b.done, "event": b.seen} {
 		select {
 		case got := <-c:
@@ -139,13 +156,12 @@ func (b *mending) one(n int) {
 			b.t.Fatalf("%s %d was not handled in a minute", name, n)
 		}
 	}
-	testkit.Eventually(b.t, "the task is stored as delivered", func() bool { return b.stored() > before })
-}
-
-// stored is the highest id of a task that is delivered.
-func (b *mending) stored() int {
-	return query[int](b.t, b.pool, `SELECT coalesce(max(id), 0) FROM public.strunk_outbox WHERE status = 'delivered'
-		AND kind = 'task'`)
+	testkit.Eventually(b.t, "the task is stored as delivered, and the cursor behind its event", func() bool {
+		return query[bool](b.t, b.pool, `SELECT EXISTS (SELECT 1 FROM public.strunk_outbox WHERE status = 'delivered'
+			AND kind = 'task' AND (payload ->> 'N')::integer = $1)
+			AND (SELECT cursor = (SELECT head FROM public.strunk_feed ORDER BY slot DESC LIMIT 1)
+				FROM public.strunk_subscribers)`, n)
+	})
 }
 
 type partition struct{ parent, name string }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/strunk-go/strunk/internal/core"
@@ -29,6 +30,7 @@ type relay struct {
 	conn   *control // nothing may delay the relay, and it may delay nothing
 	limit  *core.BatchLimit
 	misses int
+	mended bool      // the feed was looked at and mended since the start
 	sweep  time.Time // of the last sweep
 	report loopReport
 	cost   time.Duration
@@ -109,10 +111,16 @@ func (r *relay) drain(ctx context.Context) (time.Duration, error) {
 
 // turn moves one chunk, makes partitions of the feed where they run out, and wakes the subscribers.
 func (r *relay) turn(ctx context.Context) (done relayed, err error) {
+	if !r.mended { // a restore may have left the head behind the positions that were given
+		if err := r.extend(ctx); err != nil {
+			return done, err
+		}
+		r.mended = true
+	}
 	began := time.Now()
 	sweep := began.Sub(r.sweep) >= max(sweepInterval, scanShare*r.cost)
 	done, err = r.move(ctx, sweep)
-	if core.IsMissingPartition(err) {
+	if core.IsMissingPartition(err) || core.SQLState(err) == pgerrcode.UniqueViolation {
 		if err = r.extend(ctx); err == nil {
 			done, err = r.move(ctx, sweep)
 		}

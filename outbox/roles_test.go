@@ -40,7 +40,7 @@ var internalFunctions = []string{
 	"strunk_cap_rates", "strunk_crash_states", "strunk_dead_letter_delivery", "strunk_document_bytes",
 	"strunk_epoch_holds", "strunk_forget_feed_partition", "strunk_holds_key", "strunk_mend_feed",
 	"strunk_ensure_task_partition", "strunk_is_partition", "strunk_make_feed_partition",
-	"strunk_mend_feed_partitions",
+	"strunk_mend_feed_partitions", "strunk_highest_id", "strunk_feed_ahead", "strunk_raise_head",
 	"strunk_next_delivery", "strunk_next_epoch", "strunk_pay", "strunk_quota_key", "strunk_raise_floor",
 	"strunk_recount", "strunk_rename_subscriber", "strunk_tokens",
 	"strunk_revive", "strunk_revive_delivery", "strunk_schedule_enqueue", "strunk_schema_parts",

@@ -129,9 +129,9 @@ END $$;
 
 -- Makes again what the feed cannot do without and somebody has deleted: the records of its
 -- partitions, the row of the relay, that of the floor, and the partitions. The head is the last
--- position that is stored or that a subscriber has reached: no position is given twice. high starts
--- at 0, so that the relay looks at all events that wait. The caller holds the lock of the
--- partitions.
+-- position that is stored or that a subscriber has reached: no position is given twice. A head that
+-- lies behind, after a restore, is raised. high starts at 0, so that the relay looks at all events
+-- that wait. The caller holds the lock of the partitions.
 CREATE OR REPLACE FUNCTION {schema}.strunk_mend_feed() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -149,12 +149,30 @@ BEGIN
         SELECT greatest(max(e.position), (SELECT max(s.cursor) FROM {schema}.strunk_subscribers s), 0) INTO v_head
         FROM {schema}.strunk_outbox_delivered_events e;
         INSERT INTO {schema}.strunk_feed (slot, head, high) VALUES (0, v_head, 0) ON CONFLICT DO NOTHING;
+    ELSIF EXISTS (SELECT 1 FROM {schema}.strunk_feed_ahead()) THEN
+        PERFORM {schema}.strunk_raise_head();
     END IF;
     IF NOT EXISTS (SELECT 1 FROM {schema}.strunk_feed_floor) THEN
         INSERT INTO {schema}.strunk_feed_floor (floor)
         SELECT coalesce(min(p.first) - 1, 0) FROM {schema}.strunk_feed_partitions p ON CONFLICT DO NOTHING;
     END IF;
     PERFORM {schema}.strunk_mend_feed_partitions();
+END $$;
+
+-- Raises the head of the feed to what lies beyond it. Waits for a relay that is under way.
+CREATE OR REPLACE FUNCTION {schema}.strunk_raise_head() RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
+DECLARE
+    v_feed {schema}.strunk_feed;
+    v_head bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('strunk_relay:{schema}', 0));
+    SELECT f.* INTO v_feed FROM {schema}.strunk_feed f ORDER BY f.slot DESC LIMIT 1;
+    SELECT max(a.reached) INTO v_head FROM {schema}.strunk_feed_ahead() a;
+    IF v_head > v_feed.head THEN
+        RAISE WARNING 'strunk: the head of the feed was %, behind what has position %: it is raised', v_feed.head, v_head;
+        UPDATE {schema}.strunk_feed f SET head = v_head WHERE f.slot = v_feed.slot;
+    END IF;
 END $$;
 
 -- Attaches partitions of the feed that somebody has detached, and makes those anew that were

@@ -318,11 +318,13 @@ CREATE OR REPLACE VIEW {schema}.strunk_horizon AS
             AND coalesce(a.backend_type, '') <> 'autovacuum worker'
             AND (a.datname = current_database() OR a.datname IS NULL)
         UNION ALL
-        SELECT 'prepared transaction', p.gid, NULL, NULL, p.prepared, pg_catalog.age(p.transaction)
+        SELECT 'prepared transaction' AS holder, p.gid, NULL::integer AS pid, NULL::text AS state, p.prepared,
+               pg_catalog.age(p.transaction) AS age
             FROM pg_catalog.pg_prepared_xacts p
         WHERE p.database = current_database()
         UNION ALL
-        SELECT 'replication slot', s.slot_name::text, s.active_pid, NULL, NULL, pg_catalog.age(s.xmin)
+        SELECT 'replication slot' AS holder, s.slot_name::text AS slot_name, s.active_pid, NULL::text AS state,
+               NULL::timestamptz AS since, pg_catalog.age(s.xmin) AS age
             FROM pg_catalog.pg_replication_slots s
         WHERE s.xmin IS NOT NULL) h
     ORDER BY h.xids DESC;
