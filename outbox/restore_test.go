@@ -25,7 +25,7 @@ func TestRestoreRoundTrip(t *testing.T) {
 	from.stop()
 	mustExec(t, from.pool, `SELECT public.strunk_enqueue('later', due_at => now() + interval '1 h'),
 		public.strunk_enqueue('jobs', '{"N": 3}'), public.strunk_publish('tick', 'one', '3')`)
-	mustExec(t, from.pool, `SELECT public.strunk_bury_waiting(ARRAY[public.strunk_enqueue('buried')], 'on purpose')`)
+	mustExec(t, from.pool, `SELECT public.strunk_dead_letter_waiting(ARRAY[public.strunk_enqueue('buried')], 'on purpose')`)
 	dump := filepath.Join(t.TempDir(), "dump")
 	program(t, "pg_dump", "--format=custom", "--file="+dump, outboxtest.DSN(from.pool))
 
@@ -38,7 +38,7 @@ func TestRestoreRoundTrip(t *testing.T) {
 	t.Run("data alone", func(t *testing.T) {
 		t.Parallel()
 		pool := outboxtest.New(t)
-		mustExec(t, pool, `TRUNCATE public.strunk_migrations, public.strunk_feed_parts, public.strunk_feed_floor`)
+		mustExec(t, pool, `TRUNCATE public.strunk_migrations, public.strunk_feed_partitions, public.strunk_feed_floor`)
 		// strunk_feed has a row, as after a migration, which that of the dump finds in its way; and a
 		// partition ahead of the feed, which is empty, is not there.
 		out := run(t, "pg_restore", "--data-only", "--dbname="+outboxtest.DSN(pool), dump)
