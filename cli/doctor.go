@@ -65,7 +65,8 @@ func diagnose(ctx context.Context, c *ucli.Context, box *outbox.Box) ([]diagnosi
 		check := report.Check(name)
 		found = append(found, diagnosis{check.Name, check.Status, check.Message})
 	}
-	for _, look := range []func(context.Context, *outbox.Box) (diagnosis, error){deadRows, invalidIndexes, consistency} {
+	looks := []func(context.Context, *outbox.Box) (diagnosis, error){deadRows, invalidIndexes, consistency}
+	for _, look := range looks {
 		d, err := look(ctx, box)
 		if err != nil {
 			return nil, err

@@ -181,7 +181,8 @@ type partition struct{ parent, name string }
 func (b *mending) partitions() []partition {
 	const tasks, feed = "strunk_outbox_delivered_tasks", "strunk_outbox_delivered_events"
 	return []partition{
-		{tasks, tasks + query[string](b.t, b.pool, `SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', '_YYYYMMDD')`)},
+		{tasks, tasks + query[string](b.t, b.pool,
+			`SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', '_YYYYMMDD')`)},
 		{feed, query[string](b.t, b.pool, `SELECT name FROM public.strunk_feed_partitions ORDER BY first LIMIT 1`)},
 	}
 }

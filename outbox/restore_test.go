@@ -25,7 +25,8 @@ func TestRestoreRoundTrip(t *testing.T) {
 	from.stop()
 	mustExec(t, from.pool, `SELECT public.strunk_enqueue('later', due_at => now() + interval '1 h'),
 		public.strunk_enqueue('jobs', '{"N": 3}'), public.strunk_publish('tick', 'one', '3')`)
-	mustExec(t, from.pool, `SELECT public.strunk_dead_letter_waiting(ARRAY[public.strunk_enqueue('buried')], 'on purpose')`)
+	mustExec(t, from.pool, `SELECT public.strunk_dead_letter_waiting(ARRAY[public.strunk_enqueue('buried')],
+		'on purpose')`)
 	dump := filepath.Join(t.TempDir(), "dump")
 	program(t, "pg_dump", "--format=custom", "--file="+dump, outboxtest.DSN(from.pool))
 
@@ -123,7 +124,8 @@ func TestInconsistenciesAreNamed(t *testing.T) {
 	mustExec(t, b.pool, `UPDATE public.strunk_feed SET head = 0, fence = '4000000000', high = 7,
 		missing = '{[3,4]}'`)
 	mustExec(t, b.pool, `UPDATE public.strunk_subscribers SET cursor = 9`)
-	rows, err := b.pool.Query(t.Context(), `SELECT object || ': ' || finding, remedy FROM public.strunk_inconsistencies()`)
+	rows, err := b.pool.Query(t.Context(), `SELECT object || ': ' || finding, remedy
+		FROM public.strunk_inconsistencies()`)
 	if err != nil {
 		t.Fatal(err)
 	}

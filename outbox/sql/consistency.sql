@@ -15,7 +15,8 @@ BEGIN
     v_max := {schema}.strunk_highest_id(v_last);
     IF v_max > v_last THEN
         object := 'strunk_outbox_id_seq';
-        finding := format('it stands at %s, and rows have ids up to %s: new tasks would get ids that exist', v_last, v_max);
+        finding := format('it stands at %s, and rows have ids up to %s: new tasks would get ids that exist', v_last,
+            v_max);
         remedy := format('SELECT setval(''{schema}.strunk_outbox_id_seq'', %s)', v_max);
         RETURN NEXT;
     END IF;
@@ -23,7 +24,8 @@ BEGIN
     SELECT greatest(max(e.seq), v_feed.high) INTO v_max FROM {schema}.strunk_outbox_events e;
     IF v_max > v_last THEN
         object := 'strunk_events_seq';
-        finding := format('it stands at %s, and events have had numbers up to %s: new events would be found by sweeps alone',
+        finding := format(
+            'it stands at %s, and events have had numbers up to %s: new events would be found by sweeps alone',
             v_last, v_max);
         remedy := format('SELECT setval(''{schema}.strunk_events_seq'', %s)', v_max);
         RETURN NEXT;

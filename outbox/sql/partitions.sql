@@ -27,7 +27,8 @@ EXCEPTION WHEN lock_not_available THEN
 WHEN others THEN
     RAISE EXCEPTION '% cannot be made a partition of % again: %', p_name, p_parent, SQLERRM
         USING ERRCODE = SQLSTATE,
-            HINT = format('Give it another name: ALTER TABLE {schema}.%I RENAME TO …; an empty one is made then.', p_name);
+            HINT = format('Give it another name: ALTER TABLE {schema}.%I RENAME TO …; an empty one is made then.',
+                p_name);
 END $$;
 
 -- Whether a table is a partition, and nobody has begun to detach it.
@@ -88,7 +89,8 @@ BEGIN
             WITH (pages_per_range = 32, autosummarize = on)', p_name || '_id', p_name);
     END IF;
     PERFORM {schema}.strunk_attach_partition('strunk_outbox_delivered_events', p_name, p_first::text, p_past::text);
-    INSERT INTO {schema}.strunk_feed_partitions (first, past, name) VALUES (p_first, p_past, p_name) ON CONFLICT DO NOTHING;
+    INSERT INTO {schema}.strunk_feed_partitions (first, past, name) VALUES (p_first, p_past, p_name)
+        ON CONFLICT DO NOTHING;
 END $$;
 
 -- Makes partitions of the feed until one that nothing has reached is ahead, and room for 10,000
@@ -170,7 +172,8 @@ BEGIN
     SELECT f.* INTO v_feed FROM {schema}.strunk_feed f ORDER BY f.slot DESC LIMIT 1;
     SELECT max(a.reached) INTO v_head FROM {schema}.strunk_feed_ahead() a;
     IF v_head > v_feed.head THEN
-        RAISE WARNING 'strunk: the head of the feed was %, behind what has position %: it is raised', v_feed.head, v_head;
+        RAISE WARNING 'strunk: the head of the feed was %, behind what has position %: it is raised',
+            v_feed.head, v_head;
         UPDATE {schema}.strunk_feed f SET head = v_head WHERE f.slot = v_feed.slot;
     END IF;
 END $$;
