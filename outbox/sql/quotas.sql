@@ -2,8 +2,8 @@
 
 -- The number of the lock under which the quotas of a queue's workers are dealt out.
 CREATE OR REPLACE FUNCTION {schema}.strunk_quota_key(p_queue text) RETURNS bigint
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT hashtextextended('strunk_quota:{schema}:' || p_queue, 0)
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT pg_catalog.hashtextextended(pg_catalog.textcat('strunk_quota:{schema}:', p_queue), 0)
 $$;
 
 -- Gives a worker its part of the queue's limit, and returns it; null where there is no limit.
