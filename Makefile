@@ -30,7 +30,8 @@ mutate: ## Break the library on purpose, a mutation at a time, and name those th
 lint: ## Check the formatting, vet for Linux, Windows and macOS, and run staticcheck
 	bash .ci/run format vet lint
 
-fuzz: ## Look for names, payloads, schemas, schedule specs and command lines that break a promise, a minute for each target
+fuzz: ## Compare 100,000 pairs of schemas, then look for names, payloads, schemas, schedule specs and command lines that break a promise, a minute for each target
+	go test ./schema -run '^(TestStrictKeepsItsWord|TestRefusalsHaveAReason)$$' -rapid.checks=100000 -v -timeout 60m
 	set -e; for t in schema/FuzzValidate schema/FuzzReference schema/FuzzGenerate schema/FuzzCompatible \
 		internal/core/FuzzCheckName internal/core/FuzzCheckJSON schedule/FuzzParse cli/FuzzReorder; do \
 		go test ./$${t%/*} -run '^$$' -fuzz "^$${t##*/}$$" -fuzztime 60s; done
@@ -41,8 +42,9 @@ format: ## Rewrite the sources with gofmt
 example: ## Run examples/orderflow; it ends in "orderflow: ok"
 	go run ./examples/orderflow
 
-bench: ## Measure enqueueing, working and latency on a durable server
+bench: ## Measure enqueueing, working and latency on a durable server, and the share of a publish that validation takes
 	go test -run '^$$' -bench . ./queue
+	go test -run '^$$' -bench Publish ./schema
 
 bench-peers: ## Measure this library and River in alternation on one durable server
 	cd bench/peers && go run .

@@ -1,6 +1,10 @@
 package schema
 
 var logicCases = []compatCase{
+	{"union of one grows", `{"oneOf":[{"type":"object","properties":{"k":{"const":"a"}},"required":["k"]}]}`,
+		`{"oneOf":[{"type":"object","properties":{"k":{"const":"a"}},"required":["k"]},
+			{"type":"object","properties":{"k":{"const":"b"}},"required":["k"]}]}`, "bB", "oneOf",
+		"every variant requires what the only one did"},
 	{"add a branch to anyOf", `{"anyOf":[{"type":"string"}]}`, `{"anyOf":[{"type":"string"},{"type":"integer"}]}`,
 		"bB", "anyOf", "integers are new"},
 	{"remove a branch of anyOf", `{"anyOf":[{"minimum":5,"type":"integer"},{"maximum":2,"type":"integer"}]}`,

@@ -185,7 +185,8 @@ func (p *prover) cannotBreakMatched(f *objectFacts, n *node, matched map[string]
 	}
 	wants := n.forMatched(matched)
 	isPattern := slices.ContainsFunc(n.patterns, func(s patternSchema) bool { return matched[s.pattern] })
-	if p.lenient && isPattern && isOpen(from) {
+	promised := slices.ContainsFunc(f.values, func(v *node) bool { return v.additional != nil }) // see isNew
+	if p.lenient && isPattern && !promised && isOpen(from) {
 		return true
 	}
 	return !slices.ContainsFunc(wants, func(want *node) bool { return !p.covered(from, want) })

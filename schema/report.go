@@ -294,7 +294,7 @@ func wording(gone typeSet) string {
 func (r *reporter) keepProperties(old, new []*node) {
 	was, is := r.prover.flat(old, typeObject).objectFacts(), r.prover.flat(new, typeObject).objectFacts()
 	for _, key := range sortedKeys(was.has) {
-		if !is.has[key] {
+		if !is.has[key] && !r.prover.requires(new, key) {
 			r.add(key, Problem{
 				Path: old[0].path, Rule: "required", Mend: "keep it required, for readers rely on it",
 				Why: fmt.Sprintf("%s no longer requires the property %q, which %s does", r.new, key, r.old),
@@ -309,6 +309,13 @@ func (r *reporter) keepProperties(old, new []*node) {
 		}
 	}
 	r.keep(was.forMatched(nil), is.forMatched(nil))
+}
+
+// requires reports whether every object that passes all of the schemas has a property: each variant of a union may
+// require it.
+func (p *prover) requires(nodes []*node, key string) bool {
+	object := &node{atom: "type", types: typeObject}
+	return p.covered(append([]*node{object}, nodes...), &node{atom: "required", required: []string{key}})
 }
 
 func (r *reporter) keepItems(old, new []*node) {
