@@ -55,8 +55,8 @@ type sighting struct {
 	Payload json.RawMessage `json:"payload,omitempty"`
 }
 
-// tailMost bounds the lines of one look: what goes by faster than a person reads is left out, and said to be.
-const tailMost = 200
+// maxTail bounds the lines of one look: what goes by faster than a person reads is left out, and said to be.
+const maxTail = 200
 
 // sqlTail lists what has changed since $1: rows enqueued (by id, above $2), done and dead since.
 // Each part is bounded and read by an index of its own. It locks nothing.
@@ -100,7 +100,7 @@ func (p *program) runTail(ctx context.Context, c *ucli.Context, box *outbox.Box)
 			return err
 		}
 		rows, err := box.Pool().Query(ctx, expand(box, sqlTail), since, lastID, c.String("queue"),
-			c.String("entity"), tailMost, lastID-tailBack, head)
+			c.String("entity"), maxTail, lastID-tailBack, head)
 		if err != nil {
 			return err
 		}
@@ -143,7 +143,7 @@ func (p *program) printSightings(c *ucli.Context, seen []sighting) error {
 			return err
 		}
 	}
-	if len(seen) >= tailMost {
+	if len(seen) >= maxTail {
 		fmt.Fprintln(p.Err, "strunk: more went by than is shown; choose a queue or an entity type")
 	}
 	return nil

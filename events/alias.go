@@ -69,15 +69,15 @@ func aliasPairs(renamed []*definition) (aliases, names []string) {
 // Config.Aliases forgets it; and once again after that, for the stubs that publishes have left in
 // between. It returns how many entities it has moved; those that were moved before an error stay
 // moved.
-func AdoptSnapshots(ctx context.Context, box *outbox.Box, former, entityType string) (moved int64, err error) {
+func AdoptSnapshots(ctx context.Context, box *outbox.Box, previous, entityType string) (moved int64, err error) {
 	fail := func(err error) error {
-		return fmt.Errorf("strunk/events: adopt snapshots: from %q to %q: %w", clip(former), clip(entityType), err)
+		return fmt.Errorf("strunk/events: adopt snapshots: from %q to %q: %w", clip(previous), clip(entityType), err)
 	}
-	err = errors.Join(core.CheckName(former), core.CheckName(entityType))
+	err = errors.Join(core.CheckName(previous), core.CheckName(entityType))
 	switch {
 	case err != nil:
 		return 0, fail(fmt.Errorf("the name %w: %w", err, ErrInvalid))
-	case former == entityType:
+	case previous == entityType:
 		return 0, fail(fmt.Errorf("the names are one: %w", ErrInvalid))
 	case box == nil:
 		return 0, fail(fmt.Errorf("the box is nil: %w", ErrInvalid))
@@ -86,7 +86,7 @@ func AdoptSnapshots(ctx context.Context, box *outbox.Box, former, entityType str
 	for {
 		n := int64(0)
 		err := core.RetryConflicts(ctx, func() error {
-			return host.Pool().QueryRow(ctx, host.SQL(sqlAdopt), former, entityType, adoptChunk).Scan(&n)
+			return host.Pool().QueryRow(ctx, host.SQL(sqlAdopt), previous, entityType, adoptChunk).Scan(&n)
 		})
 		moved += n
 		if err != nil {

@@ -85,7 +85,7 @@ func TestRenamedEntityKeepsItsOrder(t *testing.T) {
 	}
 }
 
-// A subscriber goes on from where it was: its owner under the former name ends, and its process lives on.
+// A subscriber goes on from where it was: its owner under the previous name ends, and its process lives on.
 func TestSubscriberFollowsTheRename(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -173,7 +173,7 @@ func TestSubscriberThatLearnsTheNameLate(t *testing.T) {
 		start        events.Start
 	}{
 		{"from the beginning", "it reads the feed", events.FromBeginning},
-		{"from snapshots", "it has read those of the former name", events.FromSnapshots},
+		{"from snapshots", "it has read those of the previous name", events.FromSnapshots},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -228,7 +228,7 @@ func TestSnapshotsUnderAllNames(t *testing.T) {
 	ctx := t.Context()
 	b := newBed(t)
 	sales := events.Define("sale", orderID, events.Config{})
-	// of each three: published under a former name alone, under the new one, and under a former one
+	// of each three: published under a previous name alone, under the new one, and under a previous one
 	// since
 	for i := range 30 {
 		s := order{ID: fmt.Sprintf("e%02d", i), N: 1}
@@ -273,14 +273,14 @@ func TestSnapshotsUnderAllNames(t *testing.T) {
 		}
 	}
 	// The end of the renaming: nothing is lost, and the versions go on.
-	for _, former := range []string{"sale", "order"} {
-		if _, err := events.AdoptSnapshots(ctx, b.box, former, "purchase"); err != nil {
+	for _, previous := range []string{"sale", "order"} {
+		if _, err := events.AdoptSnapshots(ctx, b.box, previous, "purchase"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	want("adopted")
 	if n := value[int](b, `SELECT count(*) FROM public.strunk_snapshots WHERE entity_type <> 'purchase'`); n != 0 {
-		t.Errorf("%d snapshots are left under former names", n)
+		t.Errorf("%d snapshots are left under previous names", n)
 	}
 	alone := events.Define("purchase", orderID, events.Config{})
 	for id, version := range map[string]int64{"e00": 3, "e01": 3, "e02": 4} {

@@ -204,10 +204,10 @@ func newSubscribeOptions(opts []SubscribeOption) subscribeOptions {
 }
 
 const (
-	// shortestLease leaves room for a heartbeat's round trip.
-	shortestLease = 200 * time.Millisecond
-	// longestDuration keeps milliseconds within PostgreSQL's integer.
-	longestDuration = 24 * 24 * time.Hour
+	// minLease leaves room for a heartbeat's round trip.
+	minLease = 200 * time.Millisecond
+	// maxDuration keeps milliseconds within PostgreSQL's integer.
+	maxDuration = 24 * 24 * time.Hour
 )
 
 func (o subscribeOptions) problems() (errs []error) {
@@ -221,10 +221,10 @@ func (o subscribeOptions) problems() (errs []error) {
 	check(o.batch >= 1 && o.batch <= MaxBatchSize, "BatchSize: %d is not from 1 to %d", o.batch, MaxBatchSize)
 	check(o.attempts >= 1 && o.attempts <= MaxAttemptsLimit, "MaxAttempts: %d is not from 1 to %d", o.attempts,
 		MaxAttemptsLimit)
-	check(o.timeout >= time.Millisecond && o.timeout <= longestDuration, "Timeout: %v is not from 1ms to %v",
-		o.timeout, longestDuration)
-	check(o.lease >= shortestLease && o.lease <= longestDuration, "VisibilityTimeout: %v is not from %v to %v",
-		o.lease, shortestLease, longestDuration)
+	check(o.timeout >= time.Millisecond && o.timeout <= maxDuration, "Timeout: %v is not from 1ms to %v",
+		o.timeout, maxDuration)
+	check(o.lease >= minLease && o.lease <= maxDuration, "VisibilityTimeout: %v is not from %v to %v",
+		o.lease, minLease, maxDuration)
 	check(o.poll >= 0, "PollInterval: %v is negative", o.poll)
 	check(o.retry != nil, "Retry: the policy is nil")
 	check(o.start == FromBeginning || o.start == FromSnapshots || o.start == FromNow,
@@ -261,5 +261,5 @@ func (b Backoff) Delay(attempt int, _ error) time.Duration {
 		wait = min(wait, float64(b.Max))
 	}
 	wait *= 1 + b.Jitter*(2*rand.Float64()-1)
-	return time.Duration(min(max(wait, 0), float64(longestDuration)))
+	return time.Duration(min(max(wait, 0), float64(maxDuration)))
 }

@@ -98,5 +98,5 @@ func (o *owner) retryDelay(attempt int, err error) (d time.Duration) {
 			d = DefaultBackoff.Delay(attempt, err)
 		}
 	}()
-	return min(max(o.opts.retry.Delay(attempt, err), 0), longestDuration)
+	return min(max(o.opts.retry.Delay(attempt, err), 0), maxDuration)
 }

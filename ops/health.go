@@ -162,8 +162,8 @@ FROM {schema}.strunk_backlog() b`
 	sqlHorizon = `SELECT h.holder, coalesce(h.name, ''), h.pid, coalesce(h.state, ''), h.xids::bigint,
 		(extract(epoch FROM h.open_for) * 1000000)::bigint
 FROM {schema}.strunk_horizon h LIMIT $1::integer`
-	// mostHolders is how many of them are looked at.
-	mostHolders = 10
+	// maxHolders is how many of them are looked at.
+	maxHolders = 10
 )
 
 // Health looks at the loops, the queues and the subscribers of the whole installation, whoever runs
@@ -234,7 +234,7 @@ func gather(ctx context.Context, box *outbox.Box) (f facts, err error) {
 }
 
 func horizonQuestion(into *[]Horizon) question {
-	return many(into, sqlHorizon, []any{mostHolders}, func(rows pgx.Rows) (h Horizon, err error) {
+	return many(into, sqlHorizon, []any{maxHolders}, func(rows pgx.Rows) (h Horizon, err error) {
 		var open *int64
 		err = rows.Scan(&h.Holder, &h.Name, &h.PID, &h.State, &h.Transactions, &open)
 		if open != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// mostNamed is how many queues or subscribers a message names.
-const mostNamed = 5
+// maxNamed is how many queues or subscribers a message names.
+const maxNamed = 5
 
 func (f *facts) report(t Thresholds) Report {
 	r := Report{At: f.now, Status: StatusOK}
@@ -228,8 +228,8 @@ func (n *names) add(name string, d time.Duration) {
 
 // String names the first few.
 func (n names) String() string {
-	if len(n) > mostNamed {
-		return fmt.Sprintf("%s and %d more", strings.Join(n[:mostNamed], ", "), len(n)-mostNamed)
+	if len(n) > maxNamed {
+		return fmt.Sprintf("%s and %d more", strings.Join(n[:maxNamed], ", "), len(n)-maxNamed)
 	}
 	return strings.Join(n, ", ")
 }

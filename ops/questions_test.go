@@ -20,7 +20,7 @@ func Questions(queue, subscriber string, task, dead int64) []Question {
 		{"OverallStats", sqlOverall, []any{CountCap}},
 		{"Tables", sqlTables, nil},
 		{"Backlog of health", sqlBacklog, nil},
-		{"Horizon", sqlHorizon, []any{mostHolders}},
+		{"Horizon", sqlHorizon, []any{maxHolders}},
 		{"Task", sqlTask, []any{task}},
 		{"DeadLetters", sqlDeadLetters, []any{none, none, &dead, false, DefaultLimit}},
 		{"DeadLetters, newest", sqlDeadLetters, []any{none, none, &dead, true, DefaultLimit}},

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -90,4 +91,11 @@ func GrantedFunctions() map[string][]string {
 		all[g.role] = append(append([]string{}, g.functions...), all[g.also]...)
 	}
 	return all
+}
+
+// LookForUnrunSchedules is one look of the loop that says when nobody runs the schedules.
+func LookForUnrunSchedules(ctx context.Context, b *Box, overdue time.Duration) (said bool, err error) {
+	c := newControl(b)
+	defer c.close()
+	return (&scheduleWatch{box: b, maintenance: c}).look(ctx, overdue)
 }

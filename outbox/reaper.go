@@ -143,7 +143,7 @@ func (r *reaper) reapDead(ctx context.Context) error {
 // sweep cleans the queues' side tables.
 func (r *reaper) sweep(ctx context.Context) error {
 	keep := r.box.cfg.Retention
-	return r.reapRows(ctx, 0, sqlSweep, keep.Inbox.Milliseconds(), keep.longestTasks().Milliseconds(), reapChunk)
+	return r.reapRows(ctx, 0, sqlSweep, keep.Inbox.Milliseconds(), keep.maxTaskRetention().Milliseconds(), reapChunk)
 }
 
 // reapRows repeats a statement that deletes at most reapChunk rows, each time in a transaction of

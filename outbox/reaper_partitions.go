@@ -74,7 +74,7 @@ func (r *reaper) dropTaskPartitions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	keep := r.box.cfg.Retention.longestTasks()
+	keep := r.box.cfg.Retention.maxTaskRetention()
 	var problems []error
 	for i, p := range partitions {
 		if p.State == partitionPending || (p.State == partitionAttached && p.expired(keep)) {
@@ -172,7 +172,7 @@ const (
 // so once for each queue and day, when the whole day is past.
 func (r *reaper) reapShares(ctx context.Context) error {
 	keep := r.box.cfg.Retention
-	longest := keep.longestTasks()
+	longest := keep.maxTaskRetention()
 	shares := keep.shares(keep.Tasks, func(q QueueRetention) time.Duration { return q.Tasks })
 	if len(shares) == 1 {
 		return nil

@@ -22,8 +22,8 @@ const (
 	maxRescueInterval = 500 * time.Millisecond
 	// adoptEvery is how often the rescue looks for claimed tasks whose worker has no row.
 	adoptEvery = 5 * time.Second
-	// mostTakers bounds the workers that are rescued at once, each over a connection of its own.
-	mostTakers = 4
+	// maxTakers bounds the workers that are rescued at once, each over a connection of its own.
+	maxTakers = 4
 )
 
 // sighting is what the rescue knows of one worker: the heartbeat it saw last, and since when it has stood still in the
@@ -123,7 +123,7 @@ func (r *rescuer) adopt(ctx context.Context) error {
 func (r *rescuer) begin(ctx context.Context, w workerRow) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, there := r.taking[w.ID]; there || len(r.taking) >= mostTakers {
+	if _, there := r.taking[w.ID]; there || len(r.taking) >= maxTakers {
 		return
 	}
 	r.taking[w.ID] = struct{}{}

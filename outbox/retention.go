@@ -95,8 +95,8 @@ func (r Retention) validate() error {
 	return nil
 }
 
-// longestTasks is how long a partition of delivered tasks must be kept: for the queue that keeps its tasks longest.
-func (r Retention) longestTasks() time.Duration {
+// maxTaskRetention is how long a partition of delivered tasks must be kept: for the queue that keeps its tasks longest.
+func (r Retention) maxTaskRetention() time.Duration {
 	longest := r.Tasks
 	for _, q := range r.Queues {
 		longest = max(longest, q.Tasks)

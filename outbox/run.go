@@ -116,9 +116,10 @@ func (r *run) close(end context.Context) {
 	parts.Wait()
 }
 
-// loops returns what runs beside the bindings: the heartbeats and the listener always, the rest unless it is disabled.
+// loops returns what runs beside the bindings: those of constants Loop… unless they are disabled, the others always.
 func (r *run) loops() map[string]func(context.Context) {
 	loops := map[string]func(context.Context){"heartbeat": r.leases.heartbeatLoop, "claims": r.leases.compareLoop}
+	loops["schedule watch"] = (&scheduleWatch{box: r.b, maintenance: r.maintenance}).run
 	if !r.b.cfg.PollOnly {
 		loops["listener"] = r.b.listenShared
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/strunk-go/strunk/internal/core"
 )
 
-// names are the queue's name and its former ones.
+// names are the queue's name and its previous ones.
 func (d *definition) names() []string { return append([]string{d.name}, d.cfg.Aliases...) }
 
 // PreviousNames implements core.Renamed.

@@ -53,7 +53,7 @@ type Config struct {
 	Validator Validator
 	// Middleware is around the enqueues and the handlers of this queue.
 	Middleware []Middleware
-	// Aliases are former names of a renamed queue: its workers also work the tasks that are
+	// Aliases are previous names of a renamed queue: its workers also work the tasks that are
 	// enqueued under them, with the worker's concurrency for all names together, and Get, Cancel,
 	// Wait, Result, Progress, Pause and Resume know those tasks. Enqueues use the name. What the
 	// database keeps by name it keeps apart: Task.Queue is the one that a task was enqueued under,

@@ -95,10 +95,10 @@ func (l *limited) awaitDone(n int) {
 	}
 }
 
-// mostAtOnce is how many ran at once at the worst moment, within what groups of runs (an expression
+// maxAtOnce is how many ran at once at the worst moment, within what groups of runs (an expression
 // over runs) share. All that is to run has; what has not ended then was begun by a process as it
 // was killed, or by its server when it was dead already.
-func (l *limited) mostAtOnce(group string) int {
+func (l *limited) maxAtOnce(group string) int {
 	l.t.Helper()
 	return value[int](l.bed, `SELECT coalesce(max(n), 0) FROM (
 		SELECT sum(d) OVER (PARTITION BY g ORDER BY at, d) AS n FROM (
@@ -170,13 +170,13 @@ func TestLimitHoldsAcrossProcesses(t *testing.T) {
 				now := value[time.Time](l.bed, `SELECT clock_timestamp()`)
 				return now.String(), now.After(again)
 			})
-			if most := l.mostAtOnce(c.group); most > c.most {
+			if most := l.maxAtOnce(c.group); most > c.most {
 				t.Errorf("%d ran at once; want at most %d", most, c.most)
 			}
 			l.exec(`DELETE FROM public.runs`)
 			putKeys(l.bed, l.q, keys...)
 			l.awaitDone(2 * c.tasks)
-			if most := l.mostAtOnce(c.group); most != c.most {
+			if most := l.maxAtOnce(c.group); most != c.most {
 				t.Errorf("after the last kill %d ran at once; want the limit of %d, reached again", most, c.most)
 			}
 		})
@@ -197,7 +197,7 @@ func TestFIFOSurvivesRetriesAndKills(t *testing.T) {
 	putKeys(l.bed, l.q, all...)
 	l.killSome(5)
 	l.awaitDone(keys * perKey)
-	if most := l.mostAtOnce("key"); most != 1 {
+	if most := l.maxAtOnce("key"); most != 1 {
 		t.Errorf("%d tasks of one key ran at once; want 1", most)
 	}
 	// A run repeats the task of the run before, or goes on to the next one of the key.

@@ -22,8 +22,8 @@ type quota struct {
 const (
 	// quotaInterval is how often a worker asks for its quota, at most; a lease allows for less.
 	quotaInterval = 250 * time.Millisecond
-	// quotaFastest bounds that with a short lease.
-	quotaFastest = 25 * time.Millisecond
+	// minQuotaInterval bounds that with a short lease.
+	minQuotaInterval = 25 * time.Millisecond
 )
 
 // sqlTakeQuota asks for worker $1's quota of the limit of queue $2, which has $3 tasks now and could have $4.
@@ -33,7 +33,7 @@ const sqlTakeQuota = `SELECT {schema}.strunk_take_quota($1::bigint, $2::text, $3
 const sqlQuotasExceed = `SELECT {schema}.strunk_quotas_exceed($1::text)`
 
 func (l *limiter) quotaInterval() time.Duration {
-	return min(quotaInterval, max(l.duration/20, quotaFastest))
+	return min(quotaInterval, max(l.duration/20, minQuotaInterval))
 }
 
 // renew asks for the quota where it is time to; again fires when it will be, and is nil where the

@@ -82,12 +82,12 @@ type passing struct {
 	loc   *time.Location
 }
 
-// mostChanges bounds the changes of the clock that a search goes through.
-const mostChanges = 400
+// maxChanges bounds the changes of the clock that a search goes through.
+const maxChanges = 400
 
 func (p passing) after(_, at time.Time) time.Time {
 	from, zone := at, at.In(p.loc)
-	for range mostChanges {
+	for range maxChanges {
 		_, end := zone.ZoneBounds()
 		next := onWall(p.clock.Next(wall(from, offset(zone))), offset(zone))
 		if next.IsZero() || end.IsZero() || next.Before(end) {

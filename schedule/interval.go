@@ -37,10 +37,10 @@ func parseInterval(f field) (timer, error) {
 		i += n
 	}
 	switch {
-	case total < ShortestInterval:
-		return nil, errAt(f.pos, "an interval must be at least %v", ShortestInterval)
-	case total > LongestInterval:
-		return nil, errAt(f.pos, "an interval must be at most %v", LongestInterval)
+	case total < MinInterval:
+		return nil, errAt(f.pos, "an interval must be at least %v", MinInterval)
+	case total > MaxInterval:
+		return nil, errAt(f.pos, "an interval must be at most %v", MaxInterval)
 	}
 	return interval(total), nil
 }
@@ -53,14 +53,14 @@ func parsePart(text string, pos int) (d time.Duration, length int, err error) {
 	}
 	number, err := strconv.ParseInt(text[:digits], 10, 64)
 	if err != nil {
-		return 0, 0, errAt(pos, "an interval must be at most %v", LongestInterval)
+		return 0, 0, errAt(pos, "an interval must be at most %v", MaxInterval)
 	}
 	for _, u := range units {
 		if !strings.HasPrefix(text[digits:], u.name) {
 			continue
 		}
-		if number > int64(LongestInterval/u.unit) {
-			return 0, 0, errAt(pos, "an interval must be at most %v", LongestInterval)
+		if number > int64(MaxInterval/u.unit) {
+			return 0, 0, errAt(pos, "an interval must be at most %v", MaxInterval)
 		}
 		return time.Duration(number) * u.unit, digits + len(u.name), nil
 	}

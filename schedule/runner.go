@@ -15,10 +15,10 @@ import (
 const (
 	// dueChunk bounds the schedules that are read at once.
 	dueChunk = 100
-	// longestSleep bounds the sleep where notifications arrive; where they do not, the box's poll interval does.
-	longestSleep = 10 * time.Second
-	// shortestSleep is the pause where something is due and could not be fired: another process is at it, or it failed.
-	shortestSleep = 10 * time.Millisecond
+	// maxSleep bounds the sleep where notifications arrive; where they do not, the box's poll interval does.
+	maxSleep = 10 * time.Second
+	// minSleep is the pause where something is due and could not be fired: another process is at it, or it failed.
+	minSleep = 10 * time.Millisecond
 	// setAside is how long a schedule that failed is left alone.
 	setAside = 30 * time.Second
 	// fireTimeout bounds one statement.
@@ -122,7 +122,7 @@ func (r *runner) tick(ctx context.Context) (time.Duration, error) {
 	}
 	pause, err := r.wait(ctx, r.skip())
 	if missed {
-		pause = max(pause, shortestSleep)
+		pause = max(pause, minSleep)
 	}
 	return pause, err
 }
@@ -154,7 +154,7 @@ func (r *runner) due(ctx context.Context, skip []string) (due []dueRow, err erro
 
 // wait returns how long there is nothing to do.
 func (r *runner) wait(ctx context.Context, skip []string) (time.Duration, error) {
-	most := longestSleep
+	most := maxSleep
 	if r.rt.Settings().PollOnly {
 		most = r.rt.Settings().PollInterval
 	}
@@ -225,7 +225,7 @@ func (r *runner) report(ctx context.Context, failure error) {
 		text = &s
 	}
 	err := r.control(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, r.rt.SQL(sqlRan), (longestSleep + reportEvery).Milliseconds(), process(), text)
+		_, err := conn.Exec(ctx, r.rt.SQL(sqlRan), (maxSleep + reportEvery).Milliseconds(), process(), text)
 		return err
 	})
 	if err == nil {

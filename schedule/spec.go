@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	// ShortestInterval is the shortest interval that a spec may name.
-	ShortestInterval = 100 * time.Millisecond
-	// LongestInterval is the longest.
-	LongestInterval = 10 * 366 * 24 * time.Hour
+	// MinInterval is the shortest interval that a spec may name.
+	MinInterval = 100 * time.Millisecond
+	// MaxInterval is the longest.
+	MaxInterval = 10 * 366 * 24 * time.Hour
 	// DefaultTimeZone is the time zone of cron expressions where none is given.
 	DefaultTimeZone = "UTC"
 )

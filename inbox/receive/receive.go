@@ -29,8 +29,8 @@ var ErrInvalid = errors.New("invalid argument")
 
 // Pauses after an error.
 const (
-	firstPause   = 50 * time.Millisecond
-	longestPause = 5 * time.Second
+	firstPause = 50 * time.Millisecond
+	maxPause   = 5 * time.Second
 )
 
 // Source is where messages come from. One goroutine at a time uses it.
@@ -124,7 +124,7 @@ func (b *binding) Run(life core.Life, rt core.Runtime) error {
 			logger.Warn("strunk: messages could not be taken in; trying again", slog.Any("error", err))
 		}
 		core.Sleep(life.Soft, pause)
-		pause = min(2*pause, longestPause)
+		pause = min(2*pause, maxPause)
 	}
 	return nil
 }

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// CheckAliases returns what is wrong with the former names of something called name, which is own
+// CheckAliases returns what is wrong with the previous names of something called name, which is own
 // ("the queue's own name"); each error names its alias by clip.
 func CheckAliases(name, own string, aliases []string, clip func(string) string) (errs []error) {
 	for i, alias := range aliases {

@@ -153,7 +153,7 @@ type Binding interface {
 }
 
 // Renamed is implemented by bindings of what may have had other names: the kind ("queue", "entity
-// type"), the name now, and the former ones that it answers to.
+// type"), the name now, and the previous ones that it answers to.
 type Renamed interface {
 	PreviousNames() (kind, name string, previous []string)
 }

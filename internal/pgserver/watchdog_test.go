@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/strunk-go/strunk/internal/testkit"
 )
 
 func TestNothingIsLeftOfAnEndedParent(t *testing.T) {
@@ -78,7 +80,7 @@ func TestServerProgramsNeverRunAsRoot(t *testing.T) {
 	t.Parallel()
 	server := needServer(t)
 	pid := query[int](t, server.DSN(), "SELECT pg_backend_pid()")
-	out, err := exec.Command("ps", "-o", "uid=", "-p", strconv.Itoa(pid)).Output()
+	out, err := exec.Command(testkit.Program(t, "ps"), "-o", "uid=", "-p", strconv.Itoa(pid)).Output()
 	if err != nil {
 		t.Fatal(err)
 	}

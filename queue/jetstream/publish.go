@@ -47,7 +47,7 @@ var errTooLarge = errors.New("the message is too large for the stream")
 // arrive returns nil when the stream has the message, however often it must be sent. It returns
 // [errTooLarge], or why ctx ended.
 func (p *publisher) arrive(ctx context.Context, s *sending) error {
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+	for pause := firstPause; ; pause = min(2*pause, maxPause) {
 		ack, err := p.await(ctx, s)
 		switch {
 		case err == nil && ack.Duplicate && !s.again:

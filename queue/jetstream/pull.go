@@ -39,7 +39,7 @@ func (p *puller) fetch(ctx context.Context, n int, take func(jetstream.Msg)) {
 	}
 	p.failures = min(p.failures+1, 10)
 	p.warn(err)
-	core.Sleep(ctx, min(firstPause<<p.failures, longestPause))
+	core.Sleep(ctx, min(firstPause<<p.failures, maxPause))
 }
 
 func (p *puller) try(ctx context.Context, n int, take func(jetstream.Msg)) error {

@@ -17,7 +17,7 @@ const (
 	// checkTimeout bounds one look at the stream.
 	checkTimeout = 15 * time.Second
 	// Pauses after a failure.
-	firstPause, longestPause = 50 * time.Millisecond, 5 * time.Second
+	firstPause, maxPause = 50 * time.Millisecond, 5 * time.Second
 	// smallestMessage is the least that a stream must take: a task's header and a reason to come back.
 	smallestMessage = 16 << 10
 )
@@ -26,7 +26,7 @@ const (
 // neither stream nor error at the end of ctx.
 func (c Config) opened(ctx context.Context, js jetstream.JetStream, warn func(error),
 	subjects ...string) (jetstream.Stream, error) {
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+	for pause := firstPause; ; pause = min(2*pause, maxPause) {
 		stream, err := c.open(ctx, js, subjects)
 		switch {
 		case err == nil:
