@@ -47,9 +47,10 @@ type lease struct {
 	spec  core.LeaseSpec
 	lost  chan struct{}
 
-	mu   sync.Mutex
-	void int64 // claims up to here must be voided; 0 when none
-	last int64 // the last heartbeat that was answered; of the heartbeat loop alone
+	mu    sync.Mutex
+	void  int64 // claims up to here must be voided; 0 when none
+	stuck bool  // see LeaseSpec.Stuck; of the heartbeat loop alone
+	last  int64 // the last heartbeat that was answered; of the heartbeat loop alone
 }
 
 func (l *lease) ID() int64             { return l.id }
@@ -151,21 +152,30 @@ func (ls *leases) all() []*lease {
 
 // sqlHeartbeat renews the leases of workers ($1) and returns those that still have one. It locks
 // their rows, which no claim waits for (FOR NO KEY UPDATE against FOR KEY SHARE).
-const sqlHeartbeat = `SELECT worker_id, heartbeat, server_started FROM {schema}.strunk_heartbeat($1::bigint[])`
+//
+// It returns the workers $2 too, where they have a lease, and does not renew those.
+const sqlHeartbeat = `SELECT worker_id, heartbeat, server_started FROM {schema}.strunk_heartbeat($1::bigint[])
+UNION ALL
+SELECT id, heartbeat, pg_catalog.pg_postmaster_start_time() FROM {schema}.strunk_workers
+WHERE id = ANY ($2::bigint[]) AND NOT expired`
 
 func (ls *leases) heartbeat(ctx context.Context) error {
 	before := ls.all()
 	if len(before) == 0 {
 		return nil
 	}
-	ids := make([]int64, len(before))
-	for i, l := range before {
-		ids[i] = l.id
+	renewed, stuck := []int64{}, []int64{}
+	for _, l := range before {
+		if l.isStuck() {
+			stuck = append(stuck, l.id)
+		} else {
+			renewed = append(renewed, l.id)
+		}
 	}
 	// A connection that has gone silent must be given up while there is time for another.
 	sent, cancel := context.WithTimeout(ctx, max(2*ls.interval(), minHeartbeatTimeout))
 	defer cancel()
-	alive, err := ls.send(sent, ids)
+	alive, err := ls.send(sent, renewed, stuck)
 	if err != nil {
 		return err
 	}
@@ -176,7 +186,7 @@ func (ls *leases) heartbeat(ctx context.Context) error {
 			ls.lose(l)
 			continue
 		}
-		behind = behind || heartbeat <= l.last
+		behind = behind || heartbeat < l.last || (heartbeat == l.last && !l.stuck)
 		l.last = heartbeat
 	}
 	if behind {
@@ -185,10 +195,22 @@ func (ls *leases) heartbeat(ctx context.Context) error {
 	return nil
 }
 
-// send sends one heartbeat of the workers and returns those of the workers that still have a lease.
-func (ls *leases) send(ctx context.Context, workers []int64) (alive map[int64]int64, err error) {
+// isStuck asks whether the lease must not be renewed, and says so when that begins.
+func (l *lease) isStuck() bool {
+	before := l.stuck
+	l.stuck = l.spec.Stuck != nil && l.spec.Stuck()
+	if pool := l.owner.box.pool; l.stuck && !before {
+		l.owner.box.cfg.Logger.Error("strunk: a worker does not get through to the database; its lease is not renewed. "+
+			"Does the application hold connections of the pool?", "queue", l.spec.Queue, "worker", l.id,
+			"connections_in_use", pool.Stat().AcquiredConns(), "max_connections", pool.Config().MaxConns)
+	}
+	return l.stuck
+}
+
+// send sends one heartbeat of the workers, renewed and stuck, and returns those of the workers that still have a lease.
+func (ls *leases) send(ctx context.Context, renewed, stuck []int64) (alive map[int64]int64, err error) {
 	var started time.Time
-	err = ls.heartbeats.autocommit(ctx, core.Statement{SQL: ls.box.sql(sqlHeartbeat), Args: []any{workers},
+	err = ls.heartbeats.autocommit(ctx, core.Statement{SQL: ls.box.sql(sqlHeartbeat), Args: []any{renewed, stuck},
 		Scan: func(rows pgx.Rows) error {
 			alive = map[int64]int64{}
 			var id, heartbeat int64

@@ -53,6 +53,7 @@ func (b *Box) Run(ctx context.Context, bindings ...Binding) error {
 		}
 		return fmt.Errorf("strunk/outbox: run: nothing was started: %w", err)
 	}
+	b.warnOfConnections(bound)
 	r := newRun(b)
 	return r.drive(ctx, bound)
 }

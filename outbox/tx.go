@@ -51,6 +51,7 @@ func applyTxOptions(opts []TxOption) (o txOptions) {
 type OwnedTx struct {
 	box    *Box
 	tx     pgx.Tx
+	conn   txConn
 	notify bool
 
 	mu     sync.Mutex
@@ -85,11 +86,16 @@ func (b *Box) Begin(ctx context.Context, opts ...TxOption) (*OwnedTx, error) {
 		return nil, err
 	}
 	o := applyTxOptions(opts)
-	tx, err := b.pool.BeginTx(ctx, o.begin)
+	conn, err := b.pool.Acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("strunk/outbox: begin: %w", err)
 	}
-	return &OwnedTx{box: b, tx: tx, notify: !o.noNotify}, nil
+	tx, err := conn.BeginTx(ctx, o.begin)
+	if err != nil {
+		conn.Release()
+		return nil, fmt.Errorf("strunk/outbox: begin: %w", err)
+	}
+	return &OwnedTx{box: b, tx: tx, conn: txConn{conn: conn}, notify: !o.noNotify}, nil
 }
 
 // Pgx returns the transaction itself, for the business SQL. Do not commit it: Commit and the hooks would not know.
@@ -109,7 +115,9 @@ func (t *OwnedTx) Commit(ctx context.Context) error {
 	if err := t.end(); err != nil {
 		return err
 	}
-	if err := t.tx.Commit(ctx); err != nil {
+	err := t.tx.Commit(ctx)
+	t.conn.release()
+	if err != nil {
 		return fmt.Errorf("strunk/outbox: commit: %w", err)
 	}
 	if t.notify {
@@ -128,6 +136,7 @@ func (t *OwnedTx) Rollback(ctx context.Context) error {
 	if t.end() != nil {
 		return nil
 	}
+	defer t.conn.release()
 	if err := t.tx.Rollback(ctx); err != nil {
 		return fmt.Errorf("strunk/outbox: rollback: %w", err)
 	}
@@ -170,7 +179,11 @@ func (t *OwnedTx) useBoxTxOrBoxSQLTx() core.Tx { return (*ownedCore)(t) }
 
 type ownedCore OwnedTx
 
-func (t *ownedCore) Host() core.Host    { return host{t.box} }
+func (t *ownedCore) Host() core.Host { return host{t.box} }
+
+// Drop implements core.Dropper.
+func (t *ownedCore) Drop() { t.conn.drop() }
+
 func (t *ownedCore) NotifyInside() bool { return false }
 
 func (t *ownedCore) Validate() error {

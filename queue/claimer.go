@@ -37,6 +37,7 @@ type claimer struct {
 	limits      *limiter
 	buffer      *prefetch
 	starter     *starter
+	passage     *passage
 	progress    *progressWriter
 	marks       *watermarks
 	// giveBackReady gives back the tasks that have not started.
@@ -63,6 +64,9 @@ func (c *claimer) run(soft context.Context) {
 	pause, expected := firstPause, true // expected: there is a reason to claim without looking first
 	for idle := true; ctx.Err() == nil; {
 		c.obeyBreaks(ctx)
+		if c.control.isPaused() {
+			c.passage.through(claimErrand)
+		}
 		c.limits.beforeClaim(ctx, idle)
 		if !c.control.awaitResume(ctx) || !c.awaitRoom(ctx) {
 			return
@@ -148,6 +152,7 @@ func (c *claimer) awaitRoom(ctx context.Context) bool {
 			stop()
 			return true
 		}
+		c.passage.through(claimErrand) // no claim is due
 		select {
 		case <-c.buffer.room:
 		case <-again:
@@ -180,10 +185,12 @@ func (c *claimer) free() int {
 
 // claimIfAny claims up to limit tasks. Without a reason to expect any it looks first, which costs the database no
 // transaction id. While the low watermarks are behind it claims all the same: a claim's transaction id moves them.
-func (c *claimer) claimIfAny(ctx context.Context, limit int, expected bool) (int, error) {
+func (c *claimer) claimIfAny(ctx context.Context, limit int, expected bool) (n int, err error) {
 	if c.limits.blocked(time.Now()) {
 		return 0, nil
 	}
+	c.passage.begin(claimErrand)
+	defer func() { c.passage.end(claimErrand, err) }()
 	if !expected && !c.limits.mustClaim() && c.marks.settled() && !c.marks.bottom.allowed(time.Now(), bottomInterval) {
 		if any, err := c.hasPending(ctx); err != nil || !any {
 			return 0, err

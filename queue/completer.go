@@ -22,10 +22,11 @@ const (
 // completer collects the outcomes of tasks and writes them in batches: whatever has come while the last batch was being
 // written goes out with the next.
 type completer struct {
-	rt     core.Runtime
-	queue  string
-	writer *outcomeWriter
-	hooks  *deadHooks
+	rt      core.Runtime
+	queue   string
+	writer  *outcomeWriter
+	hooks   *deadHooks
+	passage *passage
 	// giveUp reports whether outcomes that cannot be written are left to the rescue.
 	giveUp func() bool
 	// written is called with each batch once it is written or given up.
@@ -136,6 +137,8 @@ func (c *completer) write(batch []outcome) {
 // nothing twice.
 func (c *completer) writeKind(kind outcomeKind, part []outcome) {
 	pause, lostAnswer := firstPause, false
+	c.passage.begin(outcomeErrand)
+	defer c.passage.through(outcomeErrand)
 	for {
 		done, err := c.writer.write(kind, part)
 		if err == nil {

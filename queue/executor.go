@@ -210,6 +210,7 @@ func (x *executor) abandon(sl *slot, j *job, ended time.Time) {
 	x.remove(sl)
 	x.ended()
 	x.batches.abandoned(j)
+	j.state.abandon()
 	x.rt.Logger().Error("strunk: a handler did not return after its context had ended; its task is given back and its "+
 		"goroutine left behind", "queue", j.queue, "task", j.id, "attempt", j.attempt)
 	x.completer.add(x.abandonedOutcome(j, ended))

@@ -51,12 +51,21 @@ type jobState struct {
 	deadline atomic.Int64 // unix nanoseconds of the handler's timeout
 	// cancelled is set when the task is to be cancelled while its handler runs.
 	cancelled atomic.Pointer[cancelled]
+	// drop closes the connection of the handler's transaction; nil without one.
+	drop atomic.Pointer[func()]
 }
 
 const (
 	byHandler int32 = iota + 1
 	byWatch
 )
+
+// abandon closes what strunk has opened for the job's handler, which did not return.
+func (st *jobState) abandon() {
+	if drop := st.drop.Load(); drop != nil {
+		(*drop)()
+	}
+}
 
 // take returns true for the first caller.
 func (st *jobState) take(by int32) bool { return st.taken.CompareAndSwap(0, by) }

@@ -24,6 +24,7 @@ type limiter struct {
 	numbers     *claimNumbers
 	buffer      *prefetch
 	lease       core.Lease // set before the first claim
+	passage     *passage
 
 	current   atomic.Pointer[inForce]
 	quota     quota

@@ -41,6 +41,7 @@ func (l *limiter) quotaInterval() time.Duration {
 // what is in use can only become less meanwhile.
 func (l *limiter) renew(ctx context.Context) (again <-chan time.Time, stop func()) {
 	if !l.inForce().bounded {
+		l.passage.through(quotaErrand)
 		return nil, func() {}
 	}
 	l.quota.mu.Lock()
@@ -73,7 +74,9 @@ func (l *limiter) using() int {
 	return using
 }
 
-func (l *limiter) takeQuota(ctx context.Context, wants int) error {
+func (l *limiter) takeQuota(ctx context.Context, wants int) (err error) {
+	l.passage.begin(quotaErrand)
+	defer func() { l.passage.end(quotaErrand, err) }()
 	using := l.using()
 	sent, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()

@@ -35,12 +35,14 @@ type session struct {
 	batches   *batcher // of a batch worker; nil for others
 	completer *completer
 	hooks     *deadHooks
+	passage   *passage
 }
 
 // newSession reads the queue's control messages first, because a paused queue must not be begun, and takes a lease.
 func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration) (*session, error) {
 	s := &session{rt: rt, life: life, queue: w.def.name, duration: w.opts.lease, buffer: newPrefetch()}
 	numbers := newClaimNumbers()
+	s.passage = newPassage(s.duration, s.buffer)
 	s.limits = newLimiter(life.End, rt, w, poll, numbers, s.buffer)
 	s.control = newController(rt, s.queue, poll, s.limits)
 	if err := s.limits.declare(life.Soft); err != nil {
@@ -50,7 +52,8 @@ func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration) 
 		return nil, err
 	}
 	lease, err := rt.Lease(life.Soft, core.LeaseSpec{Queue: s.queue, Duration: s.duration,
-		Concurrency: w.opts.concurrency, Claims: numbers.known, Resolved: numbers.resolved, WritesStarts: true})
+		Concurrency: w.opts.concurrency, Claims: numbers.known, Stuck: s.passage.stuck,
+		Resolved: numbers.resolved, WritesStarts: true})
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +82,9 @@ func (s *session) wire(w *worker, life core.Life, numbers *claimNumbers, poll ti
 		s.buffer.settled(len(batch))
 		s.starter.nudge()
 	}
+	s.limits.passage, s.completer.passage = s.passage, s.passage
 	s.starter = newStarter(life.End, s.rt, w, s.lease.ID(), latency, s.buffer)
+	s.starter.passage = s.passage
 	s.starter.giveBack = func(j *job) { s.completer.add(givenBack(j)) }
 	if w.batch != nil {
 		s.batches = newBatcher(w.batch, s.base, s.starter, w.opts.concurrency)
@@ -92,6 +97,7 @@ func (s *session) wire(w *worker, life core.Life, numbers *claimNumbers, poll ti
 	s.claimer = &claimer{rt: s.rt, queue: s.queue, concurrency: w.opts.concurrency, timeout: w.opts.timeout, poll: poll,
 		carries: w.carries, lease: s.lease, numbers: numbers, latency: latency, control: s.control, limits: s.limits,
 		buffer: s.buffer, starter: s.starter, progress: progress, marks: newWatermarks(), breaks: s.rt.Breaks(),
+		passage:       s.passage,
 		giveBackReady: s.executor.giveBackReady}
 	s.control.onPause, s.control.onCancel = s.executor.giveBackReady, s.executor.cancel
 }

@@ -52,6 +52,7 @@ type starter struct {
 	slots    int
 	latency  *latency
 	buffer   *prefetch
+	passage  *passage
 	giveBack func(*job) // for tasks that may not start yet
 	gathers  bool       // a task that has a slot may have to wait
 	carries  bool       // no task counts as started: nothing is written
@@ -208,6 +209,7 @@ func (s *starter) run() {
 	for !isClosed(s.done) {
 		w := s.next()
 		if w == nil {
+			s.passage.through(startErrand)
 			s.await(s.patience())
 			continue
 		}
@@ -412,7 +414,9 @@ func (s *starter) sent(w *write) {
 const sqlAllowStarts = `SELECT {schema}.strunk_allow_starts($1::bigint, $2::bigint, $3::bigint[], $4::bigint[],
 	$5::bigint, $6::bigint)`
 
-func (s *starter) send(w *write) error {
+func (s *starter) send(w *write) (err error) {
+	s.passage.begin(startErrand)
+	defer func() { s.passage.end(startErrand, err) }()
 	statements := []core.Statement{{SQL: sqlAsync}, {SQL: s.rt.SQL(sqlAllowStarts),
 		Args: []any{s.worker, w.number, w.started[:], w.may[:], w.forget, w.upTo}, Scan: heldLease}}
 	if s.rt.Settings().SyncClaims {

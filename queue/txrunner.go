@@ -38,6 +38,7 @@ func (r *txRunner) run(ctx context.Context, j *job) error {
 	if err != nil {
 		return &unspent{err, DefaultBackoff.First}
 	}
+	r.watch(j, tx)
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // without effect after a commit
 	first, err := r.inbox.markInTx(ctx, tx, j)
 	if err != nil {
@@ -52,6 +53,19 @@ func (r *txRunner) run(ctx context.Context, j *job) error {
 		return err
 	}
 	return r.commit(ctx, tx, j)
+}
+
+// watch has the connection of the handler's transaction closed when the handler is given up. It may
+// have been given up while the transaction began.
+func (r *txRunner) watch(j *job, tx *outbox.OwnedTx) {
+	dropper, ok := core.TxOf(tx).(core.Dropper)
+	if !ok {
+		return
+	}
+	drop := dropper.Drop
+	if j.state.drop.Store(&drop); j.state.abandoned() {
+		drop()
+	}
 }
 
 // sqlCompleteInTx ends a handler's transaction. The numbers are put in after host.SQL, which caches by text.

@@ -37,6 +37,14 @@ func newWorker(def *definition, work work, opts []WorkerOption) *worker {
 // Describe implements core.Binding.
 func (w *worker) Describe() (kind, name string) { return "worker", w.def.name }
 
+// HandlerConnections implements core.ConnectionHolder: each handler in a transaction holds one.
+func (w *worker) HandlerConnections() int {
+	if w.inTx == nil {
+		return 0
+	}
+	return w.opts.concurrency
+}
+
 // Prepare implements core.Binding.
 func (w *worker) Prepare(core.Host) []error {
 	if w.def.err != nil {

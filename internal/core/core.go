@@ -36,6 +36,12 @@ type Tx interface {
 	Validate() error
 }
 
+// Dropper is implemented by the transactions that strunk owns. Drop closes a transaction's
+// connection while whoever was given the transaction may still use it.
+type Dropper interface {
+	Drop()
+}
+
 // Host is a Box as its sibling packages see it.
 type Host interface {
 	Pool() *pgxpool.Pool
@@ -122,6 +128,9 @@ type LeaseSpec struct {
 	// Claims is called at each heartbeat: claim numbers above low that the table holds and that are not among known are
 	// given back. Safe for concurrent use.
 	Claims func() (low int64, known []int64)
+	// Stuck reports that the worker does not get through to the database, though its process does:
+	// the lease is not renewed. Nil for never. Safe for concurrent use.
+	Stuck func() bool
 	// Resolved is called after each comparison: claims up to voided (0: none) can do nothing any
 	// more, and what they had claimed has been given back.
 	Resolved func(voided int64)
@@ -156,6 +165,12 @@ type Binding interface {
 // type"), the name now, and the previous ones that it answers to.
 type Renamed interface {
 	PreviousNames() (kind, name string, previous []string)
+}
+
+// ConnectionHolder is implemented by bindings whose handlers hold connections of the pool:
+// HandlerConnections is how many at once at most.
+type ConnectionHolder interface {
+	HandlerConnections() int
 }
 
 // DeadLetterHook is implemented by extensions that hear of tasks which became dead letters when their worker was lost.
