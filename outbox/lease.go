@@ -200,7 +200,8 @@ func (l *lease) isStuck() bool {
 	before := l.stuck
 	l.stuck = l.spec.Stuck != nil && l.spec.Stuck()
 	if pool := l.owner.box.pool; l.stuck && !before {
-		l.owner.box.cfg.Logger.Error("strunk: a worker does not get through to the database; its lease is not renewed. "+
+		l.owner.box.cfg.Logger.Error("strunk: a worker does not get through to the database; its lease is not "+
+			"renewed. "+
 			"Does the application hold connections of the pool?", "queue", l.spec.Queue, "worker", l.id,
 			"connections_in_use", pool.Stat().AcquiredConns(), "max_connections", pool.Config().MaxConns)
 	}
