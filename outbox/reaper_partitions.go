@@ -89,13 +89,15 @@ func (r *reaper) dropTaskPartitions(ctx context.Context) error {
 		if p.State != partitionDetached {
 			continue
 		}
+		doing := "dropping"
 		if p.expired(keep) {
 			err = r.drop(ctx, p)
 		} else { // somebody else has detached it
+			doing = "attaching"
 			_, err = queryControl[bool](ctx, r.conn, r.box.sql(sqlEnsurePartition), p.day())
 		}
 		if err != nil {
-			problems = append(problems, fmt.Errorf("%s, which is detached: %w", p.Name, err))
+			problems = append(problems, fmt.Errorf("%s %s, which is detached: %w", doing, p.Name, err))
 		}
 	}
 	_, err = queryControl[any](ctx, r.conn, r.box.sql(sqlReapNotes))

@@ -219,9 +219,9 @@ func TestDropWaitsForReaders(t *testing.T) {
 	}
 	box := openBox(t, pool, outbox.Config{Retention: outbox.Retention{Every: 100 * time.Millisecond}})
 	start(t, box)
-	testkit.Eventually(t, "the reaper gives way", func() bool {
-		return strings.Contains(reaperStatus(t,
-			box).LastError, "dropping "+name)
+	testkit.EventuallyState(t, "the reaper gives way", func() (string, bool) {
+		said := reaperStatus(t, box).LastError
+		return said, strings.Contains(said, "dropping "+name)
 	})
 	if err := report.Rollback(t.Context()); err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ import (
 const namePrefix = "strunk_test_"
 
 // dropTimeout bounds the removal of one database.
-const dropTimeout = 30 * time.Second
+const dropTimeout = 2 * time.Minute
 
 // NewDatabase creates a database with a random name, as a copy of the database named by template ("" is an empty one,
 // template0; nobody may be connected to another), and returns its connection string and the function that drops it,

@@ -27,7 +27,7 @@ EXCEPTION WHEN lock_not_available THEN
 WHEN others THEN
     RAISE EXCEPTION '% cannot be made a partition of % again: %', p_name, p_parent, SQLERRM
         USING ERRCODE = SQLSTATE,
-            HINT = format('Give it another name: ALTER TABLE {schema}.%I RENAME TO …; an empty one is made then.',
+            HINT = format('Give it another name: ALTER TABLE {schema}.%I RENAME TO ...; an empty one is made then.',
                 p_name);
 END $$;
 
