@@ -42,7 +42,7 @@ func (n *planNode) walk(visit func(*planNode)) {
 
 // isClaim tells the statement within strunk_claim that claims.
 func (p *plan) isClaim() bool {
-	return strings.Contains(p.Query, "FOR UPDATE SKIP LOCKED") && strings.Contains(p.Query, "unnest(v_marks)")
+	return strings.Contains(p.Query, "FOR UPDATE SKIP LOCKED") && strings.Contains(p.Query, "unnest(v_watermarks)")
 }
 
 // plans collects the plans of what connections execute.
