@@ -214,7 +214,7 @@ func TestBatchGivenBack(t *testing.T) {
 				<-ctx.Done()
 				causes <- context.Cause(ctx)
 				return ctx.Err()
-			}, queue.BatchSize(2), queue.BatchWait(never), queue.VisibilityTimeout(5*time.Second)))
+			}, queue.BatchSize(2), queue.BatchWait(never), queue.VisibilityTimeout(time.Second)))
 			ids := putMany(b, q, 3)
 			receive(t, "a batch of two", began)
 			b.claimed(q.Name(), 3)
