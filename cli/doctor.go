@@ -114,8 +114,8 @@ func deadRows(ctx context.Context, box *outbox.Box) (diagnosis, error) {
 
 // An index that a cut-off CREATE INDEX CONCURRENTLY has left costs writes and serves nobody.
 const sqlInvalidIndexes = `SELECT coalesce(string_agg(c.relname, ', ' ORDER BY c.relname), '')
-FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON
-n.oid = c.relnamespace
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n
+ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname LIKE 'strunk\_%' AND NOT (i.indisvalid AND i.indisready)`
 
 func invalidIndexes(ctx context.Context, box *outbox.Box) (diagnosis, error) {

@@ -80,8 +80,8 @@ i`, total); err != nil {
 	if first < 1000 || first >= total {
 		t.Fatalf("the interrupted call retried %d of %d, not a part", first, total)
 	}
-	if n := number(t, pool, `SELECT count(*) FROM public.strunk_outbox_tasks WHERE status = 'pending' AND
-		attempts = 0`); n != first {
+	if n := number(t, pool, `SELECT count(*) FROM public.strunk_outbox_tasks WHERE status = 'pending'
+		AND attempts = 0`); n != first {
 		t.Errorf("it said %d, and %d are pending", first, n)
 	}
 	started := time.Now()
@@ -95,8 +95,8 @@ i`, total); err != nil {
 		AND attempts = 0`); n != total {
 		t.Errorf("%d of %d are pending", n, total)
 	}
-	if n := number(t, pool, `SELECT max(n) FROM (SELECT count(*) AS n FROM public.strunk_outbox_tasks GROUP BY
-		xmin) x`); n > 500 {
+	if n := number(t, pool, `SELECT max(n) FROM (SELECT count(*) AS n FROM public.strunk_outbox_tasks
+		GROUP BY xmin) x`); n > 500 {
 		t.Errorf("one transaction retried %d", n)
 	}
 	_, wait = strunk(t, pool, "retry-all", "email-queue")
@@ -119,8 +119,8 @@ func interrupted(t *testing.T, pool *pgxpool.Pool, total int) int {
 	}
 	cmd, wait := strunk(t, pool, "retry-all", "email-queue")
 	for deadline := time.Now().Add(time.Minute); number(t, pool, `SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = 'strunk' AND wait_event_type =
-'Lock'`) == 0; time.Sleep(10 * time.Millisecond) {
+WHERE datname = current_database() AND application_name = 'strunk'
+AND wait_event_type = 'Lock'`) == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("retry-all never came to the row that is locked")
 		}

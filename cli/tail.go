@@ -61,21 +61,21 @@ const maxTail = 200
 // sqlTail lists what has changed since $1: rows enqueued (by id, above $2), done and dead since.
 // Each part is bounded and read by an index of its own. It locks nothing.
 const sqlTail = `
-(SELECT created_at AS at, id, kind, status, key, coalesce(entity_id, ''), '' AS error, payload FROM
-{schema}.strunk_outbox_tasks
+(SELECT created_at AS at, id, kind, status, key, coalesce(entity_id, ''), '' AS error, payload
+FROM {schema}.strunk_outbox_tasks
 	WHERE id > $2 AND ($3 = '' OR key = $3) AND $4 = '' ORDER BY id LIMIT $5)
 UNION ALL
-(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), '', payload FROM
-{schema}.strunk_outbox_delivered_tasks
+(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), '', payload
+FROM {schema}.strunk_outbox_delivered_tasks
 	WHERE finished_at > $1 AND ($3 = '' OR key = $3) AND $4 = '' AND id > $6 ORDER BY finished_at DESC LIMIT $5)
 UNION ALL
-(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), coalesce(last_error, ''), payload FROM
-{schema}.strunk_outbox_dead
-	WHERE finished_at > $1 AND ($3 = '' OR (kind = 'task' AND key = $3)) AND ($4 = '' OR (kind = 'delivery' AND
-	key = $4)) ORDER BY finished_at DESC LIMIT $5)
+(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), coalesce(last_error, ''), payload
+FROM {schema}.strunk_outbox_dead
+	WHERE finished_at > $1 AND ($3 = '' OR (kind = 'task' AND key = $3)) AND ($4 = '' OR (kind = 'delivery'
+	AND key = $4)) ORDER BY finished_at DESC LIMIT $5)
 UNION ALL
-(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), '', payload FROM
-{schema}.strunk_outbox_delivered_events
+(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), '', payload
+FROM {schema}.strunk_outbox_delivered_events
 	WHERE position > $7 AND $3 = '' AND ($4 = '' OR key = $4) ORDER BY position LIMIT $5)`
 
 func (p *program) runTail(ctx context.Context, c *ucli.Context, box *outbox.Box) error {

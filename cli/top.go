@@ -127,8 +127,8 @@ type sample struct {
 // sqlCounters reads how many rows have ever been enqueued and published (a sequence counts them)
 // and inserted as delivered (PostgreSQL's statistics do, of the leaves that are kept).
 const sqlCounters = `SELECT (SELECT last_value FROM {schema}.strunk_outbox_id_seq),
-	(SELECT coalesce(sum(n_tup_ins), 0)::bigint FROM pg_catalog.pg_stat_user_tables WHERE schemaname = $1 AND
-	relname LIKE 'strunk\_outbox\_delivered\_tasks\_%')`
+	(SELECT coalesce(sum(n_tup_ins), 0)::bigint FROM pg_catalog.pg_stat_user_tables WHERE schemaname = $1
+	AND relname LIKE 'strunk\_outbox\_delivered\_tasks\_%')`
 
 func takeSample(ctx context.Context, box *outbox.Box) (s sample, err error) {
 	s.at = time.Now()

@@ -14,8 +14,8 @@ import (
 
 const (
 	// sqlRewind sets the place of subscriber $1 to position $2; $3 starts it over.
-	sqlRewind = `SELECT outcome, coalesce(earliest, 0), coalesce(head, 0), coalesce(cursor, 0) FROM
-		{schema}.strunk_rewind($1::text, $2::bigint, $3::boolean)`
+	sqlRewind = `SELECT outcome, coalesce(earliest, 0), coalesce(head, 0), coalesce(cursor, 0)
+		FROM {schema}.strunk_rewind($1::text, $2::bigint, $3::boolean)`
 	// sqlPause pauses ($2) or resumes subscriber $1.
 	sqlPause = `SELECT {schema}.strunk_pause_subscriber($1::text, $2::boolean)`
 	// sqlSkip has subscriber $1 skip the event at position $2, which blocks it.
@@ -27,18 +27,18 @@ const (
 		s.bootstrap <> 'done', s.paused, s.needs_restart,
 	coalesce(s.host || '/' || s.pid, ''), s.registered_at, s.moved_at,
 	coalesce((SELECT (extract(epoch FROM pg_catalog.clock_timestamp() - min(e.created_at)) * 1000)::bigint
-		FROM unnest(s.entity_type || s.previous_types) AS t(type) CROSS JOIN LATERAL (SELECT e.created_at FROM
-		{schema}.strunk_outbox_delivered_events e
+		FROM unnest(s.entity_type || s.previous_types) AS t(type) CROSS JOIN LATERAL (SELECT e.created_at
+		FROM {schema}.strunk_outbox_delivered_events e
 			WHERE e.key = t.type AND e.position > s.cursor ORDER BY e.position LIMIT 1) e), 0),
-	(SELECT pg_catalog.count(DISTINCT (d.key, d.entity_id)) FROM {schema}.strunk_outbox_deliveries d WHERE
-	d.subscriber = s.name),
+	(SELECT pg_catalog.count(DISTINCT (d.key, d.entity_id)) FROM {schema}.strunk_outbox_deliveries d
+	WHERE d.subscriber = s.name),
 	(SELECT pg_catalog.count(*) FROM {schema}.strunk_outbox_dead d WHERE d.subscriber = s.name),
 	coalesce(r.position, 0), coalesce(r.attempts, 0), coalesce(r.last_error, '')
 FROM {schema}.strunk_subscribers s
 CROSS JOIN (SELECT f.head FROM {schema}.strunk_feed f ORDER BY f.slot DESC LIMIT 1) h
 CROSS JOIN {schema}.strunk_feed_floor l
-LEFT JOIN LATERAL (SELECT t.* FROM {schema}.strunk_retries t WHERE t.subscriber = s.name AND t.position >
-s.cursor AND t.last_error IS NOT NULL
+LEFT JOIN LATERAL (SELECT t.* FROM {schema}.strunk_retries t WHERE t.subscriber = s.name
+AND t.position > s.cursor AND t.last_error IS NOT NULL
 	ORDER BY t.position LIMIT 1) r ON true
 WHERE $1::text IS NULL OR s.name = $1 ORDER BY s.name`
 )

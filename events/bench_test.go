@@ -138,8 +138,8 @@ func drainRelay(b *testing.B, pool *pgxpool.Pool, box *outbox.Box) {
 	ran := make(chan error, 1)
 	go func() { ran <- box.Run(ctx) }()
 	for left := true; left; time.Sleep(2 * time.Millisecond) {
-		if err := pool.QueryRow(b.Context(), `SELECT EXISTS (SELECT 1 FROM
-			public.strunk_outbox_events)`).Scan(&left); err != nil {
+		if err := pool.QueryRow(b.Context(), `SELECT EXISTS (SELECT 1
+			FROM public.strunk_outbox_events)`).Scan(&left); err != nil {
 			b.Fatal(err)
 		}
 	}

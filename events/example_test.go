@@ -34,8 +34,8 @@ func Example() {
 
 	order := Order{ID: "42", Status: "shipped", Total: 59.99}
 	err := box.InTx(ctx, func(tx *outbox.OwnedTx) error {
-		if _, err := tx.Pgx().Exec(ctx, `UPDATE orders SET status = $2 WHERE id =
-			$1`, order.ID, order.Status); err != nil {
+		if _, err := tx.Pgx().Exec(ctx, `UPDATE orders SET status = $2
+			WHERE id = $1`, order.ID, order.Status); err != nil {
 			return err
 		}
 		_, err := Orders.Publish(ctx, tx, order)
@@ -126,8 +126,8 @@ func ExampleStream_SubscriberInTx() {
 		log.Fatal(err)
 	}
 	var n int
-	if err := box.Pool().QueryRow(context.Background(), `SELECT count(*) FROM orders WHERE status =
-		'placed'`).Scan(&n); err != nil {
+	if err := box.Pool().QueryRow(context.Background(), `SELECT count(*) FROM orders
+		WHERE status = 'placed'`).Scan(&n); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println(n)

@@ -164,13 +164,13 @@ func TestDeadDeliveryIsACopy(t *testing.T) {
 		!json.Valid(dead.Errors) {
 		t.Errorf("dead letter: %+v; want version 2 of bad after 2 attempts", dead)
 	}
-	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND kind =
-		'event' AND key = 'order'`); n != 3 {
+	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered'
+		AND kind = 'event' AND key = 'order'`); n != 3 {
 		t.Errorf("the feed has %d events; want the 3 that were published", n)
 	}
 	// The two statements of the specification, as they stand there.
-	id := value[int64](b, `SELECT id FROM (SELECT * FROM public.strunk_outbox WHERE status = 'dead' AND key =
-		'order') x`)
+	id := value[int64](b, `SELECT id FROM (SELECT * FROM public.strunk_outbox WHERE status = 'dead'
+		AND key = 'order') x`)
 	f.mended.Store("bad", true)
 	before := f.len()
 	b.exec(`UPDATE public.strunk_outbox SET status = 'pending', attempts = 0 WHERE id = ` + fmt.Sprint(id))

@@ -103,8 +103,8 @@ func (b *bed) promote() {
 	b.t.Helper()
 	eventually(b.t, "the standby is promoted", func() (string, bool) {
 		var done bool
-		err := b.pool.QueryRow(context.Background(), `SELECT pg_is_in_recovery() AND pg_promote() OR NOT
-			pg_is_in_recovery()`).Scan(&done)
+		err := b.pool.QueryRow(context.Background(), `SELECT pg_is_in_recovery() AND pg_promote()
+			OR NOT pg_is_in_recovery()`).Scan(&done)
 		return fmt.Sprint(err), err == nil && done
 	})
 }
@@ -158,8 +158,8 @@ func TestRestoreResetsFence(t *testing.T) {
 	b.run(orders.Subscriber("restored", got.handle))
 	b.publishAs("first", 3)
 	got.awaitAll(t, "first", 3)
-	b.exec(`UPDATE public.strunk_feed SET fence = '9000000000'::xid8, fence_high = high + 5, missing =
-		int8multirange(int8range(high + 1, high + 5, '[]')), high = high + 5`)
+	b.exec(`UPDATE public.strunk_feed SET fence = '9000000000'::xid8, fence_high = high + 5,
+		missing = int8multirange(int8range(high + 1, high + 5, '[]')), high = high + 5`)
 	b.exec(`SELECT setval('public.strunk_events_seq', (SELECT max(high) FROM public.strunk_feed))`)
 	for i := range 3 {
 		b.publishAs(fmt.Sprintf("after%d-", i), 2)

@@ -33,8 +33,8 @@ func (b *bed) waiting(what, statement string, done <-chan error) {
 			b.t.Fatalf("%s: it did not wait: %v", what, err)
 		default:
 		}
-		n := value[int](b, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE
-			'%' || $1 || '%' AND pid <> pg_backend_pid()`, statement)
+		n := value[int](b, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+			AND query LIKE '%' || $1 || '%' AND pid <> pg_backend_pid()`, statement)
 		return fmt.Sprint(n), n > 0
 	})
 }
@@ -148,8 +148,8 @@ func TestRelayCommitsSynchronously(t *testing.T) {
 	b.run()
 	b.publish(order{ID: "a"})
 	eventually(t, "the relay has moved it", func() (string, bool) { return "", b.head() == 1 })
-	if bad := value[int](b, `SELECT count(*) FROM public.seen WHERE setting <>
-		'on'`); bad > 0 || value[int](b, `SELECT count(*) FROM public.seen`) == 0 {
+	if bad := value[int](b, `SELECT count(*) FROM public.seen
+		WHERE setting <> 'on'`); bad > 0 || value[int](b, `SELECT count(*) FROM public.seen`) == 0 {
 		t.Errorf("%d moves of the relay did not wait for the disk", bad)
 	}
 }

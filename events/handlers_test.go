@@ -54,13 +54,13 @@ func TestTxHandlerWritesExactlyOnce(t *testing.T) {
 	b.publishMany(n)
 	b.run(sub())
 	b.reachHead("exactly")
-	if rows, each := value[int](b, `SELECT count(*) FROM
-		public.effects`), value[int](b, `SELECT count(DISTINCT position) FROM
-			public.effects`); rows != 2*n || each != 2*n {
+	if rows, each := value[int](b, `SELECT count(*)
+		FROM public.effects`), value[int](b, `SELECT count(DISTINCT position)
+			FROM public.effects`); rows != 2*n || each != 2*n {
 		t.Errorf("%d effects of %d events; want each of the %d once", rows, each, 2*n)
 	}
-	if bad := value[int](b, `SELECT count(*) FROM (SELECT position, max(position) OVER (ORDER BY ctid) m FROM
-		public.effects) x WHERE position < m`); bad > 0 {
+	if bad := value[int](b, `SELECT count(*) FROM (SELECT position, max(position) OVER (ORDER BY ctid) m
+		FROM public.effects) x WHERE position < m`); bad > 0 {
 		t.Logf("%d effects are stored out of order (retries)", bad)
 	}
 	_ = ctx

@@ -205,8 +205,8 @@ func (b *bed) registered(names ...string) {
 func (b *bed) reachHead(name string) {
 	b.t.Helper()
 	eventually(b.t, name+" reaches the head", func() (string, bool) {
-		waiting := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE kind = 'event' AND status =
-			'pending'`)
+		waiting := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE kind = 'event'
+			AND status = 'pending'`)
 		s := b.stats(name)
 		return fmt.Sprintf("%+v, %d wait", s, waiting), waiting == 0 && s.Positions == 0 && s.Name != ""
 	})

@@ -144,8 +144,8 @@ func TestUnrelatedLongTransactionDoesNotStall(t *testing.T) {
 		got.await(t, 2*(i+1))
 	}
 	got.inOrder(t)
-	if missing := value[int](b, `SELECT (SELECT sum(upper(m) - lower(m)) FROM unnest(missing) m) FROM
-		public.strunk_feed ORDER BY slot DESC LIMIT 1`); missing != rounds {
+	if missing := value[int](b, `SELECT (SELECT sum(upper(m) - lower(m)) FROM unnest(missing) m)
+		FROM public.strunk_feed ORDER BY slot DESC LIMIT 1`); missing != rounds {
 		t.Errorf("%d numbers are kept as missing; want the %d rolled back: the long transaction might have drawn "+
 			"them", missing, rounds)
 	}

@@ -231,8 +231,8 @@ func TestBootstrapWithEveryHandler(t *testing.T) {
 		})
 		b.reachHead(name)
 	}
-	if n := value[int](b, `SELECT count(*) FROM (SELECT id FROM public.states GROUP BY id HAVING max(version) =
-		3 AND count(*) = count(DISTINCT version)) x`); n != entities {
+	if n := value[int](b, `SELECT count(*) FROM (SELECT id FROM public.states GROUP BY id HAVING
+		max(version) = 3 AND count(*) = count(DISTINCT version)) x`); n != entities {
 		t.Errorf("%d entities were written to their last version, each version once; want all %d", n, entities)
 	}
 	for id, versions := range batches.versions() {

@@ -10,11 +10,11 @@ import (
 )
 
 // planSettings are those of strunk_read_feed and strunk_relay.
-var planSettings = []string{`SET LOCAL enable_seqscan =
-	off`, `SET LOCAL enable_bitmapscan = off`, `SET LOCAL enable_sort = off`,
-	`SET LOCAL enable_hashjoin =
-		off`, `SET LOCAL enable_mergejoin =
-			off`, `SET LOCAL jit = off`, `SET LOCAL plan_cache_mode = force_generic_plan`}
+var planSettings = []string{`SET LOCAL
+	enable_seqscan = off`, `SET LOCAL enable_bitmapscan = off`, `SET LOCAL enable_sort = off`,
+	`SET LOCAL
+		enable_hashjoin = off`, `SET LOCAL
+			enable_mergejoin = off`, `SET LOCAL jit = off`, `SET LOCAL plan_cache_mode = force_generic_plan`}
 
 // The reader's plan walks (key, position) in order, and no partition behind the cursor; the relay's
 // walks the index of seq from where it is told to. Both with statistics of an empty table and with
@@ -26,8 +26,8 @@ func TestPlans(t *testing.T) {
 	b.exec(`UPDATE public.strunk_feed_floor SET floor = 0`)
 	plans := func() {
 		for _, tt := range []struct{ name, prepare, execute, want, not string }{
-			{"read", `PREPARE p (text, bigint, integer) AS SELECT e.position, e.payload FROM
-				public.strunk_outbox_delivered_events e WHERE e.key = $1 AND e.position > $2 ORDER BY e.position
+			{"read", `PREPARE p (text, bigint, integer) AS SELECT e.position, e.payload
+				FROM public.strunk_outbox_delivered_events e WHERE e.key = $1 AND e.position > $2 ORDER BY e.position
 				LIMIT $3`,
 				`EXECUTE p ('order', 25, 100)`, "Index Scan", "Sort"},
 			{"relay", `PREPARE p (bigint, integer) AS SELECT e.seq, e.ctid FROM public.strunk_outbox_events e

@@ -139,8 +139,8 @@ func TestStaleOwnerCannotMoveCursor(t *testing.T) {
 		return nil
 	}))
 	receive(t, "the events are taken over", begun)
-	const row = `SELECT to_jsonb(s) - 'heartbeat' - 'heartbeat_at' FROM public.strunk_subscribers s WHERE name =
-		'stale'`
+	const row = `SELECT to_jsonb(s) - 'heartbeat' - 'heartbeat_at' FROM public.strunk_subscribers s
+		WHERE name = 'stale'`
 	before := value[string](b, `SELECT (`+row+`)::text`)
 	noError(t, child.Wake())
 	if line := child.Await(t, "ended", soon); !strings.Contains(line, events.ErrLeaseLost.Error()) {

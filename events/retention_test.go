@@ -49,8 +49,8 @@ func awaitFloor(b *bed, want int64) {
 		floor := value[int64](b, `SELECT floor FROM public.strunk_feed_floor`)
 		partitions := value[string](b, `SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_catalog.pg_class
 			WHERE relname ~ '^strunk_outbox_delivered_events_[0-9]+$' AND relkind = 'r'`)
-		gone := value[bool](b, `SELECT NOT EXISTS (SELECT 1 FROM public.strunk_feed_partitions WHERE past - 1 <=
-			$1)`, want)
+		gone := value[bool](b, `SELECT NOT EXISTS (SELECT 1 FROM public.strunk_feed_partitions WHERE past -
+			1 <= $1)`, want)
 		return fmt.Sprintf("%d: %s", floor, partitions), floor == want && gone
 	})
 }
@@ -111,8 +111,8 @@ func TestRetentionKeepsWhatIsYoung(t *testing.T) {
 	b.reachHead("all")
 	stop()
 	for _, retention := range []time.Duration{time.Hour, outbox.KeepForever} {
-		if n := value[int](b, `SELECT count(*) FROM public.strunk_raise_floor($1, NULL) WHERE marked IS
-			NULL`, retention.Milliseconds()); n != 0 {
+		if n := value[int](b, `SELECT count(*) FROM public.strunk_raise_floor($1, NULL)
+			WHERE marked IS NULL`, retention.Milliseconds()); n != 0 {
 			t.Errorf("with a retention of %v %d partitions are given up; want none", retention, n)
 		}
 	}
@@ -214,14 +214,14 @@ func TestRegisterAndRewindAgainstRetention(t *testing.T) {
 		raised <- err
 	}()
 	eventually(t, "retention waits", func() (string, bool) {
-		n := value[int](b, `SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE wait_event_type = 'Lock' AND
-			query LIKE '%raise_floor(0%'`)
+		n := value[int](b, `SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE wait_event_type = 'Lock'
+			AND query LIKE '%raise_floor(0%'`)
 		return fmt.Sprint(n), n > 0
 	})
 	noError(t, register.Commit(ctx))
 	noError(t, receive(t, "retention ends", raised))
-	if floor, cursor := value[int64](b, `SELECT floor FROM
-		public.strunk_feed_floor`), b.stats("new").Cursor; floor > cursor {
+	if floor, cursor := value[int64](b, `SELECT floor
+		FROM public.strunk_feed_floor`), b.stats("new").Cursor; floor > cursor {
 		t.Errorf("the floor is %d, and the subscriber at %d", floor, cursor)
 	}
 	var r *events.RangeError

@@ -42,23 +42,23 @@ func load(t testing.TB, pool *pgxpool.Pool, n int) {
 			'queue-' || lpad((i % 100)::text, 3, '0'), 'h' FROM generate_series(1, 200) i`,
 		`INSERT INTO public.strunk_outbox_tasks (id, seq, created_at, claimed_at, worker_id, claim_no, status,
 			kind, key, payload)
-			SELECT 30000000 + i, 30000000 + i, now(), now(), i % 200 + 1, i, 'claimed', 'task', 'queue-' ||
-			lpad(((i % 200 + 1) % 100)::text, 3, '0'), '{}' FROM generate_series(1, 2000) i`,
+			SELECT 30000000 + i, 30000000 + i, now(), now(), i % 200 + 1, i, 'claimed', 'task',
+			'queue-' || lpad(((i % 200 + 1) % 100)::text, 3, '0'), '{}' FROM generate_series(1, 2000) i`,
 		fmt.Sprintf(`INSERT INTO public.strunk_outbox_delivered_tasks %s SELECT i, i, now(), NULL, now(), 1, 0,
 			'delivered', 'task', 'queue-' || lpad((i %% 100)::text, 3, '0'), '{"n":1}'
 			FROM generate_series(40000001, %d) i`, columns, 40000000+n*48/100),
 		fmt.Sprintf(`INSERT INTO public.strunk_outbox_dead (id, seq, created_at, finished_at, attempts, status,
 			kind, key, subscriber, last_error, payload)
-			SELECT i, i, now(), now(), 12, 'dead', CASE WHEN i %% 2 = 0 THEN 'task' ELSE 'delivery' END, CASE
-			WHEN i %% 2 = 0 THEN 'queue-' || CASE WHEN i %% 3 = 0 THEN '042' ELSE lpad((i / 2 %% 100)::text, 3,
+			SELECT i, i, now(), now(), 12, 'dead', CASE WHEN i %% 2 = 0 THEN 'task' ELSE 'delivery' END,
+			CASE WHEN i %% 2 = 0 THEN 'queue-' || CASE WHEN i %% 3 = 0 THEN '042' ELSE lpad((i / 2 %% 100)::text, 3,
 			'0') END ELSE 'type-1' END,
 			CASE WHEN i %% 2 = 1 THEN 'sub-' || CASE WHEN i %% 3 = 0 THEN '07' ELSE lpad((i / 2 %% 50)::text, 2,
 			'0') END END, 'failed', '{}' FROM generate_series(60000001, %d) i`, 60000000+dead),
 		// Partitions of the feed, as they come of themselves while it grows.
 		fmt.Sprintf(`DO $$ BEGIN
 			LOOP
-				UPDATE public.strunk_feed SET head = least(%d, (SELECT max(past) - 1 FROM
-				public.strunk_feed_partitions)), high = %d;
+				UPDATE public.strunk_feed SET head = least(%d, (SELECT max(past) - 1
+				FROM public.strunk_feed_partitions)), high = %d;
 				PERFORM public.strunk_ensure_feed_partitions();
 				EXIT WHEN (SELECT head FROM public.strunk_feed) = %d;
 			END LOOP; END $$`, n/5, n/5, n/5),
@@ -170,9 +170,9 @@ var rowsPassed = regexp.MustCompile(`loops=(\d+)\)\n` +
 
 // watchPlans has the plans of statements within functions sent as notices; false where the role may not.
 func watchPlans(t *testing.T, conn *pgx.Conn) bool {
-	for _, sql := range []string{`LOAD 'auto_explain'`, `SET auto_explain.log_min_duration =
-		0`, `SET auto_explain.log_nested_statements =
-			on`, `SET auto_explain.log_analyze = on`, `SET auto_explain.log_timing = off`,
+	for _, sql := range []string{`LOAD 'auto_explain'`, `SET
+		auto_explain.log_min_duration = 0`, `SET
+			auto_explain.log_nested_statements = on`, `SET auto_explain.log_analyze = on`, `SET auto_explain.log_timing = off`,
 		`SET auto_explain.log_level = notice`, `SET client_min_messages = notice`} {
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
 			t.Logf("plans within functions are not looked at: %v", err)

@@ -20,21 +20,21 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 		says              string
 	}{
 		{"fresh", "nothing is wrong", `SELECT 1`, "", ops.StatusOK, ""},
-		{"relay", "an event lies there", `SELECT public.strunk_publish('order', '1', '{}'); UPDATE
-			public.strunk_outbox_events SET created_at = now() - interval '2 min'`,
+		{"relay", "an event lies there", `SELECT public.strunk_publish('order', '1', '{}');
+			UPDATE public.strunk_outbox_events SET created_at = now() - interval '2 min'`,
 			ops.CheckRelay, ops.StatusFail, "waited for the relay for 2m"},
 		{"relay of a late commit", "its seq is below the highest " +
-			"seen", `SELECT public.strunk_publish('order', '1', '{}'); UPDATE public.strunk_outbox_events SET
-				created_at = now() - interval '2 min';
-			UPDATE public.strunk_feed SET high = 100, missing =
-			'{[1,2)}'`, ops.CheckRelay, ops.StatusFail, "waited for the relay for 2m"},
+			"seen", `SELECT public.strunk_publish('order', '1', '{}'); UPDATE public.strunk_outbox_events
+				SET created_at = now() - interval '2 min';
+			UPDATE public.strunk_feed SET high = 100,
+			missing = '{[1,2)}'`, ops.CheckRelay, ops.StatusFail, "waited for the relay for 2m"},
 		{"promoter", "a due task lies there", `SELECT public.strunk_enqueue('a', '{}', delay => '1 hour');
 			UPDATE public.strunk_outbox_tasks SET due_at = now() - interval '3 min'`,
 			ops.CheckPromoter, ops.StatusFail, "overdue by 3m"},
 		{"rescue", "a dead worker's tasks lie " +
 			"there", `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host, heartbeat_at)
-			VALUES (1, 30000, 1, 1, 'a', 'h', now() - interval
-			'10 min')`, ops.CheckRescue, ops.StatusFail, "silent for 9m30"},
+			VALUES (1, 30000, 1, 1, 'a', 'h', now() -
+			interval '10 min')`, ops.CheckRescue, ops.StatusFail, "silent for 9m30"},
 		{"scheduler", "a schedule is late", `SELECT public.strunk_schedule_put('daily', 'a', 'every 1d', 'UTC',
 			now() - interval '5 min', 'skip', 1, '{}', NULL, NULL, 0::smallint, 12::smallint, NULL, false)`,
 			ops.CheckScheduler, ops.StatusFail, "late by 5m"},
@@ -42,14 +42,14 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 			"yet", `SELECT public.strunk_schedule_put('daily', 'a', 'every 1d', 'UTC', now() + interval '5 min',
 				'skip', 1, '{}', NULL, NULL, 0::smallint, 12::smallint, NULL, false);
 			DELETE FROM public.strunk_loops WHERE loop = 'scheduler'`, ops.CheckScheduler, ops.StatusWarn, "never run"},
-		{"stopped loop", "the record is old", `UPDATE public.strunk_loops SET last_ok_at = now() - interval
-			'1 day' WHERE loop = 'relay'`,
+		{"stopped loop", "the record is old", `UPDATE public.strunk_loops SET last_ok_at = now() -
+			interval '1 day' WHERE loop = 'relay'`,
 			ops.CheckRelay, ops.StatusWarn, "last ran 24h"},
-		{"failing loop", "the record says why", `UPDATE public.strunk_loops SET last_ok_at = now() - interval
-			'1 day', last_error_at = now(), last_error = 'disk full' WHERE loop = 'reaper'`,
+		{"failing loop", "the record says why", `UPDATE public.strunk_loops SET last_ok_at = now() -
+			interval '1 day', last_error_at = now(), last_error = 'disk full' WHERE loop = 'reaper'`,
 			ops.CheckReaper, ops.StatusWarn, "disk full"},
-		{"no workers", "tasks wait for nobody", `SELECT public.strunk_enqueue('a', '{}'); UPDATE
-			public.strunk_outbox_tasks SET created_at = now() - interval '6 min'`,
+		{"no workers", "tasks wait for nobody", `SELECT public.strunk_enqueue('a', '{}');
+			UPDATE public.strunk_outbox_tasks SET created_at = now() - interval '6 min'`,
 			ops.CheckWorkers, ops.StatusFail, `"a" (6m0s)`},
 		{"slow workers", "tasks wait for somebody", `INSERT INTO public.strunk_workers (id, lease_ms, pid,
 			concurrency, queue, host) VALUES (1, 30000, 1, 1, 'a', 'h');
@@ -62,8 +62,8 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 		{"subscriber", "it is behind", `SELECT public.strunk_register('indexer', 'order', 'beginning', 30000);
 			INSERT INTO public.strunk_outbox_delivered_events (id, seq, position, version, created_at, status,
 			kind, key, entity_id)
-			VALUES (1, 1, 1, 1, now() - interval '7 min', 'delivered', 'event', 'order', '1'); UPDATE
-			public.strunk_feed SET head = 1; SELECT public.strunk_ensure_feed_partitions()`,
+			VALUES (1, 1, 1, 1, now() - interval '7 min', 'delivered', 'event', 'order', '1');
+			UPDATE public.strunk_feed SET head = 1; SELECT public.strunk_ensure_feed_partitions()`,
 			ops.CheckSubscribers, ops.StatusFail, `"indexer" (7m0s)`},
 		{"dropped", "it lost events", `SELECT public.strunk_register('indexer', 'order', 'beginning', 30000);
 			UPDATE public.strunk_subscribers SET needs_restart = true`,
@@ -71,8 +71,8 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 		{"no partition", "nothing can be completed", `DO $$ BEGIN EXECUTE format('DROP TABLE public.%I',
 			'strunk_outbox_delivered_tasks_' || to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMMDD')); END $$`,
 			ops.CheckPartitions, ops.StatusFail, "today's partition"},
-		{"no partition ahead", "the feed will stall", `UPDATE public.strunk_feed SET head =
-			1000000000`, ops.CheckPartitions, ops.StatusWarn, "partition ahead"},
+		{"no partition ahead", "the feed will stall", `UPDATE public.strunk_feed
+			SET head = 1000000000`, ops.CheckPartitions, ops.StatusWarn, "partition ahead"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -110,8 +110,8 @@ func TestHealthNamesWhoHoldsBackTheHorizon(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Release()
-	for _, sql := range []string{`SET application_name =
-		'monthly report'`, `BEGIN ISOLATION LEVEL REPEATABLE READ`, `SELECT 1`} {
+	for _, sql := range []string{`SET
+		application_name = 'monthly report'`, `BEGIN ISOLATION LEVEL REPEATABLE READ`, `SELECT 1`} {
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}

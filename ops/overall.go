@@ -55,8 +55,8 @@ const (
 	s.workers, s.subscribers, s.schedules
 FROM {schema}.strunk_overall($1::integer) s`
 	// sqlTables reads the sizes of the tables. It takes ACCESS SHARE on each for a moment.
-	sqlTables = `SELECT name, part, rows, dead_rows, table_bytes, index_bytes, total_bytes FROM
-		{schema}.strunk_table_sizes`
+	sqlTables = `SELECT name, part, rows, dead_rows, table_bytes, index_bytes, total_bytes
+		FROM {schema}.strunk_table_sizes`
 )
 
 // OverallStats returns the state of the whole installation, counting to CountCap, with the sizes of its tables.

@@ -14,8 +14,8 @@ func seed(t testing.TB, pool *pgxpool.Pool) {
 	die(t, pool, "dead", `{}`, "no", 3)
 	exec(t, pool, `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (7,
 		30000, 42, 8, 'emails', 'web-1')`)
-	exec(t, pool, `SELECT public.strunk_schedule_put('daily', 'reports', 'every 1d', 'UTC', now() + interval
-		'1 day', 'skip', 1, '{}', NULL, NULL,
+	exec(t, pool, `SELECT public.strunk_schedule_put('daily', 'reports', 'every 1d', 'UTC',
+		now() + interval '1 day', 'skip', 1, '{}', NULL, NULL,
 	0::smallint, 12::smallint, NULL, false)`)
 	exec(t, pool, `SELECT public.strunk_publish('order', i::text, '{}') FROM generate_series(1, 5) i`)
 	relay(t, pool)

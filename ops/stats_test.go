@@ -21,8 +21,8 @@ func fill(t testing.TB, pool *pgxpool.Pool) {
 	exec(t, pool, `SELECT public.strunk_enqueue('emails', '{}', delay => '1 hour') FROM generate_series(1, 7) i`)
 	exec(t, pool, `UPDATE public.strunk_outbox_tasks SET created_at = now() - interval '90 s' WHERE id = (SELECT
 		min(id) FROM public.strunk_outbox_tasks WHERE key = 'emails' AND priority = 3)`)
-	exec(t, pool, `UPDATE public.strunk_outbox_tasks SET status = 'claimed', worker_id = 7, claim_no = 1 WHERE
-		key = 'emails' AND priority = 9`)
+	exec(t, pool, `UPDATE public.strunk_outbox_tasks SET status = 'claimed', worker_id = 7, claim_no = 1
+		WHERE key = 'emails' AND priority = 9`)
 	die(t, pool, "emails", `{}`, "no", 11)
 	exec(t, pool, `INSERT INTO public.strunk_outbox_dead (id, seq, created_at, finished_at, status, kind, key,
 		entity_id, subscriber, position, version)
@@ -40,8 +40,8 @@ func TestStatsAgreeWithTheTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	count := func(status string) ops.Count {
-		n := queryOne[int64](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE kind = 'task' AND key =
-			'emails' AND status = $1`, status)
+		n := queryOne[int64](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE kind = 'task'
+			AND key = 'emails' AND status = $1`, status)
 		return ops.Count{N: n, Precision: ops.Exact}
 	}
 	if q.Pending != count("pending") || q.Scheduled != count("scheduled") || q.Claimed != count("claimed") ||
@@ -77,8 +77,8 @@ func TestStatsAgreeWithTheTable(t *testing.T) {
 		o.EventsWaiting != exact(0) || o.Workers != 1 || o.Subscribers != 1 || o.Schedules != 1 || o.TableBytes == 0 {
 		t.Errorf("%+v", o)
 	}
-	sizes := queryOne[int64](t, pool, `SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c WHERE
-		relkind = 'r' AND relname LIKE 'strunk%'`)
+	sizes := queryOne[int64](t, pool, `SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c
+		WHERE relkind = 'r' AND relname LIKE 'strunk%'`)
 	if o.TableBytes != sizes {
 		t.Errorf("%d bytes, not %d", o.TableBytes, sizes)
 	}
@@ -93,8 +93,8 @@ func TestATaskWaitsFromItsEnqueueAtMost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if since := queryOne[time.Time](t, pool, `SELECT created_at FROM
-		public.strunk_outbox_tasks`); q.WaitingSince == nil || !q.WaitingSince.Equal(since) {
+	if since := queryOne[time.Time](t, pool, `SELECT created_at
+		FROM public.strunk_outbox_tasks`); q.WaitingSince == nil || !q.WaitingSince.Equal(since) {
 		t.Errorf("waits since %v, and was enqueued at %v", q.WaitingSince, since)
 	}
 }
@@ -107,8 +107,8 @@ func TestSubscriberStats(t *testing.T) {
 		= now() - interval '1 hour'`)
 	exec(t, pool, `INSERT INTO public.strunk_retries (position, attempts, subscriber, entity_id, last_error)
 		VALUES (3, 4, 'indexer', '', 'no index')`)
-	exec(t, pool, `UPDATE public.strunk_outbox_delivered_events SET created_at = now() - interval '1 min' WHERE
-		position = 3`)
+	exec(t, pool, `UPDATE public.strunk_outbox_delivered_events SET created_at = now() - interval '1 min'
+		WHERE position = 3`)
 	s, err := ops.SubscriberStats(t.Context(), box, "indexer")
 	if err != nil {
 		t.Fatal(err)
@@ -169,8 +169,8 @@ func TestTask(t *testing.T) {
 		kind         ops.Kind
 	}{
 		{"active", "in the hot partition", 1, queue.StatusPending, ops.KindTask},
-		{"dead", "its history is there", queryOne[int64](t, pool, `SELECT min(id) FROM
-			public.strunk_outbox_dead`), queue.StatusDead, ops.KindTask},
+		{"dead", "its history is there", queryOne[int64](t, pool, `SELECT min(id)
+			FROM public.strunk_outbox_dead`), queue.StatusDead, ops.KindTask},
 		{"copy", "of an event, for one subscriber", 900001, queue.StatusDead, ops.KindDelivery},
 	} {
 		d, err := ops.Task(t.Context(), box, c.id)
@@ -192,8 +192,8 @@ func TestViews(t *testing.T) {
 	_, pool := open(t)
 	fill(t, pool)
 	for _, c := range []struct{ sql, want string }{
-		{`SELECT pending || ' ' || pending_precision FROM public.strunk_queue_stats WHERE queue =
-			'emails'`, "37 exact"},
+		{`SELECT pending || ' ' || pending_precision FROM public.strunk_queue_stats
+			WHERE queue = 'emails'`, "37 exact"},
 		{`SELECT waiting::text FROM public.strunk_subscriber_lag WHERE name = 'indexer'`, "5"},
 		{`SELECT queue || claimed FROM public.strunk_worker_stats`, "emails4"},
 		{`SELECT part FROM public.strunk_table_sizes WHERE name = 'strunk_outbox_tasks'`, "tasks"},

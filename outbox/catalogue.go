@@ -45,12 +45,12 @@ a.atttypmod),
 FROM ours o JOIN pg_catalog.pg_attribute a ON a.attrelid = o.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = o.oid AND d.adnum = a.attnum WHERE o.relkind <> 'S'
 UNION ALL
-SELECT 'index', o.name, o.whole, c.relname::text, pg_catalog.pg_get_indexdef(x.indexrelid, 0, true) || CASE WHEN
-x.indisvalid THEN '' ELSE ' INVALID' END
+SELECT 'index', o.name, o.whole, c.relname::text, pg_catalog.pg_get_indexdef(x.indexrelid, 0, true) ||
+CASE WHEN x.indisvalid THEN '' ELSE ' INVALID' END
 FROM ours o JOIN pg_catalog.pg_index x ON x.indrelid = o.oid JOIN pg_catalog.pg_class c ON c.oid = x.indexrelid
 UNION ALL
-SELECT 'constraint', o.name, o.whole, c.conname::text, pg_catalog.pg_get_constraintdef(c.oid) || CASE WHEN
-c.convalidated THEN '' ELSE ' NOT VALID' END
+SELECT 'constraint', o.name, o.whole, c.conname::text,
+pg_catalog.pg_get_constraintdef(c.oid) || CASE WHEN c.convalidated THEN '' ELSE ' NOT VALID' END
 FROM ours o JOIN pg_catalog.pg_constraint c ON c.conrelid = o.oid WHERE c.contype <> 'n'
 UNION ALL
 SELECT 'trigger', o.name, o.whole, t.tgname::text, t.tgenabled::text || ' ' || pg_catalog.pg_get_triggerdef(t.oid, true)
@@ -70,8 +70,8 @@ WHERE p.pronamespace = $1::pg_catalog.regnamespace AND pg_catalog.starts_with(p.
 UNION ALL
 SELECT 'privilege', 'PUBLIC may execute ' || p.proname, NULL, '', ''
 FROM pg_catalog.pg_proc p, pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) a
-WHERE p.pronamespace = $1::pg_catalog.regnamespace AND pg_catalog.starts_with(p.proname::text, 'strunk_') AND
-a.grantee = 0`
+WHERE p.pronamespace = $1::pg_catalog.regnamespace AND pg_catalog.starts_with(p.proname::text, 'strunk_')
+AND a.grantee = 0`
 
 // readCatalogue reads a schema within a transaction, whose search_path it changes.
 func readCatalogue(ctx context.Context, tx pgx.Tx, schema string) (catalogue, error) {

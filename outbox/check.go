@@ -123,8 +123,8 @@ WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_clas
 	AND c.relname = d.name)
 UNION ALL SELECT p.name FROM {schema}.strunk_feed_partitions p
 WHERE p.past > (SELECT max(f.floor) FROM {schema}.strunk_feed_floor f) + 1 AND NOT EXISTS (
-	SELECT 1 FROM pg_catalog.pg_inherits i WHERE i.inhrelid =
-	pg_catalog.to_regclass('{schema}.' || pg_catalog.quote_ident(p.name)) AND NOT i.inhdetachpending)`
+	SELECT 1 FROM pg_catalog.pg_inherits i WHERE
+	i.inhrelid = pg_catalog.to_regclass('{schema}.' || pg_catalog.quote_ident(p.name)) AND NOT i.inhdetachpending)`
 
 func (m *migrator) missingPartitions(ctx context.Context, tx pgx.Tx) ([]Difference, error) {
 	rows, err := tx.Query(ctx, m.names.expand(sqlMissingPartitions))

@@ -21,8 +21,8 @@ const (
 		= i.inhrelid
 WHERE i.inhparent = '{schema}.strunk_outbox_delivered_events'::pg_catalog.regclass AND i.inhdetachpending`
 	// sqlAttached tells whether a partition ($1) is part of the feed.
-	sqlAttached = `SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid =
-		i.inhrelid
+	sqlAttached = `SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c
+		ON c.oid = i.inhrelid
 WHERE i.inhparent = '{schema}.strunk_outbox_delivered_events'::pg_catalog.regclass AND c.relname = $1)`
 	// sqlForgetPartition drops a detached partition ($1).
 	sqlForgetPartition = `SELECT {schema}.strunk_forget_feed_partition($1::text)`

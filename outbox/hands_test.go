@@ -20,8 +20,8 @@ func TestPublicationForAllTables(t *testing.T) {
 	mustExec(t, pool, `SELECT public.strunk_ensure_task_partitions(10)`)
 	mustExec(t, pool, `UPDATE public.strunk_feed SET head = head + 1000000`)
 	mustExec(t, pool, `SELECT public.strunk_ensure_feed_partitions()`)
-	without := query[[]string](t, pool, `SELECT coalesce(array_agg(c.relname::text ORDER BY 1), '{}') FROM
-		pg_catalog.pg_class c
+	without := query[[]string](t, pool, `SELECT coalesce(array_agg(c.relname::text ORDER BY 1), '{}')
+		FROM pg_catalog.pg_class c
 		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname LIKE 'strunk%' AND NOT EXISTS (
 			SELECT 1 FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid
 				AND (CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'd' THEN i.indisprimary END))`)
@@ -55,8 +55,8 @@ func TestOrphanedClaimsAreRescued(t *testing.T) {
 	testkit.Eventually(t, "the tasks without a worker are given back", func() bool {
 		return query[int](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'pending'`) == 4
 	})
-	if n := query[int](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'claimed' AND
-		worker_id = 1`); n != 2 {
+	if n := query[int](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'claimed'
+		AND worker_id = 1`); n != 2 {
 		t.Errorf("%d tasks of the worker whose lease lasts are still claimed; want 2", n)
 	}
 	testkit.Eventually(t, "no row is left of the deleted workers", func() bool {
@@ -83,8 +83,8 @@ func TestMissingSingletons(t *testing.T) {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "the event is in the feed", func() bool {
-		return query[int](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND
-			kind = 'event' AND position = 1`) == 1
+		return query[int](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered'
+			AND kind = 'event' AND position = 1`) == 1
 	})
 	if n := query[int](t, pool, `SELECT count(*) FROM public.strunk_feed_floor`); n != 1 {
 		t.Errorf("%d rows of the floor; want 1", n)

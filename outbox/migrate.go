@@ -153,8 +153,8 @@ type dbVersion struct {
 	functions       string // the hash of their text
 }
 
-const sqlVersion = `SELECT m.version, m.compatible_since, m.functions FROM {schema}.strunk_migrations m ORDER BY
-	m.version DESC LIMIT 1`
+const sqlVersion = `SELECT m.version, m.compatible_since, m.functions FROM {schema}.strunk_migrations m
+	ORDER BY m.version DESC LIMIT 1`
 
 // rower asks one question of a pool or of a transaction.
 type rower interface {

@@ -49,8 +49,8 @@ const (
 DECLARE
     v_function regprocedure;
 BEGIN
-    FOR v_function IN
-        SELECT p.oid::regprocedure FROM pg_catalog.pg_proc p
+    FOR
+        v_function IN SELECT p.oid::regprocedure FROM pg_catalog.pg_proc p
         WHERE p.pronamespace = '{schema}'::regnamespace AND pg_catalog.starts_with(p.proname, 'strunk_')
             AND EXISTS (SELECT 1 FROM pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f',
             p.proowner))) a
@@ -108,8 +108,8 @@ func (m *migrator) down(ctx context.Context, version int) error {
 func (m *migrator) inTx(ctx context.Context, fn func(tx pgx.Tx) error) error {
 	return m.untilLocked(ctx, func() error {
 		return pgx.BeginTxFunc(ctx, m.pool, core.PlainTx, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, fmt.Sprintf(`SET LOCAL lock_timeout =
-				%d`, migrationPatience.Milliseconds())); err != nil {
+			if _, err := tx.Exec(ctx, fmt.Sprintf(`SET LOCAL
+				lock_timeout = %d`, migrationPatience.Milliseconds())); err != nil {
 				return err
 			}
 			var locked bool
@@ -143,8 +143,8 @@ func (m *migrator) prepare(ctx context.Context) error {
 	return m.inTx(ctx, func(tx pgx.Tx) error {
 		for _, object := range []struct{ there, make string }{
 			{`SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1)`, `CREATE SCHEMA {schema}`},
-			{`SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid =
-				c.relnamespace
+			{`SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n
+				ON n.oid = c.relnamespace
 				WHERE n.nspname = $1 AND c.relname = 'strunk_migrations')`, sqlMigrationsTable},
 		} {
 			var there bool

@@ -95,8 +95,8 @@ func (m *migrator) beginning() string {
 // guard stops a script where the schema is at another version.
 func (m *migrator) guard(from int) string {
 	return m.names.expand(fmt.Sprintf(`DO $strunk$ BEGIN
-    IF (SELECT coalesce(pg_catalog.max(version), 0) FROM {schema}.strunk_migrations) <> %d THEN
-        RAISE EXCEPTION 'strunk: the schema is not at version %[1]d';
+    IF (SELECT coalesce(pg_catalog.max(version), 0) FROM {schema}.strunk_migrations) <> %d
+        THEN RAISE EXCEPTION 'strunk: the schema is not at version %[1]d';
     END IF;
 END $strunk$;`, from))
 }

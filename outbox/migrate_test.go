@@ -245,8 +245,8 @@ func TestCheckSaysWhatDiffers(t *testing.T) {
 	var want []string
 	for _, tt := range []struct{ do, want string }{
 		{`DROP INDEX public.strunk_outbox_tasks_due`, "index strunk_outbox_tasks strunk_outbox_tasks_due is missing"},
-		{`UPDATE pg_catalog.pg_index SET indisvalid = false WHERE indexrelid =
-			'public.strunk_outbox_dead_key'::regclass`,
+		{`UPDATE pg_catalog.pg_index SET indisvalid = false
+			WHERE indexrelid = 'public.strunk_outbox_dead_key'::regclass`,
 			"index strunk_outbox_dead strunk_outbox_dead_key is different: CREATE INDEX strunk_outbox_dead_key ON " +
 				"strunk_outbox_dead USING btree (key, id) INVALID; want CREATE INDEX strunk_outbox_dead_key ON " +
 				"strunk_outbox_dead USING btree (key, id)"},
@@ -310,8 +310,8 @@ func TestMigrationWaitsWithoutBlocking(t *testing.T) {
 			LOCK TABLE {schema}.strunk_outbox_tasks IN ACCESS EXCLUSIVE MODE;`, `SELECT 1`)
 	}()
 	testkit.Eventually(t, "the migration waits", func() bool {
-		return query[int](t, pool, `SELECT count(*) FROM pg_catalog.pg_locks WHERE NOT granted AND relation =
-			'public.strunk_outbox_tasks'::regclass`) > 0
+		return query[int](t, pool, `SELECT count(*) FROM pg_catalog.pg_locks WHERE NOT granted
+			AND relation = 'public.strunk_outbox_tasks'::regclass`) > 0
 	})
 	// comes through behind the waiting migration, at its lock timeout
 	mustExec(t, pool, `SELECT public.strunk_enqueue('q')`)

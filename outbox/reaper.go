@@ -118,8 +118,8 @@ const (
 	sqlReapDead = `SELECT {schema}.strunk_reap_dead($1::text, $2::text[], $3::bigint, $4::integer)`
 	// sqlSweep deletes up to $3 rows of each of the queues' side tables: marks of the inbox older than $1 ms, and what
 	// belongs to tasks and is older than $2 ms.
-	sqlSweep = `SELECT {schema}.strunk_sweep($1::bigint * interval '1 millisecond', $2::bigint * interval
-		'1 millisecond', $3::integer)`
+	sqlSweep = `SELECT {schema}.strunk_sweep($1::bigint * interval '1 millisecond',
+		$2::bigint * interval '1 millisecond', $3::integer)`
 	// sqlReapRuns deletes up to $2 rows of schedules' runs older than $1 ms.
 	sqlReapRuns = `SELECT {schema}.strunk_reap_schedule_runs($1::bigint, $2::integer)`
 )

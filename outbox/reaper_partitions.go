@@ -161,8 +161,8 @@ const (
 	// sqlEnsurePartition attaches the partition of day $1.
 	sqlEnsurePartition = `SELECT {schema}.strunk_ensure_task_partition($1::text::date)`
 	// sqlReaped lists what strunk_reap_partition has finished, as partition/queue.
-	sqlReaped = `SELECT coalesce(pg_catalog.array_agg(partition_name || '/' || queue), '{}') FROM
-		{schema}.strunk_reaped`
+	sqlReaped = `SELECT coalesce(pg_catalog.array_agg(partition_name || '/' || queue), '{}')
+		FROM {schema}.strunk_reaped`
 	// sqlReapPartition deletes queue $2's tasks (null: those of all but $3) from $5 blocks of
 	// partition $1, from block $4 on.
 	sqlReapPartition = `SELECT {schema}.strunk_reap_partition($1::text, $2::text, $3::text[], $4::bigint, $5::integer)`

@@ -155,8 +155,8 @@ const (
 	pg_catalog.set_config('synchronous_commit', CASE pg_catalog.current_setting('synchronous_commit')
 		WHEN 'off' THEN 'on' WHEN 'local' THEN 'on' ELSE pg_catalog.current_setting('synchronous_commit') END, true)`
 	// sqlRelay moves up to $1 events, bounded by $2 bytes; $3 looks for them everywhere.
-	sqlRelay = `SELECT locked, moved, swept, more, head, missing, low, types FROM
-		{schema}.strunk_relay($1::integer, $2::bigint, $3::boolean)`
+	sqlRelay = `SELECT locked, moved, swept, more, head, missing, low, types
+		FROM {schema}.strunk_relay($1::integer, $2::bigint, $3::boolean)`
 	// sqlEnsureFeed makes partitions of the feed ahead.
 	sqlEnsureFeed = `SELECT {schema}.strunk_ensure_feed_partitions()`
 )

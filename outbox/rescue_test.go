@@ -52,8 +52,8 @@ func TestLockedTaskKeepsNoOtherWorkerFromRescue(t *testing.T) {
 	testkit.Eventually(t, "the first is expired", func() bool { return expired(1) })
 	free := lose(2)
 	status := func(task int64) (s string) {
-		if err := pool.QueryRow(ctx, `SELECT status FROM public.strunk_outbox WHERE id =
-			$1`, task).Scan(&s); err != nil {
+		if err := pool.QueryRow(ctx, `SELECT status FROM public.strunk_outbox
+			WHERE id = $1`, task).Scan(&s); err != nil {
 			t.Fatal(err)
 		}
 		return s

@@ -25,8 +25,8 @@ var jobs = queue.Define[job]("jobs", queue.Config{})
 // oldDay makes a partition of delivered tasks some days back, with rows for each of the queues, and returns its name.
 func oldDay(t testing.TB, pool *pgxpool.Pool, days, rows int, queues ...string) string {
 	t.Helper()
-	day := query[time.Time](t, pool, `SELECT date_trunc('day', clock_timestamp() AT TIME ZONE 'UTC') - $1 *
-		interval '1 day'`, days)
+	day := query[time.Time](t, pool, `SELECT date_trunc('day', clock_timestamp() AT TIME ZONE 'UTC') -
+		$1 * interval '1 day'`, days)
 	name := "strunk_outbox_delivered_tasks_" + day.Format("20060102")
 	mustExec(t, pool, fmt.Sprintf(`CREATE TABLE public.%s (LIKE public.strunk_outbox_delivered_tasks INCLUDING
 		DEFAULTS)`, name))
@@ -125,8 +125,8 @@ func TestRetentionDropsPartitionsUnderLoad(t *testing.T) {
 	}
 	defer func() { _ = report.Rollback(context.WithoutCancel(t.Context())) }()
 	var n int
-	if err := report.QueryRow(t.Context(), `SELECT count(*) FROM public.strunk_outbox WHERE key =
-		'old'`).Scan(&n); err != nil || n != 3000 {
+	if err := report.QueryRow(t.Context(), `SELECT count(*) FROM public.strunk_outbox
+		WHERE key = 'old'`).Scan(&n); err != nil || n != 3000 {
 		t.Fatalf("the report counts %d, %v", n, err)
 	}
 
@@ -144,8 +144,8 @@ func TestRetentionDropsPartitionsUnderLoad(t *testing.T) {
 		checkNobodyWaits(t, pool)
 		return flow.done.Load() > before+1000
 	})
-	if err := report.QueryRow(t.Context(), `SELECT count(*) FROM public.strunk_outbox WHERE key =
-		'old'`).Scan(&n); err != nil || n != 3000 {
+	if err := report.QueryRow(t.Context(), `SELECT count(*) FROM public.strunk_outbox
+		WHERE key = 'old'`).Scan(&n); err != nil || n != 3000 {
 		t.Errorf("the report now counts %d, %v: its snapshot lost rows", n, err)
 	}
 	if left := left(t, pool, old); len(left) != 3 {
@@ -171,8 +171,8 @@ func checkNobodyWaits(t testing.TB, pool *pgxpool.Pool) {
 	t.Helper()
 	waiting := query[string](t, pool, `SELECT coalesce(string_agg(a.query, '; '), '') FROM pg_catalog.pg_locks l
 		JOIN pg_catalog.pg_stat_activity a USING (pid)
-		WHERE NOT l.granted AND l.locktype = 'relation' AND a.datname = current_database() AND a.query NOT LIKE
-		'ALTER TABLE %DETACH PARTITION%'
+		WHERE NOT l.granted AND l.locktype = 'relation' AND a.datname = current_database() AND a.query
+		NOT LIKE 'ALTER TABLE %DETACH PARTITION%'
 		AND l.waitstart < clock_timestamp() - $1 * interval '1 ms'`, outbox.Patience.Milliseconds()/2)
 	if waiting != "" {
 		t.Fatalf("waiting beside the report: %s", waiting)
@@ -259,8 +259,8 @@ func TestRetentionByQueue(t *testing.T) {
 		Key   string
 		N     int
 	}
-	rows, err := pool.Query(t.Context(), `SELECT tableoid::regclass::text, key, count(*)::integer FROM
-		public.strunk_outbox GROUP BY 1, 2 ORDER BY 1, 2`)
+	rows, err := pool.Query(t.Context(), `SELECT tableoid::regclass::text, key, count(*)::integer
+		FROM public.strunk_outbox GROUP BY 1, 2 ORDER BY 1, 2`)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -114,8 +114,8 @@ func testPrivileges(t *testing.T) {
 		known = append(known, want...)
 		got := query[[]string](t, r.owner, `SELECT coalesce(array_agg(proname::text ORDER BY proname), '{}')
 			FROM pg_catalog.pg_proc
-			WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'strunk_') AND
-			has_function_privilege($1, oid, 'EXECUTE')`, r.name(role))
+			WHERE pronamespace = 'public'::regnamespace AND starts_with(proname, 'strunk_')
+			AND has_function_privilege($1, oid, 'EXECUTE')`, r.name(role))
 		slices.Sort(want)
 		if diff := cmp.Diff(slices.Compact(want), got); diff != "" {
 			t.Errorf("what %s may execute (-want +got):\n%s", role, diff)
@@ -129,11 +129,11 @@ func testPrivileges(t *testing.T) {
 	}
 	writes := map[string][]string{}
 	for role := range maps.Keys(granted) {
-		writes[role] = query[[]string](t, r.owner, `SELECT coalesce(array_agg(relname::text || ' ' || p ORDER BY
-			relname, p), '{}')
+		writes[role] = query[[]string](t, r.owner, `SELECT coalesce(array_agg(relname::text || ' ' || p
+			ORDER BY relname, p), '{}')
 			FROM pg_catalog.pg_class, unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) p
-			WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v') AND
-			has_table_privilege($1, oid, p)`, r.name(role))
+			WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v')
+			AND has_table_privilege($1, oid, p)`, r.name(role))
 	}
 	want := map[string][]string{"producer": {}, "worker": {"strunk_workers INSERT"}, "subscriber": {}, "reader": {},
 		"operator": {"strunk_outbox UPDATE"}}
@@ -198,8 +198,8 @@ func testWork(t *testing.T) {
 	testkit.Eventually(t, "tasks are worked on, and schedules fire",
 		func() bool { return done.Load() == 3 && ticks.Load() >= 3 })
 	testkit.Eventually(t, "the maintenance is done, but for what takes the owner", func() bool {
-		well := query[[]string](t, r.owner, `SELECT coalesce(array_agg(loop ORDER BY loop), '{}') FROM
-			public.strunk_loops WHERE last_ok_at IS NOT NULL AND last_error IS NULL`)
+		well := query[[]string](t, r.owner, `SELECT coalesce(array_agg(loop ORDER BY loop), '{}')
+			FROM public.strunk_loops WHERE last_ok_at IS NOT NULL AND last_error IS NULL`)
 		return slices.Equal(well, []string{"promoter", "reaper of rows", "relay", "rescue", "scheduler"})
 	})
 	stopWorker()

@@ -20,8 +20,8 @@ func TestSchedulesThatNobodyRunsAreSaid(t *testing.T) {
 		{"none", "there is no schedule", `SELECT 1`, false},
 		{"not due", "the first time is to come", `SELECT public.strunk_schedule_put('daily', 'a', 'every 1d', 'UTC',
 			now() + interval '1 day', 'skip', 1, '{}', NULL, NULL, 0::smallint, 12::smallint, NULL, false)`, false},
-		{"overdue", "no process has run schedule.Runner()", `UPDATE public.strunk_schedules SET next_due =
-			clock_timestamp() - interval '2 hours'`, true},
+		{"overdue", "no process has run schedule.Runner()", `UPDATE public.strunk_schedules
+			SET next_due = clock_timestamp() - interval '2 hours'`, true},
 		{"run", "a process runs them, and is only late", `INSERT INTO public.strunk_loops (loop, interval_ms,
 			last_ok_at) VALUES ('scheduler', 1000, clock_timestamp())`, false},
 		{"run once", "whoever ran them has gone", `UPDATE public.strunk_loops SET last_ok_at = clock_timestamp() -

@@ -122,8 +122,8 @@ func TestRunEndsBesideBusyProducers(t *testing.T) {
 		})
 	}
 	testkit.Eventually(t, "the producers are at it", func() bool {
-		return query[int](t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND
-			query LIKE '%pg_notify%' AND pid <> pg_backend_pid()`) > 0
+		return query[int](t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+			AND query LIKE '%pg_notify%' AND pid <> pg_backend_pid()`) > 0
 	})
 	ended := make(chan struct{})
 	go func() {
@@ -151,8 +151,8 @@ func TestConnectionsBesideThePoolUseItsHooks(t *testing.T) {
 		return nil
 	}
 	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, `SELECT set_config('application_name', current_setting('application_name') ||
-			' and ready', false)`)
+		_, err := conn.Exec(ctx, `SELECT set_config('application_name',
+			current_setting('application_name') || ' and ready', false)`)
 		return err
 	}
 	hooked, err := pgxpool.NewWithConfig(t.Context(), cfg)
@@ -211,11 +211,11 @@ func TestPollOnlyNeitherListensNorNotifies(t *testing.T) {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "the box is at work", func() bool {
-		return query[int](t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND
-			query LIKE 'SELECT id, heartbeat%'`) > 0
+		return query[int](t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+			AND query LIKE 'SELECT id, heartbeat%'`) > 0
 	})
-	if n := query[int](t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND
-		query LIKE 'LISTEN%' AND pid <> $1`, listener.PgConn().PID()); n != 0 {
+	if n := query[int](t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+		AND query LIKE 'LISTEN%' AND pid <> $1`, listener.PgConn().PID()); n != 0 {
 		t.Errorf("%d sessions of the box listen; want 0", n)
 	}
 	stop()
@@ -233,8 +233,8 @@ func TestWakeUps(t *testing.T) {
 	near, far := openBox(t, pool, outbox.Config{}), openBox(t, pool, outbox.Config{})
 	start(t, near)
 	start(t, far)
-	listening := `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE
-		'LISTEN%' AND state = 'idle'`
+	listening := `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+		AND query LIKE 'LISTEN%' AND state = 'idle'`
 	testkit.Eventually(t, "both listen", func() bool { return query[int](t, pool, listening) == 2 })
 
 	wake := func(topic string, end error, opts ...outbox.TxOption) {

@@ -279,8 +279,8 @@ func TestBatchTimeoutDoesNotRunWhileItGathers(t *testing.T) {
 	ids := putMany(b, q, 2)
 	b.claimed(q.Name(), 2)
 	eventually(t, "they have waited for longer than their timeout", func() (string, bool) {
-		waited := value[float64](b, `SELECT extract(epoch FROM clock_timestamp() - max(claimed_at))::float8 FROM
-			public.strunk_outbox`)
+		waited := value[float64](b, `SELECT extract(epoch FROM clock_timestamp() - max(claimed_at))::float8
+			FROM public.strunk_outbox`)
 		return fmt.Sprint(waited), waited > 3
 	})
 	for _, id := range append(ids, put(b, q, note{"the last"})) {

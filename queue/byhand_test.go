@@ -120,10 +120,10 @@ func TestHandMadeUpdateBesideACompletion(t *testing.T) {
 		name, sql string
 		want      queue.Status
 	}{
-		{"to the dead letters", `UPDATE public.strunk_outbox SET status = 'dead', finished_at =
-			clock_timestamp() WHERE id = $1`, queue.StatusDead},
-		{"to the delivered ones", `UPDATE public.strunk_outbox SET status = 'delivered', finished_at =
-			clock_timestamp() WHERE id = $1`, queue.StatusDelivered},
+		{"to the dead letters", `UPDATE public.strunk_outbox SET status = 'dead',
+			finished_at = clock_timestamp() WHERE id = $1`, queue.StatusDead},
+		{"to the delivered ones", `UPDATE public.strunk_outbox SET status = 'delivered',
+			finished_at = clock_timestamp() WHERE id = $1`, queue.StatusDelivered},
 		{"back to pending, in place", `UPDATE public.strunk_outbox SET status = 'pending', due_at = NULL,
 			attempts = 7 WHERE id = $1`, queue.StatusPending},
 	}
@@ -145,8 +145,8 @@ func TestHandMadeUpdateBesideACompletion(t *testing.T) {
 		}
 		close(finish)
 		eventually(t, "the completion waits for the person", func() (string, bool) {
-			n := value[int](b, `SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY
-				(pg_blocking_pids(pid))`, person.Pgx().Conn().PgConn().PID())
+			n := value[int](b, `SELECT count(*) FROM pg_stat_activity
+				WHERE $1 = ANY (pg_blocking_pids(pid))`, person.Pgx().Conn().PgConn().PID())
 			return fmt.Sprint(n), n > 0
 		})
 		if err := person.Commit(t.Context()); err != nil {
@@ -179,8 +179,8 @@ func TestHandMadeUpdatesInAHurry(t *testing.T) {
 	b.run(q.Worker(func(context.Context, queue.Task[note]) error { handled.Add(1); return nil }, queue.Concurrency(8)))
 	moved := 0
 	for handled.Load() < tasks-200 {
-		tag, err := b.pool.Exec(t.Context(), `UPDATE public.strunk_outbox SET status = 'dead', finished_at =
-			clock_timestamp()
+		tag, err := b.pool.Exec(t.Context(), `UPDATE public.strunk_outbox SET status = 'dead',
+			finished_at = clock_timestamp()
 			WHERE id IN (SELECT id FROM public.strunk_outbox_tasks WHERE status = 'claimed' ORDER BY id DESC
 			OFFSET 3 LIMIT 3) AND status = 'claimed'`)
 		if err != nil {

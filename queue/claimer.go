@@ -201,8 +201,8 @@ func (c *claimer) claimIfAny(ctx context.Context, limit int, expected bool) (n i
 
 // sqlHasPending looks, without writing anything, whether queue $1 has a task that may be claimed above watermarks $2,
 // or a task with a customer key that waits above seq $3.
-const sqlHasPending = `SELECT {schema}.strunk_has_pending($1::text, $2::bigint[]) OR
-	{schema}.strunk_has_backlog($1::text, $3::bigint)`
+const sqlHasPending = `SELECT {schema}.strunk_has_pending($1::text, $2::bigint[])
+	OR {schema}.strunk_has_backlog($1::text, $3::bigint)`
 
 func (c *claimer) hasPending(ctx context.Context) (any bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)

@@ -194,8 +194,8 @@ func TestNoHandlerBeforeClaimCommits(t *testing.T) {
 	waiting := func() {
 		t.Helper()
 		eventually(t, "a claim waits in its COMMIT", func() (string, bool) {
-			n := value[int](b, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND
-				wait_event = 'advisory' AND query = 'COMMIT'`)
+			n := value[int](b, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+				AND wait_event = 'advisory' AND query = 'COMMIT'`)
 			return fmt.Sprint(n), n == 1
 		})
 		select {

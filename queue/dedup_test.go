@@ -226,8 +226,8 @@ func secondRoundVictim(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the victim waits for the rival", func() (string, bool) {
-		waits := value[bool](b, `SELECT $2 = ANY
-			(pg_blocking_pids($1))`, victim.Pgx().Conn().PgConn().PID(), rival.Pgx().Conn().PgConn().PID())
+		waits := value[bool](b, `SELECT
+			$2 = ANY (pg_blocking_pids($1))`, victim.Pgx().Conn().PgConn().PID(), rival.Pgx().Conn().PgConn().PID())
 		return fmt.Sprint(waits), waits
 	})
 	// waits later than the victim, so that the victim's server process breaks the deadlock

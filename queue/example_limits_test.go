@@ -128,8 +128,8 @@ func ExampleRate() {
 
 	var paced bool
 	err = box.Pool().QueryRow(context.Background(), `
-		SELECT max(claimed_at) - min(claimed_at) >= interval '150 ms' FROM strunk_outbox WHERE key =
-		'lookups'`).Scan(&paced)
+		SELECT max(claimed_at) - min(claimed_at) >= interval '150 ms' FROM strunk_outbox
+		WHERE key = 'lookups'`).Scan(&paced)
 	if err != nil {
 		log.Fatal(err)
 	}

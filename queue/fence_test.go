@@ -107,8 +107,8 @@ func TestClaimedAtIsNotBeforeTheTaskWasThere(t *testing.T) {
 	if err := errors.Join(holder.Rollback(t.Context()), receive(t, "the claim", claimed)); err != nil {
 		t.Fatal(err)
 	}
-	if !value[bool](b, `SELECT claimed_at >= created_at FROM public.strunk_outbox WHERE id = $1 AND status =
-		'claimed'`, id) {
+	if !value[bool](b, `SELECT claimed_at >= created_at FROM public.strunk_outbox WHERE id = $1
+		AND status = 'claimed'`, id) {
 		t.Error("the task was claimed before it was enqueued; want it after")
 	}
 }

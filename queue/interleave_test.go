@@ -66,8 +66,8 @@ func (i *interleaving) settle(s *stepper) bool {
 		case <-time.After(time.Millisecond):
 		}
 		var waits bool
-		if err := i.watch.QueryRow(context.Background(), `SELECT cardinality(pg_blocking_pids($1)) >
-			0`, s.conn.PgConn().PID()).Scan(&waits); err != nil {
+		if err := i.watch.QueryRow(context.Background(), `SELECT
+			cardinality(pg_blocking_pids($1)) > 0`, s.conn.PgConn().PID()).Scan(&waits); err != nil {
 			i.t.Fatal(err)
 		}
 		if waits {
@@ -92,8 +92,8 @@ func (i *interleaving) accept(s *stepper, err error) {
 	}
 	var orphans int
 	err = i.watch.QueryRow(context.Background(), `SELECT count(*) FROM public.strunk_outbox_tasks t
-		WHERE t.status = 'claimed' AND NOT EXISTS (SELECT 1 FROM public.strunk_workers w WHERE w.id =
-		t.worker_id)`).Scan(&orphans)
+		WHERE t.status = 'claimed' AND NOT EXISTS (SELECT 1 FROM public.strunk_workers w
+		WHERE w.id = t.worker_id)`).Scan(&orphans)
 	if err != nil {
 		i.t.Fatal(err)
 	}

@@ -85,8 +85,8 @@ func TestInTxRollsBack(t *testing.T) {
 				return c.end()
 			}))
 			reach(b, q, id, c.want)
-			if n := value[int](b, `SELECT (SELECT count(*) FROM public.ledger) + (SELECT count(*) FROM
-				public.strunk_outbox WHERE key = 'follow')`); n != 0 {
+			if n := value[int](b, `SELECT (SELECT count(*) FROM public.ledger) + (SELECT count(*)
+				FROM public.strunk_outbox WHERE key = 'follow')`); n != 0 {
 				t.Errorf("%s: %d rows of the handler are left; want 0: %s", c.name, n, c.reason)
 			}
 		})
@@ -264,8 +264,8 @@ func TestInTxSurvivesKill(t *testing.T) {
 	if from, to := cents("a"), cents("b"); from != -moved || to != moved {
 		t.Errorf("after %d kills the accounts stand at %d and %d; want %d and %d", kills, from, to, -moved, moved)
 	}
-	if again := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE key = 'moves' AND attempts >
-		1`); again == 0 {
+	if again := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE key = 'moves'
+		AND attempts > 1`); again == 0 {
 		t.Error("no kill hit a task under way: the test has shown nothing")
 	}
 }

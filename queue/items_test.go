@@ -34,8 +34,8 @@ func TestItemOptionsStayTheirOwn(t *testing.T) {
 				t.Fatal(err)
 			}
 			var plain bool
-			err = pool.QueryRow(t.Context(), `SELECT status = 'pending' AND due_at IS NULL AND timeout_ms IS
-				NULL AND metadata IS NULL
+			err = pool.QueryRow(t.Context(), `SELECT status = 'pending' AND due_at IS NULL
+				AND timeout_ms IS NULL AND metadata IS NULL
 				FROM public.strunk_outbox WHERE id = $1`, done[1].ID).Scan(&plain)
 			if err != nil || !plain {
 				t.Fatalf("the second item has taken over options of the first (%v)", err)

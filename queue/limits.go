@@ -124,8 +124,8 @@ const (
 $7::integer, $8::bigint, $9::integer, $10::boolean, $11::boolean, $12::integer)`
 	// sqlSetLimits sets them.
 	sqlSetLimits = `SELECT {schema}.strunk_set_limits($1::text, $2::integer, $3::integer,
-$4::integer, $5::bigint * interval '1 microsecond', $6::integer, $7::integer, $8::bigint * interval
-'1 microsecond', $9::integer,
+$4::integer, $5::bigint * interval '1 microsecond', $6::integer, $7::integer,
+$8::bigint * interval '1 microsecond', $9::integer,
 $10::boolean, $11::boolean)`
 	// sqlLimits reads the limits of queue $1. It locks nothing.
 	sqlLimits = `SELECT version, coalesce(running, 0), running IS NOT NULL, coalesce(key_running, 0),

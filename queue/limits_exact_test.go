@@ -77,8 +77,8 @@ func (e *exact) begun(key string) int {
 // running counts the tasks of a key from their claim on, as limits do.
 func (e *exact) running(key string) int {
 	e.t.Helper()
-	return value[int](e.bed, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'claimed' AND
-		customer_key = $1`, key)
+	return value[int](e.bed, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'claimed'
+		AND customer_key = $1`, key)
 }
 
 // lower lets tasks of a key end until n run, and checks that none begins meanwhile.
@@ -122,13 +122,13 @@ func (e *exact) probe() {
 // finish lets n tasks of a key end, and waits until they are delivered.
 func (e *exact) finish(key string, n int) {
 	e.t.Helper()
-	before := value[int](e.bed, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND
-		customer_key = $1`, key)
-	e.exec(`UPDATE public.runs SET finish = true WHERE task IN (SELECT task FROM public.runs WHERE key = $1 AND
-		NOT finish ORDER BY task LIMIT $2)`, key, n)
+	before := value[int](e.bed, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered'
+		AND customer_key = $1`, key)
+	e.exec(`UPDATE public.runs SET finish = true WHERE task IN (SELECT task FROM public.runs WHERE key = $1
+		AND NOT finish ORDER BY task LIMIT $2)`, key, n)
 	eventually(e.t, fmt.Sprintf("%d tasks of %s have ended", n, key), func() (string, bool) {
-		got := value[int](e.bed, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered' AND
-			customer_key = $1`, key)
+		got := value[int](e.bed, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered'
+			AND customer_key = $1`, key)
 		return fmt.Sprint(got), got == before+n
 	})
 }
@@ -236,8 +236,8 @@ func TestLimitsSetWhileRunningAreExact(t *testing.T) {
 				set <- err
 			}()
 			eventually(t, "the change waits for the claim", func() (string, bool) {
-				n := value[int](b, `SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY
-					(pg_blocking_pids(pid))`, tx.Pgx().Conn().PgConn().PID())
+				n := value[int](b, `SELECT count(*) FROM pg_stat_activity
+					WHERE $1 = ANY (pg_blocking_pids(pid))`, tx.Pgx().Conn().PgConn().PID())
 				return fmt.Sprint(n), n > 0
 			})
 			if err := tx.Commit(context.Background()); err != nil {
@@ -417,8 +417,8 @@ func TestRatedClaimHoldsItsLease(t *testing.T) {
 		gone <- err
 	}()
 	eventually(t, "the lease's end waits for the claim", func() (string, bool) {
-		n := value[int](b, `SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY
-			(pg_blocking_pids(pid))`, tx.Pgx().Conn().PgConn().PID())
+		n := value[int](b, `SELECT count(*) FROM pg_stat_activity
+			WHERE $1 = ANY (pg_blocking_pids(pid))`, tx.Pgx().Conn().PgConn().PID())
 		return fmt.Sprint(n), n > 0
 	})
 	if err := tx.Commit(context.Background()); err != nil {

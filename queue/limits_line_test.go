@@ -170,8 +170,8 @@ func TestQuotas(t *testing.T) {
 			t.Errorf("worker %d, using %d of a wish for %d, has a quota of %d; want %d: %s", id, using, wants, got,
 				want, why)
 		}
-		limit := value[int](b, `SELECT coalesce((SELECT running FROM public.strunk_limits WHERE queue =
-			'quotas'), 1000000)`)
+		limit := value[int](b, `SELECT coalesce((SELECT running FROM public.strunk_limits
+			WHERE queue = 'quotas'), 1000000)`)
 		// a lowered limit is kept later
 		if sum := value[int](b, `SELECT sum(quota) FROM public.strunk_workers`); sum > limit && limit >= 10 {
 			t.Errorf("the quotas add up to %d, more than %d: %s", sum, limit, why)
@@ -246,8 +246,8 @@ func TestClaimOfUrgentTasksIsBounded(t *testing.T) {
 	}
 	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 30000, 1,
 		1000, 'urgent', 'h')`)
-	looked := value[int](b, `SELECT arrived FROM public.strunk_admit('urgent', (SELECT version FROM
-		public.strunk_limits WHERE queue = 'urgent'),
+	looked := value[int](b, `SELECT arrived FROM public.strunk_admit('urgent', (SELECT version
+		FROM public.strunk_limits WHERE queue = 'urgent'),
 		'{}', 0, NULL, 1000, 0, 0, 0)`)
 	claimed := value[[]int64](b, `SELECT array_agg(id ORDER BY id) FROM public.strunk_claim(1, 1, 'urgent',
 		1000, array_fill(0::bigint, ARRAY[10]), NULL,

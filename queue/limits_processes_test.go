@@ -204,8 +204,8 @@ func TestFIFOSurvivesRetriesAndKills(t *testing.T) {
 	wrong := value[int](l.bed, `SELECT count(*) FROM (
 		SELECT task, lag(task) OVER (PARTITION BY key ORDER BY n) AS before, key FROM public.runs) r
 		WHERE task <> coalesce(before, 0) AND task <> (
-			SELECT min(o.id) FROM public.strunk_outbox o WHERE o.key = 'limited' AND o.customer_key = r.key AND
-			o.id > coalesce(r.before, 0))`)
+			SELECT min(o.id) FROM public.strunk_outbox o WHERE o.key = 'limited' AND o.customer_key = r.key
+			AND o.id > coalesce(r.before, 0))`)
 	if wrong != 0 {
 		t.Errorf("%d runs were out of order", wrong)
 	}

@@ -92,8 +92,8 @@ func TestKeyLimitDoesNotStarveOthers(t *testing.T) {
 // began reads when tasks of a queue began, by the database's clock.
 func (b *bed) began(q string) map[string][]time.Time {
 	b.t.Helper()
-	rows, err := b.pool.Query(context.Background(), `SELECT coalesce(customer_key, ''), claimed_at FROM
-		public.strunk_outbox WHERE key = $1 ORDER BY claimed_at`, q)
+	rows, err := b.pool.Query(context.Background(), `SELECT coalesce(customer_key, ''), claimed_at
+		FROM public.strunk_outbox WHERE key = $1 ORDER BY claimed_at`, q)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -53,8 +53,8 @@ func (l *lostClaim) start(concurrency int) {
 // lease returns the one worker and its heartbeat.
 func (l *lostClaim) lease() (id, heartbeat int64) {
 	l.t.Helper()
-	err := l.pool.QueryRow(context.Background(), `SELECT id, heartbeat FROM
-		public.strunk_workers`).Scan(&id, &heartbeat)
+	err := l.pool.QueryRow(context.Background(), `SELECT id, heartbeat
+		FROM public.strunk_workers`).Scan(&id, &heartbeat)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -131,8 +131,8 @@ func TestLostClaimAnswerIsGivenBack(t *testing.T) {
 		release := l.slowCommits()
 		l.start(2)
 		l.awaitCommitting()
-		l.exec(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND
-			wait_event = 'advisory' AND query = 'COMMIT'`)
+		l.exec(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE datname = current_database()
+			AND wait_event = 'advisory' AND query = 'COMMIT'`)
 		worker, heartbeat := l.lease()
 		release()
 		l.comeBack(worker, heartbeat)
@@ -150,8 +150,8 @@ func TestLostClaimAnswerIsGivenBack(t *testing.T) {
 		trap.Release()
 		receive(t, "the server has answered the late claim", trap.Answered())
 		eventually(t, "its transaction has ended", func() (string, bool) {
-			n := value[int](l.bed, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND
-				state <> 'idle' AND query LIKE '%strunk_claim(%' AND pid <> pg_backend_pid()`)
+			n := value[int](l.bed, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+				AND state <> 'idle' AND query LIKE '%strunk_claim(%' AND pid <> pg_backend_pid()`)
 			return fmt.Sprint(n), n == 0
 		})
 		if rec := get(l.bed, l.q, l.ids[1]); rec.Status != queue.StatusPending || rec.Attempt != 0 {
@@ -197,8 +197,8 @@ func (l *lostClaim) slowCommits() (release func()) {
 func (l *lostClaim) awaitCommitting() {
 	l.t.Helper()
 	eventually(l.t, "the server commits the claim", func() (string, bool) {
-		n := value[int](l.bed, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND
-			wait_event = 'advisory' AND query = 'COMMIT'`)
+		n := value[int](l.bed, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+			AND wait_event = 'advisory' AND query = 'COMMIT'`)
 		return fmt.Sprint(n), n == 1
 	})
 }

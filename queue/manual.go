@@ -215,8 +215,8 @@ var errNothing = errors.New("nothing to claim")
 // Heartbeat renews the lease of all tasks of the claim.
 func (c *Claim[T]) Heartbeat(ctx context.Context) error {
 	var held bool
-	err := c.claim.host.Pool().QueryRow(ctx, c.claim.host.SQL(`SELECT EXISTS (SELECT 1 FROM
-		{schema}.strunk_heartbeat(ARRAY[$1::bigint]))`), c.claim.worker).Scan(&held)
+	err := c.claim.host.Pool().QueryRow(ctx, c.claim.host.SQL(`SELECT EXISTS (SELECT 1
+		FROM {schema}.strunk_heartbeat(ARRAY[$1::bigint]))`), c.claim.worker).Scan(&held)
 	if err == nil && !held && len(c.Tasks) > 0 {
 		err = ErrLeaseLost
 	}

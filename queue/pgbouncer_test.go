@@ -53,8 +53,8 @@ func TestPgBouncer(t *testing.T) {
 			}
 			t.Cleanup(pool.Close)
 			everything(direct, bedOn(t, pool, outbox.Config{PollOnly: true, PollInterval: 20 * time.Millisecond}))
-			if n := value[int](direct, `SELECT count(*) FROM pg_stat_activity WHERE application_name =
-				'through-pgbouncer' AND datname = current_database()`); n == 0 || n > pooled {
+			if n := value[int](direct, `SELECT count(*) FROM pg_stat_activity
+				WHERE application_name = 'through-pgbouncer' AND datname = current_database()`); n == 0 || n > pooled {
 				t.Errorf("%d connections of the pooler; want 1 to %d, shared by all", n, pooled)
 			}
 		})

@@ -75,8 +75,8 @@ func (w *progressWriter) report(ctx context.Context, j *job, percent int, messag
 }
 
 // sqlProgress reads the progress of task $1 of a queue, under whichever of its names ($2).
-const sqlProgress = `SELECT percent, message, updated_at FROM {schema}.strunk_results WHERE task_id = $1 AND
-	queue = ANY ($2::text[])`
+const sqlProgress = `SELECT percent, message, updated_at FROM {schema}.strunk_results WHERE task_id = $1
+	AND queue = ANY ($2::text[])`
 
 // Progress returns what a task's handler has reported last: the zero Progress where it has reported nothing.
 func (q *Queue[T]) Progress(ctx context.Context, box *outbox.Box, id int64) (p Progress, err error) {

@@ -97,8 +97,8 @@ func awaitRescue(b *bed) {
 }
 
 func deadIDs(b *bed) []int64 {
-	return value[[]int64](b, `SELECT coalesce(array_agg(id ORDER BY id), '{}') FROM public.strunk_outbox WHERE
-		status = 'dead'`)
+	return value[[]int64](b, `SELECT coalesce(array_agg(id ORDER BY id), '{}') FROM public.strunk_outbox
+		WHERE status = 'dead'`)
 }
 
 // Of what was claimed ahead, a killed worker's crash costs those an attempt that had started, and no others.
@@ -116,8 +116,8 @@ func TestNeverBegunCostsNoAttempt(t *testing.T) {
 	eventually(t, "the database knows that 8 have started, of many that are claimed", func() (string, bool) {
 		state := value[string](b, `SELECT coalesce(string_agg(s, ' ' ORDER BY s), '') FROM (
 			SELECT c.state || ' ' || count(*) AS s FROM public.strunk_workers w
-			CROSS JOIN LATERAL public.strunk_crash_states(w.id, ARRAY(SELECT id FROM public.strunk_outbox WHERE
-			status = 'claimed')) c
+			CROSS JOIN LATERAL public.strunk_crash_states(w.id, ARRAY(SELECT id FROM public.strunk_outbox
+			WHERE status = 'claimed')) c
 			GROUP BY c.state) x`)
 		return state, strings.Contains(state, "started 8 waiting") || strings.HasSuffix(state, " started 8")
 	})
@@ -130,8 +130,8 @@ func TestNeverBegunCostsNoAttempt(t *testing.T) {
 	if dead := deadIDs(b); len(dead) != 8 {
 		t.Errorf("%d dead letters of %d tasks that were claimed; want the 8 that had started", len(dead), claimed)
 	}
-	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'pending' AND attempts >
-		0`); n > 0 {
+	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'pending'
+		AND attempts > 0`); n > 0 {
 		t.Errorf("%d tasks that never started have spent an attempt", n)
 	}
 }

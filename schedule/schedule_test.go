@@ -72,8 +72,8 @@ func TestMisfirePolicies(t *testing.T) {
 			t.Errorf("%s: %s: minutes since: %v; want %v", tt.id, tt.reason, got, tt.want)
 		}
 	}
-	late := query[bool](t, pool, `SELECT next_due - now() BETWEEN interval '25 min' AND interval '31 min' FROM
-		public.strunk_schedules WHERE id = 'once'`)
+	late := query[bool](t, pool, `SELECT next_due - now() BETWEEN interval '25 min' AND interval '31 min'
+		FROM public.strunk_schedules WHERE id = 'once'`)
 	if !late {
 		t.Error("the next time must follow from the scheduled one, half an hour from now, not from now")
 	}
@@ -131,8 +131,8 @@ func TestDisabledStaysDisabled(t *testing.T) {
 	testkit.Eventually(t, "the other schedule ticks", func() bool {
 		return query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs WHERE schedule_id = 'on'`) >= 3
 	})
-	if after := query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs WHERE schedule_id =
-		'off'`); after != before {
+	if after := query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs
+		WHERE schedule_id = 'off'`); after != before {
 		t.Errorf("a disabled schedule has enqueued %d tasks", after-before)
 	}
 	if err := schedule.Enable(ctx, box, "off"); err != nil {
@@ -143,8 +143,8 @@ func TestDisabledStaysDisabled(t *testing.T) {
 		t.Fatalf("after Enable: %+v, %v", e, err)
 	}
 	testkit.Eventually(t, "it ticks again", func() bool {
-		return query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs WHERE schedule_id =
-			'off'`) > before
+		return query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs
+			WHERE schedule_id = 'off'`) > before
 	})
 }
 
@@ -348,10 +348,10 @@ func TestRunnerSurvivesAnOutage(t *testing.T) {
 	for range 3 {
 		before := runs(t, pool)
 		testkit.Eventually(t, "it ticks", func() bool { return runs(t, pool) > before+1 })
-		if _, err := cutter.Exec(t.Context(), `SELECT pg_catalog.pg_terminate_backend(pid) FROM
-			pg_catalog.pg_stat_activity
-			WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() AND query LIKE
-			'%strunk_schedule%'`); err != nil {
+		if _, err := cutter.Exec(t.Context(), `SELECT pg_catalog.pg_terminate_backend(pid)
+			FROM pg_catalog.pg_stat_activity
+			WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()
+			AND query LIKE '%strunk_schedule%'`); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -49,8 +49,8 @@ func TestRegistryRefusesBeforeTheTransactionIsTouched(t *testing.T) {
 		_, err = queue.EnqueueAll(ctx, tx, shipped.Item(json.RawMessage(badOrder)))
 		wantError(t, err, schema.ErrInvalidPayload)
 		var touched bool
-		if err := tx.Pgx().QueryRow(ctx, `SELECT pg_current_xact_id_if_assigned() IS NOT
-			NULL`).Scan(&touched); err != nil || touched {
+		if err := tx.Pgx().QueryRow(ctx, `SELECT
+			pg_current_xact_id_if_assigned() IS NOT NULL`).Scan(&touched); err != nil || touched {
 			t.Errorf("the transaction has written: %v, %v", touched, err)
 		}
 		if _, err = checked.Publish(ctx, tx, json.RawMessage(goodOrder)); err != nil {
@@ -63,8 +63,8 @@ func TestRegistryRefusesBeforeTheTransactionIsTouched(t *testing.T) {
 		t.Fatal(err)
 	}
 	var metadata string
-	if err := box.Pool().QueryRow(ctx, `SELECT metadata::text FROM public.strunk_outbox WHERE kind =
-		'task'`).Scan(&metadata); err != nil ||
+	if err := box.Pool().QueryRow(ctx, `SELECT metadata::text FROM public.strunk_outbox
+		WHERE kind = 'task'`).Scan(&metadata); err != nil ||
 		metadata != `{"by":"test","schema_version":"1.0"}` {
 		t.Errorf("the task's metadata are %s, %v", metadata, err)
 	}
@@ -80,8 +80,8 @@ func TestRegistryResolvesVersions(t *testing.T) {
 			if _, err := s.Publish(ctx, tx, json.RawMessage(state), opts...); err != nil {
 				return err
 			}
-			return tx.Pgx().QueryRow(ctx, `SELECT coalesce(schema_version, '') FROM
-				public.strunk_snapshots`).Scan(&version)
+			return tx.Pgx().QueryRow(ctx, `SELECT coalesce(schema_version, '')
+				FROM public.strunk_snapshots`).Scan(&version)
 		})
 		return version, err
 	}

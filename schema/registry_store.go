@@ -24,8 +24,8 @@ const (
 	// sqlRules reads how the versions of subject $1 are compared.
 	sqlRules = `SELECT mode, strict FROM {schema}.strunk_schema_subjects WHERE subject = $1::text`
 	// sqlVersions reads all versions of subject $1, oldest first.
-	sqlVersions = `SELECT subject, version, document::text, registered_at FROM {schema}.strunk_schemas WHERE
-		subject = $1::text ORDER BY parts`
+	sqlVersions = `SELECT subject, version, document::text, registered_at FROM {schema}.strunk_schemas
+		WHERE subject = $1::text ORDER BY parts`
 	// sqlVersion reads version $2 of subject $1, the newest where it is null. The four numbers are written out so that
 	// roles that only read need no function.
 	sqlVersion = `SELECT subject, version, document::text, registered_at FROM {schema}.strunk_schemas

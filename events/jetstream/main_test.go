@@ -97,8 +97,8 @@ func (b *bed) caughtUp(name string) {
 	b.t.Helper()
 	eventually(b.t, name+" reaches the head", func() bool {
 		var waiting int
-		if err := b.pool.QueryRow(context.Background(), `SELECT count(*) FROM public.strunk_outbox WHERE kind =
-			'event' AND status = 'pending'`).Scan(&waiting); err != nil {
+		if err := b.pool.QueryRow(context.Background(), `SELECT count(*) FROM public.strunk_outbox
+			WHERE kind = 'event' AND status = 'pending'`).Scan(&waiting); err != nil {
 			b.t.Fatal(err)
 		}
 		s, err := events.SubscriberStats(context.Background(), b.box, name)

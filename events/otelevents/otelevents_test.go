@@ -147,8 +147,8 @@ func TestPublishCarriesTheTrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	var with, all int
-	const sql = `SELECT count(*) FILTER (WHERE metadata->>'traceparent' LIKE '00-%' AND (deleted OR
-		metadata->>'tenant' = 'a')), count(*)
+	const sql = `SELECT count(*) FILTER (WHERE metadata->>'traceparent' LIKE '00-%' AND (deleted
+		OR metadata->>'tenant' = 'a')), count(*)
 		FROM (SELECT metadata, payload IS NULL AS deleted FROM public.strunk_outbox_events) e`
 	if err := pool.QueryRow(t.Context(), sql).Scan(&with, &all); err != nil || with != 2 || all != 2 {
 		t.Errorf("%d of %d events carry the trace: %v", with, all, err)

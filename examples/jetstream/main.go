@@ -153,8 +153,8 @@ func openDatabase(ctx context.Context) (*outbox.Box, func(), error) {
 	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{}); err != nil {
 		return nil, nil, err
 	}
-	if _, err := pool.Exec(ctx, `CREATE TABLE public.invoices (order_id text PRIMARY KEY, cents integer NOT
-		NULL)`); err != nil {
+	if _, err := pool.Exec(ctx, `CREATE TABLE public.invoices (order_id text PRIMARY KEY, cents integer
+		NOT NULL)`); err != nil {
 		return nil, nil, err
 	}
 	box, err := outbox.Open(ctx, pool, outbox.Config{})

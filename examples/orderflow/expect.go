@@ -46,8 +46,8 @@ type deadLetter struct {
 // awaitDeadLetter waits for a dead letter of a queue, with the SQL that anybody may use.
 func (s *story) awaitDeadLetter(ctx context.Context, key string) (d deadLetter, err error) {
 	for {
-		rows, err := s.pool.Query(ctx, `SELECT id, last_error FROM strunk_outbox WHERE status = 'dead' AND key =
-			$1`, key)
+		rows, err := s.pool.Query(ctx, `SELECT id, last_error FROM strunk_outbox WHERE status = 'dead'
+			AND key = $1`, key)
 		if err != nil {
 			return d, err
 		}

@@ -206,7 +206,7 @@ func (s *story) orderStatus(ctx context.Context, id int64) (status string, err e
 type counts struct{ orders, rows int }
 
 func (s *story) counts(ctx context.Context) (c counts, err error) {
-	err = s.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM
-		strunk_outbox)`).Scan(&c.orders, &c.rows)
+	err = s.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM orders), (SELECT count(*)
+		FROM strunk_outbox)`).Scan(&c.orders, &c.rows)
 	return c, err
 }

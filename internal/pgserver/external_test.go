@@ -60,8 +60,8 @@ func TestExistingDataStaysUntouched(t *testing.T) {
 const contentsSQL = `
 SELECT 'database ' || datname || ' ' || datdba FROM pg_database
 UNION ALL SELECT 'role ' || rolname FROM pg_roles
-UNION ALL SELECT 'relation ' || oid || ' ' || relname || ' ' || relfilenode FROM pg_class WHERE relnamespace <>
-'pg_toast'::regnamespace
+UNION ALL SELECT 'relation ' || oid || ' ' || relname || ' ' || relfilenode FROM pg_class
+WHERE relnamespace <> 'pg_toast'::regnamespace
 UNION ALL SELECT 'row ' || id || ' ' || text || ' ' || xmin || ' ' || ctid FROM orders
 ORDER BY 1`
 

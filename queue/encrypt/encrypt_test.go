@@ -94,8 +94,8 @@ func TestEncryptionHidesThePayload(t *testing.T) {
 	q := cards(ring(t, encrypt.NewKey("k1")).Middleware())
 	id := put(t, box, q, "1234")
 	var stored string
-	if err := pool.QueryRow(t.Context(), `SELECT payload FROM public.strunk_outbox WHERE id =
-		$1`, id).Scan(&stored); err != nil {
+	if err := pool.QueryRow(t.Context(), `SELECT payload FROM public.strunk_outbox
+		WHERE id = $1`, id).Scan(&stored); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(stored, "1234") || strings.Contains(stored, "PIN") || !strings.Contains(stored, `"key":"k1"`) {
@@ -142,8 +142,8 @@ func TestEncryptionDetectsTampering(t *testing.T) {
 	r := ring(t, encrypt.NewKey("k1"))
 	q := cards(r.Middleware(encrypt.Strict()))
 	for _, c := range []struct{ name, reason, change string }{
-		{"a changed byte", "GCM authenticates", `UPDATE public.strunk_outbox_tasks SET payload =
-			replace(payload::text, '"data":"', '"data":"AAAA')::json WHERE id = $1`},
+		{"a changed byte", "GCM authenticates", `UPDATE public.strunk_outbox_tasks
+			SET payload = replace(payload::text, '"data":"', '"data":"AAAA')::json WHERE id = $1`},
 		{"a plain payload", "Strict refuses what anybody can " +
 			"write", `UPDATE public.strunk_outbox_tasks SET payload = '{"PIN": "0000"}' WHERE id = $1`},
 		{"another queue's payload", "the queue's name is authenticated", ``},
