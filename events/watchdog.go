@@ -3,17 +3,10 @@ package events
 import (
 	"fmt"
 	"time"
-
-	"github.com/strunk-go/strunk/internal/core"
 )
 
-const (
-	// watchInterval is how often running handlers are looked at.
-	watchInterval = 250 * time.Millisecond
-	// abandonGrace is how long a handler whose context has ended may take to return before its
-	// goroutine is left behind.
-	abandonGrace = 5 * time.Second
-)
+// watchInterval is how often running handlers are looked at.
+const watchInterval = 250 * time.Millisecond
 
 // watchdog ends the contexts of handlers when the grace period of a shutdown is over, and lets go
 // of handlers that do not return.
@@ -63,13 +56,5 @@ func (w *watchdog) overdue(due int64, now time.Time) bool {
 	if !w.ended.IsZero() && w.ended.Before(over) {
 		over = w.ended
 	}
-	return now.Sub(over) > w.patience()
-}
-
-// patience is how long a handler may take to return after its context has ended.
-func (w *watchdog) patience() time.Duration {
-	if w.t.life.Hard.Err() != nil {
-		return core.HandlerPatience
-	}
-	return abandonGrace
+	return now.Sub(over) > w.t.life.HandlerPatience()
 }

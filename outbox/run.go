@@ -27,7 +27,7 @@ const loopRestart = time.Second
 
 // afterGrace is the time between the end of the grace period and that of everything else: what handlers take to return
 // and the database to store what became of them.
-const afterGrace = core.HandlerPatience + 400*time.Millisecond
+const afterGrace = core.StopPatience + 400*time.Millisecond
 
 // Run drives the bindings and the maintenance loops until ctx ends, and returns nil after a clean stop,
 // also where ctx ends while Run starts.

@@ -21,12 +21,11 @@ func (quietRuntime) Logger() *slog.Logger { return slog.New(slog.NewTextHandler(
 // newTestExecutor makes an executor with no database behind it, and a buffer of this size.
 func newTestExecutor(queue string, size int) *executor {
 	def := newDefinition(queue, Config{})
-	opts := newWorkerOptions(def, nil)
+	opts, background := newWorkerOptions(def, nil), context.Background()
 	buffer := &prefetch{ready: make(chan *job, size), room: make(chan struct{}, 1)}
-	starter := newStarter(context.Background(), quietRuntime{}, newWorker(def, nil, nil), 1, newLatency(), buffer)
-	return &executor{rt: quietRuntime{}, starter: starter, soft: context.Background(), hard: context.Background(),
-		base:    context.Background(),
-		buffer:  buffer,
+	starter := newStarter(background, quietRuntime{}, newWorker(def, nil, nil), 1, newLatency(), buffer)
+	return &executor{rt: quietRuntime{}, starter: starter, life: core.Life{Soft: background, Hard: background},
+		base: background, buffer: buffer,
 		latency: newLatency(), control: newController(quietRuntime{}, queue, time.Second, nil),
 		judge:     newJudge(def, opts, false, quietRuntime{}.Logger()),
 		completer: newCompleter(quietRuntime{}, def, nil, nil, nil)}

@@ -66,7 +66,7 @@ func (h *deadHooks) await(life core.Life, lost <-chan struct{}) {
 	case <-life.Hard.Done():
 	case <-lost:
 	}
-	timer := time.NewTimer(abandonGrace)
+	timer := time.NewTimer(core.HandlerPatience)
 	defer timer.Stop()
 	select {
 	case <-done:

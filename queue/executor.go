@@ -11,18 +11,14 @@ import (
 	"github.com/strunk-go/strunk/internal/core"
 )
 
-const (
-	// abandonGrace is how long a handler may take to return after its context has ended. Then its task is given back.
-	abandonGrace = 5 * time.Second
-	// watchInterval is how often running handlers are looked at.
-	watchInterval = 250 * time.Millisecond
-)
+// watchInterval is how often running handlers are looked at.
+const watchInterval = 250 * time.Millisecond
 
 // executor runs the handlers of a session, in as many goroutines (slots) as may run at once.
 type executor struct {
 	rt          core.Runtime
 	concurrency int
-	soft, hard  context.Context // of the process's life
+	life        core.Life
 	base        context.Context // what the contexts of handlers derive from
 	buffer      *prefetch
 	starter     *starter
@@ -80,10 +76,10 @@ func (x *executor) serve(sl *slot) {
 
 // begin counts a task as running and reports true. A task that must not begin is given back or cancelled instead.
 func (x *executor) begin(j *job) bool {
-	turn := x.turns.take(x.soft, x.base)
+	turn := x.turns.take(x.life.Soft, x.base)
 	text, cancel := x.control.cancelRequested(j.id)
 	switch {
-	case !turn || x.soft.Err() != nil || x.base.Err() != nil || x.control.isPaused():
+	case !turn || x.life.Soft.Err() != nil || x.base.Err() != nil || x.control.isPaused():
 		x.giveBack(j)
 	case cancel:
 		x.drop(j, dead(j, &cancelled{text}))
@@ -183,7 +179,7 @@ func (x *executor) abandonOverdue(now, ended time.Time) {
 		if !ended.IsZero() && ended.Before(over) {
 			over = ended
 		}
-		if now.Sub(over) > x.patience() {
+		if now.Sub(over) > x.life.HandlerPatience() {
 			stuck[sl] = j
 		}
 	}
@@ -191,14 +187,6 @@ func (x *executor) abandonOverdue(now, ended time.Time) {
 	for sl, j := range stuck {
 		x.abandon(sl, j, ended)
 	}
-}
-
-// patience is how long a handler may take to return after its context has ended.
-func (x *executor) patience() time.Duration {
-	if x.hard.Err() != nil {
-		return core.HandlerPatience
-	}
-	return abandonGrace
 }
 
 // abandon gives back a slot's task and puts another slot in its place. It does nothing if the task has ended meanwhile:

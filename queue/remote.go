@@ -112,14 +112,14 @@ func (r *remote) handle(ctx context.Context, j *job, done chan<- error) {
 	err = recovered(ctx, j, r.work)
 }
 
-// awaitHandler waits for a handler, and after the end of its context for abandonGrace.
+// awaitHandler waits for a handler, and after the end of its context for core.HandlerPatience.
 func awaitHandler(ctx context.Context, done <-chan error) (err error, returned bool) {
 	select {
 	case err := <-done:
 		return err, true
 	case <-ctx.Done():
 	}
-	timer := time.NewTimer(abandonGrace)
+	timer := time.NewTimer(core.HandlerPatience)
 	defer timer.Stop()
 	select {
 	case err := <-done:

@@ -59,15 +59,15 @@ func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration) 
 	}
 	s.lease, s.limits.lease = lease, lease
 	s.base, s.cancel = context.WithCancelCause(context.WithoutCancel(life.Hard))
-	s.wire(w, life, numbers, poll)
+	s.wire(w, numbers, poll)
 	return s, nil
 }
 
 // wire makes the parts that need the lease.
-func (s *session) wire(w *worker, life core.Life, numbers *claimNumbers, poll time.Duration) {
+func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration) {
 	progress := &progressWriter{host: s.rt, worker: s.lease.ID()}
 	latency, judge := newLatency(), newJudge(w.def, w.opts, w.inTx != nil, s.rt.Logger())
-	writer := newOutcomeWriter(life.End, s.rt, w.def, s.lease.ID())
+	writer := newOutcomeWriter(s.life.End, s.rt, w.def, s.lease.ID())
 	chain := middlewares(s.rt, w.def.cfg.Middleware, w.opts.middleware)
 	s.hooks = newDeadHooks(s.base, s.rt.Logger(), chain, writer.process)
 	if w.carries { // the chain is around the handlers, and those are elsewhere
@@ -83,15 +83,14 @@ func (s *session) wire(w *worker, life core.Life, numbers *claimNumbers, poll ti
 		s.starter.nudge()
 	}
 	s.limits.passage, s.completer.passage = s.passage, s.passage
-	s.starter = newStarter(life.End, s.rt, w, s.lease.ID(), latency, s.buffer)
+	s.starter = newStarter(s.life.End, s.rt, w, s.lease.ID(), latency, s.buffer)
 	s.starter.passage = s.passage
 	s.starter.giveBack = func(j *job) { s.completer.add(givenBack(j)) }
 	if w.batch != nil {
 		s.batches = newBatcher(w.batch, s.base, s.starter, w.opts.concurrency)
 	}
-	s.executor = &executor{rt: s.rt, concurrency: w.opts.concurrency, soft: life.Soft, hard: life.Hard,
-		base: s.base, buffer: s.buffer,
-		starter: s.starter, latency: latency, control: s.control, judge: judge, completer: s.completer,
+	s.executor = &executor{rt: s.rt, concurrency: w.opts.concurrency, life: s.life, base: s.base,
+		buffer: s.buffer, starter: s.starter, latency: latency, control: s.control, judge: judge, completer: s.completer,
 		batches: s.batches,
 		work:    through(w.handler(s.rt, s.batches, writer), chain), turns: w.turns}
 	s.claimer = &claimer{rt: s.rt, queue: s.queue, concurrency: w.opts.concurrency, timeout: w.opts.timeout, poll: poll,

@@ -98,8 +98,21 @@ type Life struct {
 	End context.Context
 }
 
-// HandlerPatience is how long after Hard a handler may take to return. Then its task is given back.
-const HandlerPatience = 700 * time.Millisecond
+const (
+	// HandlerPatience is how long a handler may take to return after its context has ended. Then it
+	// is given up, and its goroutine left behind.
+	HandlerPatience = 5 * time.Second
+	// StopPatience is the same once the grace period is over.
+	StopPatience = 700 * time.Millisecond
+)
+
+// HandlerPatience is how long a handler may take now to return after its context has ended.
+func (l Life) HandlerPatience() time.Duration {
+	if l.Hard.Err() != nil {
+		return StopPatience
+	}
+	return HandlerPatience
+}
 
 // Outlasting returns a context with the values of ctx that does not end with ctx, but at end, and at the timeout.
 func Outlasting(ctx, end context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
