@@ -23,7 +23,7 @@ const minPassageTime = claimTimeout
 
 // passage knows whether a session gets through to the database. A worker that does not, because the
 // application has leaked the pool's connections for example, must not keep its tasks from others by
-// heartbeats alone. Safe for concurrent use; nil keeps no record.
+// heartbeats alone. Safe for concurrent use.
 type passage struct {
 	patience time.Duration
 	running  func() bool // handlers are running: they may rightly hold all connections
@@ -38,9 +38,6 @@ func newPassage(lease time.Duration, b *prefetch) *passage {
 
 // begin records that an errand waits, from its first try on.
 func (p *passage) begin(e errand) {
-	if p == nil {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.since[e].IsZero() {
@@ -50,9 +47,6 @@ func (p *passage) begin(e errand) {
 
 // through records that an errand got through, or is no longer needed.
 func (p *passage) through(e errand) {
-	if p == nil {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.since[e] = time.Time{}

@@ -9,7 +9,8 @@ import (
 
 // newTestClaimer makes a claimer that can only count.
 func newTestClaimer(concurrency int, buffer *prefetch, l *latency) *claimer {
-	return &claimer{concurrency: concurrency, buffer: buffer, latency: l, limits: &limiter{}}
+	p := newPassage(time.Hour, buffer)
+	return &claimer{concurrency: concurrency, buffer: buffer, latency: l, passage: p, limits: &limiter{passage: p}}
 }
 
 // All handlers of the greatest Concurrency can run at once.
