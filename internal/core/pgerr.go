@@ -53,7 +53,7 @@ func AnswerLost(err error) bool {
 // as that of an index row (class 54).
 func IsUnstorable(err error) bool {
 	state := SQLState(err)
-	return len(state) == 5 && (pgerrcode.IsDataException(state) || pgerrcode.IsProgramLimitExceeded(state) ||
+	return IsDataError(err) || len(state) == 5 && (pgerrcode.IsProgramLimitExceeded(state) ||
 		pgerrcode.IsIntegrityConstraintViolation(state) && !IsMissingPartition(err))
 }
 
