@@ -52,7 +52,9 @@ func childStarter() {
 		time.Sleep(500 * time.Microsecond)
 		return nil
 	}
-	must(box.Run(ctx, starts(1).Worker(handler, queue.Concurrency(8), queue.VisibilityTimeout(300*time.Millisecond))))
+	// The lease is long against the pauses of a busy machine: one that is lost before the kill has
+	// tasks of its own that had started.
+	must(box.Run(ctx, starts(1).Worker(handler, queue.Concurrency(8), queue.VisibilityTimeout(2*time.Second))))
 }
 
 func spawnStarter(b *bed, file string) *faults.Child {
