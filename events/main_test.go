@@ -19,6 +19,7 @@ import (
 
 	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/internal/faults"
+	"github.com/strunk-go/strunk/internal/testkit"
 	_ "github.com/strunk-go/strunk/internal/testkit/anyserver"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) {
 const testPoll = 50 * time.Millisecond
 
 // soon bounds every wait for something that must happen: no test waits this long unless it fails.
-const soon = 2 * time.Minute
+const soon = testkit.Soon
 
 // order is the entity of most tests.
 type order struct {
@@ -212,21 +213,8 @@ func (b *bed) reachHead(name string) {
 	})
 }
 
-// eventually waits for a condition that something else brings about; state says how far it is.
-func eventually(t testing.TB, what string, check func() (state string, ok bool)) {
-	t.Helper()
-	deadline := time.Now().Add(soon)
-	for {
-		state, ok := check()
-		if ok {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s; it stands at: %s", soon, what, state)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
+// eventually waits for a condition that something else brings about.
+var eventually = testkit.EventuallyState
 
 // receive waits for a signal.
 func receive[T any](t testing.TB, what string, ch <-chan T) T {

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/strunk-go/strunk/internal/faults"
+	"github.com/strunk-go/strunk/internal/testkit"
 	_ "github.com/strunk-go/strunk/internal/testkit/anyserver"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 // soon bounds every wait for something that must happen: no test waits this long unless it fails.
-const soon = 2 * time.Minute
+const soon = testkit.Soon
 
 type note struct {
 	Text string `json:"text"`
@@ -205,21 +206,8 @@ func (b *bed) counts(q string) map[queue.Status]int {
 	return counts
 }
 
-// eventually waits for a condition that something else brings about; state says how far it is.
-func eventually(t testing.TB, what string, check func() (state string, ok bool)) {
-	t.Helper()
-	deadline := time.Now().Add(soon)
-	for {
-		state, ok := check()
-		if ok {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s; it stands at: %s", soon, what, state)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
+// eventually waits for a condition that something else brings about.
+var eventually = testkit.EventuallyState
 
 // progresses waits for a condition that much work brings about: as long as the state changes, it is
 // not stuck, however slow the machine.

@@ -17,6 +17,7 @@ import (
 	"github.com/strunk-go/strunk/events/forward"
 	strunkjs "github.com/strunk-go/strunk/events/jetstream"
 	"github.com/strunk-go/strunk/internal/faults"
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 }
 
 // soon bounds every wait for something that must happen.
-const soon = 2 * time.Minute
+const soon = testkit.Soon
 
 type order struct {
 	ID   string `json:"id"`
@@ -106,14 +107,8 @@ func (b *bed) caughtUp(name string) {
 	})
 }
 
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(soon); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
+// eventually waits for a condition that something else brings about.
+var eventually = testkit.Eventually
 
 // messages reads all messages that a stream holds.
 func messages(t testing.TB, js jetstream.JetStream, name string) (all []*jetstream.RawStreamMsg) {

@@ -17,11 +17,12 @@ import (
 	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/events/forward"
 	"github.com/strunk-go/strunk/events/kafka"
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
 
-const soon = 2 * time.Minute
+const soon = testkit.Soon
 
 type order struct {
 	ID   string `json:"id"`
@@ -77,14 +78,8 @@ func (b *bed) in(fn func(tx *outbox.OwnedTx) error) {
 	}
 }
 
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(soon); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
+// eventually waits for a condition that something else brings about.
+var eventually = testkit.Eventually
 
 func cluster(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()

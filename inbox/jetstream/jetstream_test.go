@@ -16,12 +16,13 @@ import (
 	eventsjs "github.com/strunk-go/strunk/events/jetstream"
 	"github.com/strunk-go/strunk/events/jetstream/natstest"
 	inboxjs "github.com/strunk-go/strunk/inbox/jetstream"
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/queue"
 )
 
-const soon = 2 * time.Minute
+const soon = testkit.Soon
 
 type order struct {
 	ID string `json:"id"`
@@ -56,14 +57,8 @@ func run(t *testing.T, box *outbox.Box, bindings ...outbox.Binding) {
 	})
 }
 
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(soon); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
+// eventually waits for a condition that something else brings about.
+var eventually = testkit.Eventually
 
 func consumer(t *testing.T, js jetstream.JetStream, stream string) jetstream.Consumer {
 	t.Helper()

@@ -13,12 +13,13 @@ import (
 
 	"github.com/strunk-go/strunk/inbox/kafka"
 	"github.com/strunk-go/strunk/inbox/receive"
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/queue"
 )
 
-const soon = 2 * time.Minute
+const soon = testkit.Soon
 
 type order struct {
 	ID string `json:"id"`

@@ -13,6 +13,7 @@ import (
 
 	"github.com/strunk-go/strunk/events/jetstream/natstest"
 	"github.com/strunk-go/strunk/internal/faults"
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/queue"
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 // soon bounds every wait for something that must happen.
-const soon = 2 * time.Minute
+const soon = testkit.Soon
 
 type email struct {
 	To string `json:"to"`
@@ -131,14 +132,8 @@ func (b *bed) inStream() uint64 {
 	return stream.CachedInfo().State.Msgs
 }
 
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(soon); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
+// eventually waits for a condition that something else brings about.
+var eventually = testkit.Eventually
 
 // seen counts how often each number was handled.
 type seen struct {
