@@ -78,7 +78,8 @@ func errorsOf(t *testing.T, path string) (names []string) {
 	return names
 }
 
-// errorNames returns what a declaration adds to the errors: variables called Err…, and the receiver of an Error method.
+// errorNames returns what a declaration adds to the errors: variables called Err…, and the receiver
+// of an Error method.
 func errorNames(decl ast.Decl) (names []string) {
 	switch d := decl.(type) {
 	case *ast.FuncDecl:

@@ -29,10 +29,11 @@
 //
 // # DATABASE_URL
 //
-// It names a server and a role that may create databases (ALTER ROLE … CREATEDB), directly, not through a pooler. Only
-// databases called strunk_test_… are created, and they are dropped at the end of each test. Those of a process that was
-// killed are dropped at once where psql is installed, otherwise by the next process that uses the same role: a process
-// holds an advisory lock while it lives, and a database whose process holds none is abandoned.
+// It names a server and a role that may create databases (ALTER ROLE … CREATEDB), directly, not
+// through a pooler. Only databases called strunk_test_… are created, and they are dropped at the
+// end of each test. Those of a process that was killed are dropped at once where psql is installed,
+// otherwise by the next process that uses the same role: a process holds an advisory lock while it
+// lives, and a database whose process holds none is abandoned.
 package outboxtest
 
 import (

@@ -143,7 +143,9 @@ BEGIN
     ELSIF octet_length(customer_key) NOT BETWEEN 1 AND 500 THEN
         RAISE EXCEPTION 'strunk_enqueue: customer_key: must have 1 to 500 bytes' USING ERRCODE = '22023';
     ELSIF octet_length(payload::text) > 1048576 THEN
-        RAISE EXCEPTION 'strunk_enqueue: payload: more than 1 MiB; keep large data in a table of its own and enqueue its key' USING ERRCODE = '22023';
+        RAISE EXCEPTION
+            'strunk_enqueue: payload: more than 1 MiB; keep large data in a table of its own and enqueue its key'
+            USING ERRCODE = '22023';
     END IF;
     SELECT e.ord, e.id INTO v_ord, v_id FROM {schema}.strunk_enqueue_many(
         ARRAY[queue], ARRAY[payload::text], ARRAY[priority]::smallint[], ARRAY[max_attempts]::smallint[],
@@ -154,7 +156,9 @@ BEGIN
         CASE WHEN metadata IS NOT NULL THEN ARRAY[metadata::text] END, true,
         CASE WHEN customer_key IS NOT NULL THEN ARRAY[customer_key] END) e;
     IF v_ord = 0 THEN
-        RAISE EXCEPTION 'strunk_enqueue: dedup_key: % is being enqueued by transactions that wait for each other; try again', dedup_key USING ERRCODE = '40P01';
+        RAISE EXCEPTION
+            'strunk_enqueue: dedup_key: % is being enqueued by transactions that wait for each other; try again',
+            dedup_key USING ERRCODE = '40P01';
     END IF;
     RETURN v_id;
 END $$;

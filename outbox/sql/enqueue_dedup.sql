@@ -1,22 +1,26 @@
 -- Enqueueing tasks with a dedup mode.
 
--- Enqueues tasks of which at least one has a dedup mode. All arrays are of full length. Modes: null (no key, or held until
--- the task is done), waiting (held until the first claim), period (until done and for the window), replace (waiting; the
--- holder's payload and metadata are replaced), debounce (replace; the holder is put off to p_delays_ms from now, at
--- most p_max_ms from when it was enqueued).
--- Locks and deadlocks: as strunk_enqueue_many. An insert waits for the transaction that has the key: if that commits, the
--- holder is found or changed, else the insert goes on. A holder that is claimed meanwhile has left the index: DO UPDATE
--- follows no newer version of a row but starts again, and then inserts.
--- One that waits in the backlog of its key, or was admitted, is past its debounce: it is replaced and not put off.
--- A replaced task keeps its seq, and so its place: it was visible as waiting all the time, so no worker's low watermark can
--- have passed it.
+-- Enqueues tasks of which at least one has a dedup mode. All arrays are of full length. Modes: null
+-- (no key, or held until the task is done), waiting (held until the first claim), period (until
+-- done and for the window), replace (waiting; the holder's payload and metadata are replaced),
+-- debounce (replace; the holder is put off to p_delays_ms from now, at most p_max_ms from when it
+-- was enqueued).
+-- Locks and deadlocks: as strunk_enqueue_many. An insert waits for the transaction that has the
+-- key: if that commits, the holder is found or changed, else the insert goes on. A holder that is
+-- claimed meanwhile has left the index: DO UPDATE follows no newer version of a row but starts
+-- again, and then inserts.
+-- One that waits in the backlog of its key, or was admitted, is past its debounce: it is replaced
+-- and not put off.
+-- A replaced task keeps its seq, and so its place: it was visible as waiting all the time, so no
+-- worker's low watermark can have passed it.
 CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue_dedup(
     p_queues text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[], p_delays_ms bigint[],
     p_dues timestamptz[], p_dedups text[], p_timeouts_ms integer[], p_metadata text[],
     p_modes text[], p_windows_ms bigint[], p_max_ms bigint[], p_notify boolean, p_customer_keys text[] DEFAULT NULL)
 RETURNS TABLE (ord integer, id bigint, duplicate boolean, replaced boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
     v_ms   constant interval := interval '1 millisecond';
     v_now  timestamptz := clock_timestamp();
