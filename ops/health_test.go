@@ -2,6 +2,7 @@ package ops_test
 
 import (
 	"context"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -22,19 +23,19 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 		{"fresh", "nothing is wrong", `SELECT 1`, "", ops.StatusOK, ""},
 		{"relay", "an event lies there", `SELECT public.strunk_publish('order', '1', '{}');
 			UPDATE public.strunk_outbox_events SET created_at = now() - interval '2 min'`,
-			ops.CheckRelay, ops.StatusFail, "waited for the relay for 2m"},
+			ops.CheckRelay, ops.StatusFail, `waited for the relay for 2m\d+s`},
 		{"relay of a late commit", "its seq is below the highest " +
 			"seen", `SELECT public.strunk_publish('order', '1', '{}'); UPDATE public.strunk_outbox_events
 				SET created_at = now() - interval '2 min';
 			UPDATE public.strunk_feed SET high = 100,
-			missing = '{[1,2)}'`, ops.CheckRelay, ops.StatusFail, "waited for the relay for 2m"},
+			missing = '{[1,2)}'`, ops.CheckRelay, ops.StatusFail, `waited for the relay for 2m\d+s`},
 		{"promoter", "a due task lies there", `SELECT public.strunk_enqueue('a', '{}', delay => '1 hour');
 			UPDATE public.strunk_outbox_tasks SET due_at = now() - interval '3 min'`,
 			ops.CheckPromoter, ops.StatusFail, "overdue by 3m"},
 		{"rescue", "a dead worker's tasks lie " +
 			"there", `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host, heartbeat_at)
 			VALUES (1, 30000, 1, 1, 'a', 'h', now() -
-			interval '10 min')`, ops.CheckRescue, ops.StatusFail, "silent for 9m30"},
+			interval '10 min')`, ops.CheckRescue, ops.StatusFail, `silent for 9m[3-5]\ds`},
 		{"scheduler", "a schedule is late", `SELECT public.strunk_schedule_put('daily', 'a', 'every 1d', 'UTC',
 			now() - interval '5 min', 'skip', 1, '{}', NULL, NULL, 0::smallint, 12::smallint, NULL, false)`,
 			ops.CheckScheduler, ops.StatusFail, "late by 5m"},
@@ -50,12 +51,12 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 			ops.CheckReaper, ops.StatusWarn, "disk full"},
 		{"no workers", "tasks wait for nobody", `SELECT public.strunk_enqueue('a', '{}');
 			UPDATE public.strunk_outbox_tasks SET created_at = now() - interval '6 min'`,
-			ops.CheckWorkers, ops.StatusFail, `"a" (6m0s)`},
+			ops.CheckWorkers, ops.StatusFail, `"a" \(6m\d+s\)`},
 		{"slow workers", "tasks wait for somebody", `INSERT INTO public.strunk_workers (id, lease_ms, pid,
 			concurrency, queue, host) VALUES (1, 30000, 1, 1, 'a', 'h');
 			SELECT public.strunk_enqueue('a', '{}'); UPDATE public.strunk_outbox_tasks SET created_at = now() -
 			interval '6 min'`,
-			ops.CheckQueues, ops.StatusFail, `"a" (6m0s)`},
+			ops.CheckQueues, ops.StatusFail, `"a" \(6m\d+s\)`},
 		{"paused", "as it was told to", `SELECT public.strunk_pause_queue('a'), public.strunk_enqueue('a',
 			'{}'); UPDATE public.strunk_outbox_tasks SET created_at = now() - interval '6 min'`,
 			ops.CheckQueues, ops.StatusWarn, "paused"},
@@ -64,7 +65,7 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 			kind, key, entity_id)
 			VALUES (1, 1, 1, 1, now() - interval '7 min', 'delivered', 'event', 'order', '1');
 			UPDATE public.strunk_feed SET head = 1; SELECT public.strunk_ensure_feed_partitions()`,
-			ops.CheckSubscribers, ops.StatusFail, `"indexer" (7m0s)`},
+			ops.CheckSubscribers, ops.StatusFail, `"indexer" \(7m\d+s\)`},
 		{"dropped", "it lost events", `SELECT public.strunk_register('indexer', 'order', 'beginning', 30000);
 			UPDATE public.strunk_subscribers SET needs_restart = true`,
 			ops.CheckSubscribers, ops.StatusFail, "replay or reset"},
@@ -88,7 +89,7 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 				t.Errorf("(%s) status %s: %+v", c.reason, r.Status, r)
 			}
 			if c.check != "" && (r.Check(c.check).Status != c.status ||
-				!strings.Contains(r.Check(c.check).Message, c.says)) {
+				!regexp.MustCompile(c.says).MatchString(r.Check(c.check).Message)) {
 				t.Errorf("(%s) %+v", c.reason, r.Check(c.check))
 			}
 			for _, other := range r.Checks {
