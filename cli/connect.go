@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	ucli "github.com/urfave/cli/v2"
 
@@ -77,8 +76,3 @@ func trimPrefix(text string) string {
 }
 
 var errNeedYes = errors.New("nothing was done; repeat it with --yes to do it")
-
-// expand puts the box's schema into a statement.
-func expand(box *outbox.Box, sql string) string {
-	return strings.ReplaceAll(sql, "{schema}", pgx.Identifier{box.Schema()}.Sanitize())
-}

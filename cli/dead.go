@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/strunk-go/strunk/events"
@@ -24,16 +22,21 @@ const deadChunk = 500
 
 func deadFlags() []ucli.Flag {
 	return []ucli.Flag{
+		&ucli.StringFlag{Name: "status", Value: outbox.EndedDead,
+			Usage: "dead, or cancelled or discarded: tasks that ended so, which are no dead letters"},
 		&ucli.StringFlag{Name: "error", Usage: "only those whose last error contains this text"},
-		&ucli.DurationFlag{Name: "older-than", Usage: "only those that died longer ago than this, such as 24h"},
-		&ucli.DurationFlag{Name: "younger-than", Usage: "only those that died since then"},
+		&ucli.DurationFlag{Name: "older-than", Usage: "only those that ended longer ago than this, such as 24h"},
+		&ucli.DurationFlag{Name: "younger-than", Usage: "only those that ended since then"},
 	}
 }
 
 func deadFilter(c *ucli.Context) (outbox.DeadFilter, error) {
 	name, err := oneArg(c, "QUEUE")
 	filter := outbox.DeadFilter{Queue: name, Error: c.String("error"), OlderThan: c.Duration("older-than"),
-		YoungerThan: c.Duration("younger-than")}
+		YoungerThan: c.Duration("younger-than"), Status: c.String("status")}
+	if _, statusErr := filter.EndedStatus(); err == nil && statusErr != nil {
+		err = usagef("%s: --status: %q is not dead, cancelled or discarded", c.Command.Name, filter.Status)
+	}
 	if err == nil && (filter.OlderThan < 0 || filter.YoungerThan < 0) {
 		err = usagef("%s: --older-than and --younger-than must not be negative", c.Command.Name)
 	}
@@ -54,7 +57,7 @@ type deadLetter struct {
 
 func (p *program) deadLetters() *ucli.Command {
 	return &ucli.Command{
-		Name: "dead-letters", Usage: "list a queue's dead letters", ArgsUsage: "QUEUE",
+		Name: "dead-letters", Usage: "list a queue's dead letters, or its cancelled or discarded tasks", ArgsUsage: "QUEUE",
 		Flags: append(deadFlags(),
 			&ucli.IntFlag{Name: "limit", Value: queue.DefaultDeadLimit, Usage: "how many at the most"},
 			&ucli.Int64Flag{Name: "after", Usage: "only ids above this one: to page on"},
@@ -80,7 +83,7 @@ func (p *program) deadLetters() *ucli.Command {
 
 func (p *program) showDead(c *ucli.Context, letters []queue.DeadLetter) error {
 	docs := make([]deadLetter, 0, len(letters))
-	t := &table{header: []string{"ID#", "ATTEMPTS#", "DIED", "ERROR"}}
+	t := &table{header: []string{"ID#", "ATTEMPTS#", "ENDED", "ERROR"}}
 	if c.Bool("payload") {
 		t.header = append(t.header, "PAYLOAD")
 	}
@@ -97,14 +100,14 @@ func (p *program) showDead(c *ucli.Context, letters []queue.DeadLetter) error {
 		t.add(row...)
 	}
 	if len(docs) == 0 && !c.Bool("json") {
-		return p.say(c, docs, "no dead letters")
+		return p.say(c, docs, "no %ss", noun(outbox.DeadFilter{Status: c.String("status")}))
 	}
 	return p.show(c, docs, t)
 }
 
 func (p *program) retry() *ucli.Command {
 	return &ucli.Command{
-		Name: "retry", Usage: "give dead letters all their attempts again", ArgsUsage: "ID…",
+		Name: "retry", Usage: "give dead, cancelled or discarded tasks all their attempts again", ArgsUsage: "ID…",
 		Before: needIDs,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			ids, err := idArgs(c)
@@ -116,33 +119,41 @@ func (p *program) retry() *ucli.Command {
 				return err
 			}
 			if n == 0 && len(ids) == 1 {
-				return fmt.Errorf("%d is no dead letter; `strunk show %d` says what it is", ids[0], ids[0])
+				return fmt.Errorf("%d is not dead, cancelled or discarded; `strunk show %d` says what it is", ids[0], ids[0])
 			}
 			if n < len(ids) {
-				return fmt.Errorf("%d of %d were retried: the others are no dead letters (see `strunk show ID`)", n,
+				return fmt.Errorf("%d of %d were retried: the others are not dead, cancelled or discarded (see `strunk show ID`)", n,
 					len(ids))
 			}
-			return p.say(c, map[string]any{"retried": n, "ids": ids}, "retried %s", plural(n, "dead letter"))
+			return p.say(c, map[string]any{"retried": n, "ids": ids}, "retried %s", plural(n, "task"))
 		}),
 	}
 }
 
-// retryDead retries dead tasks, and dead copies of events for their subscribers.
-func retryDead(ctx context.Context, box *outbox.Box, ids []int64) (int, error) {
-	done, err := queue.RetryDead(ctx, box, outbox.DeadFilter{IDs: ids})
-	for _, id := range ids {
-		if err != nil || done == len(ids) {
-			break
+// retryDead retries dead, cancelled and discarded tasks, and dead copies of events for their subscribers.
+func retryDead(ctx context.Context, box *outbox.Box, ids []int64) (done int, err error) {
+	for _, status := range []string{outbox.EndedDead, outbox.EndedCancelled, outbox.EndedDiscarded} {
+		if done == len(ids) {
+			return done, nil
 		}
+		n, err := queue.RetryDead(ctx, box, outbox.DeadFilter{IDs: ids, Status: status})
+		done += n
+		if err != nil {
+			return done, err
+		}
+	}
+	for _, id := range ids {
 		t, lookErr := ops.Task(ctx, box, id)
 		if lookErr != nil || t.Kind != ops.KindDelivery || t.Status != queue.StatusDead {
 			continue
 		}
-		var n int64
-		n, err = events.RetryDead(ctx, box, t.Subscriber, id)
+		n, err := events.RetryDead(ctx, box, t.Subscriber, id)
 		done += int(n)
+		if err != nil {
+			return done, err
+		}
 	}
-	return done, err
+	return done, nil
 }
 
 func (p *program) retryAll() *ucli.Command {
@@ -162,7 +173,7 @@ func (p *program) retryAll() *ucli.Command {
 			if err == nil && n == 0 {
 				err = p.noteUnused(ctx, box, filter.Queue)
 			}
-			return p.sayCount(c, "retried", n, err)
+			return p.sayCount(c, "retried", filter, n, err)
 		}),
 	}
 }
@@ -178,19 +189,19 @@ func (p *program) purge() *ucli.Command {
 				return err
 			}
 			if !c.Bool("yes") {
-				n, err := countDead(ctx, box, filter)
+				n, err := queue.CountDead(ctx, box, filter)
 				if err != nil {
 					return err
 				}
 				if n == 0 {
 					return errors.Join(p.noteUnused(ctx, box, filter.Queue),
-						p.say(c, map[string]any{"purged": 0}, "no dead letters to purge"))
+						p.say(c, map[string]any{"purged": 0}, "no %ss to purge", noun(filter)))
 				}
-				return usagef("purge would delete %s of %q for good: %v", plural(n, "dead letter"), filter.Queue,
+				return usagef("purge would delete %s of %q for good: %v", plural(n, noun(filter)), filter.Queue,
 					errNeedYes)
 			}
 			n, err := p.eachDead(ctx, c, box, "purging", filter, queue.PurgeDead)
-			return p.sayCount(c, "purged", n, err)
+			return p.sayCount(c, "purged", filter, n, err)
 		}),
 	}
 }
@@ -199,11 +210,11 @@ func (p *program) purge() *ucli.Command {
 var errInterrupted = errors.New("interrupted")
 
 // sayCount says how far long work has come, also where an error ended it.
-func (p *program) sayCount(c *ucli.Context, what string, n int, err error) error {
+func (p *program) sayCount(c *ucli.Context, what string, filter outbox.DeadFilter, n int, err error) error {
 	if err != nil {
-		return fmt.Errorf("%s %s, then: %w; call it again for the rest", what, plural(n, "dead letter"), err)
+		return fmt.Errorf("%s %s, then: %w; call it again for the rest", what, plural(n, noun(filter)), err)
 	}
-	return p.say(c, map[string]any{what: n}, "%s %s", what, plural(n, "dead letter"))
+	return p.say(c, map[string]any{what: n}, "%s %s", what, plural(n, noun(filter)))
 }
 
 // eachDead works on the dead letters that were there at the beginning, a chunk at a time. The first
@@ -211,7 +222,7 @@ func (p *program) sayCount(c *ucli.Context, what string, n int, err error) error
 // process.
 func (p *program) eachDead(ctx context.Context, c *ucli.Context, box *outbox.Box, what string, filter outbox.DeadFilter,
 	step func(context.Context, *outbox.Box, outbox.DeadFilter) (int, error)) (done int, err error) {
-	ids, err := deadIDs(ctx, box, filter)
+	ids, err := queue.DeadIDs(ctx, box, filter)
 	if err != nil {
 		return 0, err
 	}
@@ -222,8 +233,8 @@ func (p *program) eachDead(ctx context.Context, c *ucli.Context, box *outbox.Box
 			return done, errInterrupted
 		}
 		// After and Limit let the chunk be found without a walk through all that are dead.
-		n, err := step(context.WithoutCancel(ctx), box, outbox.DeadFilter{IDs: chunk, After: chunk[0] - 1,
-			Limit: len(chunk)})
+		n, err := step(context.WithoutCancel(ctx), box, outbox.DeadFilter{IDs: chunk, Status: filter.Status,
+			After: chunk[0] - 1, Limit: len(chunk)})
 		done += n
 		bar.add(len(chunk))
 		if err != nil {
@@ -233,114 +244,10 @@ func (p *program) eachDead(ctx context.Context, c *ucli.Context, box *outbox.Box
 	return done, nil
 }
 
-// sqlDeadOf chooses dead letters of queue $1: with text $2 in their error, dead for longer than $3
-// microseconds, and for less than $4; empty and zero mean any. It locks nothing.
-const sqlDeadOf = ` FROM {schema}.strunk_outbox_dead
-WHERE kind = 'task' AND key = $1::text AND ($2::text = '' OR pg_catalog.strpos(last_error, $2::text) > 0)
-	AND ($3::bigint = 0 OR finished_at < pg_catalog.now() - $3::bigint * interval '1 microsecond')
-	AND ($4::bigint = 0 OR finished_at > pg_catalog.now() - $4::bigint * interval '1 microsecond')`
-
-func deadArgs(f outbox.DeadFilter) []any {
-	return []any{f.Queue, f.Error, f.OlderThan.Microseconds(), f.YoungerThan.Microseconds()}
-}
-
-// deadIDs lists the ids that a filter chooses. Eight bytes a dead letter are all that is kept.
-func deadIDs(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter) ([]int64, error) {
-	rows, err := box.Pool().Query(ctx, expand(box, "SELECT id"+sqlDeadOf+" ORDER BY id"), deadArgs(filter)...)
-	if err != nil {
-		return nil, err
+// noun is what the filter chooses one of.
+func noun(f outbox.DeadFilter) string {
+	if status, err := f.EndedStatus(); err == nil && status != outbox.EndedDead {
+		return status + " task"
 	}
-	return pgx.CollectRows(rows, pgx.RowTo[int64])
-}
-
-func countDead(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter) (n int, err error) {
-	err = box.Pool().QueryRow(ctx, expand(box, "SELECT count(*)"+sqlDeadOf), deadArgs(filter)...).Scan(&n)
-	return n, err
-}
-
-func idArgs(c *ucli.Context) ([]int64, error) {
-	if !c.Args().Present() {
-		return nil, usagef("%s: which? give one id or more", c.Command.Name)
-	}
-	ids := make([]int64, 0, c.NArg())
-	for _, arg := range c.Args().Slice() {
-		id, err := strconv.ParseInt(arg, 10, 64)
-		if err != nil || id < 1 {
-			return nil, usagef("%s: %q is not an id", c.Command.Name, arg)
-		}
-		if !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
-	return ids, nil
-}
-
-func idArg(c *ucli.Context) (int64, error) {
-	ids, err := idArgs(c)
-	if err == nil && len(ids) > 1 {
-		err = usagef("%s: give one id, not %d", c.Command.Name, len(ids))
-	}
-	if err != nil {
-		return 0, err
-	}
-	return ids[0], nil
-}
-
-// needs refuses all but one argument, before the database is asked.
-func needs(what string) ucli.BeforeFunc {
-	return func(c *ucli.Context) error {
-		_, err := oneArg(c, what)
-		return err
-	}
-}
-
-func needIDs(c *ucli.Context) error {
-	_, err := idArgs(c)
-	return err
-}
-
-func needID(c *ucli.Context) error {
-	_, err := idArg(c)
-	return err
-}
-
-// oneArg returns the command's one argument.
-func oneArg(c *ucli.Context, what string) (string, error) {
-	if c.NArg() != 1 {
-		return "", usagef("%s: give one %s, not %d arguments", c.Command.Name, what, c.NArg())
-	}
-	if c.Args().First() == "" {
-		return "", usagef("%s: the %s is empty", c.Command.Name, what)
-	}
-	return c.Args().First(), nil
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-func clip(s string, most int) string {
-	s = strings.Join(strings.Fields(s), " ")
-	if r := []rune(s); len(r) > most {
-		return string(r[:most-1]) + "…"
-	}
-	return s
-}
-
-func stamp(t time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	return t.UTC().Format("2006-01-02 15:04:05")
-}
-
-func payloadFlag() ucli.Flag {
-	return &ucli.BoolFlag{Name: "payload", Usage: "show payloads (and metadata), which are hidden otherwise"}
-}
-
-func yesFlag() ucli.Flag {
-	return &ucli.BoolFlag{Name: "yes", Usage: "do it; without this flag the command says what it would do"}
+	return "dead letter"
 }

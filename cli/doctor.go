@@ -2,11 +2,9 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/strunk-go/strunk/ops"
@@ -77,13 +75,10 @@ func diagnose(ctx context.Context, c *ucli.Context, box *outbox.Box) ([]diagnosi
 }
 
 func serverVersion(ctx context.Context, box *outbox.Box) (diagnosis, error) {
-	var number int
-	var text string
-	err := box.Pool().QueryRow(ctx, `SELECT pg_catalog.current_setting('server_version_num')::int,
-		pg_catalog.current_setting('server_version')`).Scan(&number, &text)
-	d := diagnosis{"version", ops.StatusOK, fmt.Sprintf("PostgreSQL %s, strunk's tables at version %d", text,
-		outbox.LatestVersion())}
-	if number/10000 < oldestServer {
+	server, err := ops.ServerVersion(ctx, box)
+	d := diagnosis{"version", ops.StatusOK, fmt.Sprintf("PostgreSQL %s, strunk's tables at version %d",
+		server.Version, outbox.LatestVersion())}
+	if server.Major < oldestServer {
 		d.Status, d.Found = ops.StatusFail, d.Found+fmt.Sprintf("; PostgreSQL %d is the oldest that is supported",
 			oldestServer)
 	}
@@ -93,38 +88,23 @@ func serverVersion(ctx context.Context, box *outbox.Box) (diagnosis, error) {
 // oldestServer is the oldest major version of PostgreSQL that strunk is for.
 const oldestServer = 14
 
-// Dead rows are counted by the statistics collector: many, compared with the living, say that vacuum does not keep up.
-const sqlDeadRows = `SELECT relname, n_live_tup, n_dead_tup FROM pg_catalog.pg_stat_user_tables
-WHERE schemaname = $1 AND relname LIKE 'strunk\_%' AND n_dead_tup > 100000 AND n_dead_tup > n_live_tup
-ORDER BY n_dead_tup DESC LIMIT 1`
-
+// deadRows says whether vacuum keeps up: many dead rows, compared with the living, say that it does not.
 func deadRows(ctx context.Context, box *outbox.Box) (diagnosis, error) {
-	var name string
-	var live, dead int64
-	err := box.Pool().QueryRow(ctx, sqlDeadRows, box.Schema()).Scan(&name, &live, &dead)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return diagnosis{"dead rows", ops.StatusOK, "vacuum keeps up with every table"}, nil
-	case err != nil:
-		return diagnosis{}, err
+	worst, err := ops.WorstDeadRows(ctx, box)
+	if err != nil || worst == nil {
+		return diagnosis{"dead rows", ops.StatusOK, "vacuum keeps up with every table"}, err
 	}
 	return diagnosis{"dead rows", ops.StatusWarn, fmt.Sprintf("%s has %d dead rows and %d living ones: see what "+
-		"holds the horizon back, then VACUUM it", name, dead, live)}, nil
+		"holds the horizon back, then VACUUM it", worst.Table, worst.Dead, worst.Live)}, nil
 }
 
-// An index that a cut-off CREATE INDEX CONCURRENTLY has left costs writes and serves nobody.
-const sqlInvalidIndexes = `SELECT coalesce(string_agg(c.relname, ', ' ORDER BY c.relname), '')
-FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n
-ON n.oid = c.relnamespace
-WHERE n.nspname = $1 AND c.relname LIKE 'strunk\_%' AND NOT (i.indisvalid AND i.indisready)`
-
 func invalidIndexes(ctx context.Context, box *outbox.Box) (diagnosis, error) {
-	var names string
-	if err := box.Pool().QueryRow(ctx, sqlInvalidIndexes, box.Schema()).Scan(&names); err != nil {
+	names, err := ops.InvalidIndexes(ctx, box)
+	if err != nil {
 		return diagnosis{}, err
 	}
-	if names != "" {
-		return diagnosis{"invalid indexes", ops.StatusFail, names +
+	if len(names) > 0 {
+		return diagnosis{"invalid indexes", ops.StatusFail, strings.Join(names, ", ") +
 			": `strunk migrate` builds what it has begun anew; DROP others"}, nil
 	}
 	return diagnosis{"invalid indexes", ops.StatusOK, "every index is valid"}, nil

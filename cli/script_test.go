@@ -44,7 +44,7 @@ func TestScripts(t *testing.T) {
 		Setup:               func(env *testscript.Env) error { return setup(t, env) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"sql": runSQL, "psql": runPsql, "code": exitCode, "work": work, "seed": seed, "schedules": seedSchedule,
-			"fail": failEvents},
+			"fail": failEvents, "die": makeDead},
 	})
 }
 
@@ -84,9 +84,8 @@ func seed(ts *testscript.TestScript, _ bool, _ []string) {
 		_, err := orders.PublishBatch(ctx, tx, []order{{"1"}, {"2"}, {"3"}})
 		return err
 	}))
-	for _, id := range []int64{12345, 12346} {
-		_, err := emails.Cancel(ctx, box, id, "for the test")
-		ts.Check(err)
+	for _, id := range []string{"12345", "12346"} {
+		makeDead(ts, false, []string{id, "for the test"})
 	}
 	handled := 0
 	ts.Check(box.Run(ctx, orders.Subscriber("search-indexer", func(context.Context, events.Event[order]) error {
@@ -95,6 +94,13 @@ func seed(ts *testscript.TestScript, _ bool, _ []string) {
 		}
 		return nil
 	}, events.From(events.FromBeginning), events.Concurrency(1))))
+}
+
+// makeDead makes a dead letter of a task that waits: die ID ERROR.
+func makeDead(ts *testscript.TestScript, _ bool, args []string) {
+	_, err := poolOf(ts).Exec(context.Background(), `UPDATE public.strunk_outbox SET status = 'dead', finished_at = now(),
+		last_error = $2 WHERE id = $1::text::bigint AND status <> 'dead'`, args[0], args[1])
+	ts.Check(err)
 }
 
 func seedSchedule(ts *testscript.TestScript, _ bool, _ []string) {

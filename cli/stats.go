@@ -37,7 +37,7 @@ func (p *program) stats() *ucli.Command {
 
 // noteEmpty says on the error stream that a queue is unused: its name may be misspelt, and no number would tell.
 func (p *program) noteEmpty(q ops.Queue) {
-	if q.Pending.N+q.Scheduled.N+q.Claimed.N+q.Dead.N == 0 && q.Workers == 0 && q.PausedAt == nil {
+	if q.Pending.N+q.Scheduled.N+q.Claimed.N+q.Dead.N+q.Cancelled.N+q.Discarded.N == 0 && q.Workers == 0 && q.PausedAt == nil {
 		fmt.Fprintf(p.Err, "strunk: note: queue %q has no waiting task, dead letter or worker; `strunk queues` "+
 			"lists those that have\n", q.Name)
 	}
@@ -63,7 +63,8 @@ func (p *program) noteMisspelt(ctx context.Context, box *outbox.Box, queue strin
 func queueTable(q ops.Queue) *table {
 	t := &table{header: []string{"QUEUE", q.Name}}
 	for _, row := range [][2]any{{"pending", q.Pending}, {"scheduled", q.Scheduled}, {"claimed", q.Claimed},
-		{"dead", q.Dead}, {"delivered", countOrDash(q.Delivered)},
+		{"dead", q.Dead}, {"cancelled", q.Cancelled},
+		{"discarded", q.Discarded}, {"delivered", countOrDash(q.Delivered)},
 		{"waiting for", ago(q.WaitingFor)}, {"next due", stampOrDash(q.NextDueAt)}, {"workers", q.Workers},
 		{"concurrency", q.Concurrency},
 		{"paused since", stampOrDash(q.PausedAt)}} {
@@ -76,7 +77,8 @@ func overallTable(o ops.Overall) *table {
 	t := &table{header: []string{"WHAT", "NUMBER"}}
 	for _, row := range [][2]any{{"tasks pending", o.Pending}, {"tasks scheduled", o.Scheduled},
 		{"tasks claimed", o.Claimed},
-		{"tasks delivered", o.Delivered}, {"dead letters", o.Dead}, {"events waiting for the relay", o.EventsWaiting},
+		{"tasks delivered", o.Delivered}, {"dead letters", o.Dead}, {"tasks cancelled", o.Cancelled},
+		{"tasks discarded", o.Discarded}, {"events waiting for the relay", o.EventsWaiting},
 		{"events kept", o.EventsKept}, {"head of the feed", o.Head}, {"deliveries", o.Deliveries},
 		{"workers", o.Workers},
 		{"subscribers", o.Subscribers}, {"schedules", o.Schedules}, {"table size", size(o.TableBytes)}} {

@@ -67,7 +67,8 @@ func taskTable(d ops.TaskDetails) *table {
 	add("id", fmt.Sprint(d.ID))
 	add("kind", string(d.Kind))
 	add("status", string(d.Status))
-	add(map[ops.Kind]string{ops.KindTask: "queue", ops.KindDelivery: "events of"}[d.Kind], d.Key)
+	add("queue", d.Queue)
+	add("events of", d.EntityType)
 	add("entity", d.EntityID)
 	add("subscriber", d.Subscriber)
 	add("priority", fmt.Sprint(d.Priority))
@@ -172,9 +173,9 @@ func (p *program) switchQueue(name, usage, did string,
 func (p *program) cancel() *ucli.Command {
 	return &ucli.Command{
 		Name: "cancel", Usage: "cancel a waiting or a running task", ArgsUsage: "ID",
-		Description: "A waiting task becomes a dead letter at once, which `strunk retry` undoes; the context of a " +
+		Description: "A waiting task is cancelled at once, which `strunk retry` undoes; the context of a " +
 			"running one's handler ends.",
-		Flags:  []ucli.Flag{&ucli.StringFlag{Name: "reason", Usage: "is kept as the dead letter's error"}},
+		Flags:  []ucli.Flag{&ucli.StringFlag{Name: "reason", Usage: "is kept as the task's error"}},
 		Before: needID,
 		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			id, err := idArg(c)
@@ -188,7 +189,7 @@ func (p *program) cancel() *ucli.Command {
 			if rec.Kind != ops.KindTask {
 				return fmt.Errorf("%d is a subscriber's copy of an event, not a task", id)
 			}
-			state, err := rawQueue(rec.Key).Cancel(ctx, box, rec.ID, c.String("reason"))
+			state, err := rawQueue(rec.Queue).Cancel(ctx, box, rec.ID, c.String("reason"))
 			if err != nil {
 				return err
 			}

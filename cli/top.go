@@ -116,24 +116,17 @@ func quietEnd(ctx context.Context, err error) error {
 
 // sample is what one screen shows.
 type sample struct {
-	at                  time.Time
-	enqueued, delivered int64 // counters since the database was made
-	overall             ops.Overall
-	queues              []ops.Queue
-	subscribers         []ops.Subscriber
-	workers             []ops.Worker
+	at          time.Time
+	counters    ops.Counters
+	overall     ops.Overall
+	queues      []ops.Queue
+	subscribers []ops.Subscriber
+	workers     []ops.Worker
 }
-
-// sqlCounters reads how many rows have ever been enqueued and published (a sequence counts them)
-// and inserted as delivered (PostgreSQL's statistics do, of the leaves that are kept).
-const sqlCounters = `SELECT (SELECT last_value FROM {schema}.strunk_outbox_id_seq),
-	(SELECT coalesce(sum(n_tup_ins), 0)::bigint FROM pg_catalog.pg_stat_user_tables WHERE schemaname = $1
-	AND relname LIKE 'strunk\_outbox\_delivered\_tasks\_%')`
 
 func takeSample(ctx context.Context, box *outbox.Box) (s sample, err error) {
 	s.at = time.Now()
-	if err = box.Pool().QueryRow(ctx, expand(box, sqlCounters), box.Schema()).Scan(&s.enqueued,
-		&s.delivered); err != nil {
+	if s.counters, err = ops.ReadCounters(ctx, box); err != nil {
 		return s, err
 	}
 	if s.overall, err = ops.OverallStats(ctx, box); err != nil {
@@ -156,8 +149,8 @@ func (s sample) render(before sample, colours bool) string {
 		s.at.UTC().Format("15:04:05"),
 		o.Pending, o.Claimed, o.Scheduled, o.Dead, o.Head, size(o.TableBytes))
 	if span := s.at.Sub(before.at).Seconds(); !before.at.IsZero() && span > 0 {
-		fmt.Fprintf(&b, "rows in %.0f/s  tasks done %.0f/s  events %.0f/s\n", float64(s.enqueued-before.enqueued)/span,
-			float64(s.delivered-before.delivered)/span, float64(o.Head-before.overall.Head)/span)
+		fmt.Fprintf(&b, "rows in %.0f/s  tasks done %.0f/s  events %.0f/s\n", float64(s.counters.Enqueued-before.counters.Enqueued)/span,
+			float64(s.counters.Delivered-before.counters.Delivered)/span, float64(o.Head-before.overall.Head)/span)
 	}
 	queues := &table{header: []string{"QUEUE", "PENDING#", "CLAIMED#", "SCHEDULED#", "DEAD#", "WAITING FOR#"}}
 	for _, q := range s.queues {

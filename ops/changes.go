@@ -80,7 +80,7 @@ func cancelTask(c *call, b CancelBody) (Done, error) {
 	case t.Kind != KindTask:
 		return Done{}, fmt.Errorf("task %d: %w", id, ErrNotFound)
 	}
-	state, err := untyped(t.Key).Cancel(c.ctx, c.box, id, b.Reason)
+	state, err := untyped(t.Queue).Cancel(c.ctx, c.box, id, b.Reason)
 	if err != nil {
 		return Done{}, err
 	}

@@ -264,7 +264,7 @@ func TestPayloadsAreHiddenAndRedacted(t *testing.T) {
 	}
 
 	hide := func(_ context.Context, task ops.TaskDetails, doc json.RawMessage) json.RawMessage {
-		if task.Key != "cards" || task.Payload != nil {
+		if task.Queue != "cards" || task.Payload != nil {
 			return nil
 		}
 		return json.RawMessage(strings.ReplaceAll(string(doc), secret, "XXXX"))

@@ -124,7 +124,7 @@ type gauges func(d *prometheus.Desc, v float64, labels ...string)
 func collectQueues(l Live, gauge gauges) {
 	for _, q := range l.Queues {
 		for status, n := range map[string]Count{"pending": q.Pending, "scheduled": q.Scheduled, "claimed": q.Claimed,
-			"dead": q.Dead} {
+			"dead": q.Dead, "cancelled": q.Cancelled, "discarded": q.Discarded} {
 			gauge(descTasks, float64(n.N), q.Name, status)
 		}
 		gauge(descOldest, q.WaitingFor.Seconds(), q.Name)

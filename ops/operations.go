@@ -54,7 +54,9 @@ type Done struct {
 type DeadSelection struct {
 	Queue string  `json:"queue,omitempty"`
 	IDs   []int64 `json:"ids,omitempty"`
-	All   bool    `json:"all,omitempty"`
+	// Status is dead (the default), cancelled or discarded.
+	Status string `json:"status,omitempty"`
+	All    bool   `json:"all,omitempty"`
 	// Error is a text that the last error must contain.
 	Error string `json:"error,omitempty"`
 	// OlderThan is how many seconds ago the task died at least.
@@ -128,6 +130,7 @@ func (s *server) readings() []operation {
 		reading("list_schedules", "/v1/schedules", "Schedules by id", listSchedules, after, upTo),
 		reading("list_dead_letters", "/v1/dead-letters", "Dead letters by id, without payloads", listDead,
 			parameter{"queue", "string", "of this queue"}, parameter{"subscriber", "string", "of this subscriber"},
+			parameter{"status", "string", "dead (the default), cancelled or discarded"},
 			parameter{"from", "integer", "the last id of the page before"},
 			parameter{"newest", "boolean", "newest first"}, upTo),
 		reading("get_task", "/v1/tasks/{id}", "One task, or one subscriber's copy of an event", getTask,
@@ -196,7 +199,8 @@ func listDead(c *call) (list DeadLetterList, err error) {
 }
 
 func (c *call) deadFilter() (f outbox.DeadFilter, err error) {
-	f = outbox.DeadFilter{Queue: c.query.Get("queue"), Subscriber: c.query.Get("subscriber")}
+	f = outbox.DeadFilter{Queue: c.query.Get("queue"), Subscriber: c.query.Get("subscriber"),
+		Status: c.query.Get("status")}
 	var errs [3]error
 	f.After, errs[0] = parseID(c.query.Get("from"))
 	f.Newest, errs[1] = c.flag("newest")
@@ -316,7 +320,7 @@ func (b DeadSelection) selected() (f outbox.DeadFilter, err error) {
 		return f, fmt.Errorf("%w: %w", err, ErrInvalid)
 	}
 	orDefault(&b.Limit, MaxChange)
-	f = outbox.DeadFilter{Queue: b.Queue, IDs: b.IDs, Error: b.Error,
+	f = outbox.DeadFilter{Queue: b.Queue, Status: b.Status, IDs: b.IDs, Error: b.Error,
 		OlderThan: b.OlderThan.Truncate(time.Millisecond), Limit: b.Limit}
 	if len(f.IDs) == 0 {
 		f.IDs = nil

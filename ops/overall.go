@@ -15,6 +15,10 @@ type Overall struct {
 	Claimed   Count `json:"claimed"`
 	// Dead counts dead letters, of tasks and of subscribers.
 	Dead Count `json:"dead"`
+	// Cancelled counts tasks that were ended by a person or a program, Discarded those that their
+	// handlers gave up. Neither is a dead letter.
+	Cancelled Count `json:"cancelled"`
+	Discarded Count `json:"discarded"`
 	// Delivered is what is kept of the done tasks.
 	Delivered Count `json:"delivered"`
 	// EventsWaiting counts events that wait for the relay, EventsKept those in the feed; Head is the newest position.
@@ -50,7 +54,7 @@ const (
 	// sqlOverall reads the state of the installation, counting to $1. It locks nothing.
 	sqlOverall = `SELECT s.pending, s.pending_precision, s.scheduled, s.scheduled_precision, s.claimed,
 		s.claimed_precision, s.dead, s.dead_precision,
-	s.delivered, s.events_waiting, s.events_waiting_precision, s.events_kept, s.events_head, s.deliveries,
+	s.cancelled, s.cancelled_precision, s.discarded, s.discarded_precision, s.delivered, s.events_waiting, s.events_waiting_precision, s.events_kept, s.events_head, s.deliveries,
 	s.deliveries_precision,
 	s.workers, s.subscribers, s.schedules
 FROM {schema}.strunk_overall($1::integer) s`
@@ -72,7 +76,8 @@ func overallQuestion(o *Overall) question {
 	o.Delivered.Precision, o.EventsKept.Precision = Estimate, Exact
 	return one(sqlOverall, []any{CountCap}, &o.Pending.N, &o.Pending.Precision, &o.Scheduled.N,
 		&o.Scheduled.Precision, &o.Claimed.N, &o.Claimed.Precision,
-		&o.Dead.N, &o.Dead.Precision, &o.Delivered.N, &o.EventsWaiting.N, &o.EventsWaiting.Precision,
+		&o.Dead.N, &o.Dead.Precision, &o.Cancelled.N, &o.Cancelled.Precision, &o.Discarded.N, &o.Discarded.Precision,
+		&o.Delivered.N, &o.EventsWaiting.N, &o.EventsWaiting.Precision,
 		&o.EventsKept.N, &o.Head,
 		&o.Deliveries.N, &o.Deliveries.Precision, &o.Workers, &o.Subscribers, &o.Schedules)
 }

@@ -20,6 +20,10 @@ type Queue struct {
 	Scheduled Count `json:"scheduled"`
 	Claimed   Count `json:"claimed"`
 	Dead      Count `json:"dead"`
+	// Cancelled tasks were ended by a person or a program, Discarded ones by their handler. Neither is
+	// a dead letter.
+	Cancelled Count `json:"cancelled"`
+	Discarded Count `json:"discarded"`
 	// Delivered is what is kept of the done tasks, always an estimate; nil in lists.
 	Delivered *Count `json:"delivered,omitempty"`
 	// WaitingSince is when the task at the head of the queue became due, its enqueue at the
@@ -38,7 +42,8 @@ type Queue struct {
 
 const (
 	queueColumns = `s.queue, s.pending, s.pending_precision, s.scheduled, s.scheduled_precision, s.claimed,
-	s.claimed_precision, s.dead, s.dead_precision, s.delivered, s.waiting_since,
+	s.claimed_precision, s.dead, s.dead_precision, s.cancelled, s.cancelled_precision, s.discarded,
+	s.discarded_precision, s.delivered, s.waiting_since,
 	coalesce(extract(epoch FROM s.waiting_for) * 1000000, 0)::bigint,
 	s.next_due_at, s.workers, s.concurrency, s.paused_at`
 	// sqlQueue reads the state of queue $1, counting to $2. It locks nothing.
@@ -61,7 +66,7 @@ func QueueStats(ctx context.Context, box *outbox.Box, queue string) (q Queue, er
 }
 
 // Queues returns the states of queues in the order of their names, counting to ListCountCap. It
-// knows the queues that have a pending task or a dead letter, a worker, a setting or a schedule,
+// knows the queues that have a pending task or one that ended without success, a worker, a setting or a schedule,
 // and most of those with scheduled tasks alone.
 func Queues(ctx context.Context, box *outbox.Box, page Page) (all []Queue, err error) {
 	n, err := limit(page.Limit)
@@ -83,7 +88,8 @@ func scanQueue(rows pgx.Rows) (q Queue, err error) {
 	var waiting int64
 	err = rows.Scan(&q.Name, &q.Pending.N, &q.Pending.Precision, &q.Scheduled.N, &q.Scheduled.Precision,
 		&q.Claimed.N, &q.Claimed.Precision,
-		&q.Dead.N, &q.Dead.Precision, &delivered, &q.WaitingSince, &waiting, &q.NextDueAt, &q.Workers,
+		&q.Dead.N, &q.Dead.Precision, &q.Cancelled.N, &q.Cancelled.Precision, &q.Discarded.N,
+		&q.Discarded.Precision, &delivered, &q.WaitingSince, &waiting, &q.NextDueAt, &q.Workers,
 		&q.Concurrency, &q.PausedAt)
 	q.WaitingFor = micros(waiting)
 	if delivered != nil {

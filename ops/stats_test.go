@@ -235,3 +235,41 @@ func TestArgumentsAreChecked(t *testing.T) {
 		}
 	}
 }
+
+// Cancelled and discarded tasks are counted and listed by their own status, in Go, over HTTP and as metrics.
+func TestCancelledIsNotDead(t *testing.T) {
+	t.Parallel()
+	h, box, pool := serve(t, ops.Config{})
+	exec(t, pool, `SELECT public.strunk_enqueue('emails', '{}') FROM generate_series(1, 5) i`)
+	exec(t, pool, `SELECT public.strunk_cancel(id, 'no') FROM public.strunk_outbox_tasks WHERE id <= 2`)
+	exec(t, pool, `UPDATE public.strunk_outbox SET status = 'discarded', finished_at = now() WHERE id = 3`)
+	exact := func(n int64) ops.Count { return ops.Count{N: n, Precision: ops.Exact} }
+	q, err := ops.QueueStats(t.Context(), box, "emails")
+	if err != nil || q.Dead != exact(0) || q.Cancelled != exact(2) || q.Discarded != exact(1) || q.Pending != exact(2) {
+		t.Errorf("%+v, %v", q, err)
+	}
+	o, err := ops.OverallStats(t.Context(), box)
+	if err != nil || o.Dead != exact(0) || o.Cancelled != exact(2) || o.Discarded != exact(1) {
+		t.Errorf("%+v, %v", o, err)
+	}
+	for status, want := range map[string]string{"": "[]", "cancelled": "[1 2]", "discarded": "[3]"} {
+		for _, of := range []string{"emails", ""} {
+			list := get[ops.DeadLetterList](t, h, "/v1/dead-letters?queue="+of+"&status="+status)
+			ids := []int64{}
+			for _, d := range list.DeadLetters {
+				ids = append(ids, d.ID)
+			}
+			if fmt.Sprint(ids) != want {
+				t.Errorf("queue %q, status %q: %v, want %v", of, status, ids, want)
+			}
+		}
+	}
+	if code, body, _ := do(t, h, request{method: "GET", path: "/v1/dead-letters?status=gone", token: readToken}); code != 400 {
+		t.Errorf("an unknown status: %d %s", code, body)
+	}
+	code, body, _ := do(t, h, request{method: "POST", path: "/v1/dead-letters/retry", token: changeToken,
+		body: `{"queue":"emails","status":"cancelled"}`})
+	if code != 200 || queryOne[int](t, pool, `SELECT count(*) FROM public.strunk_outbox_tasks`) != 4 {
+		t.Errorf("retry: %d %s", code, body)
+	}
+}

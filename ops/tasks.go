@@ -23,12 +23,13 @@ const (
 	KindDelivery Kind = "delivery"
 )
 
-// DeadLetter is a dead letter as lists show it: without payload and history, for which see Task.
+// DeadLetter is a dead letter, or another task that ended without success, as lists show it: without payload and history, for which see Task.
 type DeadLetter struct {
 	ID   int64 `json:"id"`
 	Kind Kind  `json:"kind"`
-	// Key is the queue's name, of a delivery the entity type.
-	Key         string    `json:"key"`
+	// Queue is the queue's name of a task, EntityType the type of a delivery's entity.
+	Queue       string    `json:"queue,omitempty"`
+	EntityType  string    `json:"entity_type,omitempty"`
 	EntityID    string    `json:"entity_id,omitempty"`
 	Subscriber  string    `json:"subscriber,omitempty"`
 	Position    int64     `json:"position,omitempty"`
@@ -40,43 +41,57 @@ type DeadLetter struct {
 	Error string `json:"error"`
 }
 
-// sqlDeadLetters reads at most $5 dead letters of queue $1 or subscriber $2 (null: any) behind id
+// sqlDeadLetters reads at most $5 rows of status $6, of queue $1 or subscriber $2 (null: any) behind id
 // $3, $4: newest first. It locks nothing.
 const sqlDeadLetters = `SELECT d.id, d.kind, d.key, coalesce(d.entity_id, ''), coalesce(d.subscriber, ''),
 	coalesce(d.position, 0), d.attempts,
 	d.max_attempts, d.created_at, coalesce(d.finished_at, d.created_at), coalesce(d.last_error, '')
-FROM {schema}.strunk_dead_letters($1::text, $2::text, $3::bigint, $4::boolean, $5::integer) d`
+FROM {schema}.strunk_dead_letters($1::text, $2::text, $3::bigint, $4::boolean, $5::integer, $6::text) d`
 
-// DeadLetters returns dead letters of tasks and deliveries in the order of their ids: at most MaxLimit, DefaultLimit
-// where f.Limit is zero. It looks at no row that it does not return, and refuses what would have to be searched: IDs,
-// Error, OlderThan and YoungerThan are for queue.DeadLetters. To retry or purge them see queue.RetryDead and
-// queue.PurgeDead. Errors: [ErrInvalid].
+// DeadLetters returns dead letters of tasks and deliveries, or what f.Status names, in the order of their ids: at most
+// MaxLimit, DefaultLimit where f.Limit is zero. It looks at no row that it does not return, and refuses what would have
+// to be searched: IDs, Error, OlderThan and YoungerThan are for queue.DeadLetters. To retry or purge them see
+// queue.RetryDead and queue.PurgeDead. Errors: [ErrInvalid].
 func DeadLetters(ctx context.Context, box *outbox.Box, f outbox.DeadFilter) (all []DeadLetter, err error) {
 	n, err := limit(f.Limit)
 	if err == nil {
 		err = texts(f.Queue, f.Subscriber)
 	}
-	if err == nil && f.Queue != "" && f.Subscriber != "" {
+	status, statusErr := f.EndedStatus()
+	switch {
+	case err != nil:
+	case statusErr != nil:
+		err = fmt.Errorf("%w: %w", statusErr, ErrInvalid)
+	case f.Queue != "" && f.Subscriber != "":
 		err = fmt.Errorf("DeadFilter: Queue and Subscriber exclude each other: %w", ErrInvalid)
-	}
-	if err == nil && (f.IDs != nil || f.Error != "" || f.OlderThan != 0 || f.YoungerThan != 0) {
+	case f.IDs != nil || f.Error != "" || f.OlderThan != 0 || f.YoungerThan != 0:
 		err = fmt.Errorf("DeadFilter: IDs, Error, OlderThan and YoungerThan are searched by queue.DeadLetters: %w",
 			ErrInvalid)
-	}
-	if err == nil {
-		var from *int64
+	default:
+		var after *int64
 		if f.After != 0 {
-			from = &f.After
+			after = &f.After
 		}
-		err = ask(ctx, box, many(&all, sqlDeadLetters, []any{orNull(f.Queue), orNull(f.Subscriber), from, f.Newest,
-			n}, scanDead))
+		err = ask(ctx, box, many(&all, sqlDeadLetters, []any{orNull(f.Queue), orNull(f.Subscriber), after, f.Newest,
+			n, status}, scanDead))
 	}
 	return all, wrap("dead letters", err)
 }
 
 func scanDead(rows pgx.Rows) (d DeadLetter, err error) {
-	return d, rows.Scan(&d.ID, &d.Kind, &d.Key, &d.EntityID, &d.Subscriber, &d.Position, &d.Attempts, &d.MaxAttempts,
+	var key string
+	err = rows.Scan(&d.ID, &d.Kind, &key, &d.EntityID, &d.Subscriber, &d.Position, &d.Attempts, &d.MaxAttempts,
 		&d.CreatedAt, &d.DiedAt, &d.Error)
+	d.Queue, d.EntityType = d.Kind.named(key)
+	return d, err
+}
+
+// named says what the column key of a row holds: a task's queue, or the entity type of a delivery.
+func (k Kind) named(key string) (queue, entityType string) {
+	if k == KindTask {
+		return key, ""
+	}
+	return "", key
 }
 
 // TaskDetails is a task, or a subscriber's copy of an event, as the table has it.
@@ -84,8 +99,9 @@ type TaskDetails struct {
 	ID     int64        `json:"id"`
 	Kind   Kind         `json:"kind"`
 	Status queue.Status `json:"status"`
-	// Key is the queue's name, of a delivery the entity type.
-	Key         string     `json:"key"`
+	// Queue is the queue's name of a task, EntityType the type of a delivery's entity.
+	Queue       string     `json:"queue,omitempty"`
+	EntityType  string     `json:"entity_type,omitempty"`
 	EntityID    string     `json:"entity_id,omitempty"`
 	Subscriber  string     `json:"subscriber,omitempty"`
 	Priority    int        `json:"priority"`
@@ -122,14 +138,16 @@ WHERE o.id = $1 AND o.kind IN ('task', 'delivery') LIMIT 1`
 
 // Task returns a task of any queue, or a subscriber's copy of an event, by its id. Errors: [ErrNotFound].
 func Task(ctx context.Context, box *outbox.Box, id int64) (t TaskDetails, err error) {
+	var key string
 	var history, payload, metadata []byte
-	err = ask(ctx, box, one(sqlTask, []any{id}, &t.ID, &t.Kind, &t.Status, &t.Key, &t.EntityID, &t.Subscriber,
+	err = ask(ctx, box, one(sqlTask, []any{id}, &t.ID, &t.Kind, &t.Status, &key, &t.EntityID, &t.Subscriber,
 		&t.Priority, &t.Attempts, &t.MaxAttempts,
 		&t.CreatedAt, &t.DueAt, &t.ClaimedAt, &t.FinishedAt, &t.DedupKey, &t.Worker, &t.LastError, &history,
 		&t.Percent, &t.Message, &payload, &metadata))
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = fmt.Errorf("task %d: %w", id, ErrNotFound)
 	}
+	t.Queue, t.EntityType = t.Kind.named(key)
 	t.Payload, t.Metadata, t.History = payload, metadata, []queue.Attempt{}
 	if err == nil && history != nil {
 		err = json.Unmarshal(history, &t.History)

@@ -44,6 +44,7 @@ func (r *reaper) jobs() []reapJob {
 		{"delivered tasks", true, r.dropTaskPartitions},
 		{"delivered tasks of queues", false, r.reapShares},
 		{"dead letters", false, r.reapDead},
+		{"cancelled and discarded tasks", false, r.reapCancelled},
 		{"events", true, (&feedKeeper{box: r.box, maintenance: r.conn}).keep},
 		{"inbox and results", false, r.sweep},
 		{"runs of schedules", false, func(ctx context.Context) error {
@@ -116,6 +117,8 @@ const (
 	sqlEnsurePartitions = `SELECT {schema}.strunk_ensure_task_partitions()`
 	// sqlReapDead deletes up to $4 dead letters of queue $1 (null: all but $2) older than $3 ms.
 	sqlReapDead = `SELECT {schema}.strunk_reap_dead($1::text, $2::text[], $3::bigint, $4::integer)`
+	// sqlReapCancelled deletes cancelled and discarded tasks as sqlReapDead does dead letters.
+	sqlReapCancelled = `SELECT {schema}.strunk_reap_cancelled($1::text, $2::text[], $3::bigint, $4::integer)`
 	// sqlSweep deletes up to $3 rows of each of the queues' side tables: marks of the inbox older than $1 ms, and what
 	// belongs to tasks and is older than $2 ms.
 	sqlSweep = `SELECT {schema}.strunk_sweep($1::bigint * interval '1 millisecond',
@@ -131,9 +134,20 @@ func (r *reaper) ensureTaskPartitions(ctx context.Context) error {
 
 func (r *reaper) reapDead(ctx context.Context) error {
 	keep := r.box.cfg.Retention
-	for _, s := range keep.shares(keep.DeadLetters, func(q QueueRetention) time.Duration { return q.DeadLetters }) {
-		if err := r.reapRows(ctx, s.keep, sqlReapDead, s.arg(), s.except, s.keep.Milliseconds(),
-			reapChunk); err != nil {
+	return r.reapEnded(ctx, sqlReapDead,
+		keep.shares(keep.DeadLetters, func(q QueueRetention) time.Duration { return q.DeadLetters }))
+}
+
+// reapCancelled keeps cancelled and discarded tasks as long as delivered ones.
+func (r *reaper) reapCancelled(ctx context.Context) error {
+	keep := r.box.cfg.Retention
+	return r.reapEnded(ctx, sqlReapCancelled,
+		keep.shares(keep.Tasks, func(q QueueRetention) time.Duration { return q.Tasks }))
+}
+
+func (r *reaper) reapEnded(ctx context.Context, sql string, all []share) error {
+	for _, s := range all {
+		if err := r.reapRows(ctx, s.keep, sql, s.arg(), s.except, s.keep.Milliseconds(), reapChunk); err != nil {
 			return err
 		}
 	}

@@ -36,7 +36,7 @@ var orders = events.Define("order", func(o order) string { return o.ID }, events
 // internalFunctions are called by strunk's own functions, or by the owner's reaper.
 var internalFunctions = []string{
 	"strunk_add_error", "strunk_admission_key", "strunk_admit_keys", "strunk_advance_feed",
-	"strunk_attach_partition", "strunk_dead_letter_waiting",
+	"strunk_attach_partition", "strunk_cancel_waiting",
 	"strunk_cap_rates", "strunk_crash_states", "strunk_dead_letter_delivery", "strunk_document_bytes",
 	"strunk_epoch_holds", "strunk_forget_feed_partition", "strunk_holds_key", "strunk_mend_feed",
 	"strunk_ensure_task_partition", "strunk_is_partition", "strunk_make_feed_partition",
@@ -189,7 +189,7 @@ func testWork(t *testing.T) {
 		case 9:
 			ticks.Add(1)
 		case 0:
-			return queue.Discard("no")
+			return queue.ErrPoison
 		default:
 			done.Add(1)
 		}

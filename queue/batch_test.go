@@ -60,7 +60,7 @@ func TestBatchOutcomes(t *testing.T) {
 		{queue.StatusDelivered, 1, ""},
 		{queue.StatusScheduled, 1, "no"},
 		{queue.StatusScheduled, 0, ""},
-		{queue.StatusDead, 1, "discarded: of no use"},
+		{queue.StatusDiscarded, 1, "discarded: of no use"},
 		{queue.StatusDelivered, 1, ""},
 		{queue.StatusScheduled, 0, ""},
 	} {
@@ -110,7 +110,11 @@ func TestBatchFailsAsAWhole(t *testing.T) {
 			ids = append(ids, put(b, q, note{row.name}))
 		}
 		for _, id := range ids {
-			rec := reach(b, q, id, queue.StatusDead)
+			want := queue.StatusDead
+			if row.name == "a discard" {
+				want = queue.StatusDiscarded
+			}
+			rec := reach(b, q, id, want)
 			if !strings.Contains(rec.LastError, row.says) {
 				t.Errorf("%s (%s): last error %q; want it to say %q", row.name, row.reason, rec.LastError, row.says)
 			}

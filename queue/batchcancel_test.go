@@ -51,7 +51,7 @@ func TestBatchGoesOnWithoutACancelledTask(t *testing.T) {
 		t.Errorf("the batch's context has ended: %v", err)
 	}
 	finish <- true
-	if rec := reach(b, q, ids[0], queue.StatusDead); rec.LastError != "cancelled: not wanted" {
+	if rec := reach(b, q, ids[0], queue.StatusCancelled); rec.LastError != "cancelled: not wanted" {
 		t.Errorf("last error %q; want the reason of the cancellation", rec.LastError)
 	}
 	reach(b, q, ids[1], queue.StatusDelivered)
@@ -78,7 +78,7 @@ func TestBatchEndsWhenAllAreCancelled(t *testing.T) {
 	}
 	wantError(t, receive(t, "the context ends", causes), queue.ErrCancelled)
 	for _, id := range ids {
-		if rec := reach(b, q, id, queue.StatusDead); rec.LastError != "cancelled: not wanted" {
+		if rec := reach(b, q, id, queue.StatusCancelled); rec.LastError != "cancelled: not wanted" {
 			t.Errorf("last error %q; want the reason of the cancellation", rec.LastError)
 		}
 	}
@@ -95,7 +95,7 @@ func TestBatchIsLeftByACancelledTask(t *testing.T) {
 	gone := put(b, q, note{"gone"})
 	b.claimed(q.Name(), 1)
 	cancel(b, q, gone)
-	if rec := reach(b, q, gone, queue.StatusDead); rec.LastError != "cancelled: not wanted" {
+	if rec := reach(b, q, gone, queue.StatusCancelled); rec.LastError != "cancelled: not wanted" {
 		t.Errorf("last error %q; want the reason of the cancellation", rec.LastError)
 	}
 	putMany(b, q, 2)

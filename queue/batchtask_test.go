@@ -44,7 +44,7 @@ func TestBatchMiddlewareAndInbox(t *testing.T) {
 	}, queue.BatchSize(2), queue.BatchWait(never), queue.Inbox("around"), around))
 	reach(b, q, ids[0], queue.StatusDelivered) // it was handled before
 	reach(b, q, ids[1], queue.StatusDelivered)
-	reach(b, q, ids[2], queue.StatusDead)
+	reach(b, q, ids[2], queue.StatusDiscarded)
 	stop()
 	if len(seen) != 3 || seen[`{"text":"1"}`] != nil || seen[`{"text":"2"}`] != nil ||
 		!errors.Is(seen[`{"text":"3"}`], queue.ErrDiscarded) {
@@ -135,7 +135,7 @@ func TestBatchInATrial(t *testing.T) {
 		want         queue.Status
 	}{
 		{"nil", "it is done", nil, queue.StatusDelivered},
-		{"outcomes", "they are its own", queue.Outcomes{queue.Discard("no")}, queue.StatusDead},
+		{"outcomes", "they are its own", queue.Outcomes{queue.Discard("no")}, queue.StatusDiscarded},
 		{"an error", "it is tried again", errors.New("no"), queue.StatusScheduled},
 		{"two outcomes", "there is one task", make(queue.Outcomes, 2), queue.StatusScheduled},
 	} {

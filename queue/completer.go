@@ -119,7 +119,7 @@ func (c *completer) take() (batch []outcome, closed bool) {
 // write writes a batch, sorted by id so that rows are locked in one order everywhere.
 func (c *completer) write(batch []outcome) {
 	slices.SortFunc(batch, func(a, b outcome) int { return cmp.Compare(a.job.id, b.job.id) })
-	for _, kind := range []outcomeKind{outcomeComplete, outcomeRetry, outcomeDead} {
+	for _, kind := range []outcomeKind{outcomeComplete, outcomeRetry, outcomeDead, outcomeCancelled, outcomeDiscarded} {
 		var part []outcome
 		for _, o := range batch {
 			if o.kind == kind {
@@ -252,6 +252,8 @@ func (c *completer) log(o outcome) {
 	switch {
 	case o.kind == outcomeDead:
 		c.rt.Logger().Error("strunk: a task became a dead letter", attrs...)
+	case o.kind == outcomeCancelled, o.kind == outcomeDiscarded:
+		c.rt.Logger().Info("strunk: a task was "+string(statusAfter(o)), attrs...)
 	case o.err != nil && !logged:
 		c.rt.Logger().Info("strunk: a task's attempt failed", append(attrs, "retry_in", o.delay)...)
 	}

@@ -21,19 +21,20 @@ type CancelState string
 
 // What Cancel returns.
 const (
-	// CancelDone says that the task was waiting and is a dead letter now.
+	// CancelDone says that the task was waiting and is cancelled now.
 	CancelDone CancelState = "cancelled"
 	// CancelRequested says that the task is running: its handler's context ends, with the cause
 	// ErrCancelled, as soon as its worker has heard.
 	CancelRequested CancelState = "cancelling"
-	// CancelTooLate says that the task was delivered or dead already.
+	// CancelTooLate says that the task had ended already.
 	CancelTooLate CancelState = "ended"
 )
 
-// Cancel cancels a task of this queue from any process. A waiting one becomes a dead letter at
-// once. The context of a running one ends: if its handler returns an error the task becomes a dead
-// letter, if it returns nil all the same the task is done. A task that was given back meanwhile
-// does not begin again. The dead letter's error is "cancelled", with the reason after a colon.
+// Cancel cancels a task of this queue from any process. A waiting one is cancelled at once. The
+// context of a running one ends: if its handler returns an error the task is cancelled, if it
+// returns nil all the same the task is done. A task that was given back meanwhile does not begin
+// again. Its last error is "cancelled", with the reason after a colon. A cancelled task
+// ([StatusCancelled]) is no dead letter, is kept as long as a delivered one, and can be retried.
 // Errors: [ErrNotFound].
 func (q *Queue[T]) Cancel(ctx context.Context, box *outbox.Box, id int64, reason string) (CancelState, error) {
 	def := q.definition()

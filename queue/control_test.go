@@ -22,7 +22,7 @@ func TestCancelWaitingTask(t *testing.T) {
 		if state, err := q.Cancel(t.Context(), b.box, id, "not needed"); state != queue.CancelDone || err != nil {
 			t.Errorf("cancel: %v, %v", state, err)
 		}
-		if rec := get(b, q, id); rec.Status != queue.StatusDead || rec.LastError != "cancelled: not needed" {
+		if rec := get(b, q, id); rec.Status != queue.StatusCancelled || rec.LastError != "cancelled: not needed" {
 			t.Errorf("a cancelled task is %s, %q", rec.Status, rec.LastError)
 		}
 		if state, err := q.Cancel(t.Context(), b.box, id, ""); state != queue.CancelTooLate || err != nil {
@@ -72,7 +72,7 @@ func TestCancelRunningTask(t *testing.T) {
 			if cause := receive(t, c.reason, causes); !errors.Is(cause, queue.ErrCancelled) {
 				t.Errorf("the context ended with %v; want ErrCancelled", cause)
 			}
-			rec := reach(b, q, id, queue.StatusDead)
+			rec := reach(b, q, id, queue.StatusCancelled)
 			if rec.LastError != "cancelled: because" || rec.Attempt != 1 {
 				t.Errorf("last error %q after attempt %d", rec.LastError, rec.Attempt)
 			}
@@ -115,7 +115,7 @@ func TestCancelRunningTaskThatEndsOtherwise(t *testing.T) {
 	cancelByBox(b, q, orphan)
 	child.Kill()
 	b.run(q.Worker(func(context.Context, queue.Task[note]) error { return nil }))
-	if rec := reach(b, q, orphan, queue.StatusDead); rec.LastError != "cancelled: because" {
+	if rec := reach(b, q, orphan, queue.StatusCancelled); rec.LastError != "cancelled: because" {
 		t.Errorf("last error %q", rec.LastError)
 	}
 	eventually(t, "the wish is forgotten", func() (string, bool) {
@@ -220,13 +220,13 @@ func TestSnoozeSpendsNoAttempt(t *testing.T) {
 	}
 }
 
-func TestDiscardIsADeadLetterAtOnce(t *testing.T) {
+func TestDiscardEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	q := queue.Define[note]("discard", queue.Config{})
 	id := put(b, q, note{"x"})
 	b.run(q.Worker(func(context.Context, queue.Task[note]) error { return queue.Discard("the customer is gone") }))
-	if rec := reach(b, q, id, queue.StatusDead); rec.Attempt != 1 ||
+	if rec := reach(b, q, id, queue.StatusDiscarded); rec.Attempt != 1 ||
 		rec.LastError != "discarded: the customer is gone" {
 		t.Errorf("attempt %d, last error %q", rec.Attempt, rec.LastError)
 	}

@@ -13,8 +13,7 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// DeadLetter is a task whose attempts are spent, whose payload cannot be decoded, or that was
-// discarded or cancelled: the error says which.
+// DeadLetter is a task whose attempts are spent or whose payload cannot be decoded: the error says which.
 type DeadLetter = Record[json.RawMessage]
 
 // DefaultDeadLimit is how many dead letters DeadLetters lists where the filter has no Limit.
@@ -25,26 +24,32 @@ const DefaultDeadLimit = 100
 const deadChunk = 500
 
 const (
-	// sqlDead lists dead letters: sqlDeadUp in the order of their ids, behind id $6, sqlDeadDown
-	// backwards; at most $7. Ages are in milliseconds, null for none.
-	sqlDead = `SELECT id, status, attempts, max_attempts, priority, created_at, due_at, claimed_at, finished_at,
-	coalesce(dedup_key, ''), coalesce(customer_key, ''), coalesce(last_error, ''), payload, metadata, errors, key
+	// sqlDeadOf chooses ended tasks: of queue $1, ids $2, with $3 in their last error, ages $4 and $5
+	// in milliseconds (null: any), and status $6.
+	sqlDeadOf = `
 FROM {schema}.strunk_outbox
-WHERE status = 'dead' AND kind = 'task' AND ($1::text = '' OR key = $1::text)
+WHERE status = $6::text AND kind = 'task' AND ($1::text = '' OR key = $1::text)
 	AND ($2::bigint[] IS NULL OR id = ANY ($2::bigint[]))
 	AND ($3::text = '' OR pg_catalog.strpos(last_error, $3::text) > 0)
 	AND ($4::bigint IS NULL OR finished_at <= pg_catalog.now() - $4::bigint * interval '1 millisecond')
 	AND ($5::bigint IS NULL OR finished_at >= pg_catalog.now() - $5::bigint * interval '1 millisecond')
 `
-	sqlDeadUp   = sqlDead + `AND id > $6::bigint ORDER BY id LIMIT $7::integer`
-	sqlDeadDown = sqlDead + `AND ($6::bigint = 0 OR id < $6::bigint) ORDER BY id DESC LIMIT $7::integer`
+	// sqlDead lists them: sqlDeadUp in the order of their ids, behind id $7, sqlDeadDown backwards; at
+	// most $8.
+	sqlDead = `SELECT id, status, attempts, max_attempts, priority, created_at, due_at, claimed_at, finished_at,
+	coalesce(dedup_key, ''), coalesce(customer_key, ''), coalesce(last_error, ''), payload, metadata, errors, key`
+	sqlDeadUp   = sqlDead + sqlDeadOf + `AND id > $7::bigint ORDER BY id LIMIT $8::integer`
+	sqlDeadDown = sqlDead + sqlDeadOf + `AND ($7::bigint = 0 OR id < $7::bigint) ORDER BY id DESC LIMIT $8::integer`
+	// sqlDeadCount and sqlDeadIDs count them and list their ids alone.
+	sqlDeadCount = `SELECT pg_catalog.count(*)` + sqlDeadOf
+	sqlDeadIDs   = `SELECT id` + sqlDeadOf + `ORDER BY id`
 	// sqlRetryDead gives dead letters $1 new attempts.
-	sqlRetryDead = `SELECT id, queue FROM {schema}.strunk_retry_dead($1::bigint[])`
+	sqlRetryDead = `SELECT id, queue FROM {schema}.strunk_retry_ended($1::bigint[])`
 	// sqlPurgeDead deletes dead letters $1.
-	sqlPurgeDead = `SELECT {schema}.strunk_purge_dead($1::bigint[])`
+	sqlPurgeDead = `SELECT {schema}.strunk_purge_ended($1::bigint[])`
 )
 
-// DeadLetters lists dead letters in the order of their ids, at most DefaultDeadLimit where the
+// DeadLetters lists dead letters, or what the filter's Status names, in the order of their ids, at most DefaultDeadLimit where the
 // filter has no Limit. What the box's middleware did to a payload is undone; what the middleware of
 // a queue did is not.
 func DeadLetters(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter) ([]DeadLetter, error) {
@@ -99,12 +104,15 @@ func PurgeDead(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter) (
 }
 
 func checkDead(f outbox.DeadFilter, box *outbox.Box, what string) (err error) {
+	_, statusErr := f.EndedStatus()
 	switch {
 	case box == nil:
 		err = errors.New("the box is nil")
 	case f.OlderThan < 0 || f.YoungerThan < 0:
 		err = fmt.Errorf("DeadFilter: OlderThan (%v) and YoungerThan (%v) must not be negative", f.OlderThan,
 			f.YoungerThan)
+	case statusErr != nil:
+		err = statusErr
 	case f.Subscriber != "":
 		err = errors.New("DeadFilter: Subscriber: package queue knows tasks only; see package events")
 	case f.Limit < 0:
@@ -160,14 +168,50 @@ func listDead(ctx context.Context, host core.Host, f outbox.DeadFilter) ([]DeadL
 	if f.Newest {
 		sql = sqlDeadDown
 	}
-	rows, err := host.Pool().Query(ctx, host.SQL(sql), f.Queue, f.IDs, f.Error,
-		age(f.OlderThan), age(f.YoungerThan), f.After, f.Limit)
+	rows, err := host.Pool().Query(ctx, host.SQL(sql), append(deadArgs(f), f.After, f.Limit)...)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (letter DeadLetter, err error) {
 		return letter, scanRecord(row, &letter, &letter.Queue)
 	})
+}
+
+// deadArgs are the parameters of sqlDeadOf.
+func deadArgs(f outbox.DeadFilter) []any {
+	status, _ := f.EndedStatus() // checkDead has looked
+	return []any{f.Queue, f.IDs, f.Error, age(f.OlderThan), age(f.YoungerThan), status}
+}
+
+// CountDead counts what the filter chooses, whatever its After and Limit: the preview of RetryDead and
+// PurgeDead. It reads every row that it counts.
+func CountDead(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter) (n int, err error) {
+	if err := checkDead(filter, box, "count dead letters"); err != nil {
+		return 0, err
+	}
+	host := core.BoxHost(box)
+	if err := host.Pool().QueryRow(ctx, host.SQL(sqlDeadCount), deadArgs(filter)...).Scan(&n); err != nil {
+		return 0, fmt.Errorf("strunk/queue: count dead letters: %w", err)
+	}
+	return n, nil
+}
+
+// DeadIDs lists the ids of what the filter chooses, in their order, whatever its After and Limit: eight
+// bytes each.
+func DeadIDs(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter) ([]int64, error) {
+	if err := checkDead(filter, box, "dead letters' ids"); err != nil {
+		return nil, err
+	}
+	host := core.BoxHost(box)
+	rows, err := host.Pool().Query(ctx, host.SQL(sqlDeadIDs), deadArgs(filter)...)
+	if err != nil {
+		return nil, fmt.Errorf("strunk/queue: dead letters' ids: %w", err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return nil, fmt.Errorf("strunk/queue: dead letters' ids: %w", err)
+	}
+	return ids, nil
 }
 
 func age(d time.Duration) *int64 {

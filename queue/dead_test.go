@@ -17,11 +17,10 @@ import (
 func bury(b *bed, q *queue.Queue[note], texts ...string) (ids []int64) {
 	b.t.Helper()
 	for _, text := range texts {
-		ids = append(ids, put(b, q, note{text}))
+		ids = append(ids, put(b, q, note{text}, queue.MaxAttempts(1)))
 	}
-	stop := b.run(q.Worker(func(_ context.Context,
-		task queue.Task[note]) error {
-		return queue.Discard(task.Payload.Text)
+	stop := b.run(q.Worker(func(_ context.Context, task queue.Task[note]) error {
+		return errors.New(task.Payload.Text)
 	}))
 	for _, id := range ids {
 		reach(b, q, id, queue.StatusDead)
@@ -62,7 +61,7 @@ func TestDeadLettersFilters(t *testing.T) {
 		}
 	}
 	letters, err := queue.DeadLetters(t.Context(), b.box, outbox.DeadFilter{Queue: "bills"})
-	if err != nil || letters[0].Queue != "bills" || letters[0].LastError != "discarded: no such account" ||
+	if err != nil || letters[0].Queue != "bills" || letters[0].LastError != "no such account" ||
 		string(letters[0].Payload) != `{"text":"no such account"}` {
 		t.Errorf("%+v, %v", letters, err)
 	}
@@ -95,7 +94,7 @@ func TestDeadLettersRetryAndPurge(t *testing.T) {
 				"that another holds given up", rec)
 		}
 	}
-	if n, err := queue.PurgeDead(t.Context(), b.box, outbox.DeadFilter{Error: "discarded: b"}); n != 1 || err != nil {
+	if n, err := queue.PurgeDead(t.Context(), b.box, outbox.DeadFilter{Error: "b"}); n != 1 || err != nil {
 		t.Errorf("purge one: %d, %v", n, err)
 	}
 	if n, err := queue.RetryDead(t.Context(), b.box, outbox.DeadFilter{Queue: "mail", Limit: 10}); n != 1 ||
@@ -132,7 +131,7 @@ func TestDeadHookIsCalled(t *testing.T) {
 	b := bedOn(t, outboxtest.New(t), outbox.Config{Extensions: []outbox.Extension{hook}})
 	q := queue.Define[note]("mail", queue.Config{})
 	id := bury(b, q, "gone")[0]
-	if l := receive(t, "the hook, for a handler's outcome", died); l.ID != id || l.LastError != "discarded: gone" ||
+	if l := receive(t, "the hook, for a handler's outcome", died); l.ID != id || l.LastError != "gone" ||
 		!strings.Contains(string(l.Payload), "gone") {
 		t.Errorf("%+v", l)
 	}

@@ -90,6 +90,10 @@ func statusAfter(o outcome) Status {
 	switch {
 	case o.kind == outcomeDead:
 		return StatusDead
+	case o.kind == outcomeCancelled:
+		return StatusCancelled
+	case o.kind == outcomeDiscarded:
+		return StatusDiscarded
 	case o.kind == outcomeRetry && o.delay > 0:
 		return StatusScheduled
 	case o.kind == outcomeRetry:

@@ -18,12 +18,14 @@ var (
 	// ErrLeaseLost says that a task is no longer this worker's: its lease ran out and another may
 	// have it. It is the cause of a handler's context that ended for it.
 	ErrLeaseLost = errors.New("the lease was lost")
-	// ErrCancelled is the cause of a handler's context that ended because the task was cancelled.
+	// ErrCancelled is the cause of a handler's context that ended because the task was cancelled,
+	// and what waiting for a cancelled task returns.
 	ErrCancelled = errors.New("the task was cancelled")
 	// ErrSnoozed is what errors.Is finds in the outcome of a handler that asked for its task to be
 	// put off, see [Snooze].
 	ErrSnoozed = errors.New("the task was snoozed")
-	// ErrDiscarded is what errors.Is finds in the outcome of a handler that gave its task up, see [Discard].
+	// ErrDiscarded is what errors.Is finds in the outcome of a handler that gave its task up, see
+	// [Discard], and what waiting for a discarded task returns.
 	ErrDiscarded = errors.New("the task was discarded")
 	// ErrDead says that a task that is waited for became a dead letter: see [DeadError].
 	ErrDead = errors.New("the task became a dead letter")

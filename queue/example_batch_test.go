@@ -63,6 +63,6 @@ func ExampleQueue_BatchWorker() {
 	// Output:
 	// adding [apple cherry]
 	// delivered ""
-	// dead "discarded: there is nothing to index"
+	// discarded "discarded: there is nothing to index"
 	// delivered ""
 }

@@ -24,7 +24,7 @@ func ExampleSnooze() {
 
 	load := func(ctx context.Context, task queue.Task[string]) error {
 		if task.Payload == "" {
-			return queue.Discard("there is nothing to load") // a dead letter at once
+			return queue.Discard("there is nothing to load") // given up at once; no dead letter
 		}
 		if !ready {
 			ready = true
@@ -77,7 +77,7 @@ func ExampleQueue_Cancel() {
 	// Unordered output:
 	// cancelling
 	// true
-	// dead - cancelled: the customer left the page
+	// cancelled - cancelled: the customer left the page
 }
 
 func ExampleQueue_Pause() {
@@ -138,9 +138,14 @@ func ExampleDeadLetters() {
 	alarm := queue.Middleware{Dead: func(ctx context.Context, letter queue.DeadLetter) {
 		died <- letter
 	}}
-	bounce := func(ctx context.Context, task queue.Task[SendEmail]) error { return queue.Discard("no such user") }
+	bounce := func(ctx context.Context, task queue.Task[SendEmail]) error { return errors.New("no such user") }
 	running := background(box, ctx, Emails.Worker(bounce, alarm))
-	enqueue(ctx, box, Emails, SendEmail{To: "gone@example.com"})
+	if err := box.InTx(ctx, func(tx *outbox.OwnedTx) error {
+		_, err := Emails.Enqueue(ctx, tx, SendEmail{To: "gone@example.com"}, queue.MaxAttempts(1))
+		return err
+	}); err != nil {
+		log.Fatal(err)
+	}
 	<-died
 	stop()
 	running.Wait()
@@ -164,7 +169,7 @@ func ExampleDeadLetters() {
 	}
 	fmt.Println("retried:", retried, "purged:", purged)
 	// Output:
-	// 1 discarded: no such user {"to":"gone@example.com","template":""}
+	// 1 no such user {"to":"gone@example.com","template":""}
 	// retried: 1 purged: 0
 }
 

@@ -82,7 +82,7 @@ func (x *executor) begin(j *job) bool {
 	case !turn || x.life.Soft.Err() != nil || x.base.Err() != nil || x.control.isPaused():
 		x.giveBack(j)
 	case cancel:
-		x.drop(j, dead(j, &cancelled{text}))
+		x.drop(j, outcome{job: j, kind: outcomeCancelled, err: &cancelled{text}})
 	default:
 		x.buffer.began()
 		if x.batches == nil {
@@ -214,7 +214,7 @@ func (x *executor) abandonedOutcome(j *job, ended time.Time) outcome {
 		return givenBack(j)
 	}
 	if c := j.state.cancelled.Load(); c != nil {
-		return dead(j, c)
+		return outcome{job: j, kind: outcomeCancelled, err: c}
 	}
 	return x.judge.failed(j, fmt.Errorf("%w, and the handler did not return", ErrTimeout))
 }

@@ -28,6 +28,10 @@ const (
 	StatusDelivered Status = "delivered"
 	// StatusDead is a dead letter: its attempts are spent, or its payload cannot be decoded.
 	StatusDead Status = "dead"
+	// StatusCancelled is a task that a person or a program has cancelled. It is no dead letter.
+	StatusCancelled Status = "cancelled"
+	// StatusDiscarded is a task that its handler gave up, see [Discard]. It is no dead letter.
+	StatusDiscarded Status = "discarded"
 )
 
 // Record is a task as the table has it.
@@ -44,7 +48,7 @@ type Record[T any] struct {
 	Attempts []Attempt
 	// ClaimedAt is when the last attempt began; zero before the first.
 	ClaimedAt time.Time
-	// FinishedAt is when the task was delivered or became a dead letter; zero before.
+	// FinishedAt is when the task ended: delivered, dead, cancelled or discarded; zero before.
 	FinishedAt time.Time
 }
 

@@ -14,6 +14,9 @@ const (
 	outcomeRetry
 	// outcomeDead makes the task a dead letter.
 	outcomeDead
+	// outcomeCancelled and outcomeDiscarded end the task as somebody asked: no dead letter.
+	outcomeCancelled
+	outcomeDiscarded
 	// outcomeSettled has been written by the handler's own transaction.
 	outcomeSettled
 )
@@ -66,7 +69,7 @@ func (d *judge) decide(j *job, err, ended error) (o outcome) {
 	}
 	switch {
 	case errors.Is(ended, ErrCancelled):
-		return dead(j, ended)
+		return outcome{job: j, kind: outcomeCancelled, err: ended}
 	case errors.Is(ended, ErrShutdown), errors.Is(ended, ErrLeaseLost), d.inTx && errors.Is(err, ErrLeaseLost):
 		return givenBack(j) // not the handler's fault
 	case errors.Is(ended, ErrTimeout):
@@ -103,7 +106,7 @@ func requested(j *job, err error) (outcome, bool) {
 	}
 	var d *discarded
 	if errors.As(err, &d) {
-		return dead(j, err), true
+		return outcome{job: j, kind: outcomeDiscarded, err: err}, true
 	}
 	var u *unspent
 	if errors.As(err, &u) {
@@ -121,7 +124,7 @@ type unspent struct {
 func (u *unspent) Error() string { return u.err.Error() }
 func (u *unspent) Unwrap() error { return u.err }
 
-// cancelled is the cause of the context of a task that was cancelled. Its text is that of the dead letter.
+// cancelled is the cause of the context of a task that was cancelled. Its text is kept as the task's last error.
 type cancelled struct{ text string }
 
 func (c *cancelled) Error() string        { return c.text }

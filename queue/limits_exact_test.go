@@ -375,7 +375,7 @@ func TestHandEditsOfKeyedTasks(t *testing.T) {
 		ids := putKeys(b, q, "k", "k")
 		c, got := claimIDs(b, q)
 		wantIDs(t, "the first", got, ids[0])
-		if err := c.Fail(t.Context(), ids[0], queue.Discard("no")); err != nil {
+		if err := c.Fail(t.Context(), ids[0], fmt.Errorf("no: %w", queue.ErrPoison)); err != nil {
 			t.Fatal(err)
 		}
 		person := begin(b, pgx.ReadCommitted)

@@ -55,7 +55,7 @@ func TestFIFOGoesOnWithoutPolling(t *testing.T) {
 			}, queue.PollInterval(time.Hour)))
 			eventually(t, "all have ended", func() (string, bool) {
 				c := b.counts(q.Name())
-				return fmt.Sprint(c), c[queue.StatusDelivered] == 29 && c[queue.StatusDead] == 1
+				return fmt.Sprint(c), c[queue.StatusDelivered] == 29 && c[queue.StatusDiscarded] == 1
 			})
 		})
 	}

@@ -79,7 +79,7 @@ func TestFIFOBacklogSetToPendingByHand(t *testing.T) {
 func TestHeldDeadLetterWhoseSlotIsTaken(t *testing.T) {
 	t.Parallel()
 	for name, retry := range map[string]string{
-		"retried":        `SELECT count(*) FROM public.strunk_retry_dead(ARRAY[$1::bigint])`,
+		"retried":        `SELECT count(*) FROM public.strunk_retry_ended(ARRAY[$1::bigint])`,
 		"set to pending": `UPDATE public.strunk_outbox SET status = 'pending', attempts = 0 WHERE id = $1`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -90,7 +90,7 @@ func TestHeldDeadLetterWhoseSlotIsTaken(t *testing.T) {
 			ids := putKeys(b, q, "a", "a")
 			c, got := claimIDs(b, q)
 			wantIDs(t, "the first", got, ids[0])
-			if err := c.Fail(t.Context(), ids[0], queue.Discard("no")); err != nil {
+			if err := c.Fail(t.Context(), ids[0], fmt.Errorf("no: %w", queue.ErrPoison)); err != nil {
 				t.Fatal(err)
 			}
 			b.exec(`SELECT public.strunk_set_limits('held', fifo => true)`)

@@ -387,7 +387,7 @@ func TestFIFODeadLetters(t *testing.T) {
 	t.Parallel()
 	fails := func(_ context.Context, task queue.Task[note]) error {
 		if task.Payload.Text == "a" && task.Attempt == 1 && len(task.Metadata) > 0 {
-			return queue.Discard("no use")
+			return fmt.Errorf("no use: %w", queue.ErrPoison)
 		}
 		return nil
 	}

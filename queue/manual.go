@@ -237,7 +237,7 @@ func (c *Claim[T]) Complete(ctx context.Context, id int64) error {
 }
 
 // Fail ends an attempt: the task is tried again as the retry policy says, or becomes a dead letter
-// where its attempts are spent or cause is a Discard or ErrPoison. A Snooze puts it off without
+// where its attempts are spent or cause is an ErrPoison. A Discard discards it. A Snooze puts it off without
 // spending the attempt.
 func (c *Claim[T]) Fail(ctx context.Context, id int64, cause error) error {
 	h := c.claim

@@ -88,7 +88,7 @@ func TestHangingDeadHookEndsWithTheGrace(t *testing.T) {
 			<-release
 		}}}})
 	put(b, q, note{})
-	stop := b.run(q.Worker(func(context.Context, queue.Task[note]) error { return queue.Discard("so") }))
+	stop := b.run(q.Worker(func(context.Context, queue.Task[note]) error { return queue.ErrPoison }))
 	receive(t, "the hook", called)
 	stopped := make(chan struct{})
 	go func() { stop(); close(stopped) }()

@@ -35,6 +35,9 @@ const (
 	sqlDeadLetter = `SELECT * FROM {schema}.strunk_dead_letter_claimed($1::bigint, $2::bigint[], $3::bigint[],
 		$4::text[],
 		$5::text[], $6::text)`
+	// sqlEnd ends tasks with status $4: cancelled or discarded.
+	sqlEnd = `SELECT * FROM {schema}.strunk_end_claimed($1::bigint, $2::bigint[], $3::bigint[], $4::text,
+		$5::text[], $6::text[], $7::text)`
 	// sqlIsolate makes a dead letter of task $2 of worker $1, claimed under $3, whose outcome cannot be stored.
 	sqlIsolate = `SELECT $2::bigint WHERE {schema}.strunk_isolate($1::bigint, $2::bigint, $3::bigint, $4::text,
 		$5::text)`
@@ -160,6 +163,9 @@ func (w *outcomeWriter) statement(kind outcomeKind, part []outcome, byPlace bool
 		}
 		errs, stacks := errorsOf(part)
 		return sqlRetry, []any{w.worker, ids, claims, delays, refunds, errs, stacks, w.process}
+	case outcomeCancelled, outcomeDiscarded:
+		errs, stacks := errorsOf(part)
+		return sqlEnd, []any{w.worker, ids, claims, string(statusAfter(part[0])), errs, stacks, w.process}
 	default:
 		errs, stacks := errorsOf(part)
 		if part[0].isolated {

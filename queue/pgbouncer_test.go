@@ -110,7 +110,7 @@ func everything(direct, b *bed) {
 	}
 	reach(b, inTx, txID, queue.StatusDelivered)
 	reach(b, plain, dead, queue.StatusDead)
-	reach(b, plain, doomed, queue.StatusDead)
+	reach(b, plain, doomed, queue.StatusCancelled)
 	if n := value[int](direct, `SELECT count(*) FROM public.ledger`); n != 1 {
 		t.Errorf("%d effects of the handler in a transaction; want 1", n)
 	}
@@ -123,7 +123,8 @@ func everything(direct, b *bed) {
 	if n, err := queue.RetryDead(ctx, b.box, outbox.DeadFilter{IDs: []int64{dead}}); n != 1 || err != nil {
 		t.Errorf("retry: %d, %v", n, err)
 	}
-	if n, err := queue.PurgeDead(ctx, b.box, outbox.DeadFilter{Error: "cancelled: because"}); n != 1 || err != nil {
+	if n, err := queue.PurgeDead(ctx, b.box, outbox.DeadFilter{Status: outbox.EndedCancelled,
+		Error: "cancelled: because"}); n != 1 || err != nil {
 		t.Errorf("purge: %d, %v", n, err)
 	}
 	stop()

@@ -38,7 +38,7 @@ func TestClaimByHand(t *testing.T) {
 	for i, want := range []struct {
 		status   queue.Status
 		attempts int
-	}{{queue.StatusDelivered, 1}, {queue.StatusScheduled, 1}, {queue.StatusScheduled, 0}, {queue.StatusDead, 1},
+	}{{queue.StatusDelivered, 1}, {queue.StatusScheduled, 1}, {queue.StatusScheduled, 0}, {queue.StatusDiscarded, 1},
 		{queue.StatusPending, 0}, {queue.StatusPending, 0}} {
 		if rec := get(b, q, id(i)); rec.Status != want.status || rec.Attempt != want.attempts {
 			t.Errorf("task %d is %s after %d attempts; want %s, %d", i+1, rec.Status, rec.Attempt, want.status,

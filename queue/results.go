@@ -107,7 +107,7 @@ func (e *DeadError) Is(target error) bool { return target == ErrDead }
 // poll interval besides. Give ctx a deadline: the wait has none of its own, and a task can be tried
 // for hours. The task must have been committed.
 //
-// Errors: a [*DeadError] (ErrDead), [ErrNoResult], [ErrNotFound], and that of ctx.
+// Errors: a [*DeadError] (ErrDead), [ErrCancelled], [ErrDiscarded], [ErrNoResult], [ErrNotFound], and that of ctx.
 func (q *ResultQueue[T, R]) Wait(ctx context.Context, box *outbox.Box, id int64) (result R, err error) {
 	host, err := q.host(box, "wait")
 	if err != nil {
@@ -166,6 +166,10 @@ func (q *ResultQueue[T, R]) look(ctx context.Context, host core.Host, id int64) 
 		err = fmt.Errorf("strunk/queue: result: queue %q, task %d: %w", q.Name(), id, err)
 	case status != nil && *status == StatusDead:
 		err = &DeadError{ID: id, Reason: reason}
+	case status != nil && *status == StatusCancelled:
+		err = fmt.Errorf("strunk/queue: result: queue %q, task %d: %w: %s", q.Name(), id, ErrCancelled, reason)
+	case status != nil && *status == StatusDiscarded:
+		err = fmt.Errorf("strunk/queue: result: queue %q, task %d: %w: %s", q.Name(), id, ErrDiscarded, reason)
 	case doc != nil:
 		return result, true, decodeResult(doc, &result)
 	case status == nil:

@@ -15,8 +15,8 @@ func (s *snoozed) Is(target error) bool { return target == ErrSnoozed }
 
 func (s *snoozed) Error() string { return fmt.Sprintf("snoozed for %v", s.d) }
 
-// Discard is what a handler returns to give its task up: a dead letter at once, whatever attempts
-// are left, whose error is "discarded: " and the reason. In a handler in a transaction the
+// Discard is what a handler returns to give its task up: it ends as [StatusDiscarded] at once, whatever
+// attempts are left, with the error "discarded: " and the reason. It is no dead letter. In a handler in a transaction the
 // transaction is rolled back.
 func Discard(reason string) error { return &discarded{reason} }
 

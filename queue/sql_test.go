@@ -73,9 +73,9 @@ func TestOperateFromPsql(t *testing.T) {
 		t.Errorf("strunk_cancel: %s", state)
 	}
 	psql(t, b, `SELECT public.strunk_pause_queue('from-sql')`)
-	if got := psql(t, b, `SELECT last_error FROM public.strunk_outbox WHERE status = 'dead'
-		AND key = 'from-sql'`); got != "cancelled: by hand" {
-		t.Errorf("the dead letter says %q", got)
+	if got := psql(t, b, `SELECT last_error FROM public.strunk_outbox WHERE status = 'cancelled' AND key =
+		'from-sql'`); got != "cancelled: by hand" {
+		t.Errorf("the cancelled task says %q", got)
 	}
 	psql(t, b, `UPDATE public.strunk_outbox SET status = 'pending', attempts = 0 WHERE id = `+key)
 	psql(t, b, `SELECT public.strunk_resume_queue('from-sql')`)

@@ -154,6 +154,16 @@ CREATE INDEX strunk_outbox_dead_subscriber ON {schema}.strunk_outbox_dead (subsc
 -- over. The partition is not hot.
 CREATE INDEX strunk_outbox_dead_tasks ON {schema}.strunk_outbox_dead (key, id) WHERE kind = 'task';
 
+-- Tasks that somebody ended, which is no failure: cancelled by a person, discarded by a handler. They
+-- are kept as long as delivered ones, and retried as dead letters are. Few, and deleted row by row.
+CREATE TABLE {schema}.strunk_outbox_cancelled
+    PARTITION OF {schema}.strunk_outbox FOR VALUES IN ('cancelled', 'discarded');
+
+CREATE UNIQUE INDEX strunk_outbox_cancelled_id ON {schema}.strunk_outbox_cancelled (id);
+CREATE INDEX strunk_outbox_cancelled_key ON {schema}.strunk_outbox_cancelled (key, status, id);
+CREATE INDEX strunk_outbox_cancelled_status ON {schema}.strunk_outbox_cancelled (status, id);
+CREATE INDEX strunk_outbox_cancelled_finished ON {schema}.strunk_outbox_cancelled (finished_at);
+
 -- ==================== Workers, queues and their limits
 
 -- One lease row for each worker process and queue. expired is set before any of its tasks is given back and is never
@@ -479,3 +489,4 @@ ALTER TABLE {schema}.strunk_outbox_tasks REPLICA IDENTITY USING INDEX strunk_out
 ALTER TABLE {schema}.strunk_outbox_events REPLICA IDENTITY USING INDEX strunk_outbox_events_seq;
 ALTER TABLE {schema}.strunk_outbox_deliveries REPLICA IDENTITY USING INDEX strunk_outbox_deliveries_id;
 ALTER TABLE {schema}.strunk_outbox_dead REPLICA IDENTITY USING INDEX strunk_outbox_dead_id;
+ALTER TABLE {schema}.strunk_outbox_cancelled REPLICA IDENTITY USING INDEX strunk_outbox_cancelled_id;

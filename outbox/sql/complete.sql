@@ -81,7 +81,7 @@ BEGIN
     RETURNING r.id;
 END $$;
 
--- Which of these tokens ended as delivered or dead: asked after the answer to a commit was lost.
+-- Which of these tokens have ended: asked after the answer to a commit was lost.
 CREATE OR REPLACE FUNCTION {schema}.strunk_ended(p_worker bigint, p_ids bigint[],
     p_claims bigint[]) RETURNS SETOF bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -90,6 +90,9 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     UNION ALL
     SELECT d.id FROM unnest(p_ids, p_claims) AS u(id, claim)
     JOIN {schema}.strunk_outbox_dead d ON d.id = u.id AND d.worker_id = p_worker AND d.claim_no = u.claim
+    UNION ALL
+    SELECT d.id FROM unnest(p_ids, p_claims) AS u(id, claim)
+    JOIN {schema}.strunk_outbox_cancelled d ON d.id = u.id AND d.worker_id = p_worker AND d.claim_no = u.claim
     UNION ALL
     SELECT t.id FROM unnest(p_ids, p_claims) AS u(id, claim)
     JOIN {schema}.strunk_outbox_tasks t ON t.id = u.id AND t.worker_id = p_worker AND t.claim_no = u.claim

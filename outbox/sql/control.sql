@@ -1,8 +1,31 @@
 -- Cancelling tasks, pausing queues.
 
--- Cancels a task. A waiting one becomes a dead letter at once (cancelled); a running one is marked,
--- and its worker told, whose handler's context ends (cancelling). Otherwise the status in which it
--- has ended, or null where there is none.
+-- Cancels tasks that wait (scheduled, pending); returns those it moved. Locks in the order given, and
+-- waits for a claim under way, whose task it then leaves alone.
+CREATE OR REPLACE FUNCTION {schema}.strunk_cancel_waiting(p_ids bigint[], p_error text) RETURNS TABLE (id bigint,
+    queue text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    RETURN QUERY
+    WITH d AS (
+        DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (p_ids) AND t.status IN ('scheduled',
+            'pending') RETURNING t.*)
+    INSERT INTO {schema}.strunk_outbox_cancelled AS r
+        (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
+         priority, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
+    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms,
+        d.attempts, d.max_attempts,
+           d.priority, 'cancelled', d.kind, d.key, d.dedup_key, d.customer_key, p_error, d.payload, d.metadata,
+           {schema}.strunk_add_error(d.errors, d.attempts, v_now, p_error, NULL, NULL)
+    FROM d
+    RETURNING r.id, r.key;
+END $$;
+
+-- Cancels a task. A waiting one is cancelled at once (cancelled); a running one is marked,
+-- and its worker told, whose handler's context ends (cancelling). Otherwise 'ended: ' and the status in
+-- which it has ended, or null where there is none.
 CREATE OR REPLACE FUNCTION {schema}.strunk_cancel(p_id bigint, p_reason text DEFAULT '') RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
@@ -12,14 +35,14 @@ DECLARE
 BEGIN
     SELECT t.status, t.key INTO v_status, v_queue FROM {schema}.strunk_outbox_tasks t WHERE t.id = p_id FOR UPDATE;
     IF NOT FOUND THEN
-        RETURN (SELECT o.status FROM {schema}.strunk_outbox o WHERE o.id = p_id AND o.kind = 'task' LIMIT 1);
+        RETURN (SELECT 'ended: ' || o.status FROM {schema}.strunk_outbox o WHERE o.id = p_id AND o.kind = 'task' LIMIT 1);
     ELSIF v_status = 'claimed' THEN
         INSERT INTO {schema}.strunk_cancels (task_id, queue, reason) VALUES (p_id, v_queue, v_error)
             ON CONFLICT DO NOTHING;
         PERFORM pg_notify({channel}, 'c:' || v_queue);
         RETURN 'cancelling';
     END IF;
-    PERFORM {schema}.strunk_dead_letter_waiting(ARRAY[p_id], v_error);
+    PERFORM {schema}.strunk_cancel_waiting(ARRAY[p_id], v_error);
     PERFORM pg_notify({channel}, 'r:' || v_queue);
     RETURN 'cancelled';
 END $$;
@@ -47,7 +70,7 @@ END $$;
 -- What a worker must know besides its tasks: first a row that says whether its queue is paused,
 -- then one for each task that is to be cancelled and has not ended. All workers of the queue hear
 -- of all of these: whichever has the task, or claims it after it was given back, ends it. Those
--- that wait become dead letters here, by whichever worker looks first. Without cancellations it writes
+-- that wait are cancelled here, by whichever worker looks first. Without cancellations it writes
 -- nothing.
 CREATE OR REPLACE FUNCTION {schema}.strunk_control(p_queue text) RETURNS TABLE (paused boolean, task_id bigint,
     reason text)
@@ -63,7 +86,7 @@ BEGIN
         ORDER BY c.task_id LOOP
         SELECT t.status INTO v_status FROM {schema}.strunk_outbox_tasks t WHERE t.id = v_request.task_id;
         IF FOUND AND v_status <> 'claimed' THEN
-            PERFORM 1 FROM {schema}.strunk_dead_letter_waiting(ARRAY[v_request.task_id], v_request.reason);
+            PERFORM 1 FROM {schema}.strunk_cancel_waiting(ARRAY[v_request.task_id], v_request.reason);
             PERFORM pg_notify({channel}, 'r:' || p_queue);
             PERFORM 1 FROM {schema}.strunk_outbox_tasks t WHERE t.id = v_request.task_id;
         END IF;

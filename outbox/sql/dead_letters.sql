@@ -1,6 +1,6 @@
--- Dead letters of tasks: retried, purged, set back by a person.
+-- Ended tasks (dead letters, cancelled and discarded ones): retried, purged, set back by a person.
 
--- On the dead partition alone: a dead task that a person sets back to pending or scheduled is made whole again.
+-- A dead, cancelled or discarded task that a person sets back to pending or scheduled is made whole again.
 CREATE OR REPLACE FUNCTION {schema}.strunk_revive() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN
@@ -30,32 +30,13 @@ CREATE OR REPLACE TRIGGER strunk_revive BEFORE UPDATE ON {schema}.strunk_outbox_
     FOR EACH ROW WHEN (OLD.kind = 'task' AND NEW.status IN ('pending', 'scheduled'))
     EXECUTE FUNCTION {schema}.strunk_revive();
 
--- Moves tasks that wait (scheduled, pending) to the dead letters; returns those it moved. Locks in
--- the order given, and waits for a claim under way, whose task it then leaves alone.
-CREATE OR REPLACE FUNCTION {schema}.strunk_dead_letter_waiting(p_ids bigint[], p_error text) RETURNS TABLE (id bigint,
-    queue text)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-DECLARE
-    v_now timestamptz := clock_timestamp();
-BEGIN
-    RETURN QUERY
-    WITH d AS (
-        DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (p_ids) AND t.status IN ('scheduled',
-            'pending') RETURNING t.*)
-    INSERT INTO {schema}.strunk_outbox_dead AS r
-        (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
-    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms,
-        d.attempts, d.max_attempts,
-           d.priority, 'dead', d.kind, d.key, d.dedup_key, d.customer_key, p_error, d.payload, d.metadata,
-           {schema}.strunk_add_error(d.errors, d.attempts, v_now, p_error, NULL, NULL)
-    FROM d
-    RETURNING r.id, r.key;
-END $$;
+CREATE OR REPLACE TRIGGER strunk_revive BEFORE UPDATE ON {schema}.strunk_outbox_cancelled
+    FOR EACH ROW WHEN (OLD.kind = 'task' AND NEW.status IN ('pending', 'scheduled'))
+    EXECUTE FUNCTION {schema}.strunk_revive();
 
--- Gives dead letters all their attempts again: pending, due now, at the end of the queue. A dedup
--- key that another task holds is given up. Wakes the queues.
-CREATE OR REPLACE FUNCTION {schema}.strunk_retry_dead(p_ids bigint[]) RETURNS TABLE (id bigint, queue text)
+-- Gives ended tasks (dead, cancelled, discarded) all their attempts again: pending, due now, at the
+-- end of the queue. A dedup key that another task holds is given up. Wakes the queues.
+CREATE OR REPLACE FUNCTION {schema}.strunk_retry_ended(p_ids bigint[]) RETURNS TABLE (id bigint, queue text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     v_dead   {schema}.strunk_outbox_dead;
@@ -64,8 +45,13 @@ BEGIN
     PERFORM pg_current_xact_id();
     -- A cancellation is over, also for workers that have not looked since.
     DELETE FROM {schema}.strunk_cancels c WHERE c.task_id = ANY (p_ids);
-    FOR v_dead IN DELETE FROM {schema}.strunk_outbox_dead d WHERE d.id = ANY (p_ids) AND d.kind = 'task'
-        RETURNING d.* LOOP
+    FOR v_dead IN
+        WITH d AS (
+            DELETE FROM {schema}.strunk_outbox_dead x WHERE x.id = ANY (p_ids) AND x.kind = 'task' RETURNING x.*),
+        c AS (
+            DELETE FROM {schema}.strunk_outbox_cancelled x WHERE x.id = ANY (p_ids) RETURNING x.*)
+        SELECT d.* FROM d UNION ALL SELECT c.* FROM c
+    LOOP
         FOR i IN 1 .. 2 LOOP
             INSERT INTO {schema}.strunk_outbox_tasks
                 (id, seq, backlog_seq, created_at, timeout_ms, max_attempts, priority, admitted, status, kind, key,
@@ -90,13 +76,16 @@ BEGIN
     PERFORM pg_notify({channel}, 'c:' || q), pg_notify({channel}, 'q:' || q) FROM unnest(v_queues) q;
 END $$;
 
--- Deletes dead letters for good.
-CREATE OR REPLACE FUNCTION {schema}.strunk_purge_dead(p_ids bigint[]) RETURNS bigint
+-- Deletes ended tasks (dead, cancelled, discarded) for good.
+CREATE OR REPLACE FUNCTION {schema}.strunk_purge_ended(p_ids bigint[]) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
-    v_n bigint;
+    v_dead      bigint;
+    v_cancelled bigint;
 BEGIN
     DELETE FROM {schema}.strunk_outbox_dead d WHERE d.id = ANY (p_ids) AND d.kind = 'task';
-    GET DIAGNOSTICS v_n = ROW_COUNT;
-    RETURN v_n;
+    GET DIAGNOSTICS v_dead = ROW_COUNT;
+    DELETE FROM {schema}.strunk_outbox_cancelled c WHERE c.id = ANY (p_ids);
+    GET DIAGNOSTICS v_cancelled = ROW_COUNT;
+    RETURN v_dead + v_cancelled;
 END $$;

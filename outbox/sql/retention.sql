@@ -50,6 +50,25 @@ BEGIN
     RETURN v_n;
 END $$;
 
+-- Deletes up to p_limit cancelled and discarded tasks of a queue (null: all but p_except) that ended
+-- more than p_keep_ms ago, oldest first; returns how many. Runs beside itself and beside a retry: SKIP LOCKED.
+CREATE OR REPLACE FUNCTION {schema}.strunk_reap_cancelled(p_queue text, p_except text[], p_keep_ms bigint,
+    p_limit integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+    SET enable_bitmapscan = off AS $$
+DECLARE
+    v_before timestamptz := clock_timestamp() - p_keep_ms * interval '1 millisecond';
+    v_n      bigint;
+BEGIN
+    DELETE FROM {schema}.strunk_outbox_cancelled d WHERE d.ctid = ANY (ARRAY(
+        SELECT o.ctid FROM {schema}.strunk_outbox_cancelled o
+        WHERE o.finished_at < v_before
+            AND CASE WHEN p_queue IS NULL THEN NOT o.key = ANY (p_except) ELSE o.key = p_queue END
+        ORDER BY o.finished_at LIMIT p_limit FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS v_n = ROW_COUNT;
+    RETURN v_n;
+END $$;
+
 -- Deletes up to p_limit rows of schedules' past runs older than p_keep_ms; returns how many. Firing them again is ruled
 -- out by last_due.
 CREATE OR REPLACE FUNCTION {schema}.strunk_reap_schedule_runs(p_keep_ms bigint, p_limit integer) RETURNS bigint
@@ -72,8 +91,8 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
 $$;
 
 -- Retention: deletes up to p_limit rows of each of these tables that are past use; returns how
--- many. Marks of the inbox and results go by age; a task's mark stays while the task is active or
--- dead, for only then can it be handled again.
+-- many. Marks of the inbox and results go by age; a task's mark stays while the task is active, dead,
+-- cancelled or discarded, for only then can it be handled again.
 CREATE OR REPLACE FUNCTION {schema}.strunk_sweep(p_inbox interval, p_tasks interval, p_limit integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
     SET enable_hashjoin = off
@@ -94,6 +113,7 @@ BEGIN
         SELECT o.ctid FROM {schema}.strunk_inbox o WHERE o.task_id IS NOT NULL AND o.handled_at < v_tasks
             AND NOT EXISTS (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.id = o.task_id)
             AND NOT EXISTS (SELECT 1 FROM {schema}.strunk_outbox_dead d WHERE d.id = o.task_id)
+            AND NOT EXISTS (SELECT 1 FROM {schema}.strunk_outbox_cancelled c WHERE c.id = o.task_id)
         ORDER BY o.handled_at LIMIT p_limit));
     GET DIAGNOSTICS v_n = ROW_COUNT;
     v_all := v_all + v_n;

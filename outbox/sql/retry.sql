@@ -1,4 +1,4 @@
--- Ending an attempt without success: another attempt, or a dead letter.
+-- Ending an attempt without success: another attempt, a dead letter, or the end that somebody asked for.
 
 -- The history of a task's attempts with one more entry, at most the last twenty. A history that a
 -- person has replaced by something else begins anew.
@@ -55,7 +55,7 @@ END $$;
 
 -- Moves claimed tasks to the dead letters with their last error. Fenced and ordered as
 -- strunk_complete. With hold_dead the dead letter keeps its backlog_seq, and with it the place of
--- its key, unless it was cancelled.
+-- its key.
 CREATE OR REPLACE FUNCTION {schema}.strunk_dead_letter_claimed(
     p_worker bigint, p_ids bigint[], p_claims bigint[], p_errors text[], p_stacks text[], p_worker_name text)
 RETURNS SETOF bigint
@@ -82,6 +82,36 @@ BEGIN
                THEN d.backlog_seq END,
            'dead', d.kind, d.key, d.dedup_key, d.customer_key, coalesce(d.error, d.last_error), d.payload, d.metadata,
            {schema}.strunk_add_error(d.errors, d.attempts, v_now, d.error, d.stack, p_worker_name)
+    FROM d
+    RETURNING r.id;
+END $$;
+
+-- Ends claimed tasks that are no failures: p_status is cancelled (by a person) or discarded (by the
+-- handler). Fenced and ordered as strunk_complete.
+CREATE OR REPLACE FUNCTION {schema}.strunk_end_claimed(
+    p_worker bigint, p_ids bigint[], p_claims bigint[], p_status text, p_errors text[], p_stacks text[],
+    p_worker_name text)
+RETURNS SETOF bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    RETURN QUERY
+    WITH u AS MATERIALIZED (
+        SELECT x.tid, v.* FROM unnest(p_ids, p_claims, p_errors, p_stacks) AS v(id, claim, error, stack)
+        CROSS JOIN LATERAL (SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t WHERE t.id = v.id OFFSET 0) x),
+    d AS (
+        DELETE FROM {schema}.strunk_outbox_tasks t USING u
+        WHERE t.ctid = u.tid AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker AND t.claim_no + 0 = u.claim
+        RETURNING t.*, u.error, u.stack)
+    INSERT INTO {schema}.strunk_outbox_cancelled AS r
+        (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
+         priority, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
+    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms,
+        d.attempts, d.max_attempts, d.priority, p_status, d.kind, d.key, d.dedup_key, d.customer_key, d.error,
+        d.payload, d.metadata, {schema}.strunk_add_error(d.errors, d.attempts, v_now, d.error, d.stack, p_worker_name)
     FROM d
     RETURNING r.id;
 END $$;

@@ -16,8 +16,8 @@ BEGIN
     RETURN (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint;
 END $$;
 
--- The names of queues behind p_after, in "C" order, at most p_limit: those with a pending task or a
--- dead letter, with a worker, a setting or a schedule, among the first 1,000 scheduled tasks, or
+-- The names of queues behind p_after, in "C" order, at most p_limit: those with a pending, a
+-- dead, a cancelled or a discarded task, with a worker, a setting or a schedule, among the first 1,000 scheduled tasks, or
 -- known to the statistics. A queue with none of these has nothing to show.
 CREATE OR REPLACE FUNCTION {schema}.strunk_queue_names(p_after text DEFAULT '', p_limit integer DEFAULT 1000)
 RETURNS TABLE (queue text)
@@ -47,9 +47,16 @@ BEGIN
         SELECT (SELECT d.key FROM {schema}.strunk_outbox_dead d WHERE d.kind = 'task' AND d.key > p.key
             ORDER BY d.key, d.id LIMIT 1)
         FROM dead p WHERE p.key IS NOT NULL),
+    cancelled AS (
+        (SELECT c.key FROM {schema}.strunk_outbox_cancelled c WHERE c.key > p_after COLLATE "C"
+            ORDER BY c.key, c.status, c.id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT c.key FROM {schema}.strunk_outbox_cancelled c WHERE c.key > p.key
+            ORDER BY c.key, c.status, c.id LIMIT 1)
+        FROM cancelled p WHERE p.key IS NOT NULL),
     names AS (
         (SELECT p.key FROM pending p LIMIT p_limit)
-        UNION ALL (SELECT w.key FROM waiting w LIMIT p_limit)
+        UNION ALL (SELECT c.key FROM cancelled c LIMIT p_limit)
         UNION ALL (SELECT w.key FROM waiting w LIMIT p_limit)
         UNION ALL (SELECT d.key FROM dead d LIMIT p_limit)
         UNION ALL SELECT w.queue FROM {schema}.strunk_workers w
@@ -77,7 +84,8 @@ CREATE OR REPLACE FUNCTION {schema}.strunk_queue_states(p_queues text[], p_cap i
     p_delivered boolean DEFAULT false)
 RETURNS TABLE (queue text, pending bigint, pending_precision text, scheduled bigint, scheduled_precision text,
     claimed bigint,
-    claimed_precision text, dead bigint, dead_precision text, delivered bigint, waiting_since timestamptz,
+    claimed_precision text, dead bigint, dead_precision text, cancelled bigint, cancelled_precision text,
+    discarded bigint, discarded_precision text, delivered bigint, waiting_since timestamptz,
         waiting_for interval,
     next_due_at timestamptz, workers bigint, concurrency bigint, paused_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
@@ -130,6 +138,10 @@ BEGIN
         ELSIF dead > p_cap THEN
             SELECT c.n, c.precise INTO dead, dead_precision FROM {schema}.strunk_over_cap(p_cap, 'dead', NULL, queue) c;
         END IF;
+        SELECT c.n, c.precise INTO cancelled, cancelled_precision
+        FROM {schema}.strunk_count_cancelled(queue, 'cancelled', p_cap) c;
+        SELECT c.n, c.precise INTO discarded, discarded_precision
+        FROM {schema}.strunk_count_cancelled(queue, 'discarded', p_cap) c;
         SELECT count(*), coalesce(sum(w.concurrency), 0), coalesce(sum(x.n), 0), CASE WHEN max(x.n) > p_cap
             THEN 'at_least' ELSE 'exact' END
         INTO workers, concurrency, claimed, claimed_precision
@@ -148,6 +160,25 @@ BEGIN
         delivered := CASE WHEN p_delivered THEN {schema}.strunk_estimate('delivered', NULL, queue) END;
         RETURN NEXT;
     END LOOP;
+END $$;
+
+-- How many tasks of a queue (null: of all) were cancelled or discarded, counted to p_cap.
+CREATE OR REPLACE FUNCTION {schema}.strunk_count_cancelled(p_queue text, p_status text, p_cap integer)
+RETURNS TABLE (n bigint, precise text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET jit = off AS $$
+BEGIN
+    IF p_queue IS NULL THEN
+        SELECT count(*) INTO n FROM (SELECT 1 FROM {schema}.strunk_outbox_cancelled c WHERE c.status = p_status
+            ORDER BY c.status, c.id LIMIT p_cap + 1) x;
+    ELSE
+        SELECT count(*) INTO n FROM (SELECT 1 FROM {schema}.strunk_outbox_cancelled c
+            WHERE c.status = p_status AND c.key = p_queue ORDER BY c.status, c.key, c.id LIMIT p_cap + 1) x;
+    END IF;
+    precise := CASE WHEN n > p_cap THEN 'at_least' ELSE 'exact' END;
+    n := least(n, p_cap);
+    RETURN NEXT;
 END $$;
 
 -- What a count is that went over its cap: p_least are there.
@@ -251,12 +282,13 @@ END $$;
 CREATE OR REPLACE VIEW {schema}.strunk_worker_stats AS
     SELECT s.* FROM {schema}.strunk_worker_states(NULL, 0, 1000, 100) s;
 
--- Dead letters, without their payloads: of a queue, of a subscriber, or all; behind p_from in id
+-- Ended rows of one status (dead, cancelled, discarded), without their payloads: of a queue, of a subscriber, or all; behind p_from in id
 -- order, or with p_newest before it, newest first. A null p_from is the beginning. A range of one
 -- key: see strunk_queue_states. The statement is put together from parts of this function alone;
 -- what is given are its parameters.
 CREATE OR REPLACE FUNCTION {schema}.strunk_dead_letters(p_queue text, p_subscriber text, p_from bigint,
-    p_newest boolean, p_limit integer)
+    p_newest boolean, p_limit integer,
+    p_status text)
 RETURNS TABLE (id bigint, kind text, key text, entity_id text, subscriber text, "position" bigint,
     attempts smallint, max_attempts smallint,
     created_at timestamptz, finished_at timestamptz, last_error text)
@@ -265,6 +297,8 @@ SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmap
     SET jit = off
 SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
+    v_table  text := CASE p_status WHEN 'dead' THEN 'strunk_outbox_dead' ELSE 'strunk_outbox_cancelled' END;
+    v_where  text := CASE p_status WHEN 'dead' THEN '' ELSE 'd.status = $5 AND ' END;
     v_of     text := CASE WHEN p_queue IS NOT NULL THEN 'd.kind = ''task''' WHEN p_subscriber IS NOT NULL
         THEN 'd.subscriber IS NOT NULL' END;
     v_column text := CASE WHEN p_queue IS NOT NULL THEN 'd.key' ELSE 'd.subscriber' END;
@@ -273,7 +307,7 @@ BEGIN
     RETURN QUERY EXECUTE
         'SELECT d.id, d.kind::text, d.key::text, d.entity_id::text, d.subscriber::text, d.position, d.attempts,
                 d.max_attempts, d.created_at, d.finished_at, left(d.last_error, 1000)
-         FROM {schema}.strunk_outbox_dead d WHERE '
+         FROM {schema}.' || v_table || ' d WHERE ' || v_where
         || CASE WHEN v_of IS NULL THEN CASE WHEN p_from IS NULL THEN 'true' WHEN p_newest THEN 'd.id < $3'
             ELSE 'd.id > $3' END
                 || CASE WHEN p_newest THEN ' ORDER BY d.id DESC LIMIT $4' ELSE ' ORDER BY d.id LIMIT $4' END
@@ -282,7 +316,7 @@ BEGIN
                     ELSE format(' AND %1$s <= %2$s AND (%1$s, d.id) > (%2$s, $3)', v_column, v_value) END
                 || format(CASE WHEN p_newest THEN ' ORDER BY %s DESC, d.id DESC LIMIT $4'
                     ELSE ' ORDER BY %s, d.id LIMIT $4' END, v_column) END
-    USING p_queue, p_subscriber, p_from, p_limit;
+    USING p_queue, p_subscriber, p_from, p_limit, p_status;
 END $$;
 
 -- Sizes of all tables of this installation, a row for each partition; rows is the planner's estimate,
@@ -374,7 +408,8 @@ END $$;
 CREATE OR REPLACE FUNCTION {schema}.strunk_overall(p_cap integer DEFAULT 1000)
 RETURNS TABLE (pending bigint, pending_precision text, scheduled bigint, scheduled_precision text, claimed bigint,
     claimed_precision text,
-    dead bigint, dead_precision text, delivered bigint, events_waiting bigint, events_waiting_precision text,
+    dead bigint, dead_precision text, cancelled bigint, cancelled_precision text, discarded bigint,
+    discarded_precision text, delivered bigint, events_waiting bigint, events_waiting_precision text,
         events_kept bigint,
     events_head bigint, deliveries bigint, deliveries_precision text, workers bigint, subscribers bigint,
         schedules bigint)
@@ -418,6 +453,10 @@ BEGIN
         SELECT greatest(d.reltuples, p_cap)::bigint, CASE WHEN d.reltuples > p_cap THEN 'estimate' ELSE 'at_least' END
         INTO dead, dead_precision FROM pg_class d WHERE d.oid = '{schema}.strunk_outbox_dead'::regclass;
     END IF;
+    SELECT c.n, c.precise INTO cancelled, cancelled_precision
+    FROM {schema}.strunk_count_cancelled(NULL, 'cancelled', p_cap) c;
+    SELECT c.n, c.precise INTO discarded, discarded_precision
+    FROM {schema}.strunk_count_cancelled(NULL, 'discarded', p_cap) c;
     delivered := {schema}.strunk_estimate('delivered', NULL, NULL);
     SELECT f.* INTO v_feed FROM {schema}.strunk_feed f ORDER BY f.slot DESC LIMIT 1;
     SELECT count(*) INTO events_waiting FROM (SELECT 1 FROM {schema}.strunk_outbox_events e

@@ -96,8 +96,8 @@ func TestWorkTellsOutcomes(t *testing.T) {
 			queue.Task[order]) error {
 			return queue.Snooze(time.Hour)
 		}, nil, queue.StatusScheduled, true},
-		{"discard", "dead at once", func(context.Context, queue.Task[order]) error { return queue.Discard("no") },
-			nil, queue.StatusDead, false},
+		{"discard", "it ends at once", func(context.Context, queue.Task[order]) error { return queue.Discard("no") },
+			nil, queue.StatusDiscarded, false},
 		{"time-out", "the handler is too slow", queuetest.Slow[order](time.Hour, nil),
 			[]queue.EnqueueOption{queue.Timeout(time.Millisecond)}, queue.StatusScheduled, false},
 	} {

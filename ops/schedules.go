@@ -1,0 +1,52 @@
+package ops
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/outbox"
+)
+
+// Schedule is a recurring task, without its payload.
+type Schedule struct {
+	ID       string `json:"id"`
+	Queue    string `json:"queue"`
+	Spec     string `json:"spec"`
+	TimeZone string `json:"time_zone"`
+	Enabled  bool   `json:"enabled"`
+	// NextDue is when the next task is due; LateBy how long ago, where it should have been.
+	NextDue    time.Time  `json:"next_due"`
+	LateBy     Duration   `json:"late_seconds"`
+	LastDue    *time.Time `json:"last_due,omitempty"`
+	LastTaskID int64      `json:"last_task_id,omitempty"`
+	LastError  string     `json:"last_error,omitempty"`
+}
+
+// sqlSchedules reads at most $2 schedules behind the id $1. It locks nothing.
+const sqlSchedules = `SELECT id, queue, spec, time_zone, enabled, next_due,
+	CASE WHEN enabled THEN greatest(extract(epoch FROM pg_catalog.clock_timestamp() - next_due) * 1000000, 0)
+	ELSE 0 END::bigint,
+	last_due, coalesce(last_task_id, 0), coalesce(last_error, '')
+FROM {schema}.strunk_schedules WHERE id > $1::text COLLATE "C" ORDER BY id LIMIT $2::integer`
+
+// Schedules returns the recurring tasks in the order of their ids.
+func Schedules(ctx context.Context, box *outbox.Box, page Page) (all []Schedule, err error) {
+	n, err := limit(page.Limit)
+	if err == nil {
+		err = texts(page.After)
+	}
+	if err == nil {
+		err = ask(ctx, box, many(&all, sqlSchedules, []any{page.After, n}, scanSchedule))
+	}
+	return all, wrap("schedules", err)
+}
+
+func scanSchedule(rows pgx.Rows) (s Schedule, err error) {
+	var late int64
+	err = rows.Scan(&s.ID, &s.Queue, &s.Spec, &s.TimeZone, &s.Enabled, &s.NextDue, &late, &s.LastDue, &s.LastTaskID,
+		&s.LastError)
+	s.LateBy = micros(late)
+	return s, err
+}
