@@ -242,6 +242,12 @@ func TestRetentionByQueue(t *testing.T) {
 				VALUES (nextval('public.strunk_outbox_id_seq'), 0, now(), now() - $1 * interval '1 day', 'dead',
 				'task', $2, '{}')`, days, q)
 		}
+		for _, days := range []int{9, 4, 0} {
+			mustExec(t, pool, `INSERT INTO public.strunk_outbox_cancelled (id, seq, created_at, finished_at, status,
+				kind, key, payload)
+				VALUES (nextval('public.strunk_outbox_id_seq'), 0, now(), now() - $1 * interval '1 day', 'cancelled',
+				'task', $2, '{}')`, days, q)
+		}
 	}
 	box := openBox(t, pool, outbox.Config{Retention: outbox.Retention{
 		Tasks: 2 * 24 * time.Hour, Every: 100 * time.Millisecond,
@@ -269,6 +275,8 @@ func TestRetentionByQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []count{
+		{"public.strunk_outbox_cancelled", "long", 2}, {"public.strunk_outbox_cancelled", "other", 1},
+		{"public.strunk_outbox_cancelled", "short", 1},
 		{"public.strunk_outbox_dead", "long", 3}, {"public.strunk_outbox_dead", "other", 2},
 		{"public.strunk_outbox_dead", "short", 1},
 		{"public." + kept, "long", 5000},

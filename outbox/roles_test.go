@@ -160,7 +160,7 @@ const (
 	aClaim    = `SELECT * FROM public.strunk_claim(1, 1, 'jobs', 1, NULL, NULL)`
 	aRead     = `SELECT * FROM public.strunk_outbox`
 	aRevival  = `UPDATE public.strunk_outbox SET status = 'pending' WHERE status = 'dead'`
-	aPurge    = `SELECT public.strunk_purge_dead('{1}')`
+	aPurge    = `SELECT public.strunk_purge_ended('{1}')`
 	aDeletion = `DELETE FROM public.strunk_outbox`
 	aNumber   = `SELECT nextval('public.strunk_outbox_id_seq')`
 	aDrop     = `DROP TABLE public.strunk_outbox`
