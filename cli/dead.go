@@ -57,7 +57,8 @@ type deadLetter struct {
 
 func (p *program) deadLetters() *ucli.Command {
 	return &ucli.Command{
-		Name: "dead-letters", Usage: "list a queue's dead letters, or its cancelled or discarded tasks", ArgsUsage: "QUEUE",
+		Name: "dead-letters", Usage: "list a queue's dead letters, or its cancelled or discarded tasks",
+		ArgsUsage: "QUEUE",
 		Flags: append(deadFlags(),
 			&ucli.IntFlag{Name: "limit", Value: queue.DefaultDeadLimit, Usage: "how many at the most"},
 			&ucli.Int64Flag{Name: "after", Usage: "only ids above this one: to page on"},
@@ -119,11 +120,12 @@ func (p *program) retry() *ucli.Command {
 				return err
 			}
 			if n == 0 && len(ids) == 1 {
-				return fmt.Errorf("%d is not dead, cancelled or discarded; `strunk show %d` says what it is", ids[0], ids[0])
+				return fmt.Errorf("%d is not dead, cancelled or discarded; `strunk show %d` says what it is",
+					ids[0], ids[0])
 			}
 			if n < len(ids) {
-				return fmt.Errorf("%d of %d were retried: the others are not dead, cancelled or discarded (see `strunk show ID`)", n,
-					len(ids))
+				return fmt.Errorf("%d of %d were retried: the others are not dead, cancelled or discarded "+
+					"(see `strunk show ID`)", n, len(ids))
 			}
 			return p.say(c, map[string]any{"retried": n, "ids": ids}, "retried %s", plural(n, "task"))
 		}),

@@ -98,8 +98,8 @@ func seed(ts *testscript.TestScript, _ bool, _ []string) {
 
 // makeDead makes a dead letter of a task that waits: die ID ERROR.
 func makeDead(ts *testscript.TestScript, _ bool, args []string) {
-	_, err := poolOf(ts).Exec(context.Background(), `UPDATE public.strunk_outbox SET status = 'dead', finished_at = now(),
-		last_error = $2 WHERE id = $1::text::bigint AND status <> 'dead'`, args[0], args[1])
+	_, err := poolOf(ts).Exec(context.Background(), `UPDATE public.strunk_outbox SET status = 'dead',
+		finished_at = now(), last_error = $2 WHERE id = $1::text::bigint AND status <> 'dead'`, args[0], args[1])
 	ts.Check(err)
 }
 

@@ -149,7 +149,8 @@ func (s sample) render(before sample, colours bool) string {
 		s.at.UTC().Format("15:04:05"),
 		o.Pending, o.Claimed, o.Scheduled, o.Dead, o.Head, size(o.TableBytes))
 	if span := s.at.Sub(before.at).Seconds(); !before.at.IsZero() && span > 0 {
-		fmt.Fprintf(&b, "rows in %.0f/s  tasks done %.0f/s  events %.0f/s\n", float64(s.counters.Enqueued-before.counters.Enqueued)/span,
+		fmt.Fprintf(&b, "rows in %.0f/s  tasks done %.0f/s  events %.0f/s\n",
+			float64(s.counters.Enqueued-before.counters.Enqueued)/span,
 			float64(s.counters.Delivered-before.counters.Delivered)/span, float64(o.Head-before.overall.Head)/span)
 	}
 	queues := &table{header: []string{"QUEUE", "PENDING#", "CLAIMED#", "SCHEDULED#", "DEAD#", "WAITING FOR#"}}

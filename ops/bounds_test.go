@@ -30,6 +30,7 @@ func load(t testing.TB, pool *pgxpool.Pool, n int) {
 	for _, sql := range []string{
 		`ALTER TABLE public.strunk_outbox_tasks SET (autovacuum_enabled = off)`,
 		`ALTER TABLE public.strunk_outbox_dead SET (autovacuum_enabled = off)`,
+		`ALTER TABLE public.strunk_outbox_cancelled SET (autovacuum_enabled = off)`,
 		fmt.Sprintf(`INSERT INTO public.strunk_outbox_tasks %s SELECT i, i, now(), NULL, NULL, 0, i %% 3,
 			'pending', 'task', 'queue-' || lpad(CASE WHEN i %% 2 = 0 THEN '42' ELSE (i::bigint * 7919 %%
 			100)::text END, 3, '0'), '{"n":1}'
@@ -54,6 +55,11 @@ func load(t testing.TB, pool *pgxpool.Pool, n int) {
 			'0') END ELSE 'type-1' END,
 			CASE WHEN i %% 2 = 1 THEN 'sub-' || CASE WHEN i %% 3 = 0 THEN '07' ELSE lpad((i / 2 %% 50)::text, 2,
 			'0') END END, 'failed', '{}' FROM generate_series(60000001, %d) i`, 60000000+dead),
+		fmt.Sprintf(`INSERT INTO public.strunk_outbox_cancelled (id, seq, created_at, finished_at, attempts, status,
+			kind, key, last_error, payload)
+			SELECT i, i, now(), now(), 1, CASE WHEN i %% 2 = 0 THEN 'cancelled' ELSE 'discarded' END, 'task',
+			'queue-' || CASE WHEN i %% 3 = 0 THEN '042' ELSE lpad((i / 2 %% 100)::text, 3, '0') END, 'no', '{}'
+			FROM generate_series(60000001, %d) i`, 60000000+dead),
 		// Partitions of the feed, as they come of themselves while it grows.
 		fmt.Sprintf(`DO $$ BEGIN
 			LOOP
@@ -82,7 +88,7 @@ var bounds = map[string]int64{
 	"Schedules": 10, "OverallStats": 4_500, "Tables": 100, "Backlog of health": 100, "Horizon": 10, "Task": 60,
 	"Ready":       10,
 	"DeadLetters": 50, "DeadLetters, newest": 50, "DeadLetters of a queue": 50, "DeadLetters of a queue, newest": 50,
-	"DeadLetters of a subscriber": 50,
+	"DeadLetters of a subscriber": 50, "cancelled tasks": 50, "discarded tasks of a queue, newest": 50,
 }
 
 // checkBounds asks everything and holds it against the bounds and, where auto_explain is to be had,

@@ -54,7 +54,8 @@ const (
 	// sqlOverall reads the state of the installation, counting to $1. It locks nothing.
 	sqlOverall = `SELECT s.pending, s.pending_precision, s.scheduled, s.scheduled_precision, s.claimed,
 		s.claimed_precision, s.dead, s.dead_precision,
-	s.cancelled, s.cancelled_precision, s.discarded, s.discarded_precision, s.delivered, s.events_waiting, s.events_waiting_precision, s.events_kept, s.events_head, s.deliveries,
+	s.cancelled, s.cancelled_precision, s.discarded, s.discarded_precision,
+	s.delivered, s.events_waiting, s.events_waiting_precision, s.events_kept, s.events_head, s.deliveries,
 	s.deliveries_precision,
 	s.workers, s.subscribers, s.schedules
 FROM {schema}.strunk_overall($1::integer) s`

@@ -42,7 +42,8 @@ func (s *server) pages(mux *http.ServeMux) {
 		s.page("overview", func(c *call) (any, error) { return s.shared.get(c.ctx) })))
 	mux.Handle("GET /dead-letters", s.permit(PermissionRead, "page",
 		s.page("dead", func(c *call) (any, error) { return deadPage(c) },
-			parameter{name: "queue"}, parameter{name: "subscriber"}, parameter{name: "status"}, parameter{name: "from"})))
+			parameter{name: "queue"}, parameter{name: "subscriber"}, parameter{name: "status"},
+			parameter{name: "from"})))
 	mux.Handle("GET /task", s.permit(PermissionRead, "page",
 		s.page("task", func(c *call) (any, error) { return taskPage(c) }, parameter{name: "id"})))
 	mux.Handle("GET /pages.css", s.permit(PermissionRead, "page", func(w http.ResponseWriter, _ *http.Request) {

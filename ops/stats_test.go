@@ -264,10 +264,11 @@ func TestCancelledIsNotDead(t *testing.T) {
 			}
 		}
 	}
-	if code, body, _ := do(t, h, request{method: "GET", path: "/v1/dead-letters?status=gone", token: readToken}); code != 400 {
+	code, body, _ := do(t, h, request{method: "GET", path: "/v1/dead-letters?status=gone", token: readToken})
+	if code != 400 {
 		t.Errorf("an unknown status: %d %s", code, body)
 	}
-	code, body, _ := do(t, h, request{method: "POST", path: "/v1/dead-letters/retry", token: changeToken,
+	code, body, _ = do(t, h, request{method: "POST", path: "/v1/dead-letters/retry", token: changeToken,
 		body: `{"queue":"emails","status":"cancelled"}`})
 	if code != 200 || queryOne[int](t, pool, `SELECT count(*) FROM public.strunk_outbox_tasks`) != 4 {
 		t.Errorf("retry: %d %s", code, body)

@@ -23,7 +23,8 @@ const (
 	KindDelivery Kind = "delivery"
 )
 
-// DeadLetter is a dead letter, or another task that ended without success, as lists show it: without payload and history, for which see Task.
+// DeadLetter is a dead letter, or another task that ended without success, as lists show it: without payload and
+// history, for which see Task.
 type DeadLetter struct {
 	ID   int64 `json:"id"`
 	Kind Kind  `json:"kind"`

@@ -49,9 +49,9 @@ WHERE status = $6::text AND kind = 'task' AND ($1::text = '' OR key = $1::text)
 	sqlPurgeDead = `SELECT {schema}.strunk_purge_ended($1::bigint[])`
 )
 
-// DeadLetters lists dead letters, or what the filter's Status names, in the order of their ids, at most DefaultDeadLimit where the
-// filter has no Limit. What the box's middleware did to a payload is undone; what the middleware of
-// a queue did is not.
+// DeadLetters lists dead letters, or what the filter's Status names, in the order of their ids, at
+// most DefaultDeadLimit where the filter has no Limit. What the box's middleware did to a payload
+// is undone; what the middleware of a queue did is not.
 func DeadLetters(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter) ([]DeadLetter, error) {
 	if err := checkDead(filter, box, "dead letters"); err != nil {
 		return nil, err

@@ -64,7 +64,8 @@ func TestInTxRollsBack(t *testing.T) {
 	}{
 		{"an error", "the attempt has failed", func() error { return errors.New("no") }, queue.StatusDead},
 		{"a panic", "it is an error with a stack", func() error { panic("no") }, queue.StatusDead},
-		{"a discard", "what is given up leaves nothing", func() error { return queue.Discard("no") }, queue.StatusDiscarded},
+		{"a discard", "what is given up leaves nothing", func() error { return queue.Discard("no") },
+			queue.StatusDiscarded},
 		{"a snooze", "what is put off leaves nothing", func() error { return queue.Snooze(time.Hour) },
 			queue.StatusScheduled},
 	} {

@@ -16,9 +16,9 @@ BEGIN
     RETURN (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint;
 END $$;
 
--- The names of queues behind p_after, in "C" order, at most p_limit: those with a pending, a
--- dead, a cancelled or a discarded task, with a worker, a setting or a schedule, among the first 1,000 scheduled tasks, or
--- known to the statistics. A queue with none of these has nothing to show.
+-- The names of queues behind p_after, in "C" order, at most p_limit: those with a pending, a dead,
+-- a cancelled or a discarded task, with a worker, a setting or a schedule, among the first 1,000
+-- scheduled tasks, or known to the statistics. A queue with none of these has nothing to show.
 CREATE OR REPLACE FUNCTION {schema}.strunk_queue_names(p_after text DEFAULT '', p_limit integer DEFAULT 1000)
 RETURNS TABLE (queue text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
@@ -282,10 +282,10 @@ END $$;
 CREATE OR REPLACE VIEW {schema}.strunk_worker_stats AS
     SELECT s.* FROM {schema}.strunk_worker_states(NULL, 0, 1000, 100) s;
 
--- Ended rows of one status (dead, cancelled, discarded), without their payloads: of a queue, of a subscriber, or all; behind p_from in id
--- order, or with p_newest before it, newest first. A null p_from is the beginning. A range of one
--- key: see strunk_queue_states. The statement is put together from parts of this function alone;
--- what is given are its parameters.
+-- Ended rows of one status (dead, cancelled, discarded), without their payloads: of a queue, of a
+-- subscriber, or all; behind p_from in id order, or with p_newest before it, newest first. A null
+-- p_from is the beginning. A range of one key: see strunk_queue_states. The statement is put
+-- together from parts of this function alone; what is given are its parameters.
 CREATE OR REPLACE FUNCTION {schema}.strunk_dead_letters(p_queue text, p_subscriber text, p_from bigint,
     p_newest boolean, p_limit integer,
     p_status text)
