@@ -160,7 +160,8 @@ CREATE TABLE {schema}.strunk_outbox_cancelled
     PARTITION OF {schema}.strunk_outbox FOR VALUES IN ('cancelled', 'discarded');
 
 CREATE UNIQUE INDEX strunk_outbox_cancelled_id ON {schema}.strunk_outbox_cancelled (id);
-CREATE INDEX strunk_outbox_cancelled_key ON {schema}.strunk_outbox_cancelled (key, status, id);
+CREATE INDEX strunk_outbox_cancelled_key ON {schema}.strunk_outbox_cancelled (key, id);
+CREATE INDEX strunk_outbox_cancelled_queue ON {schema}.strunk_outbox_cancelled (status, key, id);
 CREATE INDEX strunk_outbox_cancelled_status ON {schema}.strunk_outbox_cancelled (status, id);
 CREATE INDEX strunk_outbox_cancelled_finished ON {schema}.strunk_outbox_cancelled (finished_at);
 

@@ -49,10 +49,10 @@ BEGIN
         FROM dead p WHERE p.key IS NOT NULL),
     cancelled AS (
         (SELECT c.key FROM {schema}.strunk_outbox_cancelled c WHERE c.key > p_after COLLATE "C"
-            ORDER BY c.key, c.status, c.id LIMIT 1)
+            ORDER BY c.key, c.id LIMIT 1)
         UNION ALL
         SELECT (SELECT c.key FROM {schema}.strunk_outbox_cancelled c WHERE c.key > p.key
-            ORDER BY c.key, c.status, c.id LIMIT 1)
+            ORDER BY c.key, c.id LIMIT 1)
         FROM cancelled p WHERE p.key IS NOT NULL),
     names AS (
         (SELECT p.key FROM pending p LIMIT p_limit)
