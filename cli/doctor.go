@@ -110,14 +110,9 @@ func invalidIndexes(ctx context.Context, box *outbox.Box) (diagnosis, error) {
 	return diagnosis{"invalid indexes", ops.StatusOK, "every index is valid"}, nil
 }
 
-// sqlInconsistencies reads what a restore, a failover or logical replication has left behind, as one text.
-const sqlInconsistencies = `SELECT coalesce(string_agg(pg_catalog.format('%s: %s; %s', i.object, i.finding, i.remedy),
-	'. '), '') FROM {schema}.strunk_inconsistencies() i`
-
 func consistency(ctx context.Context, box *outbox.Box) (diagnosis, error) {
-	sql := strings.ReplaceAll(sqlInconsistencies, "{schema}", pgx.Identifier{box.Schema()}.Sanitize())
-	var text string
-	if err := box.Pool().QueryRow(ctx, sql).Scan(&text); err != nil {
+	text, err := ops.Inconsistencies(ctx, box)
+	if err != nil {
 		return diagnosis{}, err
 	}
 	if text != "" {

@@ -38,6 +38,16 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname LIKE 'strunk\_%' AND NOT (i.indisvalid AND i.indisready) ORDER BY c.relname`
 )
 
+// sqlInconsistencies reads what a restore, a failover or logical replication has left behind, as one text.
+const sqlInconsistencies = `SELECT coalesce(string_agg(pg_catalog.format('%s: %s; %s', i.object, i.finding, i.remedy),
+	'. '), '') FROM {schema}.strunk_inconsistencies() i`
+
+// Inconsistencies says what a restore, a failover or logical replication has left behind, and what mends it;
+// empty where nothing is.
+func Inconsistencies(ctx context.Context, box *outbox.Box) (text string, err error) {
+	return text, wrap("inconsistencies", ask(ctx, box, one(sqlInconsistencies, nil, &text)))
+}
+
 // ServerVersion returns the server's version.
 func ServerVersion(ctx context.Context, box *outbox.Box) (s Server, err error) {
 	return s, wrap("server version", ask(ctx, box, one(sqlServer, nil, &s.Major, &s.Version)))

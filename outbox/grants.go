@@ -96,7 +96,6 @@ func grants() []grant {
 		{role: RoleReader,
 			functions: []string{
 				"strunk_backlog", "strunk_count_cancelled", "strunk_dead_letters", "strunk_estimate",
-				"strunk_backlog", "strunk_count_cancelled", "strunk_dead_letters", "strunk_estimate",
 				"strunk_inbox_marked", "strunk_inconsistencies",
 				"strunk_live_snapshots", "strunk_overall", "strunk_over_cap",
 				"strunk_queue_names", "strunk_queue_states", "strunk_subscriber_states", "strunk_worker_states",

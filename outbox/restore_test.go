@@ -25,8 +25,8 @@ func TestRestoreRoundTrip(t *testing.T) {
 	from.stop()
 	mustExec(t, from.pool, `SELECT public.strunk_enqueue('later', due_at => now() + interval '1 h'),
 		public.strunk_enqueue('jobs', '{"N": 3}'), public.strunk_publish('tick', 'one', '3')`)
-	mustExec(t, from.pool, `SELECT public.strunk_dead_letter_waiting(ARRAY[public.strunk_enqueue('buried')],
-		'on purpose')`)
+	mustExec(t, from.pool, `SELECT public.strunk_enqueue('buried')`)
+	mustExec(t, from.pool, `UPDATE public.strunk_outbox SET status = 'dead', finished_at = now() WHERE key = 'buried'`)
 	dump := filepath.Join(t.TempDir(), "dump")
 	program(t, "pg_dump", "--format=custom", "--file="+dump, outboxtest.DSN(from.pool))
 

@@ -51,6 +51,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET e
         SELECT max(t.id) AS id FROM {schema}.strunk_outbox_tasks t WHERE t.id > p_last
         UNION ALL SELECT max(d.id) FROM {schema}.strunk_outbox_dead d WHERE d.id > p_last
         UNION ALL SELECT max(y.id) FROM {schema}.strunk_outbox_deliveries y WHERE y.id > p_last
+        UNION ALL SELECT max(c.id) FROM {schema}.strunk_outbox_cancelled c WHERE c.id > p_last
         UNION ALL SELECT max(t.id) FROM {schema}.strunk_outbox_delivered_tasks t WHERE t.id > p_last
         UNION ALL SELECT max(e.id) FROM {schema}.strunk_outbox_delivered_events e WHERE e.id > p_last) x
 $$;
