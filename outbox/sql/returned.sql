@@ -2,9 +2,10 @@
 
 -- Makes a dead letter of a task that a worker at a broker gave up. Returns false while the task
 -- itself is still on its way out: a forwarder has sent it and has not completed it yet, or was
--- killed before it could. The caller asks again later. The row is the delivered one where it is
--- kept, with its history; otherwise what the broker had. Where a database that was restored has
--- given the id to another task, the dead letter gets a new id, which the error names.
+-- killed before it could. The caller asks again later. A task that was cancelled meanwhile stays so.
+-- The row is the delivered one where it is kept, with its history; otherwise what the broker had.
+-- Where a database that was restored has given the id to another task, the dead letter gets a new
+-- id, which the error names.
 CREATE OR REPLACE FUNCTION {schema}.strunk_returned(
     p_id bigint, p_queue text, p_payload text, p_metadata text, p_created timestamptz, p_due timestamptz,
     p_timeout_ms integer, p_attempts integer, p_max_attempts integer, p_priority integer, p_dedup text,
@@ -22,7 +23,9 @@ BEGIN
         RETURN false;
     END IF;
     IF v_taken IS NULL THEN
-        SELECT d.created_at INTO v_taken FROM {schema}.strunk_outbox_dead d WHERE d.id = p_id;
+        SELECT x.created_at INTO v_taken FROM (
+            SELECT d.created_at FROM {schema}.strunk_outbox_dead d WHERE d.id = p_id
+            UNION ALL SELECT c.created_at FROM {schema}.strunk_outbox_cancelled c WHERE c.id = p_id) x LIMIT 1;
         IF v_taken = p_created THEN
             RETURN true;
         END IF;
