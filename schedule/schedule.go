@@ -39,6 +39,12 @@ type Entry struct {
 	UpdatedAt time.Time
 }
 
+// Queue is what Register takes tasks for: a *[queue.Queue], or a *[queue.ResultQueue].
+type Queue[T any] interface {
+	Name() string
+	Item(payload T, opts ...queue.EnqueueOption) queue.Item
+}
+
 // Register stores a schedule under an id of at most 200 bytes, or changes the one that is there:
 // call it at each start of the program. spec is described at [Parse]. The first task of an interval
 // is due one interval after the registration. Each further due time follows from the one before,
@@ -51,9 +57,12 @@ type Entry struct {
 // A task's DueAt is its due time, and its metadata has it as "scheduled_for" beside the "schedule"'s id.
 //
 // Errors: [ErrInvalid], [*SpecError], [queue.ErrInvalid]; the database's own are wrapped.
-func Register[T any](ctx context.Context, box *outbox.Box, id string, q *queue.Queue[T], payload T, spec string,
+func Register[T any](ctx context.Context, box *outbox.Box, id string, q Queue[T], payload T, spec string,
 	opts ...RegisterOption) (Entry, error) {
 	o := newRegisterOptions(opts)
+	if q == nil {
+		q = (*queue.Queue[T])(nil) // whose items say that it is nil
+	}
 	return register(ctx, box, id, q.Item(payload, o.task...), spec, o)
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/queue"
+	"github.com/strunk-go/strunk/queue/queuetest"
 	"github.com/strunk-go/strunk/schedule"
 )
 
@@ -366,5 +367,28 @@ func runs(t testing.TB, pool *pgxpool.Pool) int {
 		if err == nil || ctx.Err() != nil {
 			return n
 		}
+	}
+}
+
+// A queue of results is scheduled as any other; its tasks come to its worker. No queue is an error.
+func TestRegisterWithResultQueue(t *testing.T) {
+	t.Parallel()
+	box := openBox(t, outboxtest.New(t))
+	results := queue.DefineWithResult[report, int]("counted-reports", queue.Config{})
+	_, err := schedule.Register(t.Context(), box, "counted", results, report{Kind: "counted"}, "@daily")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := schedule.RunNow(t.Context(), box, "counted")
+	if err != nil {
+		t.Fatal(err)
+	}
+	queuetest.Drain(t, box, results.Worker(func(context.Context, queue.Task[report]) (int, error) { return 7, nil }))
+	if n, err := results.Result(t.Context(), box, id); n != 7 || err != nil {
+		t.Errorf("result %d, %v", n, err)
+	}
+	_, err = schedule.Register(t.Context(), box, "nothing", nil, report{}, "@daily")
+	if !errors.Is(err, schedule.ErrInvalid) {
+		t.Errorf("no queue: %v", err)
 	}
 }

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 
 func TestQuickstartSendsTheMail(t *testing.T) {
 	t.Parallel()
-	pool := outboxtest.New(t, outboxtest.SearchPath("public"))
+	pool := outboxtest.New(t)
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), asProgram+"=1", "DATABASE_URL="+outboxtest.DSN(pool))
 	out, err := cmd.CombinedOutput()

@@ -22,6 +22,9 @@ const namePrefix = "strunk_test_"
 // dropTimeout bounds the removal of one database.
 const dropTimeout = 2 * time.Minute
 
+// DefaultSearchPath is that of outboxtest's pools. For our own tests, internal/testkit/anyserver makes it empty.
+var DefaultSearchPath = "public"
+
 // NewDatabase creates a database with a random name, as a copy of the database named by template ("" is an empty one,
 // template0; nobody may be connected to another), and returns its connection string and the function that drops it,
 // disconnecting whoever is still there. That function may be called again. What is not dropped goes with the server,

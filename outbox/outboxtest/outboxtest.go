@@ -53,8 +53,7 @@ const DefaultMaxConns = 10
 // closed and the database dropped, also when the test has closed the pool itself; a connection that was not given back
 // by then fails the test. New may be called from parallel tests, and several times in one.
 //
-// Unless SearchPath says otherwise, the search_path of the connections is empty, so that a statement that forgets to
-// qualify a table's name fails: write public.orders for a table of your own.
+// Unless SearchPath says otherwise, the search_path of the connections is public.
 func New(t testing.TB, opts ...Option) *pgxpool.Pool {
 	t.Helper()
 	return open(t, shared().migrated, opts)
@@ -76,7 +75,8 @@ type Option interface{ apply(*options) }
 // MaxConns sets how many connections the pool has at most.
 func MaxConns(n int32) Option { return optionFunc(func(o *options) { o.maxConns = n }) }
 
-// SearchPath sets the search_path of the pool's connections, as in "public" or "app, public".
+// SearchPath sets the search_path of the pool's connections, as in "app, public". With an empty one, a statement that
+// forgets to qualify a table's name fails. The default is "public".
 func SearchPath(path string) Option { return optionFunc(func(o *options) { o.searchPath = path }) }
 
 // Server is a throwaway server for a program, with one fresh database in it. Its methods are safe for concurrent use.

@@ -123,7 +123,7 @@ func migrate(ctx context.Context, dsn string) error {
 
 func open(t testing.TB, make database, opts []Option) *pgxpool.Pool {
 	t.Helper()
-	o := options{maxConns: DefaultMaxConns}
+	o := options{maxConns: DefaultMaxConns, searchPath: pgserver.DefaultSearchPath}
 	for _, opt := range opts {
 		opt.apply(&o)
 	}
