@@ -118,7 +118,7 @@ const (
 )
 
 // ownerWatch watches the heartbeat of another owner.
-type ownerWatch = core.HeartbeatWatch[string, ownerHeartbeat]
+type ownerWatch = core.HeartbeatWatch[ownerHeartbeat]
 
 type ownerHeartbeat struct{ epoch, heartbeat int64 }
 
@@ -134,7 +134,6 @@ func (o *owner) own(life core.Life) error {
 		}
 		if p != nil {
 			o.hold(life, *p)
-			watch.Forget()
 			continue
 		}
 		timer := time.NewTimer(pause)
@@ -154,8 +153,7 @@ func (o *owner) try(ctx context.Context, watch *ownerWatch) (*place, time.Durati
 	var epoch, heartbeat, leaseMS int64
 	var entityType string
 	found, err := o.controlled(ctx, sqlWatch, []any{o.name}, &holder, &epoch, &heartbeat, &leaseMS, &entityType)
-	if err != nil {
-		watch.Forget() // an outage expires no lease
+	if err != nil { // the next look begins a new watch: an outage expires no lease
 		return nil, 0, fmt.Errorf("strunk/events: looking at subscriber %q: %w", o.name, err)
 	}
 	if !found {
@@ -166,13 +164,18 @@ func (o *owner) try(ctx context.Context, watch *ownerWatch) (*place, time.Durati
 	}
 	lease := time.Duration(leaseMS) * time.Millisecond
 	pause := min(max(lease/looksPerLease, minRescueInterval), maxRescueInterval)
-	watch.Look(time.Now(), 2*pause+maxRescueInterval)
-	if still := watch.Still(o.name, ownerHeartbeat{epoch, heartbeat}); holder == nil || *holder == o.id ||
-		still >= lease {
+	over := leaseOver(watch, time.Now(), pause, lease, ownerHeartbeat{epoch, heartbeat})
+	if holder == nil || *holder == o.id || over {
 		p, err := o.take(ctx, epoch, heartbeat)
 		return p, pause, err
 	}
 	return nil, pause, nil
+}
+
+// leaseOver looks at an owner's heartbeat and reports whether it was seen to stand still for the
+// whole lease, in looks that followed on one another about every pause.
+func leaseOver(watch *ownerWatch, now time.Time, pause, lease time.Duration, heartbeat ownerHeartbeat) bool {
+	return watch.Look(now, 2*pause+maxRescueInterval, heartbeat) >= lease
 }
 
 func (o *owner) take(ctx context.Context, epoch, heartbeat int64) (*place, error) {

@@ -2,42 +2,21 @@ package core
 
 import "time"
 
-// HeartbeatWatch tells how long heartbeats have stood still in this process's own connected,
-// monotonic time. No clock is compared, and neither an outage nor a freeze of this process makes a
-// heartbeat look old. It is for one goroutine.
-type HeartbeatWatch[ID, Heartbeat comparable] struct {
-	seen map[ID]sighting[Heartbeat]
-	last time.Time
+// HeartbeatWatch tells how long a heartbeat has stood still in this process's own connected,
+// monotonic time. No clock is compared, and no freeze of this process makes the heartbeat look old.
+// It is for one goroutine. Its zero value has seen nothing; after an outage, watch with a new one.
+type HeartbeatWatch[Heartbeat comparable] struct {
+	heartbeat Heartbeat // that was seen last
+	since     time.Time // since when it has not changed
+	last      time.Time // of the last look
 }
 
-// sighting is the heartbeat that was seen last, and since when it has not changed.
-type sighting[Heartbeat comparable] struct {
-	heartbeat Heartbeat
-	since     time.Time
-}
-
-// Look begins a look at heartbeats. A process that has not looked for longer than gap has not watched: every heartbeat
-// counts anew.
-func (w *HeartbeatWatch[ID, Heartbeat]) Look(now time.Time, gap time.Duration) {
-	if now.Sub(w.last) > gap {
-		w.Forget()
+// Look returns how long the heartbeat has stood, as seen since the first of the looks that follow
+// on one another. A process that has not looked for longer than gap has not watched: it counts anew.
+func (w *HeartbeatWatch[Heartbeat]) Look(now time.Time, gap time.Duration, heartbeat Heartbeat) time.Duration {
+	if w.last.IsZero() || now.Sub(w.last) > gap || w.heartbeat != heartbeat {
+		w.heartbeat, w.since = heartbeat, now
 	}
 	w.last = now
+	return now.Sub(w.since)
 }
-
-// Still returns how long the heartbeat of id has stood at heartbeat, as seen since the first of the
-// looks that follow on one another.
-func (w *HeartbeatWatch[ID, Heartbeat]) Still(id ID, heartbeat Heartbeat) time.Duration {
-	s, known := w.seen[id]
-	if !known || s.heartbeat != heartbeat {
-		if w.seen == nil {
-			w.seen = map[ID]sighting[Heartbeat]{}
-		}
-		s = sighting[Heartbeat]{heartbeat: heartbeat, since: w.last}
-		w.seen[id] = s
-	}
-	return w.last.Sub(s.since)
-}
-
-// Forget has every heartbeat counted anew, as after an outage.
-func (w *HeartbeatWatch[ID, Heartbeat]) Forget() { clear(w.seen) }

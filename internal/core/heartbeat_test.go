@@ -11,7 +11,7 @@ import (
 func TestHeartbeatWatch(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
-	var w HeartbeatWatch[string, int]
+	var w HeartbeatWatch[int]
 	for _, look := range []struct {
 		name, reason string
 		at           time.Duration
@@ -24,14 +24,9 @@ func TestHeartbeatWatch(t *testing.T) {
 		{"standing again", "it has not moved since", 3 * time.Second, 2, time.Second},
 		{"after a freeze of the watcher", "it has not watched for an hour", time.Hour, 2, 0},
 	} {
-		w.Look(start.Add(look.at), 1500*time.Millisecond)
-		if still := w.Still("a", look.heartbeat); still != look.still {
+		if still := w.Look(start.Add(look.at), 1500*time.Millisecond, look.heartbeat); still != look.still {
 			t.Errorf("%s (%s): still for %v; want %v", look.name, look.reason, still, look.still)
 		}
-	}
-	w.Forget()
-	if still := w.Still("a", 2); still != 0 {
-		t.Errorf("after Forget it is still for %v", still)
 	}
 }
 

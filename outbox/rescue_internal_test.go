@@ -1,0 +1,52 @@
+package outbox
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+// watched is a rescuer that has seen the heartbeat of one worker, whose lease is three seconds, at
+// a time, and the worker's row as it stands ever since.
+func watched(at time.Time) (r *rescuer, rows []workerRow) {
+	rows = []workerRow{{ID: 1, Heartbeat: 5, LeaseMS: 3000}}
+	r = &rescuer{seen: map[int64]sighting{}}
+	r.observe(rows, at)
+	return r, rows
+}
+
+// A heartbeat that stands still costs the lease only where this process has watched it all the
+// time.
+func TestFrozenRescuerCountsAnew(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	r, rows := watched(began)
+	for at := 300 * time.Millisecond; at < 3*time.Second; at += 300 * time.Millisecond {
+		if gone, _ := r.observe(rows, began.Add(at)); len(gone) > 0 {
+			t.Fatalf("a lease of 3s is over after %v", at)
+		}
+	}
+	if gone, _ := r.observe(rows, began.Add(3*time.Second)); len(gone) != 1 {
+		t.Error("a heartbeat that was watched standing still for a lease has cost none")
+	}
+	r, rows = watched(began)
+	if gone, _ := r.observe(rows, began.Add(time.Hour)); len(gone) > 0 {
+		t.Error("a process that was frozen for an hour takes a lease away whose heartbeats it has not watched")
+	}
+}
+
+// A look that fails has every lease counted anew, however short the outage was.
+func TestFailedLookCountsAnew(t *testing.T) {
+	t.Parallel()
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, adopted := range []time.Time{time.Now(), {}} { // the look itself fails, or the one for orphans before it
+		r, _ := watched(time.Now())
+		r.box = &Box{names: newNames("public")}
+		r.maintenance, r.adopted = newControl(r.box), adopted
+		r.maintenance.slot <- struct{}{} // it is in use: the look fails when its time is up
+		if _, err := r.look(over); err == nil || len(r.seen) > 0 {
+			t.Errorf("after a look that failed (%v) %d leases count on; want none", err, len(r.seen))
+		}
+	}
+}
