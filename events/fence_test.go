@@ -106,27 +106,32 @@ func TestCursorNeverMovesBack(t *testing.T) {
 	}
 }
 
-// A batch locks its entities in one order, whatever order they are given in: two batches never wait for each other.
+// A batch locks its entities in one order, by type and then by id, whatever order they are given
+// in: two batches never wait for each other in a circle.
 func TestBatchPublishLocksInOrder(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	b := newBed(t)
+	bills := events.Define("bill", orderID, events.Config{})
 	first := b.begin(pgx.TxOptions{})
-	b.publishIn(first, order{ID: "a"})
+	_, err := bills.Publish(ctx, b.box.Tx(first), order{ID: "b"})
+	noError(t, err)
 	done := make(chan error, 1)
 	go func() {
 		done <- b.box.InTx(ctx, func(tx *outbox.OwnedTx) error {
-			_, err := orders.PublishBatch(ctx, tx, []order{{ID: "c"}, {ID: "b"}, {ID: "a"}})
+			_, err := events.PublishAll(ctx, tx, orders.Item(order{ID: "c"}), orders.Item(order{ID: "a"}),
+				bills.Item(order{ID: "c"}), bills.Item(order{ID: "b"}), bills.Item(order{ID: "a"}))
 			return err
 		})
 	}()
-	b.waiting("the batch waits for a", "strunk_publish_many", done)
-	for _, id := range []string{"b", "c"} {
+	b.waiting("the batch waits for bill b", "strunk_publish_many", done)
+	for _, item := range []events.Item{bills.Item(order{ID: "c"}), orders.Item(order{ID: "a"}),
+		orders.Item(order{ID: "c"})} {
 		tx := b.begin(pgx.TxOptions{})
 		_, err := tx.Exec(ctx, `SET LOCAL lock_timeout = '2s'`)
 		noError(t, err)
-		if _, err := orders.Publish(ctx, b.box.Tx(tx), order{ID: id}); err != nil {
-			t.Errorf("the batch holds %s while it waits for a: %v", id, err)
+		if _, err := events.PublishAll(ctx, b.box.Tx(tx), item); err != nil {
+			t.Errorf("the batch holds an entity behind bill b while it waits for that: %v", err)
 		}
 		noError(t, tx.Rollback(ctx))
 	}
@@ -154,7 +159,8 @@ func TestRelayCommitsSynchronously(t *testing.T) {
 	}
 }
 
-// A delivery that a person sets back to pending while it is handled is no longer its handler's: it is not removed.
+// A delivery that a person sets back to pending while it is handled is no longer its handler's, nor
+// is one that was claimed in another epoch: it is not removed.
 func TestDeliveryHandledNeedsItsClaim(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -162,15 +168,25 @@ func TestDeliveryHandledNeedsItsClaim(t *testing.T) {
 	b.exec(`SELECT public.strunk_add_delivery('claims', 7, 'order', 'a', 1, 1, 1, now(), NULL, '{}', NULL, NULL,
 		1, 9, 'no', NULL, 'x', 'retrying', 0)`)
 	id := value[int64](b, `SELECT id FROM public.strunk_take_delivery('claims', 7, 'order', 'a')`)
-	b.exec(`UPDATE public.strunk_outbox SET status = 'pending' WHERE id = $1`, id)
-	for _, sql := range []string{
-		`SELECT public.strunk_delivery_handled('claims', 7, $1) IS NULL`,
-		`SELECT public.strunk_delivery_failed('claims', 7, $1, 'no', NULL, 'x', 0, true) IS NULL`,
+	const row = `SELECT json_agg(o)::text FROM public.strunk_outbox o WHERE id = $1`
+	for name, change := range map[string]string{
+		"set back by hand": `UPDATE public.strunk_outbox SET status = 'pending' WHERE id = $1`,
+		"of another epoch": `UPDATE public.strunk_outbox SET status = 'claimed', claim_no = 6 WHERE id = $1`,
 	} {
-		if !value[bool](b, sql, id) || value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE id = $1
-			AND status = 'pending'`, id) != 1 {
-			t.Errorf("%s: a delivery that is no longer claimed was settled", sql)
+		b.exec(change, id)
+		before := value[string](b, row, id)
+		for _, sql := range []string{
+			`SELECT public.strunk_delivery_handled('claims', 7, $1) IS NULL`,
+			`SELECT public.strunk_delivery_failed('claims', 7, $1, 'no', NULL, 'x', 0, true) IS NULL`,
+		} {
+			if !value[bool](b, sql, id) || value[string](b, row, id) != before {
+				t.Errorf("%s: a delivery %s was settled", sql, name)
+			}
 		}
+		b.exec(`UPDATE public.strunk_outbox SET status = 'claimed', claim_no = 7 WHERE id = $1`, id)
+	}
+	if value[bool](b, `SELECT public.strunk_delivery_handled('claims', 7, $1) IS NULL`, id) {
+		t.Error("a delivery that its handler has claimed was not settled")
 	}
 }
 

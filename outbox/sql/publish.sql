@@ -37,8 +37,8 @@ BEGIN
     ELSE
         RETURN QUERY
         WITH items AS MATERIALIZED (
-            SELECT i.*, row_number() OVER (PARTITION BY i.type, i.entity ORDER BY i.o) AS nth,
-                   count(*) OVER (PARTITION BY i.type, i.entity) AS times
+            SELECT i.*, row_number() OVER (PARTITION BY i.entity, i.type ORDER BY i.o) AS nth,
+                   count(*) OVER (PARTITION BY i.entity, i.type) AS times
             FROM (SELECT u.o, coalesce(u.type, p_types[1]) COLLATE "C" AS type, u.entity COLLATE "C" AS entity,
                 u.state::json AS state,
                          coalesce(u.schema_version, p_schema_versions[1]) AS schema_version,
