@@ -6,6 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/strunk-go/strunk/internal/core"
 )
 
 // Patience is the longest that the reaper waits for a lock.
@@ -98,4 +100,19 @@ func LookForUnrunSchedules(ctx context.Context, b *Box, overdue time.Duration) (
 	c := newControl(b)
 	defer c.close()
 	return (&scheduleWatch{box: b, maintenance: c}).look(ctx, overdue)
+}
+
+// TakeLease has the rescue take a worker that it has seen at a heartbeat.
+func TakeLease(ctx context.Context, b *Box, worker, heartbeat int64) error {
+	c := newControl(b)
+	defer c.close()
+	return (&rescuer{box: b}).take(ctx, c, workerRow{ID: worker, Heartbeat: heartbeat})
+}
+
+// CompareClaims compares the claims of a worker's lease with those that the worker knows, once.
+func CompareClaims(ctx context.Context, b *Box, worker int64, claims func() (low int64, known []int64)) error {
+	c := newControl(b)
+	defer c.close()
+	ls := newLeases(b, c)
+	return ls.returnUnknown(ctx, &lease{owner: ls, id: worker, spec: core.LeaseSpec{Queue: "q", Claims: claims}})
 }

@@ -74,18 +74,11 @@ const sqlWorkers = `SELECT id, heartbeat, lease_ms::bigint, expired FROM {schema
 
 // look reads the heartbeats once, rescues whose lease is over, and returns how long to wait.
 func (r *rescuer) look(ctx context.Context) (time.Duration, error) {
-	if err := r.adopt(ctx); err != nil {
-		return maxRescueInterval, err
-	}
+	err := r.adopt(ctx)
 	var workers []workerRow
-	err := r.maintenance.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		rows, err := conn.Query(ctx, r.box.sql(sqlWorkers))
-		if err != nil {
-			return err
-		}
-		workers, err = pgx.CollectRows(rows, pgx.RowToStructByPos[workerRow])
-		return err
-	})
+	if err == nil {
+		workers, err = r.workers(ctx)
+	}
 	if err != nil {
 		clear(r.seen) // an outage expires no lease: every lease is counted anew
 		return maxRescueInterval, err
@@ -95,6 +88,18 @@ func (r *rescuer) look(ctx context.Context) (time.Duration, error) {
 		r.begin(ctx, w)
 	}
 	return pause, r.failed()
+}
+
+func (r *rescuer) workers(ctx context.Context) (workers []workerRow, err error) {
+	err = r.maintenance.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, r.box.sql(sqlWorkers))
+		if err != nil {
+			return err
+		}
+		workers, err = pgx.CollectRows(rows, pgx.RowToStructByPos[workerRow])
+		return err
+	})
+	return workers, err
 }
 
 // sqlAdopt gives claimed tasks without a worker one whose lease is over.
