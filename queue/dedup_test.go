@@ -52,11 +52,12 @@ type enqueueResult struct {
 	err  error
 }
 
-// enqueueAside enqueues in another goroutine, for it may have to wait.
-func enqueueAside(tx outbox.Tx, q *queue.Queue[note], key string) <-chan enqueueResult {
+// enqueueAside enqueues in another goroutine, for it may have to wait; UntilDone, or in a mode.
+func enqueueAside(tx outbox.Tx, q *queue.Queue[note], key string, mode ...queue.DedupMode) <-chan enqueueResult {
 	ch := make(chan enqueueResult, 1)
 	go func() {
-		done, err := q.Enqueue(context.Background(), tx, note{key}, queue.DedupKey(key))
+		done, err := q.Enqueue(context.Background(), tx, note{key},
+			queue.Dedup(key, append(mode, queue.UntilDone)[0]))
 		ch <- enqueueResult{done, err}
 	}()
 	return ch
@@ -163,6 +164,7 @@ func TestDedupNeverAbortsCallerTx(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantError(t, receive(t, "answer", enqueueAside(two, q, "k")).err, queue.ErrDedupBusy)
+		wantError(t, receive(t, "answer", enqueueAside(two, q, "k", queue.WhileWaiting)).err, queue.ErrDedupBusy)
 		usable(t, two)
 	})
 	t.Run("stricter isolation", func(t *testing.T) {
@@ -324,6 +326,40 @@ func TestDedupInBatches(t *testing.T) {
 		wantError(t, err, queue.ErrInvalid, "EnqueueAll")
 		return nil
 	})
+}
+
+// A batch takes its keys in one order, by queue and then by key, whatever order it is given in:
+// while it waits for one, it has taken none behind that.
+func TestBatchTakesDedupKeysInOrder(t *testing.T) {
+	t.Parallel()
+	for name, mode := range map[string]queue.DedupMode{"until done": queue.UntilDone,
+		"while waiting": queue.WhileWaiting, "replace": queue.ReplaceWaiting, "for a period": queue.ForPeriod(never)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t)
+			q, second := queue.Define[note]("first", queue.Config{}), queue.Define[note]("second", queue.Config{})
+			one, two := begin(b, pgx.ReadCommitted), begin(b, pgx.ReadCommitted)
+			mustEnqueue(b, one, q, "b")
+			answer := make(chan error, 1)
+			go func() {
+				_, err := queue.EnqueueAll(context.Background(), two, second.Item(note{}, queue.Dedup("a", mode)),
+					q.Item(note{}, queue.Dedup("c", mode)), q.Item(note{}, queue.Dedup("b", mode)),
+					q.Item(note{}, queue.Dedup("a", mode)))
+				answer <- err
+			}()
+			blocked(b, two)
+			mustEnqueue(b, one, q, "c")
+			mustEnqueue(b, one, second, "a")
+			usable(t, one)
+			if err := receive(t, "the batch goes on", answer); err != nil {
+				t.Error(err)
+			}
+			usable(t, two)
+			if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox`); n != 4 {
+				t.Errorf("%d tasks; want 4, one for each key", n)
+			}
+		})
+	}
 }
 
 // Batches whose keys overlap, in whatever order they are given, lock them in one order: none is a deadlock's victim.

@@ -138,6 +138,36 @@ func TestRefusedOutcomeSaysWhy(t *testing.T) {
 	}
 }
 
+// A task whose row a person has changed while it runs, so that it has moved within the table, is
+// completed all the same: it is looked for a second time, by its id.
+func TestMovedTaskIsCompleted(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	q := queue.Define[note]("moved", queue.Config{})
+	began, finish := make(chan struct{}), make(chan struct{})
+	b.run(q.Worker(func(context.Context, queue.Task[note]) error {
+		close(began)
+		<-finish
+		return nil
+	}, queue.VisibilityTimeout(30*time.Second)))
+	id := put(b, q, note{})
+	receive(t, "the handler runs", began)
+	const place = `SELECT ctid::text FROM public.strunk_outbox_tasks WHERE id = $1`
+	before := value[string](b, place, id)
+	b.exec(`UPDATE public.strunk_outbox SET priority = 1 WHERE id = $1`, id)
+	if value[string](b, place, id) == before {
+		t.Error("the row has not moved: the test shows nothing")
+	}
+	close(finish)
+	eventually(t, "its outcome is written", func() (string, bool) {
+		s := get(b, q, id).Status
+		return string(s), s != queue.StatusClaimed || strings.Contains(b.logs.String(), queue.ErrLeaseLost.Error())
+	})
+	if rec := get(b, q, id); rec.Status != queue.StatusDelivered {
+		t.Errorf("the task is %s; want delivered", rec.Status)
+	}
+}
+
 // A heartbeat that gets no answer is given up, and the next goes over a new connection before the lease is over.
 func TestSilentConnectionCostsNoLease(t *testing.T) {
 	t.Parallel()

@@ -1,8 +1,10 @@
 package queue
 
 import (
+	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/strunk-go/strunk/internal/core"
 )
@@ -27,6 +29,23 @@ func TestQuotaCountsUncertainClaims(t *testing.T) {
 	l.numbers.resolved(number)
 	if n := l.bound(10); n != 5 {
 		t.Errorf("after it was given back the worker may claim %d; want 5", n)
+	}
+}
+
+// The keys of which tasks have ended are admitted with the next claim where one fails that they went out with.
+func TestFailedClaimKeepsReleasedKeys(t *testing.T) {
+	t.Parallel()
+	l := &limiter{}
+	l.admission.released = releasedKeys{keys: map[string]struct{}{}, wake: make(chan struct{}, 1)}
+	l.admission.keyed = true
+	l.admission.released.add("a", "b")
+	r := l.beginRound(time.Now())
+	if len(r.keys) != 2 || l.mustClaim() {
+		t.Fatalf("the admission goes out with %v, and others are left: %v; want both, and none", r.keys, l.mustClaim())
+	}
+	l.endRound(r, claimed{}, errors.New("no"))
+	if again := l.beginRound(time.Now()); len(again.keys) != 2 {
+		t.Errorf("after a claim that failed the next admission goes out with %v; want both keys again", again.keys)
 	}
 }
 

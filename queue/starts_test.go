@@ -139,33 +139,39 @@ func TestNeverBegunCostsNoAttempt(t *testing.T) {
 }
 
 // The same at any moment, with handlers of half a millisecond. A kill may fall between the write
-// that a task starts and its start, which is soon after: so it may hit as many tasks as there are
-// handlers, of hundreds that are claimed.
+// that tasks start and their starts: so it may charge tasks that never started, one for each handler
+// at most, of hundreds that are claimed.
 func TestKillAtAnyMomentSparesWhatWaits(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	b.run()
 	q, file := starts(1), filepath.Join(t.TempDir(), "started")
 	const kills, concurrency = 15, 8
+	unstarted, known := 0, 0
 	for range kills {
 		enqueueTexts(b, q, "short", 500)
 		child := spawnStarter(b, file)
-		child.Await(t, "started", soon)
+		for range concurrency {
+			child.Await(t, "started", soon)
+		}
 		time.Sleep(rand.N(30 * time.Millisecond))
 		child.Kill()
 		awaitRescue(b)
-	}
-	started, dead, unstarted := startedIn(t, file), deadIDs(b), 0
-	for _, id := range dead {
-		if !started[id] {
-			unstarted++
+		started, dead, n := startedIn(t, file), deadIDs(b), 0
+		for _, id := range dead {
+			if !started[id] {
+				n++
+			}
 		}
+		if n-unstarted > concurrency {
+			t.Errorf("a kill has made dead letters of %d tasks that have never started; want at most %d, one for "+
+				"each handler", n-unstarted, concurrency)
+		}
+		unstarted, known = n, len(dead)
 	}
-	if unstarted > kills*concurrency/4 {
-		t.Errorf("of %d dead letters %d have never started", len(dead), unstarted)
-	}
-	if len(dead) == 0 {
-		t.Errorf("%d tasks started, and none is a dead letter: the test has shown nothing", len(started))
+	t.Logf("%d dead letters, of which %d have never started", known, unstarted)
+	if known == 0 {
+		t.Error("no task that had started is a dead letter: the test has shown nothing")
 	}
 }
 
