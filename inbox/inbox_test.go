@@ -174,6 +174,9 @@ func TestInboxOnceMarksAreSwept(t *testing.T) {
 		UPDATE public.strunk_inbox SET handled_at = now() - interval '8 days';
 		INSERT INTO public.strunk_inbox (consumer, message_id, task_id, handled_at)
 		SELECT 'worker', 'task:' || e, e, now() - interval '8 days' FROM public.strunk_enqueue('q') e;
+		INSERT INTO public.strunk_inbox (consumer, message_id, task_id, handled_at)
+		SELECT 'dead', 'task:' || e, e, now() - interval '8 days' FROM public.strunk_enqueue('dead') e;
+		UPDATE public.strunk_outbox SET status = 'dead', finished_at = now() WHERE key = 'dead';
 		INSERT INTO public.strunk_inbox (consumer, message_id, task_id, handled_at) VALUES ('worker', 'task:0',
 		0, now() - interval '8 days')`)
 	if err != nil {
@@ -190,8 +193,9 @@ func TestInboxOnceMarksAreSwept(t *testing.T) {
 		ELSE '' END, ', ' ORDER BY consumer) FROM public.strunk_inbox`).Scan(&left); err != nil {
 		t.Fatal(err)
 	}
-	if want := "billing new, worker"; left != want {
-		t.Errorf("marks that are left: %s; want %s: the active task's mark and the new one", left, want)
+	if want := "billing new, dead, worker"; left != want {
+		t.Errorf("marks that are left: %s; want %s: those of the active task and of the dead letter, and the new one",
+			left, want)
 	}
 }
 

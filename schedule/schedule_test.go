@@ -170,6 +170,11 @@ func TestRegisterAgain(t *testing.T) {
 	if moved.NextDue.Equal(cron.NextDue) {
 		t.Error("a change of the time zone left the due time where it was")
 	}
+	fired := moved.NextDue.Add(30 * 24 * time.Hour)
+	mustExec(t, pool, `UPDATE public.strunk_schedules SET last_due = $1`, fired)
+	if again := mustRegister(t, box, "r", "every 2h"); !again.NextDue.After(fired) {
+		t.Errorf("a new spec is due at %v; want a time behind the last that was fired, %v", again.NextDue, fired)
+	}
 }
 
 func TestRunNowListRemove(t *testing.T) {
@@ -303,8 +308,9 @@ func TestBrokenScheduleKeepsNoneWaiting(t *testing.T) {
 	}
 }
 
-// TestFireTwiceFails calls the function that fires as two processes with the same knowledge would, and then without the
-// fences that come first: the permanent key is what is left.
+// TestFireTwiceFails calls the function that fires as two processes with the same knowledge would,
+// and then without the fences that come first. The run's key is what is left, and when the
+// retention has taken that, the last due time that was fired.
 func TestFireTwiceFails(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
@@ -324,6 +330,11 @@ func TestFireTwiceFails(t *testing.T) {
 	mustExec(t, pool, `UPDATE public.strunk_schedules SET next_due = $1, last_due = NULL`, e.NextDue)
 	if got := fire(); got == nil || len(*got) != 0 {
 		t.Errorf("with the due time set back by hand: %v; want no task", got)
+	}
+	mustExec(t, pool, `DELETE FROM public.strunk_schedule_runs`)
+	mustExec(t, pool, `UPDATE public.strunk_schedules SET next_due = $1, last_due = $1`, e.NextDue)
+	if got := fire(); got == nil || len(*got) != 0 {
+		t.Errorf("behind the last due time that was fired: %v; want no task", got)
 	}
 	if n := query[int](t, pool, `SELECT count(*) FROM public.strunk_outbox`); n != 1 {
 		t.Errorf("%d tasks; want 1", n)
