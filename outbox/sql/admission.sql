@@ -31,7 +31,7 @@ DECLARE
     v_max     constant integer := 1000000; -- no limit
     v_running constant integer := coalesce(p_limits.key_running, v_max);
     -- of a rate, for one task
-    v_step    constant bigint := (p_limits.key_rate_us + p_limits.key_rate - 1) / p_limits.key_rate;
+    v_step    constant bigint := {schema}.strunk_rate_step(p_limits.key_rate_us, p_limits.key_rate);
     v_counted constant boolean := p_limits.key_running IS NOT NULL OR v_step IS NOT NULL;
     v_hold    constant boolean := coalesce(p_limits.hold_dead, false);
     v_now     constant bigint := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;

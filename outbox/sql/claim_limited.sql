@@ -30,14 +30,14 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET
             AND r.until_us > now.us
         ORDER BY r.until_us DESC LIMIT 1), now.us)) / rate.step) END
     FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us) now,
-        (SELECT (p_limits.rate_us + p_limits.rate - 1) / p_limits.rate AS step) rate
+        (SELECT {schema}.strunk_rate_step(p_limits.rate_us, p_limits.rate) AS step) rate
 $$;
 
 -- How many microseconds it takes until the rate of a queue lets a task begin; 0 where it does now.
 CREATE OR REPLACE FUNCTION {schema}.strunk_rate_wait_us(p_queue text) RETURNS bigint
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
     SELECT coalesce((
-        SELECT greatest(0, max(r.until_us) + (1 - l.rate_burst) * ((l.rate_us + l.rate - 1) / l.rate)
+        SELECT greatest(0, max(r.until_us) + (1 - l.rate_burst) * {schema}.strunk_rate_step(l.rate_us, l.rate)
             - (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
         FROM {schema}.strunk_limits l JOIN {schema}.strunk_rates r ON r.queue = l.queue AND r.customer_key = ''
         WHERE l.queue = p_queue AND l.rate IS NOT NULL GROUP BY l.rate_burst, l.rate_us, l.rate), 0)
@@ -53,9 +53,9 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET
         SELECT t.customer_key AS key FROM {schema}.strunk_outbox_tasks t
         WHERE t.status = 'claimed' AND t.worker_id = p_worker AND t.claim_no = p_claim),
     costs AS (
-        SELECT '' AS key, count(*) * ((p_limits.rate_us + p_limits.rate - 1) / p_limits.rate) AS us FROM begun
+        SELECT '' AS key, count(*) * {schema}.strunk_rate_step(p_limits.rate_us, p_limits.rate) AS us FROM begun
         UNION ALL
-        SELECT b.key, count(*) * ((p_limits.key_rate_us + p_limits.key_rate - 1) / p_limits.key_rate)
+        SELECT b.key, count(*) * {schema}.strunk_rate_step(p_limits.key_rate_us, p_limits.key_rate)
         FROM begun b WHERE b.key IS NOT NULL GROUP BY b.key)
     INSERT INTO {schema}.strunk_rates (queue, customer_key, until_us)
     SELECT p_queue, c.key, c.us + coalesce((

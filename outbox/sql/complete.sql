@@ -15,35 +15,14 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    v_now timestamptz := clock_timestamp();
+    v_ids    bigint[];
+    v_claims bigint[];
+    v_at     tid[];
 BEGIN
-    IF NOT p_keep THEN
-        RETURN QUERY
-        WITH l AS MATERIALIZED (
-            SELECT x.tid, u.claim FROM unnest(p_ids, p_claims) AS u(id, claim)
-            CROSS JOIN LATERAL (SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t WHERE t.id = u.id OFFSET 0) x)
-        DELETE FROM {schema}.strunk_outbox_tasks t USING l
-        WHERE t.ctid = l.tid AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker AND t.claim_no + 0 = l.claim
-        RETURNING t.id;
-        RETURN;
-    END IF;
-    RETURN QUERY
-    WITH l AS MATERIALIZED (
-        SELECT x.tid, u.claim FROM unnest(p_ids, p_claims) AS u(id, claim)
-        CROSS JOIN LATERAL (SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t WHERE t.id = u.id OFFSET 0) x),
-    d AS (
-        DELETE FROM {schema}.strunk_outbox_tasks t USING l
-        WHERE t.ctid = l.tid AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker AND t.claim_no + 0 = l.claim
-        RETURNING t.*)
-    INSERT INTO {schema}.strunk_outbox_delivered_tasks AS r
-        (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
-    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms,
-        d.attempts, d.max_attempts,
-           d.priority, 'delivered', d.kind, d.key, d.dedup_key, d.customer_key, d.last_error, d.payload,
-               d.metadata, d.errors
-    FROM d
-    RETURNING r.id;
+    SELECT array_agg(u.id), array_agg(u.claim), array_agg(x.tid) INTO v_ids, v_claims, v_at
+    FROM unnest(p_ids, p_claims) AS u(id, claim)
+    CROSS JOIN LATERAL (SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t WHERE t.id = u.id OFFSET 0) x;
+    RETURN QUERY SELECT c.id FROM {schema}.strunk_complete_at(p_worker, v_ids, v_claims, v_at, p_keep) AS c(id);
 END $$;
 
 -- strunk_complete with the places that strunk_claim told: no index is searched. A row that is no longer at its place is
@@ -56,29 +35,21 @@ SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cach
 DECLARE
     v_now timestamptz := clock_timestamp();
 BEGIN
-    IF NOT p_keep THEN
-        RETURN QUERY
-        DELETE FROM {schema}.strunk_outbox_tasks t USING unnest(p_ids, p_claims, p_at) AS u(id, claim, at)
-        WHERE t.ctid = u.at AND t.id + 0 = u.id AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker
-            AND t.claim_no + 0 = u.claim
-        RETURNING t.id;
-        RETURN;
-    END IF;
     RETURN QUERY
     WITH d AS (
         DELETE FROM {schema}.strunk_outbox_tasks t USING unnest(p_ids, p_claims, p_at) AS u(id, claim, at)
         WHERE t.ctid = u.at AND t.id + 0 = u.id AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker
             AND t.claim_no + 0 = u.claim
-        RETURNING t.*)
-    INSERT INTO {schema}.strunk_outbox_delivered_tasks AS r
-        (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
-    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms,
-        d.attempts, d.max_attempts,
-           d.priority, 'delivered', d.kind, d.key, d.dedup_key, d.customer_key, d.last_error, d.payload,
-               d.metadata, d.errors
-    FROM d
-    RETURNING r.id;
+        RETURNING t.*),
+    kept AS (
+        INSERT INTO {schema}.strunk_outbox_delivered_tasks
+            (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts,
+             max_attempts, priority, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
+        SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms,
+            d.attempts, d.max_attempts, d.priority, 'delivered', d.kind, d.key, d.dedup_key, d.customer_key,
+            d.last_error, d.payload, d.metadata, d.errors
+        FROM d WHERE p_keep)
+    SELECT d.id FROM d;
 END $$;
 
 -- Which of these tokens have ended: asked after the answer to a commit was lost.

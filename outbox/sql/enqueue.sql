@@ -1,30 +1,39 @@
 -- Enqueueing tasks.
 
--- Enqueues many tasks in one statement. Arrays of length one give the value for all; a null array gives the default.
--- Every list is in item order, and so are the ids. Locks: dedup keys in "C" order of (queue, key), so that two batches
--- cannot deadlock on each other; a deadlock with something else (another order in one transaction), or the caller's own
--- lock_timeout, undoes this call alone (one subtransaction around all its rounds) and comes back as one row with ord 0.
+-- The tasks that the arrays of an enqueue describe, o counting from 1. An array of length one gives the value for all;
+-- in a longer one a null element is that task's default, and so is a null array. The function has no SET and is not
+-- VOLATILE, so that the planner inlines it.
+CREATE OR REPLACE FUNCTION {schema}.strunk_tasks_to_enqueue(p_now timestamptz,
+    p_queues text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[], p_delays_ms bigint[],
+    p_dues timestamptz[], p_dedups text[], p_timeouts_ms integer[], p_metadata text[], p_customer_keys text[])
+RETURNS TABLE (o bigint, queue text, payload json, priority smallint, max_attempts smallint, due_at timestamptz,
+    dedup_key text, timeout_ms integer, metadata json, customer_key text)
+LANGUAGE sql STABLE AS $$
+    SELECT u.o, coalesce(u.queue, p_queues[1]), u.payload::json, coalesce(u.priority, p_priorities[1], 0::smallint),
+        coalesce(u.max_attempts, p_max_attempts[1], 12::smallint),
+        coalesce(u.due_at, CASE WHEN cardinality(p_dues) = 1 THEN p_dues[1] END,
+            p_now + coalesce(u.delay_ms, CASE WHEN cardinality(p_delays_ms) = 1 THEN p_delays_ms[1] END)
+                * interval '1 millisecond'),
+        u.dedup_key, coalesce(u.timeout_ms, CASE WHEN cardinality(p_timeouts_ms) = 1 THEN p_timeouts_ms[1] END),
+        coalesce(u.metadata, CASE WHEN cardinality(p_metadata) = 1 THEN p_metadata[1] END)::json,
+        coalesce(u.customer_key, CASE WHEN cardinality(p_customer_keys) = 1 THEN p_customer_keys[1] END)
+    FROM unnest(p_queues, p_payloads, p_priorities, p_max_attempts, p_delays_ms, p_dues, p_dedups, p_timeouts_ms,
+        p_metadata, p_customer_keys) WITH ORDINALITY
+        AS u(queue, payload, priority, max_attempts, delay_ms, due_at, dedup_key, timeout_ms, metadata, customer_key, o)
+$$;
+
+-- Enqueues many tasks in one statement; see strunk_tasks_to_enqueue for the arrays. The ids are in item order.
 -- pg_current_xact_id() first: whoever draws a seq has an id already, which is what makes a worker's low watermark safe.
 CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue_many(
     p_queues text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[], p_delays_ms bigint[],
     p_dues timestamptz[], p_dedups text[], p_timeouts_ms integer[], p_metadata text[], p_notify boolean,
-        p_customer_keys text[] DEFAULT NULL)
+    p_customer_keys text[] DEFAULT NULL)
 RETURNS TABLE (ord integer, id bigint, duplicate boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-    SET jit = off AS $$
+SET jit = off AS $$
 DECLARE
-    v_now  timestamptz := clock_timestamp();
-    v_n    integer := cardinality(p_payloads);
-    -- What an array of length one gives to all; in a longer one a null element is that item's default.
-    v_due      timestamptz := CASE WHEN cardinality(p_dues) = 1 THEN p_dues[1] END;
-    v_delay    bigint := CASE WHEN cardinality(p_delays_ms) = 1 THEN p_delays_ms[1] END;
-    v_timeout  integer := CASE WHEN cardinality(p_timeouts_ms) = 1 THEN p_timeouts_ms[1] END;
-    v_metadata text := CASE WHEN cardinality(p_metadata) = 1 THEN p_metadata[1] END;
-    v_customer    text := CASE WHEN cardinality(p_customer_keys) = 1 THEN p_customer_keys[1] END;
-    v_ids  bigint[];
-    v_rest integer[];
-    v_done bigint[];
+    v_now timestamptz := clock_timestamp();
 BEGIN
     PERFORM pg_current_xact_id();
     IF p_dedups IS NULL THEN
@@ -33,79 +42,17 @@ BEGIN
             INSERT INTO {schema}.strunk_outbox_tasks
                 (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, admitted, status, kind, key,
                     customer_key, payload, metadata)
-            SELECT i.n, i.n, v_now, i.due, i.timeout_ms, i.max_attempts, i.priority, i.customer_key IS NULL,
-                   CASE WHEN i.due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue, i.customer_key,
-                       i.payload, i.metadata
-            FROM (SELECT nextval('{schema}.strunk_outbox_id_seq') AS n,
-                         coalesce(u.due, v_due, v_now + coalesce(u.delay, v_delay) * interval '1 millisecond') AS due,
-                         coalesce(u.timeout_ms, v_timeout) AS timeout_ms,
-                         coalesce(u.max_attempts, p_max_attempts[1], 12::smallint) AS max_attempts,
-                         coalesce(u.priority, p_priorities[1], 0::smallint) AS priority,
-                         coalesce(u.queue, p_queues[1]) AS queue, coalesce(u.customer_key, v_customer) AS customer_key,
-                         u.payload::json AS payload, coalesce(u.metadata, v_metadata)::json AS metadata
-                  FROM unnest(p_payloads, p_queues, p_priorities, p_max_attempts, p_delays_ms, p_dues,
-                      p_timeouts_ms, p_metadata, p_customer_keys)
-                       AS u(payload, queue, priority, max_attempts, delay, due, timeout_ms, metadata, customer_key)
-                  OFFSET 0) i
+            SELECT i.n, i.n, v_now, i.due_at, i.timeout_ms, i.max_attempts, i.priority, i.customer_key IS NULL,
+                CASE WHEN i.due_at > v_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue, i.customer_key,
+                i.payload, i.metadata
+            FROM (SELECT nextval('{schema}.strunk_outbox_id_seq') AS n, u.*
+                FROM {schema}.strunk_tasks_to_enqueue(v_now, p_queues, p_payloads, p_priorities, p_max_attempts,
+                    p_delays_ms, p_dues, NULL, p_timeouts_ms, p_metadata, p_customer_keys) u OFFSET 0) i
             RETURNING strunk_outbox_tasks.id)
         SELECT (row_number() OVER ())::integer, ins.id, false FROM ins;
     ELSE
-        SELECT array_agg(nextval('{schema}.strunk_outbox_id_seq')), array_agg(g) INTO v_ids, v_rest
-            FROM generate_series(1, v_n) g;
-        -- A round inserts what conflicts with nothing, then names the holder of what did. A holder may be gone again by
-        -- then (done, or dead): such an item goes round once more.
-        BEGIN
-            FOR round IN 1 .. 100 LOOP
-                WITH ins AS (
-                    INSERT INTO {schema}.strunk_outbox_tasks
-                        (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, admitted, status, kind,
-                            key, dedup_key, customer_key, payload, metadata)
-                    SELECT i.n, i.n, v_now, i.due, i.timeout_ms, i.max_attempts, i.priority, i.customer_key IS NULL,
-                           CASE WHEN i.due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue, i.dedup,
-                               i.customer_key, i.payload, i.metadata
-                    FROM (SELECT v_ids[u.o] AS n, u.o, u.dedup COLLATE "C" AS dedup,
-                                 coalesce(u.due, v_due, v_now + coalesce(u.delay,
-                                     v_delay) * interval '1 millisecond') AS due,
-                                 coalesce(u.timeout_ms, v_timeout) AS timeout_ms,
-                                 coalesce(u.max_attempts, p_max_attempts[1], 12::smallint) AS max_attempts,
-                                 coalesce(u.priority, p_priorities[1], 0::smallint) AS priority,
-                                 coalesce(u.queue, p_queues[1]) COLLATE "C" AS queue, coalesce(u.customer_key,
-                                     v_customer) AS customer_key,
-                                 u.payload::json AS payload, coalesce(u.metadata, v_metadata)::json AS metadata
-                          FROM unnest(p_payloads, p_queues, p_priorities, p_max_attempts, p_delays_ms, p_dues,
-                              p_timeouts_ms, p_metadata, p_dedups, p_customer_keys)
-                               WITH ORDINALITY AS u(payload, queue, priority, max_attempts, delay, due, timeout_ms,
-                                   metadata, dedup, customer_key, o)) i
-                    WHERE i.o = ANY (v_rest)
-                    ORDER BY i.queue, i.dedup, i.o
-                    ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL
-                        OR worker_id IS NULL) DO NOTHING
-                    RETURNING strunk_outbox_tasks.id)
-                SELECT array_agg(ins.id) INTO v_done FROM ins;
-                RETURN QUERY SELECT r, v_ids[r], false FROM unnest(v_rest) r WHERE v_ids[r] = ANY (v_done);
-                v_rest := ARRAY(SELECT r FROM unnest(v_rest) r WHERE NOT coalesce(v_ids[r] = ANY (v_done), false));
-                EXIT WHEN cardinality(v_rest) = 0;
-                v_done := '{}';
-                FOR ord, id IN
-                    SELECT r, x.id FROM unnest(v_rest) r
-                    CROSS JOIN LATERAL (SELECT t.id FROM {schema}.strunk_outbox_tasks t
-                        WHERE t.key = coalesce(p_queues[r], p_queues[1]) AND t.dedup_key = p_dedups[r]
-                          AND (t.dedup_waiting IS NULL OR t.worker_id IS NULL) OFFSET 0) x
-                LOOP
-                    duplicate := true;
-                    v_done := v_done || ord::bigint;
-                    RETURN NEXT;
-                END LOOP;
-                v_rest := ARRAY(SELECT r FROM unnest(v_rest) r WHERE NOT r = ANY (v_done));
-                EXIT WHEN cardinality(v_rest) = 0;
-            END LOOP;
-            IF cardinality(v_rest) > 0 THEN
-                RAISE EXCEPTION 'the dedup keys changed hands too often' USING ERRCODE = 'deadlock_detected';
-            END IF;
-        EXCEPTION WHEN deadlock_detected OR lock_not_available THEN
-            RETURN QUERY SELECT 0, 0::bigint, false;
-            RETURN;
-        END;
+        RETURN QUERY SELECT e.* FROM {schema}.strunk_enqueue_keyed(v_now, p_queues, p_payloads, p_priorities,
+            p_max_attempts, p_delays_ms, p_dues, p_dedups, p_timeouts_ms, p_metadata, p_customer_keys) e;
     END IF;
     IF p_notify THEN
         PERFORM pg_notify({channel}, 'q:' || q) FROM (SELECT DISTINCT unnest(p_queues) AS q) d;
@@ -113,6 +60,65 @@ BEGIN
             PERFORM pg_notify({channel}, 'due');
         END IF;
     END IF;
+END $$;
+
+-- strunk_enqueue_many for tasks with dedup keys. A round inserts what conflicts with nothing, then names the holder of
+-- what did. A holder may be gone again by then (done, or dead): such a task goes round once more. Locks: dedup keys in
+-- "C" order of (queue, key), so that two batches cannot deadlock on each other; a deadlock with something else (another
+-- order in one transaction), or the caller's own lock_timeout, undoes this call alone (one subtransaction around all
+-- its rounds) and comes back as one row with ord 0.
+CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue_keyed(p_now timestamptz,
+    p_queues text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[], p_delays_ms bigint[],
+    p_dues timestamptz[], p_dedups text[], p_timeouts_ms integer[], p_metadata text[], p_customer_keys text[])
+RETURNS TABLE (ord integer, id bigint, duplicate boolean)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET jit = off AS $$
+DECLARE
+    v_ids  bigint[];
+    v_rest integer[];
+    v_done bigint[];
+BEGIN
+    SELECT array_agg(nextval('{schema}.strunk_outbox_id_seq')), array_agg(g) INTO v_ids, v_rest
+    FROM generate_series(1, cardinality(p_payloads)) g;
+    FOR round IN 1 .. 100 LOOP
+        WITH ins AS (
+            INSERT INTO {schema}.strunk_outbox_tasks
+                (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, admitted, status, kind, key,
+                    dedup_key, customer_key, payload, metadata)
+            SELECT v_ids[i.o], v_ids[i.o], p_now, i.due_at, i.timeout_ms, i.max_attempts, i.priority,
+                i.customer_key IS NULL, CASE WHEN i.due_at > p_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue,
+                i.dedup_key, i.customer_key, i.payload, i.metadata
+            FROM {schema}.strunk_tasks_to_enqueue(p_now, p_queues, p_payloads, p_priorities, p_max_attempts,
+                p_delays_ms, p_dues, p_dedups, p_timeouts_ms, p_metadata, p_customer_keys) i
+            WHERE i.o = ANY (v_rest)
+            ORDER BY i.queue COLLATE "C", i.dedup_key COLLATE "C", i.o
+            ON CONFLICT (key, dedup_key)
+                WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL) DO NOTHING
+            RETURNING strunk_outbox_tasks.id)
+        SELECT array_agg(ins.id) INTO v_done FROM ins;
+        RETURN QUERY SELECT r, v_ids[r], false FROM unnest(v_rest) r WHERE v_ids[r] = ANY (v_done);
+        v_rest := ARRAY(SELECT r FROM unnest(v_rest) r WHERE NOT coalesce(v_ids[r] = ANY (v_done), false));
+        EXIT WHEN cardinality(v_rest) = 0;
+        v_done := '{}';
+        FOR ord, id IN
+            SELECT r, x.id FROM unnest(v_rest) r
+            CROSS JOIN LATERAL (SELECT t.id FROM {schema}.strunk_outbox_tasks t
+                WHERE t.key = coalesce(p_queues[r], p_queues[1]) AND t.dedup_key = p_dedups[r]
+                    AND (t.dedup_waiting IS NULL OR t.worker_id IS NULL) OFFSET 0) x
+        LOOP
+            duplicate := true;
+            v_done := v_done || ord::bigint;
+            RETURN NEXT;
+        END LOOP;
+        v_rest := ARRAY(SELECT r FROM unnest(v_rest) r WHERE NOT r = ANY (v_done));
+        EXIT WHEN cardinality(v_rest) = 0;
+    END LOOP;
+    IF cardinality(v_rest) > 0 THEN
+        RAISE EXCEPTION 'the dedup keys changed hands too often' USING ERRCODE = 'deadlock_detected';
+    END IF;
+EXCEPTION WHEN deadlock_detected OR lock_not_available THEN
+    RETURN QUERY SELECT 0, 0::bigint, false;
 END $$;
 
 -- Enqueues one task: for SQL, triggers and other languages. Returns the task's id, or the id of the task that holds the

@@ -5,7 +5,7 @@
 -- done and for the window), replace (waiting; the holder's payload and metadata are replaced),
 -- debounce (replace; the holder is put off to p_delays_ms from now, at most p_max_ms from when it
 -- was enqueued).
--- Locks and deadlocks: as strunk_enqueue_many. An insert waits for the transaction that has the
+-- Locks and deadlocks: as strunk_enqueue_keyed. An insert waits for the transaction that has the
 -- key: if that commits, the holder is found or changed, else the insert goes on. A holder that is
 -- claimed meanwhile has left the index: DO UPDATE follows no newer version of a row but starts
 -- again, and then inserts.
@@ -22,72 +22,41 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
-    v_ms   constant interval := interval '1 millisecond';
     v_now  timestamptz := clock_timestamp();
-    v_due  timestamptz;
     v_ids  bigint[];
-    v_mode text;
+    v_task {schema}.strunk_outbox_tasks;
 BEGIN
     PERFORM pg_current_xact_id();
     v_ids := ARRAY(SELECT nextval('{schema}.strunk_outbox_id_seq') FROM generate_series(1, cardinality(p_payloads)));
-    FOR ord IN SELECT g FROM generate_series(1, cardinality(p_payloads)) g ORDER BY p_queues[g] COLLATE "C", p_dedups[g] COLLATE "C", g
+    FOR ord IN SELECT g FROM generate_series(1, cardinality(p_payloads)) g
+        ORDER BY p_queues[g] COLLATE "C", p_dedups[g] COLLATE "C", g
     LOOP
-        v_mode := p_modes[ord];
-        v_due := coalesce(p_dues[ord], v_now + p_delays_ms[ord] * v_ms);
-        id := NULL; duplicate := false; replaced := false;
-        IF v_mode = 'period' THEN
-            SELECT d.task_id INTO id FROM {schema}.strunk_dedups d
-            WHERE d.queue = p_queues[ord] AND d.dedup_key = p_dedups[ord] AND d.expires_at > v_now;
-            duplicate := FOUND;
+        v_task := NULL;
+        v_task.id := v_ids[ord];
+        v_task.seq := v_ids[ord];
+        v_task.created_at := v_now;
+        v_task.due_at := coalesce(p_dues[ord], v_now + p_delays_ms[ord] * interval '1 millisecond');
+        v_task.timeout_ms := p_timeouts_ms[ord];
+        v_task.attempts := 0;
+        v_task.max_attempts := p_max_attempts[ord];
+        v_task.priority := p_priorities[ord];
+        v_task.admitted := p_customer_keys[ord] IS NULL;
+        v_task.dedup_waiting := CASE WHEN p_modes[ord] IN ('waiting', 'replace', 'debounce') THEN true END;
+        v_task.status := CASE WHEN v_task.due_at > v_now THEN 'scheduled' ELSE 'pending' END;
+        v_task.kind := 'task';
+        v_task.key := p_queues[ord];
+        v_task.dedup_key := p_dedups[ord];
+        v_task.customer_key := p_customer_keys[ord];
+        v_task.payload := p_payloads[ord]::json;
+        v_task.metadata := p_metadata[ord]::json;
+        IF p_modes[ord] = 'period' THEN
+            id := {schema}.strunk_enqueue_in_period(v_task, p_windows_ms[ord]);
+            replaced := false;
+        ELSE
+            SELECT e.id, e.replaced INTO id, replaced
+            FROM {schema}.strunk_enqueue_or_find(v_task, p_modes[ord], p_max_ms[ord]) e;
         END IF;
-        FOR round IN 1 .. 100 LOOP
-            EXIT WHEN id IS NOT NULL;
-            IF v_mode IN ('replace', 'debounce') THEN
-                INSERT INTO {schema}.strunk_outbox_tasks AS t
-                    (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, admitted, dedup_waiting, status, kind, key, dedup_key, customer_key, payload, metadata)
-                VALUES (v_ids[ord], v_ids[ord], v_now, v_due, p_timeouts_ms[ord], p_max_attempts[ord], p_priorities[ord], p_customer_keys[ord] IS NULL, true,
-                    CASE WHEN v_due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', p_queues[ord], p_dedups[ord], p_customer_keys[ord],
-                    p_payloads[ord]::json, p_metadata[ord]::json)
-                ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL)
-                DO UPDATE SET payload = excluded.payload, metadata = excluded.metadata,
-                    due_at = CASE WHEN v_mode = 'debounce' AND (t.customer_key IS NULL OR t.status = 'scheduled') AND least(excluded.due_at, t.created_at + p_max_ms[ord] * v_ms) > v_now
-                        THEN greatest(t.due_at, least(excluded.due_at, t.created_at + p_max_ms[ord] * v_ms)) ELSE t.due_at END,
-                    status = CASE WHEN v_mode = 'debounce' AND (t.customer_key IS NULL OR t.status = 'scheduled') AND least(excluded.due_at, t.created_at + p_max_ms[ord] * v_ms) > v_now
-                        THEN 'scheduled' ELSE t.status END
-                WHERE t.status IN ('scheduled', 'pending')
-                RETURNING t.id INTO id;
-                duplicate := id <> v_ids[ord];
-                replaced := duplicate;
-            ELSE
-                INSERT INTO {schema}.strunk_outbox_tasks AS t
-                    (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, admitted, dedup_waiting, status, kind, key, dedup_key, customer_key, payload, metadata)
-                VALUES (v_ids[ord], v_ids[ord], v_now, v_due, p_timeouts_ms[ord], p_max_attempts[ord], p_priorities[ord], p_customer_keys[ord] IS NULL,
-                    CASE WHEN v_mode = 'waiting' THEN true END,
-                    CASE WHEN v_due > v_now THEN 'scheduled' ELSE 'pending' END, 'task', p_queues[ord], p_dedups[ord], p_customer_keys[ord],
-                    p_payloads[ord]::json, p_metadata[ord]::json)
-                ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL) DO NOTHING
-                RETURNING t.id INTO id;
-            END IF;
-            EXIT WHEN id IS NOT NULL;
-            SELECT t.id INTO id FROM {schema}.strunk_outbox_tasks t
-            WHERE t.key = p_queues[ord] AND t.dedup_key = p_dedups[ord] AND (t.dedup_waiting IS NULL OR t.worker_id IS NULL);
-            duplicate := true; replaced := false;
-        END LOOP;
-        IF id IS NULL THEN
-            RAISE EXCEPTION 'strunk_enqueue_dedup: %: holders come and go', p_dedups[ord] USING ERRCODE = '40P01';
-        END IF;
-        IF v_mode = 'period' AND NOT duplicate THEN
-            INSERT INTO {schema}.strunk_dedups AS d (task_id, expires_at, queue, dedup_key)
-            VALUES (id, v_now + p_windows_ms[ord] * v_ms, p_queues[ord], p_dedups[ord])
-            ON CONFLICT (queue, dedup_key) DO UPDATE SET task_id = excluded.task_id, expires_at = excluded.expires_at
-            WHERE d.expires_at <= v_now;
-            IF NOT FOUND THEN
-                -- Another was enqueued, and perhaps done, between the look and the insert.
-                DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = v_ids[ord];
-                SELECT d.task_id INTO id FROM {schema}.strunk_dedups d WHERE d.queue = p_queues[ord] AND d.dedup_key = p_dedups[ord];
-                duplicate := true;
-            END IF;
-        END IF;
+        duplicate := id <> v_task.id;
         RETURN NEXT;
     END LOOP;
     IF p_notify THEN
@@ -96,4 +65,85 @@ BEGIN
     END IF;
 EXCEPTION WHEN deadlock_detected OR lock_not_available THEN
     RETURN QUERY SELECT 0, 0::bigint, false, false;
+END $$;
+
+-- Enqueues one task, or replaces or finds the task that holds its dedup key, as p_mode says; returns the id of the one
+-- that has the key. A holder may be gone (done, or dead) before it is found: then the insert is tried again.
+CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue_or_find(p_task {schema}.strunk_outbox_tasks, p_mode text,
+    p_max_ms bigint, OUT id bigint, OUT replaced boolean)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    FOR round IN 1 .. 100 LOOP
+        replaced := false;
+        IF p_mode IN ('replace', 'debounce') THEN
+            id := {schema}.strunk_enqueue_or_replace(p_task, p_mode = 'debounce', p_max_ms);
+            replaced := id <> p_task.id;
+        ELSE
+            INSERT INTO {schema}.strunk_outbox_tasks AS t SELECT (p_task).*
+            ON CONFLICT (key, dedup_key)
+                WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL) DO NOTHING
+            RETURNING t.id INTO id;
+        END IF;
+        EXIT WHEN id IS NOT NULL;
+        SELECT t.id INTO id FROM {schema}.strunk_outbox_tasks t
+        WHERE t.key = p_task.key AND t.dedup_key = p_task.dedup_key
+            AND (t.dedup_waiting IS NULL OR t.worker_id IS NULL);
+        replaced := false;
+        EXIT WHEN id IS NOT NULL;
+    END LOOP;
+    IF id IS NULL THEN
+        RAISE EXCEPTION 'strunk_enqueue_dedup: %: holders come and go', p_task.dedup_key USING ERRCODE = '40P01';
+    END IF;
+END $$;
+
+-- Enqueues one task, or gives its payload and metadata to the waiting task that holds its dedup key; returns the id of
+-- the one that has them, null where the holder is being worked on. With p_debounce the holder is put off to when the
+-- new one is due, at most p_max_ms (null: no limit) from when the holder was enqueued, and never brought forward.
+CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue_or_replace(p_task {schema}.strunk_outbox_tasks, p_debounce boolean,
+    p_max_ms bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_id bigint;
+BEGIN
+    INSERT INTO {schema}.strunk_outbox_tasks AS t SELECT (p_task).*
+    ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL)
+    DO UPDATE SET payload = excluded.payload, metadata = excluded.metadata, (due_at, status) = (
+        SELECT CASE WHEN y.put_off THEN greatest(t.due_at, y.due_at) ELSE t.due_at END,
+            CASE WHEN y.put_off THEN 'scheduled' ELSE t.status END
+        FROM (SELECT x.due_at, p_debounce AND (t.customer_key IS NULL OR t.status = 'scheduled')
+                AND x.due_at > excluded.created_at AS put_off
+            FROM (SELECT least(excluded.due_at, t.created_at + p_max_ms * interval '1 millisecond') AS due_at) x) y)
+    WHERE t.status IN ('scheduled', 'pending')
+    RETURNING t.id INTO v_id;
+    RETURN v_id;
+END $$;
+
+-- Enqueues one task unless one with its dedup key was enqueued within the last p_window_ms, or is not done; returns the
+-- id of the one that counts.
+CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue_in_period(p_task {schema}.strunk_outbox_tasks, p_window_ms bigint)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_id bigint;
+BEGIN
+    SELECT d.task_id INTO v_id FROM {schema}.strunk_dedups d
+    WHERE d.queue = p_task.key AND d.dedup_key = p_task.dedup_key AND d.expires_at > p_task.created_at;
+    IF FOUND THEN
+        RETURN v_id;
+    END IF;
+    SELECT e.id INTO v_id FROM {schema}.strunk_enqueue_or_find(p_task, NULL, NULL) e;
+    IF v_id <> p_task.id THEN
+        RETURN v_id;
+    END IF;
+    INSERT INTO {schema}.strunk_dedups AS d (task_id, expires_at, queue, dedup_key)
+    VALUES (v_id, p_task.created_at + p_window_ms * interval '1 millisecond', p_task.key, p_task.dedup_key)
+    ON CONFLICT (queue, dedup_key) DO UPDATE SET task_id = excluded.task_id, expires_at = excluded.expires_at
+    WHERE d.expires_at <= p_task.created_at;
+    IF FOUND THEN
+        RETURN v_id;
+    END IF;
+    -- Another was enqueued, and perhaps done, between the look and the insert.
+    DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = p_task.id;
+    RETURN (SELECT d.task_id FROM {schema}.strunk_dedups d
+        WHERE d.queue = p_task.key AND d.dedup_key = p_task.dedup_key);
 END $$;

@@ -28,6 +28,13 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         AND NOT EXISTS (SELECT 1 FROM {schema}.strunk_cancels c WHERE c.queue = p_queue AND c.task_id = p_task)
 $$;
 
+-- The microseconds that a rate of p_rate tasks in p_us gives to one task, rounded up; null without a rate. The
+-- function has no SET, so that the planner inlines it.
+CREATE OR REPLACE FUNCTION {schema}.strunk_rate_step(p_us bigint, p_rate integer) RETURNS bigint
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT (p_us OPERATOR(pg_catalog.+) p_rate OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog./) p_rate
+$$;
+
 -- Sets the limits of a queue, at once and for all processes; null (and false) is no limit. Rates
 -- are n in per, of which burst (default 1) may begin at once. With fifo one task of a key runs at a
 -- time, in the order of their enqueue; hold_dead says that a dead letter keeps its key waiting
@@ -122,10 +129,10 @@ CREATE OR REPLACE FUNCTION {schema}.strunk_cap_rates(p_queue text) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH now AS (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us),
     cap AS (
-        SELECT false AS of_key, now.us + l.rate_burst * ((l.rate_us + l.rate - 1) / l.rate) AS until_us
+        SELECT false AS of_key, now.us + l.rate_burst * {schema}.strunk_rate_step(l.rate_us, l.rate) AS until_us
         FROM {schema}.strunk_limits l, now WHERE l.queue = p_queue AND l.rate IS NOT NULL
         UNION ALL
-        SELECT true, now.us + l.key_rate_burst * ((l.key_rate_us + l.key_rate - 1) / l.key_rate)
+        SELECT true, now.us + l.key_rate_burst * {schema}.strunk_rate_step(l.key_rate_us, l.key_rate)
         FROM {schema}.strunk_limits l, now WHERE l.queue = p_queue AND l.key_rate IS NOT NULL),
     cut AS (
         DELETE FROM {schema}.strunk_rates r USING cap

@@ -80,17 +80,9 @@ BEGIN
     RETURN QUERY
     WITH d AS (
         DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (v_started) AND t.attempts >= t.max_attempts
-            RETURNING t.*)
-    INSERT INTO {schema}.strunk_outbox_dead AS r
-        (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, backlog_seq, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
-    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms,
-        d.attempts, d.max_attempts,
-           d.priority, CASE WHEN d.customer_key IS NOT NULL AND {schema}.strunk_holds_key(d.key, d.id)
-               THEN d.backlog_seq END,
-           'dead', d.kind, d.key, d.dedup_key, d.customer_key, 'the worker was lost', d.payload, d.metadata,
-           {schema}.strunk_add_error(d.errors, d.attempts, v_now, 'the worker was lost', NULL, v_worker_name)
-    FROM d RETURNING r.id, r.key, r.status;
+        RETURNING t AS task)
+    SELECT {schema}.strunk_store_dead(d.task, NULL, 'the worker was lost', NULL, v_worker_name), (d.task).key, 'dead'
+    FROM d;
     RETURN QUERY
     UPDATE {schema}.strunk_outbox_tasks t
     SET status = 'pending', seq = nextval('{schema}.strunk_outbox_id_seq'), admitted = t.customer_key IS NULL,

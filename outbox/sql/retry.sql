@@ -16,6 +16,29 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
         END
 $$;
 
+-- Stores a task that the caller has deleted as a dead letter, with one more error in its history, and
+-- returns its id: p_id, or (null) that of the task. With hold_dead it keeps its backlog_seq, and with it
+-- the place of its key, unless it was cancelled.
+CREATE OR REPLACE FUNCTION {schema}.strunk_store_dead(p_task {schema}.strunk_outbox_tasks, p_id bigint, p_error text,
+    p_stack text, p_worker_name text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_id  bigint := coalesce(p_id, p_task.id);
+BEGIN
+    INSERT INTO {schema}.strunk_outbox_dead
+        (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
+         priority, backlog_seq, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
+    VALUES (v_id, p_task.seq, p_task.worker_id, p_task.claim_no, p_task.created_at, p_task.due_at, p_task.claimed_at,
+        v_now, p_task.timeout_ms, p_task.attempts, p_task.max_attempts, p_task.priority,
+        CASE WHEN p_task.customer_key IS NOT NULL AND {schema}.strunk_holds_key(p_task.key, p_task.id)
+            THEN p_task.backlog_seq END,
+        'dead', p_task.kind, p_task.key, p_task.dedup_key, p_task.customer_key, coalesce(p_error, p_task.last_error),
+        p_task.payload, p_task.metadata,
+        {schema}.strunk_add_error(p_task.errors, p_task.attempts, v_now, p_error, p_stack, p_worker_name));
+    RETURN v_id;
+END $$;
+
 -- Gives claimed tasks back for another attempt: scheduled after their delay, or pending where it is
 -- 0. A null error is no failure (a shutdown, a snooze), and p_refunds says that the attempt is not
 -- spent. A task with a customer key gives its slot up; with FIFO it returns before all others of
@@ -62,8 +85,6 @@ RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
-DECLARE
-    v_now timestamptz := clock_timestamp();
 BEGIN
     RETURN QUERY
     WITH u AS MATERIALIZED (
@@ -72,18 +93,8 @@ BEGIN
     d AS (
         DELETE FROM {schema}.strunk_outbox_tasks t USING u
         WHERE t.ctid = u.tid AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker AND t.claim_no + 0 = u.claim
-        RETURNING t.*, u.error, u.stack)
-    INSERT INTO {schema}.strunk_outbox_dead AS r
-        (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, backlog_seq, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
-    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms,
-        d.attempts, d.max_attempts,
-           d.priority, CASE WHEN d.customer_key IS NOT NULL AND {schema}.strunk_holds_key(d.key, d.id)
-               THEN d.backlog_seq END,
-           'dead', d.kind, d.key, d.dedup_key, d.customer_key, coalesce(d.error, d.last_error), d.payload, d.metadata,
-           {schema}.strunk_add_error(d.errors, d.attempts, v_now, d.error, d.stack, p_worker_name)
-    FROM d
-    RETURNING r.id;
+        RETURNING t AS task, u.error, u.stack)
+    SELECT {schema}.strunk_store_dead(d.task, NULL, d.error, d.stack, p_worker_name) FROM d;
 END $$;
 
 -- Ends claimed tasks that are no failures: p_status is cancelled (by a person) or discarded (by the
@@ -126,7 +137,7 @@ RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 DECLARE
     v_task  {schema}.strunk_outbox_tasks;
-    v_now   timestamptz := clock_timestamp();
+    v_id    bigint := p_id;
     v_error text := p_error;
 BEGIN
     DELETE FROM {schema}.strunk_outbox_tasks t
@@ -136,19 +147,10 @@ BEGIN
         RETURN false;
     END IF;
     IF EXISTS (SELECT 1 FROM {schema}.strunk_outbox_dead d WHERE d.id = p_id) THEN
-        v_task.id := nextval('{schema}.strunk_outbox_id_seq');
-        v_error := format('task %s, now %s: %s', p_id, v_task.id, p_error);
+        v_id := nextval('{schema}.strunk_outbox_id_seq');
+        v_error := format('task %s, now %s: %s', p_id, v_id, p_error);
     END IF;
-    INSERT INTO {schema}.strunk_outbox_dead
-        (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, backlog_seq, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
-    VALUES (v_task.id, v_task.seq, v_task.worker_id, v_task.claim_no, v_task.created_at, v_task.due_at,
-        v_task.claimed_at,
-        v_now, v_task.timeout_ms, v_task.attempts, v_task.max_attempts, v_task.priority,
-        CASE WHEN v_task.customer_key IS NOT NULL AND {schema}.strunk_holds_key(v_task.key, p_id)
-            THEN v_task.backlog_seq END,
-        'dead', v_task.kind, v_task.key, v_task.dedup_key, v_task.customer_key, v_error, v_task.payload,
-            v_task.metadata,
-        {schema}.strunk_add_error(NULL, v_task.attempts, v_now, v_error, NULL, p_worker_name));
+    v_task.errors := NULL;
+    PERFORM {schema}.strunk_store_dead(v_task, v_id, v_error, NULL, p_worker_name);
     RETURN true;
 END $$;
