@@ -85,10 +85,9 @@ func explained(t testing.TB, dsn string) (*pgxpool.Pool, *plans) {
 	cfg.ConnConfig.OnNotice = collected.notice
 	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		for _, sql := range []string{
-			`LOAD 'auto_explain'`, `SET
-				auto_explain.log_min_duration = 0`, `SET auto_explain.log_nested_statements = on`,
-			`SET
-				auto_explain.log_analyze = on`, `SET auto_explain.log_timing = off`, `SET auto_explain.log_buffers = on`,
+			`LOAD 'auto_explain'`, `SET auto_explain.log_min_duration = 0`,
+			`SET auto_explain.log_nested_statements = on`, `SET auto_explain.log_analyze = on`,
+			`SET auto_explain.log_timing = off`, `SET auto_explain.log_buffers = on`,
 			`SET auto_explain.log_format = json`, `SET auto_explain.log_level = notice`,
 		} {
 			if _, err := conn.Exec(ctx, sql); err != nil {

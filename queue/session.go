@@ -90,9 +90,9 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration) {
 		s.batches = newBatcher(w.batch, s.base, s.starter, w.opts.concurrency)
 	}
 	s.executor = &executor{rt: s.rt, concurrency: w.opts.concurrency, life: s.life, base: s.base,
-		buffer: s.buffer, starter: s.starter, latency: latency, control: s.control, judge: judge, completer: s.completer,
-		batches: s.batches,
-		work:    through(w.handler(s.rt, s.batches, writer), chain), turns: w.turns}
+		buffer: s.buffer, starter: s.starter, latency: latency, control: s.control, judge: judge,
+		completer: s.completer, batches: s.batches, turns: w.turns,
+		work: through(w.handler(s.rt, s.batches, writer), chain)}
 	s.claimer = &claimer{rt: s.rt, queue: s.queue, concurrency: w.opts.concurrency, timeout: w.opts.timeout, poll: poll,
 		carries: w.carries, lease: s.lease, numbers: numbers, latency: latency, control: s.control, limits: s.limits,
 		buffer: s.buffer, starter: s.starter, progress: progress, marks: newWatermarks(), breaks: s.rt.Breaks(),
