@@ -176,9 +176,9 @@ var rowsPassed = regexp.MustCompile(`loops=(\d+)\)\n` +
 
 // watchPlans has the plans of statements within functions sent as notices; false where the role may not.
 func watchPlans(t *testing.T, conn *pgx.Conn) bool {
-	for _, sql := range []string{`LOAD 'auto_explain'`, `SET
-		auto_explain.log_min_duration = 0`, `SET
-			auto_explain.log_nested_statements = on`, `SET auto_explain.log_analyze = on`, `SET auto_explain.log_timing = off`,
+	for _, sql := range []string{`LOAD 'auto_explain'`, `SET auto_explain.log_min_duration = 0`,
+		`SET auto_explain.log_nested_statements = on`, `SET auto_explain.log_analyze = on`,
+		`SET auto_explain.log_timing = off`,
 		`SET auto_explain.log_level = notice`, `SET client_min_messages = notice`} {
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
 			t.Logf("plans within functions are not looked at: %v", err)

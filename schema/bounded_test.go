@@ -23,7 +23,8 @@ func TestHostileIsBounded(t *testing.T) {
 		{"a violation for each " +
 			"item", `{"items":{"type":"string"}}`, "[" + strings.Repeat("1,", 500_000) + "1]", "type"},
 		{"uniqueItems beside many " +
-			"levels", `{"properties":{"tags":{"uniqueItems":true},"in":{"uniqueItems":true,"items":{"$ref":"#/properties/in"}}}}`,
+			"levels", `{"properties":{"tags":{"uniqueItems":true},"in":{"uniqueItems":true,
+				"items":{"$ref":"#/properties/in"}}}}`,
 			`{"in":` + strings.Repeat("[1,", 900) + strings.Repeat("[2],", 200_000) + "3" +
 				strings.Repeat("]", 900) + "}", "uniqueItems"},
 		{"different items at every " +

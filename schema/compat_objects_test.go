@@ -2,8 +2,10 @@ package schema
 
 var objectCases = []compatCase{
 	{"specification 1.0 to 1.1",
-		`{"properties":{"id":{"type":"integer"},"status":{"type":"string"},"total":{"type":"number"}},"required":["id","status","total"]}`,
-		`{"properties":{"id":{"type":"integer"},"status":{"type":"string"},"total":{"type":"number"},"notes":{"type":"string"}},"required":["id","status","total"]}`,
+		`{"properties":{"id":{"type":"integer"},"status":{"type":"string"},"total":{"type":"number"}},
+			"required":["id","status","total"]}`,
+		`{"properties":{"id":{"type":"integer"},"status":{"type":"string"},"total":{"type":"number"},
+			"notes":{"type":"string"}},"required":["id","status","total"]}`,
 		"bfF", "type", "adding an optional property is fine, as the specification has it"},
 	{"add an optional property to an open " +
 		"object", `{"type":"object"}`, `{"type":"object","properties":{"a":{"type":"string"}}}`,
@@ -85,7 +87,8 @@ var objectCases = []compatCase{
 		"others", `{"additionalProperties":{"type":"string"}}`, `{"patternProperties":{"":{"type":"string"}}}`,
 		"bfBF", "", "the empty pattern matches every name"},
 	{"two patterns on one name", `{"patternProperties":{"^a":{"minimum":1},"b$":{"maximum":2}}}`,
-		`{"patternProperties":{"^a":{"minimum":1},"b$":{"maximum":2}},"properties":{"ab":{"minimum":1,"maximum":2}}}`, "bfBF", "", "ab matches both"},
+		`{"patternProperties":{"^a":{"minimum":1},"b$":{"maximum":2}},"properties":{"ab":{"minimum":1,
+			"maximum":2}}}`, "bfBF", "", "ab matches both"},
 	{"limit the names", `{"type":"object"}`, `{"type":"object","propertyNames":{"pattern":"^a"}}`, "fF",
 		"propertyNames", "names were free"},
 	{"free the names", `{"type":"object","propertyNames":{"pattern":"^a"}}`, `{"type":"object"}`, "bB",

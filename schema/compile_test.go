@@ -84,12 +84,16 @@ func TestCompileRefusesAllAtOnce(t *testing.T) {
 
 func TestCompileAccepts(t *testing.T) {
 	for name, document := range map[string]string{
-		"notes": `{"$schema":"http://json-schema.org/draft-07/schema#","$id":"https://example.com/order","$comment":"c","title":"t","description":"d",
-			"default":1,"examples":[1],"readOnly":true,"writeOnly":false,"deprecated":true,"contentEncoding":"base64","contentMediaType":"a/b","x-owner":"me"}`,
-		"notes beside $ref":      `{"definitions":{"a":{}},"items":{"$ref":"#/definitions/a","description":"d"}}`,
-		"$schema without #":      `{"$schema":"https://json-schema.org/draft-07/schema"}`,
-		"escaped references":     `{"definitions":{"a/b %":{"type":"string"}},"items":{"$ref":"#/definitions/a~1b%20%25"}}`,
-		"property called $ref":   `{"properties":{"$ref":{"type":"string"},"$id":{"type":"integer"},"enum":{}},"required":["$ref"]}`,
+		"notes": `{"$schema":"http://json-schema.org/draft-07/schema#","$id":"https://example.com/order",
+			"$comment":"c","title":"t","description":"d",
+			"default":1,"examples":[1],"readOnly":true,"writeOnly":false,"deprecated":true,"contentEncoding":"base64",
+				"contentMediaType":"a/b","x-owner":"me"}`,
+		"notes beside $ref": `{"definitions":{"a":{}},"items":{"$ref":"#/definitions/a","description":"d"}}`,
+		"$schema without #": `{"$schema":"https://json-schema.org/draft-07/schema"}`,
+		"escaped references": `{"definitions":{"a/b %":{"type":"string"}},
+			"items":{"$ref":"#/definitions/a~1b%20%25"}}`,
+		"property called $ref": `{"properties":{"$ref":{"type":"string"},"$id":{"type":"integer"},"enum":{}},
+			"required":["$ref"]}`,
 		"definition called $ref": `{"definitions":{"$ref":{"type":"string"}},"items":{"$ref":"#/definitions/$ref"}}`,
 		"enum with $ref in it":   `{"enum":[{"$ref":"http://example.com"}]}`,
 		"count as 2.0":           `{"maxLength":2.0,"minItems":1e1}`,
@@ -231,7 +235,8 @@ func TestFormats(t *testing.T) {
 }
 
 func TestValidateIsConcurrent(t *testing.T) {
-	schema, err := Compile([]byte(`{"properties":{"a":{"enum":[1,2]},"b":{"format":"date"}},"patternProperties":{"^x":{"maximum":1}},"items":{"$ref":"#"}}`))
+	schema, err := Compile([]byte(`{"properties":{"a":{"enum":[1,2]},"b":{"format":"date"}},
+		"patternProperties":{"^x":{"maximum":1}},"items":{"$ref":"#"}}`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,8 @@ func decode(text []byte, maxBytes, maxDepth int) (any, error) {
 }
 
 // surrogates finds escapes in order, so that an escaped backslash hides none: a pair, and any other.
-var surrogates = regexp.MustCompile(`\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.`)
+var surrogates = regexp.MustCompile(`\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|` +
+	`\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.`)
 
 // hasLoneSurrogate reports half of a pair, which encoding/json would replace and jsonb refuses.
 func hasLoneSurrogate(text []byte) bool {

@@ -119,9 +119,13 @@ func ExampleSchema_Validate() {
 
 func ExampleCompile_refused() {
 	_, err := schema.Compile([]byte(`{"properties": {"tags": {"type": "array", "prefixItems": [{"type": "string"}]}}}`))
-	fmt.Println(err)
+	fmt.Println(strings.ReplaceAll(err.Error(), ": ", ":\n"))
 	// Output:
-	// strunk/schema: invalid schema: /properties/tags prefixItems: would not be enforced: draft 7 writes a list of schemas under items, and the rest under additionalItems
+	// strunk/schema:
+	// invalid schema:
+	// /properties/tags prefixItems:
+	// would not be enforced:
+	// draft 7 writes a list of schemas under items, and the rest under additionalItems
 }
 
 func ExampleCheck() {
@@ -137,12 +141,14 @@ func ExampleCheck() {
 	var incompatible *schema.CompatibilityError
 	if errors.As(err, &incompatible) {
 		for _, problem := range incompatible.Problems {
-			fmt.Println(problem)
+			fmt.Printf("%q %s: %s\n  %s\n", problem.Path, problem.Rule, problem.Why, problem.Mend)
 		}
 	}
 	// Output:
-	// (root) required: 2.0 no longer requires the property "total", which 1.0 does: keep it required, for readers rely on it
-	// /properties/id type: 2.0 no longer accepts integer, which 1.0 does: keep the type, and add a property of another name for the new one
+	// "" required: 2.0 no longer requires the property "total", which 1.0 does
+	//   keep it required, for readers rely on it
+	// "/properties/id" type: 2.0 no longer accepts integer, which 1.0 does
+	//   keep the type, and add a property of another name for the new one
 }
 
 func ExampleStrict() {
@@ -189,7 +195,13 @@ func ExampleCheckDir() {
 		"order/1.1.json": {Data: []byte(`{"type": "object"}`)},
 	}
 	err := schema.CheckDir(files, schema.BackwardTransitive)
-	fmt.Println(err)
+	fmt.Println(strings.ReplaceAll(err.Error(), ": ", ":\n"))
 	// Output:
-	// order/1.1.json: strunk/schema: incompatible: version 1.1 (backward-transitive): (root) required: 1.1 no longer requires the property "id", which 1.0 does: keep it required, for readers rely on it
+	// order/1.1.json:
+	// strunk/schema:
+	// incompatible:
+	// version 1.1 (backward-transitive):
+	// (root) required:
+	// 1.1 no longer requires the property "id", which 1.0 does:
+	// keep it required, for readers rely on it
 }

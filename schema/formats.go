@@ -42,7 +42,8 @@ var (
 	relativePointer = regexp.MustCompile(`^(0|[1-9][0-9]*)(#|(/([^~/]|~[01])*)*)$`)
 	// uriCharacters and iriCharacters are those of RFC 3986 and 3987; square brackets enclose an IPv6 address.
 	uriCharacters = regexp.MustCompile(`^([A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*$`)
-	iriCharacters = regexp.MustCompile(`^([A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=\x{A0}-\x{D7FF}\x{F900}-\x{FDCF}\x{FDF0}-\x{FFEF}\x{E000}-\x{F8FF}\x{10000}-\x{10FFFD}]|%[0-9A-Fa-f]{2})*$`)
+	iriCharacters = regexp.MustCompile(`^([A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=` +
+		`\x{A0}-\x{D7FF}\x{F900}-\x{FDCF}\x{FDF0}-\x{FFEF}\x{E000}-\x{F8FF}\x{10000}-\x{10FFFD}]|%[0-9A-Fa-f]{2})*$`)
 	// uriTemplate is RFC 6570: literals, and expressions of variables in braces.
 	uriTemplate = regexp.MustCompile(`^([^\x00-\x20"<>\\^{|}` + "`" + `%\x7F]|%[0-9A-Fa-f]{2}|` +
 		`\{[+#./;?&=,!@|]?` + templateVariable + `(,` + templateVariable + `)*\})*$`)

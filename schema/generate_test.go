@@ -149,11 +149,13 @@ func TestForFollowsMethods(t *testing.T) {
 			`{"properties":{"A":{"type":"integer"},"B":{"type":"integer"}},"required":["A","B"],"type":"object"}`},
 		"own method is": {For[overrider], `{"required":["A","B"],"type":"object"}`},
 		"closed": {func(...Option) (Document, error) { return For[line](Closed()) },
-			`{"additionalProperties":false,"properties":{"Item":{"type":"string"}},"required":["Item"],"type":"object"}`},
+			`{"additionalProperties":false,"properties":{"Item":{"type":"string"}},"required":["Item"],` +
+				`"type":"object"}`},
 		"given": {func(...Option) (Document, error) {
 			return For[[]anything](TypeAs[anything]([]byte(`{"type":"string"}`)))
 		},
-			`{"definitions":{"anything":{"type":"string"}},"items":{"$ref":"#/definitions/anything"},"type":["array","null"]}`},
+			`{"definitions":{"anything":{"type":"string"}},"items":{"$ref":"#/definitions/anything"},` +
+				`"type":["array","null"]}`},
 		"hidden and closed": {func(...Option) (Document, error) {
 			return For[struct {
 				A int `jsonschema:"-"`

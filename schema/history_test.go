@@ -67,8 +67,10 @@ func TestCompatibilityErrorNamesBothVersions(t *testing.T) {
 }
 
 func TestAllProblemsAreReported(t *testing.T) {
-	old := `{"type":"object","required":["a","b"],"properties":{"a":{"type":"string"},"b":{"maximum":5},"c":{"enum":[1,2]},"d":{"items":{"minLength":1}},"e":{"type":["object","null"],"required":["x"]}}}`
-	next := `{"type":"object","required":["b","z"],"properties":{"a":{"type":"integer"},"b":{"maximum":4},"c":{"enum":[1]},"d":{"items":{"minLength":2}},"e":{"type":["object","null"],"required":["x","y"]}}}`
+	old := `{"type":"object","required":["a","b"],"properties":{"a":{"type":"string"},"b":{"maximum":5},
+		"c":{"enum":[1,2]},"d":{"items":{"minLength":1}},"e":{"type":["object","null"],"required":["x"]}}}`
+	next := `{"type":"object","required":["b","z"],"properties":{"a":{"type":"integer"},"b":{"maximum":4},
+		"c":{"enum":[1]},"d":{"items":{"minLength":2}},"e":{"type":["object","null"],"required":["x","y"]}}}`
 	err := Check(Revision{"1", []byte(old)}, Revision{"2", []byte(next)}, Backward)
 	for _, want := range []string{
 		`(root) required: 2 no longer requires the property "a"`, `/properties/a type: 2 no longer accepts string`,

@@ -27,7 +27,8 @@ var hostile = map[string]func() (got, want error){
 	"if itself":            compiles(`{"if":{"$ref":"#"},"then":true}`, ErrInvalidSchema),
 	"dependency on itself": compiles(`{"dependencies":{"a":{"$ref":"#"}}}`, ErrInvalidSchema),
 	"two definitions in a " +
-		"circle": compiles(`{"definitions":{"a":{"$ref":"#/definitions/b"},"b":{"allOf":[{"$ref":"#/definitions/a"}]}}}`, ErrInvalidSchema),
+		"circle": compiles(`{"definitions":{"a":{"$ref":"#/definitions/b"},
+			"b":{"allOf":[{"$ref":"#/definitions/a"}]}}}`, ErrInvalidSchema),
 	"circle below a property": compiles(`{"properties":{"a":{"oneOf":[{"$ref":"#/properties/a"}]}}}`,
 		ErrInvalidSchema),
 	"through propertyNames":         validates(`{"propertyNames":{"$ref":"#"}}`, `{"a":{"b":1}}`, nil),
@@ -57,7 +58,8 @@ var hostile = map[string]func() (got, want error){
 	"branches that double by " +
 		"depth": validates(`{"anyOf":[{"items":{"$ref":"#"}},{"items":{"$ref":"#"}}]}`,
 		strings.Replace(nested(200), "[]", `["x"]`, 1), nil),
-	"wrong branches that double": validates(`{"type":"array","anyOf":[{"items":{"$ref":"#"}},{"items":{"$ref":"#"}}]}`, strings.Replace(nested(200), "[]", `["x"]`, 1), ErrInvalidPayload),
+	"wrong branches that double": validates(`{"type":"array","anyOf":[{"items":{"$ref":"#"}},
+		{"items":{"$ref":"#"}}]}`, strings.Replace(nested(200), "[]", `["x"]`, 1), ErrInvalidPayload),
 	"expression that backtracks": validates(`{"pattern":"^(a+)+$"}`, `"`+strings.Repeat("a", 50_000)+`b"`,
 		ErrInvalidPayload),
 	"expression that is too large": compiles(`{"pattern":"((a{1,100}){1,100}){1,100}"}`, ErrInvalidSchema),

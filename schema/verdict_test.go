@@ -18,18 +18,23 @@ func withImage(image string) string { return fmt.Sprintf(recursiveUnion, image) 
 
 // The reporter finds no words for some of these; the answer is no all the same.
 func TestVerdictIsTheProvers(t *testing.T) {
-	old := withImage(`{"type":"object","required":["kind"],"properties":{"kind":{"const":"image"},"width":{"type":"integer"}}}`)
+	old := withImage(`{"type":"object","required":["kind"],"properties":{"kind":{"const":"image"},
+		"width":{"type":"integer"}}}`)
 	for _, c := range []struct {
 		name, old, new string
 		mode           Mode
 		options        []CheckOption
 	}{
-		{"width becomes text", old, withImage(`{"type":"object","required":["kind"],"properties":{"kind":{"const":"image"},"width":{"type":"string"}}}`), Backward, nil},
+		{"width becomes text", old, withImage(`{"type":"object","required":["kind"],
+			"properties":{"kind":{"const":"image"},"width":{"type":"string"}}}`), Backward, nil},
 		{"width becomes text, forward", old,
-			withImage(`{"type":"object","required":["kind"],"properties":{"kind":{"const":"image"},"width":{"type":"string"}}}`), Forward, nil},
+			withImage(`{"type":"object","required":["kind"],"properties":{"kind":{"const":"image"},
+				"width":{"type":"string"}}}`), Forward, nil},
 		{"width becomes required", old,
-			withImage(`{"type":"object","required":["kind","width"],"properties":{"kind":{"const":"image"},"width":{"type":"integer"}}}`), Backward, nil},
-		{"kind is renamed", old, withImage(`{"type":"object","required":["kind"],"properties":{"kind":{"const":"picture"},"width":{"type":"integer"}}}`), Backward, nil},
+			withImage(`{"type":"object","required":["kind","width"],"properties":{"kind":{"const":"image"},
+				"width":{"type":"integer"}}}`), Backward, nil},
+		{"kind is renamed", old, withImage(`{"type":"object","required":["kind"],
+			"properties":{"kind":{"const":"picture"},"width":{"type":"integer"}}}`), Backward, nil},
 		{"true fits two", `{}`, `{"oneOf":[{"items":[{"$ref":"#"}]},{"type":"boolean"}]}`, Backward, nil},
 		{"patterns within patterns", `{}`,
 			`{"patternProperties":{"^a":{"patternProperties":{".*":{"$ref":"#"}}},"b$":{"const":5}}}`, Backward,
@@ -164,7 +169,8 @@ func TestDiscriminatedUnions(t *testing.T) {
 }
 
 func TestMeaningNotText(t *testing.T) {
-	document := `{"title":"Order","definitions":{"Line":{"type":"object","properties":{"next":{"$ref":"#/definitions/Line"},"n":{"type":"number","maximum":10}}}},
+	document := `{"title":"Order","definitions":{"Line":{"type":"object",
+		"properties":{"next":{"$ref":"#/definitions/Line"},"n":{"type":"number","maximum":10}}}},
 		"type":"object","required":["a","b"],"properties":{"line":{"$ref":"#/definitions/Line"}}}`
 	for name, other := range map[string]string{
 		"a title":                   strings.Replace(document, `"Order"`, `"Purchase"`, 1),

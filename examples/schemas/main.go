@@ -106,7 +106,8 @@ func evolve(ctx context.Context, out io.Writer, registry *schema.Registry) error
 	}
 	fmt.Fprintln(out, "2.0 is refused:")
 	for _, problem := range incompatible.Problems {
-		fmt.Fprintf(out, "  against %s: %s\n", problem.Old, problem)
+		fmt.Fprintf(out, "  against %s: %q %s: %s\n", problem.Old, problem.Path, problem.Rule, problem.Why)
+		fmt.Fprintf(out, "    %s\n", problem.Mend)
 	}
 	return nil
 }
