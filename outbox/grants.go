@@ -65,7 +65,7 @@ func grants() []grant {
 		{role: RoleWorker,
 			functions: append([]string{
 				"strunk_admit", "strunk_admit_released", "strunk_advance_watermarks", "strunk_allow_starts",
-				"strunk_dead_letter_claimed", "strunk_cancel", "strunk_claim",
+				"strunk_cancel", "strunk_claim",
 				"strunk_claim_rated", "strunk_complete", "strunk_complete_at", "strunk_declare_limits",
 				"strunk_complete_or_fail", "strunk_complete_results", "strunk_control", "strunk_end_claimed",
 				"strunk_ended",

@@ -42,7 +42,7 @@ var internalFunctions = []string{
 	"strunk_ensure_task_partition", "strunk_is_partition", "strunk_make_feed_partition",
 	"strunk_mend_feed_partitions", "strunk_highest_id", "strunk_feed_ahead", "strunk_raise_head",
 	"strunk_next_delivery", "strunk_next_epoch", "strunk_pay", "strunk_quota_key", "strunk_raise_floor",
-	"strunk_recount", "strunk_rename_subscriber", "strunk_tokens", "strunk_rate_step", "strunk_store_dead",
+	"strunk_recount", "strunk_rename_subscriber", "strunk_tokens", "strunk_rate_step", "strunk_store_ended",
 	"strunk_enqueue_keyed", "strunk_enqueue_or_find", "strunk_enqueue_or_replace", "strunk_enqueue_in_period",
 	"strunk_tasks_to_enqueue",
 	"strunk_revive", "strunk_revive_delivery", "strunk_schedule_enqueue", "strunk_schema_parts",

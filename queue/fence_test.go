@@ -46,9 +46,10 @@ func TestOutcomesAreFenced(t *testing.T) {
 			ARRAY[$3::bigint], ARRAY(SELECT ctid FROM public.strunk_outbox_tasks WHERE id = $2), true)`,
 		"retry": `SELECT count(*) FROM public.strunk_retry($1, ARRAY[$2::bigint], ARRAY[$3::bigint],
 			ARRAY[0::bigint], ARRAY[false], ARRAY['no'], ARRAY[''], 'me')`,
-		"bury": `SELECT count(*) FROM public.strunk_dead_letter_claimed($1, ARRAY[$2::bigint],
-			ARRAY[$3::bigint], ARRAY['no'],
-			ARRAY[''], 'me')`,
+		"dead-letter": `SELECT count(*) FROM public.strunk_end_claimed($1, ARRAY[$2::bigint],
+			ARRAY[$3::bigint], 'dead', ARRAY['no'], ARRAY[''], 'me')`,
+		"cancel": `SELECT count(*) FROM public.strunk_end_claimed($1, ARRAY[$2::bigint],
+			ARRAY[$3::bigint], 'cancelled', ARRAY['no'], ARRAY[''], 'me')`,
 	}
 	const row = `SELECT json_agg(o)::text FROM public.strunk_outbox o WHERE id = $1`
 	for what, sql := range statements {

@@ -31,11 +31,7 @@ const (
 	// sqlRetry gives tasks back: due after delays $4 in ms, $5 says that the attempt is not spent.
 	sqlRetry = `SELECT * FROM {schema}.strunk_retry($1::bigint, $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[],
 	$6::text[], $7::text[], $8::text)`
-	// sqlDeadLetter makes dead letters of tasks.
-	sqlDeadLetter = `SELECT * FROM {schema}.strunk_dead_letter_claimed($1::bigint, $2::bigint[], $3::bigint[],
-		$4::text[],
-		$5::text[], $6::text)`
-	// sqlEnd ends tasks with status $4: cancelled or discarded.
+	// sqlEnd ends tasks with status $4: dead, cancelled or discarded.
 	sqlEnd = `SELECT * FROM {schema}.strunk_end_claimed($1::bigint, $2::bigint[], $3::bigint[], $4::text,
 		$5::text[], $6::text[], $7::text)`
 	// sqlIsolate makes a dead letter of task $2 of worker $1, claimed under $3, whose outcome cannot be stored.
@@ -163,15 +159,12 @@ func (w *outcomeWriter) statement(kind outcomeKind, part []outcome, byPlace bool
 		}
 		errs, stacks := errorsOf(part)
 		return sqlRetry, []any{w.worker, ids, claims, delays, refunds, errs, stacks, w.process}
-	case outcomeCancelled, outcomeDiscarded:
-		errs, stacks := errorsOf(part)
-		return sqlEnd, []any{w.worker, ids, claims, string(statusAfter(part[0])), errs, stacks, w.process}
 	default:
 		errs, stacks := errorsOf(part)
 		if part[0].isolated {
 			return sqlIsolate, []any{w.worker, ids[0], claims[0], errs[0], core.PlainText(w.process)}
 		}
-		return sqlDeadLetter, []any{w.worker, ids, claims, errs, stacks, w.process}
+		return sqlEnd, []any{w.worker, ids, claims, string(statusAfter(part[0])), errs, stacks, w.process}
 	}
 }
 

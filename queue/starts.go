@@ -31,7 +31,7 @@ type starts struct {
 	buffer  *prefetch
 	gathers bool // a task that has a slot may have to wait
 
-	low   atomic.Int64 // a task that starts or ends is a signal while no more tasks than this wait for a slot; -1: never
+	low   atomic.Int64 // few is true while no more tasks than this wait for a slot; -1 for never
 	quiet atomic.Bool  // the next start is to be signalled
 
 	mu        sync.Mutex

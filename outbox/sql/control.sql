@@ -5,22 +5,12 @@
 CREATE OR REPLACE FUNCTION {schema}.strunk_cancel_waiting(p_ids bigint[], p_error text) RETURNS TABLE (id bigint,
     queue text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
-DECLARE
-    v_now timestamptz := clock_timestamp();
 BEGIN
     RETURN QUERY
     WITH d AS (
-        DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (p_ids) AND t.status IN ('scheduled',
-            'pending') RETURNING t.*)
-    INSERT INTO {schema}.strunk_outbox_cancelled AS r
-        (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
-    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms,
-        d.attempts, d.max_attempts,
-           d.priority, 'cancelled', d.kind, d.key, d.dedup_key, d.customer_key, p_error, d.payload, d.metadata,
-           {schema}.strunk_add_error(d.errors, d.attempts, v_now, p_error, NULL, NULL)
-    FROM d
-    RETURNING r.id, r.key;
+        DELETE FROM {schema}.strunk_outbox_tasks t
+        WHERE t.id = ANY (p_ids) AND t.status IN ('scheduled', 'pending') RETURNING t AS task)
+    SELECT {schema}.strunk_store_ended(d.task, NULL, 'cancelled', p_error, NULL, NULL), (d.task).key FROM d;
 END $$;
 
 -- Cancels a task. A waiting one is cancelled at once (cancelled); a running one is marked,

@@ -81,7 +81,8 @@ BEGIN
     WITH d AS (
         DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (v_started) AND t.attempts >= t.max_attempts
         RETURNING t AS task)
-    SELECT {schema}.strunk_store_dead(d.task, NULL, 'the worker was lost', NULL, v_worker_name), (d.task).key, 'dead'
+    SELECT {schema}.strunk_store_ended(d.task, NULL, 'dead', 'the worker was lost', NULL, v_worker_name),
+        (d.task).key, 'dead'
     FROM d;
     RETURN QUERY
     UPDATE {schema}.strunk_outbox_tasks t

@@ -16,25 +16,25 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
         END
 $$;
 
--- Stores a task that the caller has deleted as a dead letter, with one more error in its history, and
--- returns its id: p_id, or (null) that of the task. With hold_dead it keeps its backlog_seq, and with it
--- the place of its key, unless it was cancelled.
-CREATE OR REPLACE FUNCTION {schema}.strunk_store_dead(p_task {schema}.strunk_outbox_tasks, p_id bigint, p_error text,
-    p_stack text, p_worker_name text) RETURNS bigint
+-- Stores a task that the caller has deleted as one that has ended with p_status (dead, cancelled, discarded), with one
+-- more error in its history, and returns its id: p_id, or (null) that of the task. With hold_dead a dead letter keeps
+-- its backlog_seq, and with it the place of its key, unless somebody asked for its cancellation.
+CREATE OR REPLACE FUNCTION {schema}.strunk_store_ended(p_task {schema}.strunk_outbox_tasks, p_id bigint, p_status text,
+    p_error text, p_stack text, p_worker_name text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
     v_id  bigint := coalesce(p_id, p_task.id);
 BEGIN
-    INSERT INTO {schema}.strunk_outbox_dead
+    INSERT INTO {schema}.strunk_outbox
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
          priority, backlog_seq, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
     VALUES (v_id, p_task.seq, p_task.worker_id, p_task.claim_no, p_task.created_at, p_task.due_at, p_task.claimed_at,
         v_now, p_task.timeout_ms, p_task.attempts, p_task.max_attempts, p_task.priority,
-        CASE WHEN p_task.customer_key IS NOT NULL AND {schema}.strunk_holds_key(p_task.key, p_task.id)
-            THEN p_task.backlog_seq END,
-        'dead', p_task.kind, p_task.key, p_task.dedup_key, p_task.customer_key, coalesce(p_error, p_task.last_error),
-        p_task.payload, p_task.metadata,
+        CASE WHEN p_status = 'dead' AND p_task.customer_key IS NOT NULL
+            AND {schema}.strunk_holds_key(p_task.key, p_task.id) THEN p_task.backlog_seq END,
+        p_status, p_task.kind, p_task.key, p_task.dedup_key, p_task.customer_key,
+        coalesce(p_error, p_task.last_error), p_task.payload, p_task.metadata,
         {schema}.strunk_add_error(p_task.errors, p_task.attempts, v_now, p_error, p_stack, p_worker_name));
     RETURN v_id;
 END $$;
@@ -76,11 +76,11 @@ BEGIN
     RETURNING t.id;
 END $$;
 
--- Moves claimed tasks to the dead letters with their last error. Fenced and ordered as
--- strunk_complete. With hold_dead the dead letter keeps its backlog_seq, and with it the place of
--- its key.
-CREATE OR REPLACE FUNCTION {schema}.strunk_dead_letter_claimed(
-    p_worker bigint, p_ids bigint[], p_claims bigint[], p_errors text[], p_stacks text[], p_worker_name text)
+-- Ends claimed tasks with p_status: dead (their attempts are spent, or cannot help), cancelled (by a person) or
+-- discarded (by the handler), each with its last error. Fenced and ordered as strunk_complete.
+CREATE OR REPLACE FUNCTION {schema}.strunk_end_claimed(
+    p_worker bigint, p_ids bigint[], p_claims bigint[], p_status text, p_errors text[], p_stacks text[],
+    p_worker_name text)
 RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
@@ -94,37 +94,7 @@ BEGIN
         DELETE FROM {schema}.strunk_outbox_tasks t USING u
         WHERE t.ctid = u.tid AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker AND t.claim_no + 0 = u.claim
         RETURNING t AS task, u.error, u.stack)
-    SELECT {schema}.strunk_store_dead(d.task, NULL, d.error, d.stack, p_worker_name) FROM d;
-END $$;
-
--- Ends claimed tasks that are no failures: p_status is cancelled (by a person) or discarded (by the
--- handler). Fenced and ordered as strunk_complete.
-CREATE OR REPLACE FUNCTION {schema}.strunk_end_claimed(
-    p_worker bigint, p_ids bigint[], p_claims bigint[], p_status text, p_errors text[], p_stacks text[],
-    p_worker_name text)
-RETURNS SETOF bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
-SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
-DECLARE
-    v_now timestamptz := clock_timestamp();
-BEGIN
-    RETURN QUERY
-    WITH u AS MATERIALIZED (
-        SELECT x.tid, v.* FROM unnest(p_ids, p_claims, p_errors, p_stacks) AS v(id, claim, error, stack)
-        CROSS JOIN LATERAL (SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t WHERE t.id = v.id OFFSET 0) x),
-    d AS (
-        DELETE FROM {schema}.strunk_outbox_tasks t USING u
-        WHERE t.ctid = u.tid AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker AND t.claim_no + 0 = u.claim
-        RETURNING t.*, u.error, u.stack)
-    INSERT INTO {schema}.strunk_outbox_cancelled AS r
-        (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
-    SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms,
-        d.attempts, d.max_attempts, d.priority, p_status, d.kind, d.key, d.dedup_key, d.customer_key, d.error,
-        d.payload, d.metadata, {schema}.strunk_add_error(d.errors, d.attempts, v_now, d.error, d.stack, p_worker_name)
-    FROM d
-    RETURNING r.id;
+    SELECT {schema}.strunk_store_ended(d.task, NULL, p_status, d.error, d.stack, p_worker_name) FROM d;
 END $$;
 
 -- Makes a dead letter of one claimed task whose outcome cannot be stored. Nothing of the row is
@@ -151,6 +121,6 @@ BEGIN
         v_error := format('task %s, now %s: %s', p_id, v_id, p_error);
     END IF;
     v_task.errors := NULL;
-    PERFORM {schema}.strunk_store_dead(v_task, v_id, v_error, NULL, p_worker_name);
+    PERFORM {schema}.strunk_store_ended(v_task, v_id, 'dead', v_error, NULL, p_worker_name);
     RETURN true;
 END $$;
