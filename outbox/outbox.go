@@ -1,9 +1,3 @@
-// Package outbox is the ground floor of strunk: the one table in PostgreSQL that tasks and state
-// events are written to in the caller's own transaction, and the loops that deliver them.
-//
-// A [Box] is opened on a pgx pool. [Box.InTx] runs business SQL, enqueued tasks and published
-// events as one transaction; [Box.Run] runs the consumers that packages queue and events declare. A
-// Box and everything it hands out, transactions aside, is safe for use by several goroutines.
 package outbox
 
 import (

@@ -1,12 +1,3 @@
-// Package queue is strunk's task queue: typed background jobs that are enqueued in the caller's own transaction and
-// handled at least once.
-//
-// A queue is declared once, as a value that producers and consumers share:
-//
-//	var Emails = queue.Define[SendEmail]("emails", queue.Config{MaxAttempts: 5})
-//
-// Producers call [Queue.Enqueue] with an open transaction; consumers hand [Queue.Worker] to
-// [outbox.Box.Run]. Queues and workers are safe for use by several goroutines.
 package queue
 
 import (
