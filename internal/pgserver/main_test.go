@@ -9,10 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -39,7 +41,7 @@ func child(how string) {
 	if how == "early" {
 		fmt.Println("starting")
 	}
-	dsn, err := childDSN()
+	server, dsn, err := childServer()
 	if err != nil {
 		fmt.Println("error:", err)
 		os.Exit(1)
@@ -52,11 +54,12 @@ func child(how string) {
 	case "panic":
 		panic("as the test asked")
 	default:
-		select {}
+		time.Sleep(time.Hour) // select {} is a deadlock to a program without cgo that waits for nothing else
+		runtime.KeepAlive(server)
 	}
 }
 
-func childDSN() (string, error) {
+func childServer() (server *Server, dsn string, err error) {
 	p := systemPlaces()
 	if os.Getenv(noPsqlEnv) != "" {
 		p.path, p.programs = "", nil
@@ -64,16 +67,16 @@ func childDSN() (string, error) {
 	if p.databaseURL == "" {
 		server, err := start(context.Background(), Config{Only: "installed"}, p)
 		if err != nil {
-			return "", err
+			return nil, "", err
 		}
-		return server.DSN(), nil
+		return server, server.DSN(), nil
 	}
-	server, err := start(context.Background(), Config{}, p)
+	server, err = start(context.Background(), Config{}, p)
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
-	dsn, _, err := server.NewDatabase(context.Background(), "")
-	return dsn, err
+	dsn, _, err = server.NewDatabase(context.Background(), "")
+	return server, dsn, err
 }
 
 // sharedServer is one server for the tests that do not stop it. The watchdog removes it after the tests.
