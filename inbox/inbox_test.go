@@ -185,7 +185,7 @@ func TestInboxOnceMarksAreSwept(t *testing.T) {
 	if _, err := handle(t.Context(), box, "billing", "new", fine); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pool.Exec(t.Context(), `SELECT public.strunk_sweep('7 days', '1 day', 100)`); err != nil {
+	if _, err := pool.Exec(t.Context(), `SELECT public.strunk_reap_marks('7 days', '1 day', 100)`); err != nil {
 		t.Fatal(err)
 	}
 	var left string

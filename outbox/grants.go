@@ -49,7 +49,7 @@ var maintenanceFunctions = []string{
 	"strunk_loop_ran", "strunk_next_due_ms", "strunk_promote", "strunk_reap_cancelled", "strunk_reap_dead",
 	"strunk_reap_partition",
 	"strunk_reap_notes",
-	"strunk_reap_schedule_runs", "strunk_relay", "strunk_rescue", "strunk_return_claims", "strunk_sweep",
+	"strunk_reap_schedule_runs", "strunk_relay", "strunk_rescue", "strunk_return_claims", "strunk_reap_marks",
 	"strunk_unknown_claims", "strunk_void_claims",
 }
 

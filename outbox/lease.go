@@ -114,7 +114,7 @@ func (ls *leases) heartbeatLoop(ctx context.Context) {
 	}
 }
 
-// compareLoop compares claims at the pace of the heartbeats, apart from them: it may wait for locks.
+// compareLoop compares claims as often as there are heartbeats, apart from them: it may wait for locks.
 func (ls *leases) compareLoop(ctx context.Context) {
 	for ctx.Err() == nil {
 		ls.compare(ctx)

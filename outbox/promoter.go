@@ -12,8 +12,8 @@ import (
 const (
 	// promoteChunk bounds the tasks that one transaction makes pending.
 	promoteChunk = 1000
-	// scanShare bounds the share of time spent on scans from the very bottom of an index: one in scanShare.
-	scanShare = 20
+	// scanFraction bounds the time that is spent on scans from the very bottom of an index: to one in scanFraction.
+	scanFraction = 20
 )
 
 // promoter makes scheduled tasks pending when they are due. Between scans from the bottom it enters
@@ -81,7 +81,7 @@ const (
 func (p *promoter) chunk(ctx context.Context) (int64, error) {
 	began := time.Now()
 	breaks := p.box.breaks.n.Load()
-	fromBottom := began.Sub(p.bottom) >= scanShare*p.cost || breaks != p.breaks
+	fromBottom := began.Sub(p.bottom) >= scanFraction*p.cost || breaks != p.breaks
 	if fromBottom {
 		p.mark = nil
 	}

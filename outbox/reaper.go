@@ -15,8 +15,8 @@ import (
 const (
 	// reapChunk bounds the rows that one transaction of the reaper deletes.
 	reapChunk = 1000
-	// reapTurn is the share of the interval for which a run keeps others from beginning one.
-	reapTurn = 0.9
+	// reapHold is the part of the interval for which a run keeps others from beginning one.
+	reapHold = 0.9
 )
 
 // reaper makes partitions ahead and applies the retention. It has a connection of its own: its statements may wait for
@@ -26,7 +26,7 @@ type reaper struct {
 	conn *control
 }
 
-// reapJob is one thing the reaper does. A job that fails keeps no other from its turn, and is done
+// reapJob is one thing the reaper does. A job that fails keeps no other from being done, and is done
 // again at the next run.
 type reapJob struct {
 	name  string
@@ -42,11 +42,11 @@ func (r *reaper) jobs() []reapJob {
 	return []reapJob{
 		{"partitions of tasks", false, r.ensureTaskPartitions},
 		{"delivered tasks", true, r.dropTaskPartitions},
-		{"delivered tasks of queues", false, r.reapShares},
+		{"delivered tasks of queues", false, r.reapKept},
 		{"dead letters", false, r.reapDead},
 		{"cancelled and discarded tasks", false, r.reapCancelled},
 		{"events", true, (&feedKeeper{box: r.box, maintenance: r.conn}).keep},
-		{"inbox and results", false, r.sweep},
+		{"inbox and results", false, r.reapMarks},
 		{"runs of schedules", false, func(ctx context.Context) error {
 			return r.reapRows(ctx, keep.ScheduleRuns, sqlReapRuns, keep.ScheduleRuns.Milliseconds(), reapChunk)
 		}},
@@ -56,7 +56,7 @@ func (r *reaper) jobs() []reapJob {
 func (r *reaper) run(ctx context.Context) {
 	defer r.conn.close()
 	for ctx.Err() == nil {
-		if err := r.turn(ctx); err != nil && ctx.Err() == nil {
+		if err := r.round(ctx); err != nil && ctx.Err() == nil {
 			r.box.cfg.Logger.Warn("strunk: the reaper failed; trying again", "error", err)
 		}
 		every := r.box.cfg.Retention.Every
@@ -72,9 +72,9 @@ WHERE c.oid = '{schema}.strunk_outbox_delivered_tasks'::pg_catalog.regclass`
 	sqlBegin = `SELECT {schema}.strunk_loop_begin($1::text, $2::bigint, $3::text)`
 )
 
-// turn runs the jobs, if no other process has within the interval. A process that does not own the tables has turns of
-// its own, so that it never takes the owner's, and leaves the partitions to the owner.
-func (r *reaper) turn(ctx context.Context) error {
+// round runs the jobs, if no other process has within the interval. A process that does not own the tables has rounds
+// of its own, so that it never takes the owner's, and leaves the partitions to the owner.
+func (r *reaper) round(ctx context.Context) error {
 	owner, err := queryControl[bool](ctx, r.conn, r.box.sql(sqlOwns))
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func (r *reaper) turn(ctx context.Context) error {
 	}
 	every := r.box.cfg.Retention.Every
 	mine, err := queryControl[bool](ctx, r.conn, r.box.sql(sqlBegin), loop,
-		int64(float64(every.Milliseconds())*reapTurn), processName())
+		int64(float64(every.Milliseconds())*reapHold), processName())
 	if err != nil || !mine {
 		return err
 	}
@@ -119,9 +119,9 @@ const (
 	sqlReapDead = `SELECT {schema}.strunk_reap_dead($1::text, $2::text[], $3::bigint, $4::integer)`
 	// sqlReapCancelled deletes cancelled and discarded tasks as sqlReapDead does dead letters.
 	sqlReapCancelled = `SELECT {schema}.strunk_reap_cancelled($1::text, $2::text[], $3::bigint, $4::integer)`
-	// sqlSweep deletes up to $3 rows of each of the queues' side tables: marks of the inbox older than $1 ms, and what
-	// belongs to tasks and is older than $2 ms.
-	sqlSweep = `SELECT {schema}.strunk_sweep($1::bigint * interval '1 millisecond',
+	// sqlReapMarks deletes up to $3 rows of each of the queues' side tables: marks of the inbox older than $1 ms, and
+	// what belongs to tasks and is older than $2 ms.
+	sqlReapMarks = `SELECT {schema}.strunk_reap_marks($1::bigint * interval '1 millisecond',
 		$2::bigint * interval '1 millisecond', $3::integer)`
 	// sqlReapRuns deletes up to $2 rows of schedules' runs older than $1 ms.
 	sqlReapRuns = `SELECT {schema}.strunk_reap_schedule_runs($1::bigint, $2::integer)`
@@ -135,17 +135,17 @@ func (r *reaper) ensureTaskPartitions(ctx context.Context) error {
 func (r *reaper) reapDead(ctx context.Context) error {
 	keep := r.box.cfg.Retention
 	return r.reapEnded(ctx, sqlReapDead,
-		keep.shares(keep.DeadLetters, func(q QueueRetention) time.Duration { return q.DeadLetters }))
+		keep.parts(keep.DeadLetters, func(q QueueRetention) time.Duration { return q.DeadLetters }))
 }
 
 // reapCancelled keeps cancelled and discarded tasks as long as delivered ones.
 func (r *reaper) reapCancelled(ctx context.Context) error {
 	keep := r.box.cfg.Retention
 	return r.reapEnded(ctx, sqlReapCancelled,
-		keep.shares(keep.Tasks, func(q QueueRetention) time.Duration { return q.Tasks }))
+		keep.parts(keep.Tasks, func(q QueueRetention) time.Duration { return q.Tasks }))
 }
 
-func (r *reaper) reapEnded(ctx context.Context, sql string, all []share) error {
+func (r *reaper) reapEnded(ctx context.Context, sql string, all []kept) error {
 	for _, s := range all {
 		if err := r.reapRows(ctx, s.keep, sql, s.arg(), s.except, s.keep.Milliseconds(), reapChunk); err != nil {
 			return err
@@ -154,10 +154,11 @@ func (r *reaper) reapEnded(ctx context.Context, sql string, all []share) error {
 	return nil
 }
 
-// sweep cleans the queues' side tables.
-func (r *reaper) sweep(ctx context.Context) error {
+// reapMarks cleans the queues' side tables.
+func (r *reaper) reapMarks(ctx context.Context) error {
 	keep := r.box.cfg.Retention
-	return r.reapRows(ctx, 0, sqlSweep, keep.Inbox.Milliseconds(), keep.maxTaskRetention().Milliseconds(), reapChunk)
+	return r.reapRows(ctx, 0, sqlReapMarks, keep.Inbox.Milliseconds(), keep.maxTaskRetention().Milliseconds(),
+		reapChunk)
 }
 
 // reapRows repeats a statement that deletes at most reapChunk rows, each time in a transaction of

@@ -170,13 +170,13 @@ const (
 	sqlReapNotes = `SELECT {schema}.strunk_reap_notes()::text`
 )
 
-// reapShares deletes the tasks of queues that are kept for less time than their partition. It does
+// reapKept deletes the tasks of queues that are kept for less time than their partition. It does
 // so once for each queue and day, when the whole day is past.
-func (r *reaper) reapShares(ctx context.Context) error {
+func (r *reaper) reapKept(ctx context.Context) error {
 	keep := r.box.cfg.Retention
 	longest := keep.maxTaskRetention()
-	shares := keep.shares(keep.Tasks, func(q QueueRetention) time.Duration { return q.Tasks })
-	if len(shares) == 1 {
+	parts := keep.parts(keep.Tasks, func(q QueueRetention) time.Duration { return q.Tasks })
+	if len(parts) == 1 {
 		return nil
 	}
 	partitions, err := r.taskPartitions(ctx)
@@ -191,12 +191,12 @@ func (r *reaper) reapShares(ctx context.Context) error {
 	for _, note := range noted {
 		done[note] = true
 	}
-	for _, s := range shares {
+	for _, s := range parts {
 		for _, p := range partitions {
 			if p.State != partitionAttached || s.keep == longest || !p.expired(s.keep) || done[p.Name+"/"+s.queue] {
 				continue
 			}
-			if err := r.reapShare(ctx, p, s); err != nil {
+			if err := r.reapPart(ctx, p, s); err != nil {
 				return fmt.Errorf("%s: %w", p.Name, err)
 			}
 		}
@@ -204,7 +204,7 @@ func (r *reaper) reapShares(ctx context.Context) error {
 	return nil
 }
 
-func (r *reaper) reapShare(ctx context.Context, p partition, s share) error {
+func (r *reaper) reapPart(ctx context.Context, p partition, s kept) error {
 	for block := 0; ctx.Err() == nil; block += reapBlocks {
 		n, err := queryControl[*int64](ctx, r.conn, r.box.sql(sqlReapPartition), p.Name, s.arg(), s.except, block,
 			reapBlocks)

@@ -24,7 +24,7 @@ const (
 )
 
 // relay moves published events into the feed. Its state is in the table strunk_feed: any process
-// can take the next turn.
+// can take the next round.
 type relay struct {
 	box    *Box
 	conn   *control // nothing may delay the relay, and it may delay nothing
@@ -41,9 +41,9 @@ func newRelay(b *Box) *relay {
 		report: loopReport{loop: LoopRelay}}
 }
 
-// relayed is what one turn has done.
+// relayed is what one round has done.
 type relayed struct {
-	locked  bool  // false: another process had its turn
+	locked  bool  // false: another process was at it
 	moved   int   // events
 	swept   int   // of them where none ought to have been
 	more    bool  // the move was cut off by its limit
@@ -74,11 +74,11 @@ func (r *relay) run(ctx context.Context) {
 	}
 }
 
-// drain takes turns until nothing waits, and returns how long to wait without a wake-up.
+// drain does rounds until nothing waits, and returns how long to wait without a wake-up.
 func (r *relay) drain(ctx context.Context) (time.Duration, error) {
 	moved := 0
 	for ctx.Err() == nil {
-		done, err := r.turn(ctx)
+		done, err := r.round(ctx)
 		switch {
 		case r.limit.Failed(err) && ctx.Err() == nil:
 			rows, bytes := r.limit.Now()
@@ -109,8 +109,8 @@ func (r *relay) drain(ctx context.Context) (time.Duration, error) {
 	return r.box.cfg.PollInterval, nil
 }
 
-// turn moves one chunk, makes partitions of the feed where they run out, and wakes the subscribers.
-func (r *relay) turn(ctx context.Context) (done relayed, err error) {
+// round moves one chunk, makes partitions of the feed where they run out, and wakes the subscribers.
+func (r *relay) round(ctx context.Context) (done relayed, err error) {
 	if !r.mended { // a restore may have left the head behind the positions that were given
 		if err := r.extend(ctx); err != nil {
 			return done, err
@@ -118,7 +118,7 @@ func (r *relay) turn(ctx context.Context) (done relayed, err error) {
 		r.mended = true
 	}
 	began := time.Now()
-	sweep := began.Sub(r.sweep) >= max(sweepInterval, scanShare*r.cost)
+	sweep := began.Sub(r.sweep) >= max(sweepInterval, scanFraction*r.cost)
 	done, err = r.move(ctx, sweep)
 	if core.IsMissingPartition(err) || core.SQLState(err) == pgerrcode.UniqueViolation {
 		if err = r.extend(ctx); err == nil {

@@ -26,9 +26,9 @@ const (
 	maxTakers = 4
 )
 
-// sighting is what the rescue knows of one worker: the heartbeat it saw last, and since when it has stood still in the
+// observed is what the rescue knows of one worker: the heartbeat it saw last, and since when it has stood still in the
 // rescue's own connected, monotonic time.
-type sighting struct {
+type observed struct {
 	heartbeat int64
 	since     time.Time
 }
@@ -37,7 +37,7 @@ type sighting struct {
 type rescuer struct {
 	box         *Box
 	maintenance *control
-	seen        map[int64]sighting
+	seen        map[int64]observed
 	last        time.Time // of the last successful look
 	// adopted is when this process last looked for claimed tasks without a worker.
 	adopted time.Time
@@ -56,7 +56,7 @@ type workerRow struct {
 }
 
 func (r *rescuer) run(ctx context.Context) {
-	r.seen, r.taking = map[int64]sighting{}, map[int64]struct{}{}
+	r.seen, r.taking = map[int64]observed{}, map[int64]struct{}{}
 	defer r.takers.Wait()
 	report := loopReport{loop: LoopRescue}
 	for ctx.Err() == nil {
@@ -164,11 +164,11 @@ func (r *rescuer) observe(workers []workerRow, now time.Time) (gone []workerRow,
 		clear(r.seen) // this process was frozen or cut off: it has not watched
 	}
 	r.last = now
-	next := make(map[int64]sighting, len(workers))
+	next := make(map[int64]observed, len(workers))
 	for _, w := range workers {
 		s, known := r.seen[w.ID]
 		if !known || s.heartbeat != w.Heartbeat {
-			s = sighting{heartbeat: w.Heartbeat, since: now}
+			s = observed{heartbeat: w.Heartbeat, since: now}
 		}
 		next[w.ID] = s
 		left := w.lease() - now.Sub(s.since)

@@ -104,28 +104,28 @@ func (r Retention) maxTaskRetention() time.Duration {
 	return longest
 }
 
-// share is one part of the tasks with a retention: a queue's, or (name empty) all but those named in except.
-type share struct {
+// kept is one part of the tasks with a retention: a queue's, or (name empty) all but those named in except.
+type kept struct {
 	queue  string
 	except []string
 	keep   time.Duration
 }
 
 // arg is the queue as a parameter: NULL for the rest.
-func (s share) arg() *string {
-	if s.queue == "" {
+func (k kept) arg() *string {
+	if k.queue == "" {
 		return nil
 	}
-	return &s.queue
+	return &k.queue
 }
 
-// shares divides the tasks by retention: the queues whose own differs from the general one, and the rest.
-func (r Retention) shares(general time.Duration, of func(QueueRetention) time.Duration) []share {
-	rest := share{except: []string{}, keep: general}
-	var all []share
+// parts divides the tasks by retention: the queues whose own differs from the general one, and the rest.
+func (r Retention) parts(general time.Duration, of func(QueueRetention) time.Duration) []kept {
+	rest := kept{except: []string{}, keep: general}
+	var all []kept
 	for name, q := range r.Queues {
 		if keep := of(q); keep != general {
-			all = append(all, share{queue: name, keep: keep})
+			all = append(all, kept{queue: name, keep: keep})
 			rest.except = append(rest.except, name)
 		}
 	}

@@ -17,16 +17,16 @@ func (w *worker) PreviousNames() (kind, name string, previous []string) {
 	return "queue", w.def.name, w.def.cfg.Aliases
 }
 
-// turns bounds the handlers that run under all of a worker's names; nil where it has but one.
-type turns chan struct{}
+// permits bounds the handlers that run under all of a worker's names; nil where it has but one.
+type permits chan struct{}
 
-// take waits for a turn; false at the end of either context.
-func (t turns) take(soft, base context.Context) bool {
-	if t == nil {
+// take waits for a permit; false at the end of either context.
+func (p permits) take(soft, base context.Context) bool {
+	if p == nil {
 		return true
 	}
 	select {
-	case t <- struct{}{}:
+	case p <- struct{}{}:
 		return true
 	case <-soft.Done():
 	case <-base.Done():
@@ -34,22 +34,22 @@ func (t turns) take(soft, base context.Context) bool {
 	return false
 }
 
-func (t turns) give() {
-	if t != nil {
-		<-t
+func (p permits) give() {
+	if p != nil {
+		<-p
 	}
 }
 
 // runNames works the queue under each of its names, each with a lease, marks and a pause of its
 // own, and as many handlers in all as the worker's concurrency.
 func (w *worker) runNames(life core.Life, rt core.Runtime) error {
-	names, shared := w.def.names(), make(turns, w.opts.concurrency)
+	names, shared := w.def.names(), make(permits, w.opts.concurrency)
 	ended := make(chan error, len(names))
 	for _, name := range names {
 		def := *w.def
 		def.name, def.cfg.Aliases = name, nil
 		under := *w
-		under.def, under.turns = &def, shared
+		under.def, under.permits = &def, shared
 		go func() { ended <- under.runGuarded(life, rt) }()
 	}
 	var errs []error

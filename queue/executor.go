@@ -14,7 +14,7 @@ import (
 // watchInterval is how often running handlers are looked at.
 const watchInterval = 250 * time.Millisecond
 
-// executor runs the handlers of a session, in as many goroutines (slots) as may run at once.
+// executor runs the handlers of a session, in as many goroutines (lanes) as may run at once.
 type executor struct {
 	rt          core.Runtime
 	concurrency int
@@ -28,16 +28,16 @@ type executor struct {
 	completer   *completer
 	batches     *batcher // of a batch worker; nil for others
 	work        work     // the handler in its middleware
-	turns       turns
+	permits     permits
 
 	wg    sync.WaitGroup
 	mu    sync.Mutex
-	slots map[*slot]struct{}
+	lanes map[*lane]struct{}
 }
 
 // start begins to take tasks from the prefetch buffer, until that is closed.
 func (x *executor) start() {
-	x.slots = map[*slot]struct{}{}
+	x.lanes = map[*lane]struct{}{}
 	for range x.concurrency {
 		x.add()
 	}
@@ -46,25 +46,25 @@ func (x *executor) start() {
 func (x *executor) wait() { x.wg.Wait() }
 
 func (x *executor) add() {
-	sl := &slot{}
+	l := &lane{}
 	x.mu.Lock()
-	x.slots[sl] = struct{}{}
+	x.lanes[l] = struct{}{}
 	x.mu.Unlock()
 	x.wg.Add(1)
-	go x.serve(sl)
+	go x.serve(l)
 }
 
-func (x *executor) serve(sl *slot) {
+func (x *executor) serve(l *lane) {
 	var current *job
-	defer func() { x.end(sl, current) }()
+	defer func() { x.end(l, current) }()
 	for j := range x.buffer.ready {
 		if !x.begin(j) {
 			continue
 		}
 		j.state.deadline.Store(time.Now().Add(j.timeout).UnixNano())
 		current = j
-		x.execute(sl.enter(x.base, j), j)
-		sl.leave()
+		x.execute(l.enter(x.base, j), j)
+		l.leave()
 		if j.state.abandoned() {
 			return
 		}
@@ -76,10 +76,10 @@ func (x *executor) serve(sl *slot) {
 
 // begin counts a task as running and reports true. A task that must not begin is given back or cancelled instead.
 func (x *executor) begin(j *job) bool {
-	turn := x.turns.take(x.life.Soft, x.base)
+	permit := x.permits.take(x.life.Soft, x.base)
 	text, cancel := x.control.cancelRequested(j.id)
 	switch {
-	case !turn || x.life.Soft.Err() != nil || x.base.Err() != nil || x.control.isPaused():
+	case !permit || x.life.Soft.Err() != nil || x.base.Err() != nil || x.control.isPaused():
 		x.giveBack(j)
 	case cancel:
 		x.drop(j, outcome{job: j, kind: outcomeCancelled, err: &cancelled{text}})
@@ -90,8 +90,8 @@ func (x *executor) begin(j *job) bool {
 		}
 		return true
 	}
-	if turn {
-		x.turns.give()
+	if permit {
+		x.permits.give()
 	}
 	return false
 }
@@ -115,18 +115,18 @@ func (x *executor) giveBackReady() {
 // ended counts a handler as running no more.
 func (x *executor) ended() {
 	x.buffer.ended()
-	x.turns.give()
+	x.permits.give()
 	x.starter.nudge()
 }
 
-// end is the end of a slot's goroutine, for one of three reasons: there are no more tasks; its
-// handler was abandoned, and the slot is gone already; the handler has ended the goroutine
-// (runtime.Goexit), and another slot replaces it.
-func (x *executor) end(sl *slot, current *job) {
+// end is the end of a lane's goroutine, for one of three reasons: there are no more tasks; its
+// handler was abandoned, and the lane is gone already; the handler has ended the goroutine
+// (runtime.Goexit), and another lane replaces it.
+func (x *executor) end(l *lane, current *job) {
 	if current != nil && current.state.abandoned() {
 		return
 	}
-	x.remove(sl)
+	x.remove(l)
 	if current != nil {
 		x.ended()
 		x.add()
@@ -135,18 +135,18 @@ func (x *executor) end(sl *slot, current *job) {
 	x.wg.Done()
 }
 
-func (x *executor) remove(sl *slot) {
+func (x *executor) remove(l *lane) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	delete(x.slots, sl)
+	delete(x.lanes, l)
 }
 
 // cancel ends the context of a running task.
 func (x *executor) cancel(id int64, text string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for sl := range x.slots {
-		sl.cancelTask(id, text, x.batches != nil)
+	for l := range x.lanes {
+		l.cancelTask(id, text, x.batches != nil)
 	}
 }
 
@@ -168,10 +168,10 @@ func (x *executor) watch(stop <-chan struct{}, ended func() time.Time) {
 // abandonOverdue abandons handlers that have not returned in time after their contexts ended:
 // at the task's timeout, or at ended (zero: not yet), when all contexts did.
 func (x *executor) abandonOverdue(now, ended time.Time) {
-	stuck := map[*slot]*job{}
+	stuck := map[*lane]*job{}
 	x.mu.Lock()
-	for sl := range x.slots {
-		j := sl.job.Load()
+	for l := range x.lanes {
+		j := l.job.Load()
 		if j == nil {
 			continue
 		}
@@ -180,22 +180,22 @@ func (x *executor) abandonOverdue(now, ended time.Time) {
 			over = ended
 		}
 		if now.Sub(over) > x.life.HandlerPatience() {
-			stuck[sl] = j
+			stuck[l] = j
 		}
 	}
 	x.mu.Unlock()
-	for sl, j := range stuck {
-		x.abandon(sl, j, ended)
+	for l, j := range stuck {
+		x.abandon(l, j, ended)
 	}
 }
 
-// abandon gives back a slot's task and puts another slot in its place. It does nothing if the task has ended meanwhile:
-// the slot may have begun another by now.
-func (x *executor) abandon(sl *slot, j *job, ended time.Time) {
+// abandon gives back a lane's task and puts another lane in its place. It does nothing if the task has ended meanwhile:
+// the lane may have begun another by now.
+func (x *executor) abandon(l *lane, j *job, ended time.Time) {
 	if !j.state.take(byWatch) {
 		return
 	}
-	x.remove(sl)
+	x.remove(l)
 	x.ended()
 	x.batches.abandoned(j)
 	j.state.abandon()

@@ -12,7 +12,7 @@ const (
 	maxUnsettled = 8000
 )
 
-// prefetch is the buffer between the starter and the executor: tasks that may start and wait for a slot. It also counts
+// prefetch is the buffer between the starter and the executor: tasks that may start and wait for a lane. It also counts
 // the session's tasks.
 type prefetch struct {
 	ready chan *job

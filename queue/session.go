@@ -91,7 +91,7 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration) {
 	}
 	s.executor = &executor{rt: s.rt, concurrency: w.opts.concurrency, life: s.life, base: s.base,
 		buffer: s.buffer, starter: s.starter, latency: latency, control: s.control, judge: judge,
-		completer: s.completer, batches: s.batches, turns: w.turns,
+		completer: s.completer, batches: s.batches, permits: w.permits,
 		work: through(w.handler(s.rt, s.batches, writer), chain)}
 	s.claimer = &claimer{rt: s.rt, queue: s.queue, concurrency: w.opts.concurrency, timeout: w.opts.timeout, poll: poll,
 		carries: w.carries, lease: s.lease, numbers: numbers, latency: latency, control: s.control, limits: s.limits,

@@ -34,7 +34,7 @@ type starter struct {
 
 func newStarter(end context.Context, rt core.Runtime, w *worker, lease int64, l *latency, b *prefetch) *starter {
 	return &starter{end: end, rt: rt, queue: w.def.name, worker: lease, buffer: b, carries: w.carries,
-		starts: newStarts(w.opts.concurrency, w.batch != nil || w.turns != nil, l, b),
+		starts: newStarts(w.opts.concurrency, w.batch != nil || w.permits != nil, l, b),
 		wake:   make(chan struct{}, 1), done: make(chan struct{})}
 }
 

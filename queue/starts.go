@@ -11,7 +11,7 @@ const (
 	// startAhead is how much work may be allowed to start with one write, measured by the time that handlers take.
 	startAhead = 5 * time.Millisecond
 	// writeFraction bounds what writes cost. Where a handler takes less than writeFraction times as
-	// long as a write, tasks are allowed to start before they have a slot.
+	// long as a write, tasks are allowed to start before they have a lane.
 	writeFraction = 10
 	// maxStarts bounds the tasks that may start with one write.
 	maxStarts = 1000
@@ -26,12 +26,12 @@ const (
 // starts is the record of which tasks of a worker may start, and how far all have started. It decides what the starter
 // writes next. It is safe for concurrent use.
 type starts struct {
-	slots   int
+	lanes   int
 	latency *latency
 	buffer  *prefetch
-	gathers bool // a task that has a slot may have to wait
+	gathers bool // a task that has a lane may have to wait
 
-	low   atomic.Int64 // few is true while no more tasks than this wait for a slot; -1 for never
+	low   atomic.Int64 // few is true while no more tasks than this wait for a lane; -1 for never
 	quiet atomic.Bool  // the next start is to be signalled
 
 	mu        sync.Mutex
@@ -54,7 +54,7 @@ type allowance struct {
 	tasks   int
 	write   int64
 	started position
-	atOnce  int // no more than this count as started: each has a free slot
+	atOnce  int // no more than this count as started: each has a free lane
 }
 
 // write is one write: jobs may start, and tasks have started up to a position.
@@ -68,8 +68,8 @@ type write struct {
 	began        time.Time
 }
 
-func newStarts(slots int, gathers bool, l *latency, b *prefetch) *starts {
-	s := &starts{slots: slots, gathers: gathers, latency: l, buffer: b}
+func newStarts(lanes int, gathers bool, l *latency, b *prefetch) *starts {
+	s := &starts{lanes: lanes, gathers: gathers, latency: l, buffer: b}
 	s.low.Store(-1)
 	return s
 }
@@ -97,7 +97,7 @@ func (s *starts) claimFailed() {
 	s.claiming = 0
 }
 
-// atOnce is how many tasks start at once, given the free slots. In a batch worker none does.
+// atOnce is how many tasks start at once, given the free lanes. In a batch worker none does.
 func (s *starts) atOnce(free int) int {
 	if s.gathers {
 		return 0
@@ -105,8 +105,8 @@ func (s *starts) atOnce(free int) int {
 	return free
 }
 
-// free is how many slots have no task, not even one that is allowed to start.
-func (s *starts) free() int { return s.slots - int(s.buffer.allowed.Load()) }
+// free is how many lanes have no task, not even one that is allowed to start.
+func (s *starts) free() int { return s.lanes - int(s.buffer.allowed.Load()) }
 
 // claimed hands on the tasks of a claim, in the order of their positions, as far as they may start. It reports whether
 // there is something to write.
@@ -219,7 +219,7 @@ func (s *starts) advance() position {
 }
 
 // mayStart is how many pending tasks may start with the next write; a possibly started one is alone.
-// certain says that each has a free slot, as all that were allowed before have, so that they start
+// certain says that each has a free lane, as all that were allowed before have, so that they start
 // at once.
 func (s *starts) mayStart() (n int, certain bool) {
 	if len(s.pending) == 0 {
@@ -254,14 +254,14 @@ func (s *starts) mayStartAlone() bool {
 	return true
 }
 
-// window is how many tasks may be allowed to start before they have a slot: none where handlers are slow.
+// window is how many tasks may be allowed to start before they have a lane: none where handlers are slow.
 func (s *starts) window() int {
 	perTask := s.latency.average()
 	if perTask <= 0 || perTask > writeFraction*s.cost {
 		return 0
 	}
 	ahead := max(startAhead, writeFraction*s.cost)
-	return int(min(int64(s.slots)*int64(ahead)/int64(perTask), maxStarts))
+	return int(min(int64(s.lanes)*int64(ahead)/int64(perTask), maxStarts))
 }
 
 // undo takes back the tasks of a write that failed.
@@ -289,7 +289,7 @@ func (s *starts) sent(w *write) {
 	s.cost += (time.Since(w.began) - s.cost) / 8
 }
 
-// few reports whether so few tasks wait for a slot that more should be allowed to start.
+// few reports whether so few tasks wait for a lane that more should be allowed to start.
 func (s *starts) few() bool {
 	low := s.low.Load()
 	return low >= 0 && int64(len(s.buffer.ready)) <= low

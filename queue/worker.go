@@ -27,7 +27,7 @@ type worker struct {
 	// carries says that the worker hands tasks to a broker instead of handling them: see [newCarrier].
 	carries bool
 	opts    workerOptions
-	turns
+	permits
 }
 
 func newWorker(def *definition, work work, opts []WorkerOption) *worker {

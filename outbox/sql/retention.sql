@@ -93,7 +93,8 @@ $$;
 -- Retention: deletes up to p_limit rows of each of these tables that are past use; returns how
 -- many. Marks of the inbox and results go by age; a task's mark stays while the task is active, dead,
 -- cancelled or discarded, for only then can it be handled again.
-CREATE OR REPLACE FUNCTION {schema}.strunk_sweep(p_inbox interval, p_tasks interval, p_limit integer) RETURNS bigint
+CREATE OR REPLACE FUNCTION {schema}.strunk_reap_marks(p_inbox interval, p_tasks interval, p_limit integer)
+RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
     SET enable_hashjoin = off
 SET enable_mergejoin = off AS $$

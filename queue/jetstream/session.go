@@ -17,7 +17,7 @@ import (
 // settleGrace is how long a worker tries to put off or give back tasks after the grace period.
 const settleGrace = 10 * time.Second
 
-// session is one Run of a worker: fetch -> ready -> slots -> settle. Messages that are held are
+// session is one Run of a worker: fetch -> ready -> lanes -> settle. Messages that are held are
 // extended until they are settled.
 type session struct {
 	remote    queuelink.Remote
@@ -55,19 +55,19 @@ func (s *session) run() {
 	})()
 	s.ready, s.freed, s.held = make(chan *held), make(chan struct{}, 1), map[*held]struct{}{}
 	stop := make(chan struct{})
-	var slots, side sync.WaitGroup
+	var lanes, side sync.WaitGroup
 	side.Go(func() { s.extend(stop) })
 	for range s.remote.Concurrency() {
-		slots.Go(s.work)
+		lanes.Go(s.work)
 	}
 	s.fetch()
-	slots.Wait()
+	lanes.Wait()
 	close(stop)
 	side.Wait()
 	s.remote.Drain(base, last)
 }
 
-// fetch takes messages until the soft end, and hands them to the slots in order.
+// fetch takes messages until the soft end, and hands them to the lanes in order.
 func (s *session) fetch() {
 	defer close(s.ready)
 	queued, handing := make(chan *held, 1<<14), make(chan struct{})
@@ -156,7 +156,7 @@ func (s *session) extend(stop <-chan struct{}) {
 	}
 }
 
-// work is one slot.
+// work is one lane.
 func (s *session) work() {
 	for h := range s.ready {
 		s.settle(h, s.attempt(h))
