@@ -160,7 +160,7 @@ func (l *limiter) beginRound(now time.Time) *round {
 func (r *round) statement() core.Statement {
 	l, a := r.limits, &r.limits.admission
 	return core.Statement{SQL: l.rt.SQL(sqlAdmit),
-		Args: []any{l.queue, l.obeyed(), r.keys, a.arrivals.top, r.late, maxArrivals, a.arrivals.settled,
+		Args: []any{l.queue, l.sentVersion(), r.keys, a.arrivals.top, r.late, maxArrivals, a.arrivals.settled,
 			a.lowSeq, a.lowSlot},
 		Scan: func(rows pgx.Rows) error {
 			_, err := pgx.ForEachRow(rows, []any{&r.arrived, &r.top, &r.lateTop, &r.lowSeq, &r.lowSlot, &r.waitKeys,

@@ -257,7 +257,7 @@ FROM {schema}.strunk_claim($1::bigint, $2::bigint, $3::text, $4::integer, $5::bi
 	$8::integer, $9::bigint, $10::bigint[], $11::integer)`
 
 func (c *claimer) statement(number int64, limit int, e entry, into *claimed) core.Statement {
-	sql, args := sqlClaim, []any{c.lease.ID(), number, c.queue, limit, e.first, e.second, c.limits.obeyed(),
+	sql, args := sqlClaim, []any{c.lease.ID(), number, c.queue, limit, e.first, e.second, c.limits.sentVersion(),
 		into.allowance.tasks, into.allowance.write, into.allowance.started[:], into.allowance.atOnce}
 	if c.limits.inForce().rated() {
 		into.allowance = allowance{} // what may start is written after the claim

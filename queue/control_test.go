@@ -118,7 +118,7 @@ func TestCancelRunningTaskThatEndsOtherwise(t *testing.T) {
 	if rec := reach(b, q, orphan, queue.StatusCancelled); rec.LastError != "cancelled: because" {
 		t.Errorf("last error %q", rec.LastError)
 	}
-	eventually(t, "the wish is forgotten", func() (string, bool) {
+	eventually(t, "the request is forgotten", func() (string, bool) {
 		n := value[int](b, `SELECT count(*) FROM public.strunk_cancels`)
 		return fmt.Sprint(n), n == 0
 	})

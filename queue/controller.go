@@ -25,7 +25,7 @@ const (
 const sqlControl = `SELECT paused, task_id, reason FROM {schema}.strunk_control($1::text)`
 
 // controller reads a queue's control messages (whether it is paused, which tasks are to be cancelled, its limits) and
-// makes the session obey them.
+// applies them to the session.
 type controller struct {
 	rt     core.Runtime
 	queue  string
@@ -88,10 +88,10 @@ func (c *controller) interval() time.Duration {
 	return interval
 }
 
-// refresh asks the database, on the connection that handlers cannot exhaust, and obeys.
+// refresh asks the database, on the connection that handlers cannot exhaust, and applies what they say.
 func (c *controller) refresh(ctx context.Context) error {
 	paused, requests := false, map[int64]string{}
-	limits, obey := c.limits.read()
+	limits, apply := c.limits.read()
 	messages := core.Statement{SQL: c.rt.SQL(sqlControl), Args: []any{c.queue},
 		Scan: func(rows pgx.Rows) error { return scanControl(rows, &paused, requests) }}
 	err := c.rt.Control(ctx, func(conn *pgx.Conn) error {
@@ -100,7 +100,7 @@ func (c *controller) refresh(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("strunk/queue: reading the control messages of queue %q: %w", c.queue, err)
 	}
-	obey()
+	apply()
 	c.mu.Lock()
 	c.requests = requests
 	c.some.Store(len(requests) > 0)

@@ -13,8 +13,8 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-// bury makes dead letters of a queue, whose errors are the texts.
-func bury(b *bed, q *queue.Queue[note], texts ...string) (ids []int64) {
+// deadLetters makes dead letters of a queue, whose errors are the texts.
+func deadLetters(b *bed, q *queue.Queue[note], texts ...string) (ids []int64) {
 	b.t.Helper()
 	for _, text := range texts {
 		ids = append(ids, put(b, q, note{text}, queue.MaxAttempts(1)))
@@ -33,7 +33,7 @@ func TestDeadLettersFilters(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	mail, bills := queue.Define[note]("mail", queue.Config{}), queue.Define[note]("bills", queue.Config{})
-	m, o := bury(b, mail, "no such user", "100% full"), bury(b, bills, "no such account")
+	m, o := deadLetters(b, mail, "no such user", "100% full"), deadLetters(b, bills, "no such account")
 	b.exec(`UPDATE public.strunk_outbox SET finished_at = finished_at - interval '1 hour' WHERE id = $1`, m[0])
 	for _, c := range []struct {
 		name, reason string
@@ -81,7 +81,7 @@ func TestDeadLettersRetryAndPurge(t *testing.T) {
 	stop := b.run(q.Worker(func(context.Context, queue.Task[note]) error { return errors.New("no") }))
 	reach(b, q, held, queue.StatusDead)
 	stop()
-	ids := append([]int64{held}, bury(b, q, "a", "b", "c")...)
+	ids := append([]int64{held}, deadLetters(b, q, "a", "b", "c")...)
 	holder := put(b, q, note{"holder"}, queue.DedupKey("k"))
 
 	if n, err := queue.RetryDead(t.Context(), b.box, outbox.DeadFilter{IDs: ids[:2]}); n != 2 || err != nil {
@@ -130,7 +130,7 @@ func TestDeadHookIsCalled(t *testing.T) {
 	hook := queue.Middleware{Dead: func(_ context.Context, letter queue.DeadLetter) { died <- letter }}
 	b := bedOn(t, outboxtest.New(t), outbox.Config{Extensions: []outbox.Extension{hook}})
 	q := queue.Define[note]("mail", queue.Config{})
-	id := bury(b, q, "gone")[0]
+	id := deadLetters(b, q, "gone")[0]
 	if l := receive(t, "the hook, for a handler's outcome", died); l.ID != id || l.LastError != "gone" ||
 		!strings.Contains(string(l.Payload), "gone") {
 		t.Errorf("%+v", l)

@@ -107,10 +107,10 @@ func (l *limiter) reload() { l.admission.version = unknownVersion }
 
 func (l *limiter) warn(what string, err error) { logWarning(l.rt, l.queue, what, err) }
 
-// obeyed is the version of the limits under which claims and admissions go out: the one that the claimer's numbers are
-// about. inForce may be newer at any moment; under its version the database would let a claim pass whose size was
+// sentVersion is the version of the limits under which claims and admissions go out: the one that the claimer's numbers
+// are about. inForce may be newer at any moment; under its version the database would let a claim pass whose size was
 // reckoned with a quota of the old limit.
-func (l *limiter) obeyed() int64 { return l.admission.version }
+func (l *limiter) sentVersion() int64 { return l.admission.version }
 
 // beforeClaim does what is to be done before each claim.
 func (l *limiter) beforeClaim(ctx context.Context, idle bool) {

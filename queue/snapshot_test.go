@@ -154,7 +154,7 @@ func (s *snapshotBed) checkFlat() {
 		slices.Sort(pages)
 		return pages[len(pages)*9/10]
 	}
-	// How far a safe mark lags depends on what else is being committed; that it does not lag for ever is the point.
+	// How far a low watermark lags depends on what else is being committed; that it does not lag for ever is the point.
 	first, last := typical(s.claims[:n/5]), typical(s.claims[4*n/5:])
 	s.t.Logf("%d tasks in %d claims; 9 in 10 claims touch at most %d pages of the index at first, %d at the end",
 		s.done(), n, first, last)
