@@ -31,7 +31,7 @@ type feedSource struct {
 	t          *tenure
 	attempts   *attempts
 	place      *placeCheck
-	limit      *readLimit
+	limit      *core.ReadLimit
 	catchingUp bool // versions that the snapshots had are left out
 	looked     time.Time
 	lanes      *lanes
@@ -39,8 +39,8 @@ type feedSource struct {
 }
 
 func newFeedSource(t *tenure, attempts *attempts, lanes *lanes, p place) *feedSource {
-	f := &feedSource{t: t, attempts: attempts, lanes: lanes, place: newPlaceCheck(t), limit: newReadLimit(),
-		catchingUp: p.bootstrap == bootstrapCatchingUp}
+	f := &feedSource{t: t, attempts: attempts, lanes: lanes, place: newPlaceCheck(t),
+		limit: core.NewReadLimit(maxRead, maxReadBytes), catchingUp: p.bootstrap == bootstrapCatchingUp}
 	f.saved.Store(p.cursor)
 	return f
 }
@@ -48,7 +48,7 @@ func newFeedSource(t *tenure, attempts *attempts, lanes *lanes, p place) *feedSo
 // read reads the subscriber's place first and the events in a later statement of the same message:
 // no event at or before the head is missing then.
 func (f *feedSource) read(limit int) (b batch, err error) {
-	rows, bytes := f.limit.now(limit)
+	rows, bytes := f.limit.Now(limit)
 	after := f.lanes.read()
 	f.place.expect(after, f.saved.Load())
 	err = f.t.onConn(f.t.base, func(ctx context.Context, conn *pgx.Conn) error {
@@ -63,7 +63,7 @@ func (f *feedSource) read(limit int) (b batch, err error) {
 		return conn.SendBatch(ctx, q).Close()
 	})
 	if err != nil {
-		f.limit.failed(f.t, err)
+		readFailed(f.t, f.limit, err)
 		return batch{}, err
 	}
 	if !f.place.goesOn() || limit == 0 {
@@ -74,7 +74,7 @@ func (f *feedSource) read(limit int) (b batch, err error) {
 	if len(b.items) > 0 && (b.more || b.last() > b.end) {
 		b.end = b.last() // also where the head has moved on since it was read
 	}
-	f.limit.succeeded(b, rows)
+	f.limit.Succeeded(len(b.items), b.more && len(b.items) < rows)
 	if len(b.items) > 0 {
 		f.place.seen(b.items[len(b.items)-1])
 	}
@@ -165,35 +165,9 @@ func (f *feedSource) storedUpTo(low int64) {
 	}
 }
 
-// readLimit bounds the reads of a source by rows and bytes: it is halved when a read runs out of time, and grows again.
-type readLimit struct {
-	batch *core.BatchLimit
-	rows  int // few where documents are large: the server looks at the size of so many
-}
-
-func newReadLimit() *readLimit {
-	return &readLimit{batch: core.NewBatchLimit(maxRead, maxReadBytes), rows: maxRead}
-}
-
-// now returns the limit of a read that is to bring up to limit rows.
-func (l *readLimit) now(limit int) (rows int, bytes int64) {
-	rows, bytes = l.batch.Now()
-	return min(rows, l.rows, limit), bytes
-}
-
-// succeeded says what a read with a limit of rows has brought.
-func (l *readLimit) succeeded(b batch, rows int) {
-	l.batch.Succeeded()
-	if b.more && len(b.items) < rows {
-		l.rows = min(2*len(b.items), maxRead)
-	} else {
-		l.rows = min(2*l.rows, maxRead)
-	}
-}
-
-func (l *readLimit) failed(t *tenure, err error) {
-	if l.batch.Failed(err) {
-		rows, bytes := l.batch.Now()
+// readFailed makes the next reads smaller where one ran out of time.
+func readFailed(t *tenure, l *core.ReadLimit, err error) {
+	if rows, bytes, halved := l.Failed(err); halved {
 		t.rt.Logger().Warn("strunk: a read took too long; the next ones are smaller", "subscriber", t.name,
 			"max_events", rows, "max_bytes", bytes)
 	}

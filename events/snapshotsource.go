@@ -30,7 +30,7 @@ FROM {schema}.strunk_read_snapshots($1::text, $2::bigint, $3::text[], $4::text, 
 type snapshotSource struct {
 	t     *tenure
 	place *placeCheck
-	limit *readLimit
+	limit *core.ReadLimit
 	lanes *lanes
 	mark  string // the id that was read last
 	last  int64  // its order
@@ -43,7 +43,7 @@ type snapshotSource struct {
 }
 
 func newSnapshotSource(t *tenure, p place, lanes *lanes) *snapshotSource {
-	return &snapshotSource{t: t, place: newPlaceCheck(t), limit: newReadLimit(), lanes: lanes, mark: p.mark,
+	return &snapshotSource{t: t, place: newPlaceCheck(t), limit: core.NewReadLimit(maxRead, maxReadBytes), lanes: lanes, mark: p.mark,
 		saved: p.mark}
 }
 
@@ -54,7 +54,7 @@ func (c *snapshotSource) read(limit int) (b batch, err error) {
 	if c.done {
 		return batch{end: c.last}, c.finish()
 	}
-	rows, bytes := c.limit.now(limit)
+	rows, bytes := c.limit.Now(limit)
 	args := []any{c.t.name, c.t.epoch, c.t.def.names(), c.mark, rows, bytes}
 	err = c.t.query(c.t.base, flushed, sqlReadSnapshots, args, func(r pgx.Rows) (err error) {
 		b, err = scanSnapshots(r, rows)
@@ -64,11 +64,11 @@ func (c *snapshotSource) read(limit int) (b batch, err error) {
 		c.t.reload("its epoch is over")
 	}
 	if err != nil {
-		c.limit.failed(c.t, err)
+		readFailed(c.t, c.limit, err)
 		return batch{}, err
 	}
 	c.number(&b)
-	c.limit.succeeded(b, rows)
+	c.limit.Succeeded(len(b.items), b.more && len(b.items) < rows)
 	return b, nil
 }
 

@@ -18,7 +18,7 @@ const (
 	firstPause = 10 * time.Millisecond
 	// aheadTime is how much work a worker claims ahead, measured by the time that its handlers take.
 	aheadTime = 20 * time.Millisecond
-	// claimTimeout bounds one claim. An answer that takes longer counts as lost.
+	// claimTimeout is the patience of claims.
 	claimTimeout = 15 * time.Second
 )
 
@@ -28,7 +28,9 @@ type claimer struct {
 	queue       string
 	concurrency int
 	timeout     time.Duration // of tasks that have none of their own
-	carries     bool          // the time-outs are for those who handle the tasks
+	patience    time.Duration // bounds one claim; an answer that takes longer counts as lost
+	size        claimSize
+	carries     bool // the time-outs are for those who handle the tasks
 	poll        time.Duration
 	lease       core.Lease
 	numbers     *claimNumbers
@@ -90,8 +92,8 @@ func (c *claimer) round(ctx context.Context, expected bool) (found int, again bo
 	if c.control.isPaused() {
 		return 0, true, nil
 	}
-	limit := c.free()
-	found, err = c.claimIfAny(ctx, limit, expected)
+	limit, bytes := c.size.Now(c.free())
+	found, err = c.claimIfAny(ctx, limit, bytes, expected)
 	if c.control.isPaused() { // since the claim was sent: nobody else gives back what has just come
 		c.giveBackReady()
 	}
@@ -183,9 +185,10 @@ func (c *claimer) free() int {
 	return min(c.limits.bound(free), maxClaimed, max(maxUnsettled, c.concurrency)-int(c.buffer.unsettled.Load()))
 }
 
-// claimIfAny claims up to limit tasks. Without a reason to expect any it looks first, which costs the database no
-// transaction id. While the low watermarks are behind it claims all the same: a claim's transaction id moves them.
-func (c *claimer) claimIfAny(ctx context.Context, limit int, expected bool) (n int, err error) {
+// claimIfAny claims up to limit tasks, of up to so many bytes. Without a reason to expect any it looks first, which
+// costs the database no transaction id. While the low watermarks are behind it claims all the same: a claim's
+// transaction id moves them.
+func (c *claimer) claimIfAny(ctx context.Context, limit int, bytes int64, expected bool) (n int, err error) {
 	if c.limits.blocked(time.Now()) {
 		return 0, nil
 	}
@@ -196,7 +199,7 @@ func (c *claimer) claimIfAny(ctx context.Context, limit int, expected bool) (n i
 			return 0, err
 		}
 	}
-	return c.claim(ctx, limit)
+	return c.claim(ctx, limit, bytes)
 }
 
 // sqlHasPending looks, without writing anything, whether queue $1 has a task that may be claimed above watermarks $2,
@@ -220,7 +223,7 @@ type claimed struct {
 }
 
 // claim claims up to limit tasks, and hands them on after the commit.
-func (c *claimer) claim(ctx context.Context, limit int) (int, error) {
+func (c *claimer) claim(ctx context.Context, limit int, bytes int64) (int, error) {
 	conn, err := c.rt.Pool().Acquire(ctx)
 	if err != nil {
 		return 0, err
@@ -229,10 +232,10 @@ func (c *claimer) claim(ctx context.Context, limit int) (int, error) {
 	number, e := c.numbers.next(), c.marks.enter(time.Now())
 	var answer claimed
 	answer.allowance = c.starter.beforeClaim()
-	statement := c.statement(number, limit, e, &answer)
+	statement := c.statement(number, limit, bytes, e, &answer)
 	round := c.limits.beginRound(time.Now())
 	// A claim that was sent is waited for also after the soft end: its answer says what there is to give back.
-	sent, cancel := core.Outlasting(ctx, c.limits.end, claimTimeout)
+	sent, cancel := core.Outlasting(ctx, c.limits.end, c.patience)
 	defer cancel()
 	err = core.OneMessage(sent, conn.Conn(), c.message(round, statement, &answer)...)
 	c.more = c.limits.endRound(round, answer, err)
@@ -242,26 +245,29 @@ func (c *claimer) claim(ctx context.Context, limit int) (int, error) {
 	}
 	c.numbers.answered(number, len(answer.jobs))
 	c.starter.claimed(answer.jobs, answer.allowance)
+	if c.size.claimed(answer.jobs, bytes) {
+		c.more, limit = true, len(answer.jobs)
+	}
 	about := claimAnswer{found: len(answer.jobs), limit: limit, xid: answer.xid, xmin: answer.xmin}
 	c.marks.answered(e, answer.jobs, about, time.Now())
 	return len(answer.jobs), c.advance(sent, conn.Conn(), answer.xmin)
 }
 
 // sqlClaim claims up to $4 tasks of queue $3 for worker $1 under claim number $2. It enters at
-// watermarks $5, then at $6, and does nothing unless the queue's limits are of version $7. If it
-// claims no more than $8 tasks, they may start: it says so as write $9 of strunk_starts, with what
-// has started ($10), and no more than $11 as started.
+// watermarks $5, then at $6, and does nothing unless the queue's limits are of version $7. Its
+// payloads are bounded by $8 bytes. If it claims no more than $9 tasks, they may start: it says so as
+// write $10 of strunk_starts, with what has started ($11), and no more than $12 as started.
 const sqlClaim = `SELECT id, seq, created_at, due_at, timeout_ms, attempts, max_attempts, priority, dedup_key,
 	payload, metadata, at, customer_key, possibly_started
 FROM {schema}.strunk_claim($1::bigint, $2::bigint, $3::text, $4::integer, $5::bigint[], $6::bigint[], $7::bigint,
-	$8::integer, $9::bigint, $10::bigint[], $11::integer)`
+	$8::bigint, $9::integer, $10::bigint, $11::bigint[], $12::integer)`
 
-func (c *claimer) statement(number int64, limit int, e entry, into *claimed) core.Statement {
+func (c *claimer) statement(number int64, limit int, bytes int64, e entry, into *claimed) core.Statement {
 	sql, args := sqlClaim, []any{c.lease.ID(), number, c.queue, limit, e.first, e.second, c.limits.sentVersion(),
-		into.allowance.tasks, into.allowance.write, into.allowance.started[:], into.allowance.atOnce}
+		bytes, into.allowance.tasks, into.allowance.write, into.allowance.started[:], into.allowance.atOnce}
 	if c.limits.inForce().rated() {
 		into.allowance = allowance{} // what may start is written after the claim
-		sql, args = sqlClaimRated, args[:7]
+		sql, args = sqlClaimRated, args[:8]
 	}
 	return core.Statement{SQL: c.rt.SQL(sql), Args: args,
 		Scan: func(rows pgx.Rows) (err error) {
@@ -297,6 +303,10 @@ func (c *claimer) message(r *round, claim core.Statement, into *claimed) (all []
 // failed records what an error says about the claim. Where the server answered with it, nothing was claimed. Otherwise
 // the claim may have taken tasks, and its number is voided.
 func (c *claimer) failed(number int64, err error) error {
+	if rows, bytes, halved := c.size.Failed(err); halved {
+		c.rt.Logger().Warn("strunk: a claim took too long; the next ones are smaller", "queue", c.queue,
+			"max_tasks", rows, "max_bytes", bytes)
+	}
 	if core.AnswerLost(err) {
 		c.numbers.lost(number)
 		c.lease.Void(number)

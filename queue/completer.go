@@ -11,8 +11,6 @@ import (
 )
 
 const (
-	// maxOutcomes bounds the outcomes of one statement.
-	maxOutcomes = 1000
 	// After a batch of more than lingerAbove outcomes the next one is held back for lingerTime, or until half of
 	// maxOutcomes have come: batches fill when outcomes come fast.
 	lingerAbove = 50
@@ -25,6 +23,7 @@ type completer struct {
 	rt      core.Runtime
 	queue   string
 	writer  *outcomeWriter
+	size    outcomeSize
 	hooks   *deadHooks
 	passage *passage
 	// giveUp reports whether outcomes that cannot be written are left to the rescue.
@@ -40,8 +39,8 @@ type completer struct {
 }
 
 func newCompleter(rt core.Runtime, def *definition, w *outcomeWriter, h *deadHooks, giveUp func() bool) *completer {
-	return &completer{rt: rt, queue: def.name, writer: w, hooks: h, giveUp: giveUp, written: func([]outcome) {},
-		results: def.results, more: make(chan struct{}, 1)}
+	return &completer{rt: rt, queue: def.name, writer: w, size: newOutcomeSize(), hooks: h, giveUp: giveUp,
+		written: func([]outcome) {}, results: def.results, more: make(chan struct{}, 1)}
 }
 
 func (c *completer) add(o outcome) {
@@ -110,7 +109,7 @@ func (c *completer) linger() {
 func (c *completer) take() (batch []outcome, closed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := min(len(c.pending), maxOutcomes)
+	n := c.size.first(c.pending)
 	batch = slices.Clone(c.pending[:n])
 	c.pending = append(c.pending[:0], c.pending[n:]...)
 	return batch, c.closed
@@ -133,30 +132,45 @@ func (c *completer) write(batch []outcome) {
 	c.written(batch)
 }
 
-// writeKind repeats the statement until the server has answered. A token can be used once only, so a repetition changes
-// nothing twice.
+// writeKind writes outcomes, as many at a time as the size allows.
 func (c *completer) writeKind(kind outcomeKind, part []outcome) {
-	pause, lostAnswer := firstPause, false
+	lostAnswer := false
+	for len(part) > 0 {
+		n, ok := c.writeFirst(kind, part, &lostAnswer)
+		if !ok {
+			return
+		}
+		part = part[n:]
+	}
+}
+
+// writeFirst repeats a statement until the server has answered, and returns how many outcomes it wrote. A token can be
+// used once only, so a repetition changes nothing twice. It reports false where the outcomes are left to the rescue.
+func (c *completer) writeFirst(kind outcomeKind, part []outcome, lostAnswer *bool) (n int, ok bool) {
 	c.passage.begin(outcomeErrand)
 	defer c.passage.through(outcomeErrand)
-	for {
-		done, err := c.writer.write(kind, part)
-		if err == nil {
-			c.report(kind, part, done, lostAnswer)
-			return
-		}
-		if core.IsUnstorable(err) {
-			c.split(kind, part, err)
-			return
-		}
-		if c.giveUp() {
+	for pause := firstPause; ; pause = min(2*pause, time.Second) {
+		n = c.size.first(part)
+		done, err := c.writer.write(kind, part[:n])
+		switch {
+		case err == nil:
+			c.size.Succeeded()
+			c.report(kind, part[:n], done, *lostAnswer)
+			return n, true
+		case core.IsUnstorable(err):
+			c.split(kind, part[:n], err)
+			return n, true
+		case c.giveUp():
 			logWarning(c.rt, c.queue, "outcomes could not be written, their tasks are redelivered after the lease", err)
-			return
+			return 0, false
 		}
-		lostAnswer = lostAnswer || core.AnswerLost(err)
+		*lostAnswer = *lostAnswer || core.AnswerLost(err)
+		if c.size.failed(err, part, n) {
+			logWarning(c.rt, c.queue, "writing outcomes took too long; the next statements have fewer", err)
+			continue
+		}
 		logWarning(c.rt, c.queue, "writing outcomes failed; trying again", err)
 		time.Sleep(pause)
-		pause = min(2*pause, time.Second)
 	}
 }
 

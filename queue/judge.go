@@ -32,6 +32,15 @@ type outcome struct {
 	isolated bool
 }
 
+// bytes is about how much the statement that writes the outcome moves.
+func (o outcome) bytes() int64 {
+	n := len(o.job.payload)
+	if o.job.result != nil {
+		n += len(*o.job.result)
+	}
+	return int64(n)
+}
+
 // givenBack is the outcome of a task that is to be pending again, its attempt not spent.
 func givenBack(j *job) outcome { return outcome{job: j, kind: outcomeRetry, refund: true} }
 

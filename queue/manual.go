@@ -158,9 +158,10 @@ func (h *manualClaim) claimWithin(ctx context.Context, tx pgx.Tx, n int) ([]*job
 		return nil, err
 	}
 	zero := make([]int64, levels)
-	sql, args := sqlClaim, []any{h.worker, manualNumber, h.def.name, n, zero, nil, h.limits.version, 0, 0, nil, 0}
+	sql, args := sqlClaim, []any{h.worker, manualNumber, h.def.name, n, zero, nil, h.limits.version, maxClaimedBytes,
+		0, 0, nil, 0}
 	if h.limits.rated() {
-		sql, args = sqlClaimRated, args[:7]
+		sql, args = sqlClaimRated, args[:8]
 	}
 	if rows, err = tx.Query(ctx, h.host.SQL(sql), args...); err != nil {
 		return nil, err

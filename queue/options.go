@@ -117,11 +117,13 @@ type workerOptions struct {
 	lease       time.Duration
 	timeout     time.Duration
 	poll        time.Duration
-	retry       RetryPolicy
-	inbox       *string
-	isolation   pgx.TxIsoLevel
-	batch       batchOptions
-	middleware  []Middleware
+	// claimTimeout bounds one claim: claimTimeout, but in tests.
+	claimTimeout time.Duration
+	retry        RetryPolicy
+	inbox        *string
+	isolation    pgx.TxIsoLevel
+	batch        batchOptions
+	middleware   []Middleware
 }
 
 type workerOption func(*workerOptions)
@@ -153,7 +155,7 @@ func Retry(p RetryPolicy) WorkerOption {
 
 func newWorkerOptions(d *definition, opts []WorkerOption) workerOptions {
 	o := workerOptions{concurrency: DefaultConcurrency, lease: DefaultVisibilityTimeout, timeout: d.cfg.Timeout,
-		retry: d.cfg.Retry}
+		claimTimeout: claimTimeout, retry: d.cfg.Retry}
 	for _, opt := range opts {
 		if opt != nil {
 			opt.applyWorker(&o)

@@ -39,7 +39,7 @@ type session struct {
 }
 
 // newSession reads the queue's control messages first, because a paused queue must not be begun, and takes a lease.
-func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration) (*session, error) {
+func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration, size claimSize) (*session, error) {
 	s := &session{rt: rt, life: life, queue: w.def.name, duration: w.opts.lease, buffer: newPrefetch()}
 	numbers := newClaimNumbers()
 	s.passage = newPassage(s.duration, s.buffer)
@@ -59,12 +59,12 @@ func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration) 
 	}
 	s.lease, s.limits.lease = lease, lease
 	s.base, s.cancel = context.WithCancelCause(context.WithoutCancel(life.Hard))
-	s.wire(w, numbers, poll)
+	s.wire(w, numbers, poll, size)
 	return s, nil
 }
 
 // wire makes the parts that need the lease.
-func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration) {
+func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration, size claimSize) {
 	progress := &progressWriter{host: s.rt, worker: s.lease.ID()}
 	latency, judge := newLatency(), newJudge(w.def, w.opts, w.inTx != nil, s.rt.Logger())
 	writer := newOutcomeWriter(s.life.End, s.rt, w.def, s.lease.ID())
@@ -95,7 +95,7 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration) {
 		work: through(w.handler(s.rt, s.batches, writer), chain)}
 	s.claimer = &claimer{rt: s.rt, queue: s.queue, concurrency: w.opts.concurrency, timeout: w.opts.timeout, poll: poll,
 		carries: w.carries, lease: s.lease, numbers: numbers, latency: latency, control: s.control, limits: s.limits,
-		buffer: s.buffer, starter: s.starter, progress: progress, marks: newWatermarks(), breaks: s.rt.Breaks(),
+		patience: w.opts.claimTimeout, size: size, buffer: s.buffer, starter: s.starter, progress: progress, marks: newWatermarks(), breaks: s.rt.Breaks(),
 		passage:       s.passage,
 		giveBackReady: s.executor.giveBackReady}
 	s.control.onPause, s.control.onCancel = s.executor.giveBackReady, s.executor.cancel

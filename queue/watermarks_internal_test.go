@@ -70,7 +70,7 @@ func (m *model) must(err error) {
 func (m *model) start() *session {
 	w := newWorker(m.def, nil, nil)
 	life := core.Life{Soft: context.Background(), Hard: context.Background(), End: context.Background()}
-	s, err := newSession(w, life, m.rt, time.Second)
+	s, err := newSession(w, life, m.rt, time.Second, newClaimSize())
 	m.must(err)
 	// what a scan from the bottom finds is no merit of the marks
 	s.claimer.marks.bottom.last = time.Now().Add(time.Hour)
@@ -159,7 +159,7 @@ func (m *model) Claim(t *rapid.T) {
 func (m *model) claim(s *session, limit int) int {
 	// Paces are no part of the model: marks move whenever they may.
 	s.claimer.marks.advancing, s.claimer.marks.full = scanCost{}, scanCost{last: time.Now()}
-	n, err := s.claimer.claim(context.Background(), limit)
+	n, err := s.claimer.claim(context.Background(), limit, maxClaimedBytes)
 	m.must(err)
 	for range n {
 		j := <-s.buffer.ready

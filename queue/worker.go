@@ -69,9 +69,9 @@ func (w *worker) Run(life core.Life, rt core.Runtime) error {
 	if poll == 0 {
 		poll = rt.Settings().PollInterval
 	}
-	pause := firstPause
+	pause, size := firstPause, newClaimSize()
 	for life.Soft.Err() == nil {
-		s, err := newSession(w, life, rt, poll)
+		s, err := newSession(w, life, rt, poll, size)
 		if err != nil && life.Soft.Err() != nil {
 			return nil
 		}

@@ -64,3 +64,37 @@ func (l *BatchLimit) Failed(err error) (halved bool) {
 func RanOutOfTime(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err) || SQLState(err) == pgerrcode.QueryCanceled
 }
+
+// ReadLimit is the BatchLimit of reads that the server cuts off by bytes. Where rows are large it asks for few of them,
+// for the server looks at, and may lock, as many as are asked for. It belongs to one goroutine.
+type ReadLimit struct {
+	batch         *BatchLimit
+	rows, maxRows int
+}
+
+// NewReadLimit returns a limit that is never above rows and bytes.
+func NewReadLimit(rows int, bytes int64) *ReadLimit {
+	return &ReadLimit{batch: NewBatchLimit(rows, bytes), rows: rows, maxRows: rows}
+}
+
+// Now returns the limit of a read that is to bring up to limit rows.
+func (l *ReadLimit) Now(limit int) (rows int, bytes int64) {
+	rows, bytes = l.batch.Now()
+	return min(rows, l.rows, limit), bytes
+}
+
+// Succeeded says that a read has brought so many rows; cut says that its bytes cut it off.
+func (l *ReadLimit) Succeeded(rows int, cut bool) {
+	l.batch.Succeeded()
+	if cut {
+		l.rows = rows
+	}
+	l.rows = min(2*max(l.rows, 1), l.maxRows)
+}
+
+// Failed says how a read has failed. Where it ran out of time the limit was halved, and Failed returns the new one.
+func (l *ReadLimit) Failed(err error) (rows int, bytes int64, halved bool) {
+	halved = l.batch.Failed(err)
+	rows, bytes = l.batch.Now()
+	return rows, bytes, halved
+}

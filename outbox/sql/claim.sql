@@ -6,8 +6,9 @@
 -- the watermark, past the entries of finished tasks that an open snapshot keeps alive. The first
 -- pass enters at p_high. What it does not fill is sought once more from p_low; a null p_low leaves
 -- the second pass out. p_limits is the version of the queue's limits that the worker follows, 0 for
--- none. A worker that does not know of a limit claims nothing (STR02). p_start is how many tasks
--- may start. Where no more were claimed, the row p_write of strunk_starts says so; it also says
+-- none. A worker that does not know of a limit claims nothing (STR02). p_bytes bounds the payloads
+-- that a pass claims, as they are stored: the task that reaches it is the last. p_start is how many
+-- tasks may start. Where no more were claimed, the row p_write of strunk_starts says so; it also says
 -- that tasks have started up to p_started, or all of these where there are no more than p_at_once.
 --
 -- Locks: the queue's admission lock, shared: a change of limits waits for the claim, and the claim
@@ -18,8 +19,8 @@
 -- with stale statistics it would sort the whole backlog, with fresh ones walk another index.
 CREATE OR REPLACE FUNCTION {schema}.strunk_claim(
     p_worker bigint, p_claim bigint, p_queue text, p_limit integer, p_high bigint[], p_low bigint[],
-    p_limits bigint DEFAULT 0, p_start integer DEFAULT 0, p_write bigint DEFAULT 0, p_started bigint[] DEFAULT NULL,
-    p_at_once integer DEFAULT 0)
+    p_limits bigint DEFAULT 0, p_bytes bigint DEFAULT 4194304, p_start integer DEFAULT 0,
+    p_write bigint DEFAULT 0, p_started bigint[] DEFAULT NULL, p_at_once integer DEFAULT 0)
 RETURNS TABLE (id bigint, seq bigint, created_at timestamptz, due_at timestamptz, timeout_ms integer, attempts smallint,
     max_attempts smallint, priority smallint, dedup_key text, payload json, metadata json, at tid, customer_key text,
     possibly_started boolean)
@@ -45,17 +46,19 @@ BEGIN
     LOOP
         RETURN QUERY
         WITH c AS MATERIALIZED (
-            SELECT x.tid FROM unnest(v_watermarks) WITH ORDINALITY AS m(watermark, o)
-            CROSS JOIN LATERAL (
-                SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t
-                WHERE t.status = 'pending' AND t.admitted AND t.key = p_queue AND t.priority = (10 - m.o)::smallint
-                    AND t.seq > m.watermark
-                ORDER BY t.seq LIMIT v_limit FOR UPDATE SKIP LOCKED) x
-            LIMIT v_limit)
+            SELECT y.tid, sum(y.bytes) OVER (ROWS UNBOUNDED PRECEDING) - y.bytes AS before FROM (
+                SELECT x.tid, x.bytes FROM unnest(v_watermarks) WITH ORDINALITY AS m(watermark, o)
+                CROSS JOIN LATERAL (
+                    SELECT t.ctid AS tid, coalesce(pg_column_size(t.payload), 0) AS bytes
+                    FROM {schema}.strunk_outbox_tasks t
+                    WHERE t.status = 'pending' AND t.admitted AND t.key = p_queue AND t.priority = (10 - m.o)::smallint
+                        AND t.seq > m.watermark
+                    ORDER BY t.seq LIMIT v_limit FOR UPDATE SKIP LOCKED) x
+                LIMIT v_limit) y)
         UPDATE {schema}.strunk_outbox_tasks t
         SET status = 'claimed', worker_id = p_worker, claim_no = p_claim, claimed_at = clock_timestamp(),
             attempts = t.attempts + 1
-        FROM c WHERE t.ctid = c.tid
+        FROM c WHERE t.ctid = c.tid AND c.before < p_bytes
         RETURNING t.id, t.seq, t.created_at, t.due_at, t.timeout_ms, t.attempts, t.max_attempts, t.priority,
                   t.dedup_key, t.payload, t.metadata, t.ctid, t.customer_key, t.possibly_started;
         GET DIAGNOSTICS v_n = ROW_COUNT;

@@ -3,7 +3,8 @@
 -- strunk_claim for a queue with rates: one claim at a time, no more than the rate of the queue lets
 -- begin now. The tasks that it claims pay for the rates with their claim.
 CREATE OR REPLACE FUNCTION {schema}.strunk_claim_rated(
-    p_worker bigint, p_claim bigint, p_queue text, p_limit integer, p_high bigint[], p_low bigint[], p_limits bigint)
+    p_worker bigint, p_claim bigint, p_queue text, p_limit integer, p_high bigint[], p_low bigint[], p_limits bigint,
+    p_bytes bigint DEFAULT 4194304)
 RETURNS TABLE (id bigint, seq bigint, created_at timestamptz, due_at timestamptz, timeout_ms integer, attempts smallint,
     max_attempts smallint, priority smallint, dedup_key text, payload json, metadata json, at tid, customer_key text,
     possibly_started boolean)
@@ -17,7 +18,7 @@ BEGIN
     v_tokens := {schema}.strunk_tokens(v_limits, p_queue);
     IF v_tokens IS NULL OR v_tokens > 0 THEN
         RETURN QUERY SELECT c.* FROM {schema}.strunk_claim(p_worker, p_claim, p_queue, least(p_limit,
-            v_tokens)::integer, p_high, p_low, p_limits) c;
+            v_tokens)::integer, p_high, p_low, p_limits, p_bytes) c;
         PERFORM {schema}.strunk_pay(v_limits, p_queue, p_worker, p_claim);
     END IF;
 END $$;

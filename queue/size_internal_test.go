@@ -1,0 +1,33 @@
+package queue
+
+import (
+	"context"
+	"testing"
+)
+
+// However many outcomes wait, a statement moves no more payloads than it has time for, and always one.
+func TestCompletionsAreBoundedByBytes(t *testing.T) {
+	t.Parallel()
+	large, little := &job{payload: make([]byte, 900_000)}, &job{payload: make([]byte, 100)}
+	outcomes, small := make([]outcome, 2000), make([]outcome, 2000)
+	for i := range outcomes {
+		outcomes[i].job, small[i].job = large, little
+	}
+	size := newOutcomeSize()
+	if n := size.first(outcomes); n*900_000 > maxOutcomeBytes+900_000 {
+		t.Errorf("%d outcomes of 900,000 bytes; want no more than %d bytes and one outcome", n, maxOutcomeBytes)
+	}
+	for want := size.first(outcomes); want > 1; {
+		if !size.failed(context.DeadlineExceeded, outcomes, want) {
+			t.Fatalf("%d outcomes ran out of time, and the next statement has as many", want)
+		}
+		n := size.first(outcomes)
+		if n >= want || n < 1 {
+			t.Fatalf("after %d outcomes the next statement has %d; want fewer, and one at least", want, n)
+		}
+		want = n
+	}
+	if n := newOutcomeSize().first(small); n != maxOutcomes {
+		t.Errorf("%d small outcomes; want %d", n, maxOutcomes)
+	}
+}
