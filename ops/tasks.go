@@ -127,15 +127,15 @@ type TaskDetails struct {
 	Metadata json.RawMessage `json:"metadata,omitempty"`
 }
 
-// sqlTask reads the task or delivery $1 in whichever part of the table it is: a look-up by id in
-// each partition. It locks nothing.
+// sqlTask reads the task or delivery $1 in whichever part of the table it is. It locks nothing.
 const sqlTask = `SELECT o.id, o.kind, o.status, o.key, coalesce(o.entity_id, ''), coalesce(o.subscriber, ''),
 	o.priority, o.attempts, o.max_attempts,
 	o.created_at, o.due_at, o.claimed_at, o.finished_at, coalesce(o.dedup_key, ''), coalesce(o.worker_id, 0),
 	coalesce(o.last_error, ''),
 	o.errors, r.percent, coalesce(r.message, ''), o.payload, o.metadata
-FROM {schema}.strunk_outbox o LEFT JOIN {schema}.strunk_results r ON r.task_id = o.id AND o.kind = 'task'
-WHERE o.id = $1 AND o.kind IN ('task', 'delivery') LIMIT 1`
+FROM (SELECT * FROM {schema}.strunk_task($1)
+	UNION ALL SELECT * FROM {schema}.strunk_outbox d WHERE d.id = $1 AND d.kind = 'delivery') o
+LEFT JOIN {schema}.strunk_results r ON r.task_id = o.id AND o.kind = 'task' LIMIT 1`
 
 // Task returns a task of any queue, or a subscriber's copy of an event, by its id. Errors: [ErrNotFound].
 func Task(ctx context.Context, box *outbox.Box, id int64) (t TaskDetails, err error) {

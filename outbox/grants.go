@@ -45,7 +45,7 @@ type grant struct {
 // maintenanceFunctions are for every process that calls Run: its loops may serve others' tasks and events.
 var maintenanceFunctions = []string{
 	"strunk_adopt_orphans", "strunk_heartbeat", "strunk_expire_lease", "strunk_ensure_feed_partitions",
-	"strunk_ensure_task_partitions", "strunk_loop_begin",
+	"strunk_close_day", "strunk_ensure_task_partitions", "strunk_loop_begin",
 	"strunk_loop_ran", "strunk_next_due_ms", "strunk_promote", "strunk_reap_cancelled", "strunk_reap_dead",
 	"strunk_reap_partition",
 	"strunk_reap_notes",
@@ -75,7 +75,7 @@ func grants() []grant {
 				"strunk_progress", "strunk_quotas_exceed", "strunk_rate_wait_us", "strunk_release_claim",
 				"strunk_retry", "strunk_returned",
 				"strunk_schedule_failed", "strunk_schedule_fire", "strunk_schedule_put", "strunk_schedules_due",
-				"strunk_schedules_wait_us", "strunk_store_results", "strunk_sweep_backlog", "strunk_take_quota",
+				"strunk_schedules_wait_us", "strunk_store_results", "strunk_sweep_backlog", "strunk_take_quota", "strunk_task",
 			}, maintenanceFunctions...),
 			selects: append([]string{"strunk_limits", "strunk_outbox", "strunk_queues", "strunk_results",
 				"strunk_schedules", "strunk_schemas", "strunk_schema_subjects"}, maintenanceTables...),
@@ -98,11 +98,12 @@ func grants() []grant {
 				"strunk_backlog", "strunk_count_cancelled", "strunk_dead_letters", "strunk_estimate",
 				"strunk_inbox_marked", "strunk_inconsistencies",
 				"strunk_live_snapshots", "strunk_overall", "strunk_over_cap",
-				"strunk_queue_names", "strunk_queue_states", "strunk_subscriber_states", "strunk_worker_states",
+				"strunk_queue_names", "strunk_queue_states", "strunk_subscriber_states", "strunk_task",
+				"strunk_worker_states",
 			},
 			selects: []string{
-				"strunk_bootstrap", "strunk_cancels", "strunk_dedups", "strunk_feed", "strunk_feed_floor",
-				"strunk_feed_partitions", "strunk_forwarders",
+				"strunk_bootstrap", "strunk_cancels", "strunk_closed_days", "strunk_dedups", "strunk_feed",
+				"strunk_feed_floor", "strunk_feed_partitions", "strunk_forwarders",
 				"strunk_events_seq", "strunk_horizon", "strunk_inbox", "strunk_limits", "strunk_loops",
 				"strunk_migrations", "strunk_outbox", "strunk_outbox_cancelled", "strunk_outbox_dead",
 				"strunk_outbox_delivered_events", "strunk_outbox_delivered_tasks", "strunk_outbox_deliveries",

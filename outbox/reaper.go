@@ -41,6 +41,7 @@ func (r *reaper) jobs() []reapJob {
 	keep := r.box.cfg.Retention
 	return []reapJob{
 		{"partitions of tasks", false, r.ensureTaskPartitions},
+		{"closed days of tasks", false, r.closeDays},
 		{"delivered tasks", true, r.dropTaskPartitions},
 		{"delivered tasks of queues", false, r.reapKept},
 		{"dead letters", false, r.reapDead},
@@ -115,6 +116,8 @@ func (r *reaper) reap(ctx context.Context, owner bool) error {
 const (
 	// sqlEnsurePartitions makes the partitions of the days ahead.
 	sqlEnsurePartitions = `SELECT {schema}.strunk_ensure_task_partitions()`
+	// sqlCloseDay closes a day of the delivered tasks and returns its name; null where there is none to close.
+	sqlCloseDay = `SELECT {schema}.strunk_close_day()`
 	// sqlReapDead deletes up to $4 dead letters of queue $1 (null: all but $2) older than $3 ms.
 	sqlReapDead = `SELECT {schema}.strunk_reap_dead($1::text, $2::text[], $3::bigint, $4::integer)`
 	// sqlReapCancelled deletes cancelled and discarded tasks as sqlReapDead does dead letters.
@@ -130,6 +133,17 @@ const (
 func (r *reaper) ensureTaskPartitions(ctx context.Context) error {
 	_, err := queryControl[int](ctx, r.conn, r.box.sql(sqlEnsurePartitions))
 	return err
+}
+
+// closeDays notes which ids the days hold that are over, each in a transaction of its own.
+func (r *reaper) closeDays(ctx context.Context) error {
+	for ctx.Err() == nil {
+		name, err := queryControl[*string](ctx, r.conn, r.box.sql(sqlCloseDay))
+		if err != nil || name == nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *reaper) reapDead(ctx context.Context) error {

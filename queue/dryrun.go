@@ -25,8 +25,9 @@ func newDryRun(w *worker, tx *outbox.OwnedTx) *dryRun {
 
 const (
 	sqlDryRunRead = `SELECT payload::text, metadata::text, created_at, attempts::integer, max_attempts::integer
-FROM {schema}.strunk_outbox WHERE id = $1::bigint`
-	sqlDryRunDrop = `DELETE FROM {schema}.strunk_outbox WHERE id = $1::bigint`
+FROM {schema}.strunk_outbox WHERE id = $1::bigint AND kind = 'task' AND status IN ('scheduled', 'pending')`
+	sqlDryRunDrop = `DELETE FROM {schema}.strunk_outbox WHERE id = $1::bigint AND kind = 'task'
+	AND status IN ('scheduled', 'pending', 'claimed')`
 	sqlDryRunSave = `SAVEPOINT strunk_dry_run`
 	sqlDryRunUndo = `ROLLBACK TO SAVEPOINT strunk_dry_run`
 )

@@ -67,7 +67,7 @@ type Attempt struct {
 // the table it is. It locks nothing.
 const sqlGet = `SELECT id, status, attempts, max_attempts, priority, created_at, due_at, claimed_at, finished_at,
 	coalesce(dedup_key, ''), coalesce(customer_key, ''), coalesce(last_error, ''), payload, metadata, errors, key
-FROM {schema}.strunk_outbox WHERE id = $1 AND kind = 'task' AND key = ANY ($2::text[]) LIMIT 1`
+FROM {schema}.strunk_task($1) WHERE key = ANY ($2::text[]) LIMIT 1`
 
 func get[T any](ctx context.Context, box *outbox.Box, def *definition, id int64, what string) (rec Record[T],
 	err error) {

@@ -84,7 +84,7 @@ const (
 	sqlResult = `SELECT r.result, o.status, coalesce(o.last_error, '')
 FROM (VALUES ($1::bigint)) AS p(id)
 LEFT JOIN {schema}.strunk_results r ON r.task_id = p.id AND r.queue = ANY ($2::text[])
-LEFT JOIN {schema}.strunk_outbox o ON o.id = p.id AND o.kind = 'task' AND o.key = ANY ($2::text[])`
+LEFT JOIN LATERAL {schema}.strunk_task(p.id) o ON o.key = ANY ($2::text[])`
 )
 
 // DeadError is what Wait returns for a task that became a dead letter.

@@ -41,6 +41,7 @@ DROP TABLE
     {schema}.strunk_schedules,
     {schema}.strunk_schedule_runs,
     {schema}.strunk_loops,
+    {schema}.strunk_closed_days,
     {schema}.strunk_reaped,
     {schema}.strunk_schemas,
     {schema}.strunk_schema_subjects;

@@ -455,6 +455,14 @@ CREATE TABLE {schema}.strunk_loops (
     last_error    text
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
+-- The days of the delivered tasks that are closed, and the ids that each holds: see strunk_close_day. One without
+-- tasks has a highest_id below its lowest_id.
+CREATE TABLE {schema}.strunk_closed_days (
+    lowest_id      bigint NOT NULL,
+    highest_id     bigint NOT NULL,
+    partition_name text COLLATE "C" PRIMARY KEY
+);
+
 -- Which partitions of the delivered tasks have been rid of a queue's tasks ('': of all queues without a
 -- retention of their own).
 CREATE TABLE {schema}.strunk_reaped (

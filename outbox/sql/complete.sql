@@ -55,10 +55,11 @@ END $$;
 -- Which of these tokens have ended: asked after the answer to a commit was lost.
 CREATE OR REPLACE FUNCTION {schema}.strunk_ended(p_worker bigint, p_ids bigint[],
     p_claims bigint[]) RETURNS SETOF bigint
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT d.id FROM unnest(p_ids, p_claims) AS u(id, claim)
-    JOIN {schema}.strunk_outbox_delivered_tasks d ON d.id = u.id AND d.worker_id = p_worker AND d.claim_no = u.claim
-    UNION ALL
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+DECLARE
+    v_day text;
+BEGIN
+    RETURN QUERY
     SELECT d.id FROM unnest(p_ids, p_claims) AS u(id, claim)
     JOIN {schema}.strunk_outbox_dead d ON d.id = u.id AND d.worker_id = p_worker AND d.claim_no = u.claim
     UNION ALL
@@ -67,8 +68,16 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     UNION ALL
     SELECT t.id FROM unnest(p_ids, p_claims) AS u(id, claim)
     JOIN {schema}.strunk_outbox_tasks t ON t.id = u.id AND t.worker_id = p_worker AND t.claim_no = u.claim
-        AND t.status <> 'claimed'
-$$;
+        AND t.status <> 'claimed';
+    FOR v_day IN SELECT {schema}.strunk_days_of_ids(min(u.id), max(u.id)) FROM unnest(p_ids) AS u(id) LOOP
+        BEGIN
+            RETURN QUERY EXECUTE format('SELECT d.id FROM unnest($2, $3) AS u(id, claim) JOIN {schema}.%I d
+                ON d.id = u.id AND d.worker_id = $1 AND d.claim_no = u.claim', v_day) USING p_worker, p_ids, p_claims;
+        EXCEPTION WHEN undefined_table THEN
+            CONTINUE;
+        END;
+    END LOOP;
+END $$;
 
 -- Completes one task in the transaction of its handler, or raises STR01: then nothing of that
 -- transaction may be committed.

@@ -25,8 +25,7 @@ DECLARE
 BEGIN
     SELECT t.status, t.key INTO v_status, v_queue FROM {schema}.strunk_outbox_tasks t WHERE t.id = p_id FOR UPDATE;
     IF NOT FOUND THEN
-        RETURN (SELECT 'ended: ' || o.status FROM {schema}.strunk_outbox o
-            WHERE o.id = p_id AND o.kind = 'task' LIMIT 1);
+        RETURN (SELECT 'ended: ' || o.status FROM {schema}.strunk_task(p_id) o LIMIT 1);
     ELSIF v_status = 'claimed' THEN
         INSERT INTO {schema}.strunk_cancels (task_id, queue, reason) VALUES (p_id, v_queue, v_error)
             ON CONFLICT DO NOTHING;

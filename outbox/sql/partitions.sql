@@ -57,6 +57,7 @@ BEGIN
     END IF;
     PERFORM {schema}.strunk_attach_partition('strunk_outbox_delivered_tasks', v_name,
         to_char(p_day, 'YYYY-MM-DD') || ' 00:00:00+00', to_char(p_day + 1, 'YYYY-MM-DD') || ' 00:00:00+00');
+    DELETE FROM {schema}.strunk_closed_days d WHERE d.partition_name = v_name; -- it may hold other ids now
     RETURN true;
 END $$;
 

@@ -87,7 +87,9 @@ END $$;
 -- Forgets the notes about partitions that are gone.
 CREATE OR REPLACE FUNCTION {schema}.strunk_reap_notes() RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    DELETE FROM {schema}.strunk_reaped r WHERE to_regclass('{schema}.' || quote_ident(r.partition_name)) IS NULL
+    DELETE FROM {schema}.strunk_reaped r WHERE to_regclass('{schema}.' || quote_ident(r.partition_name)) IS NULL;
+    DELETE FROM {schema}.strunk_closed_days d
+    WHERE to_regclass('{schema}.' || quote_ident(d.partition_name)) IS NULL;
 $$;
 
 -- Retention: deletes up to p_limit rows of each of these tables that are past use; returns how

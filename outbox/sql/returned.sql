@@ -30,9 +30,8 @@ BEGIN
             RETURN true;
         END IF;
     END IF;
-    DELETE FROM {schema}.strunk_outbox_delivered_tasks d WHERE d.id = p_id AND d.created_at = p_created
-        RETURNING d.errors INTO v_errors;
-    IF v_taken IS NOT NULL OR EXISTS (SELECT 1 FROM {schema}.strunk_outbox_delivered_tasks d WHERE d.id = p_id) THEN
+    v_errors := {schema}.strunk_take_delivered(p_id, p_created);
+    IF v_taken IS NOT NULL OR EXISTS (SELECT 1 FROM {schema}.strunk_delivered_task(p_id) d) THEN
         v_id := nextval('{schema}.strunk_outbox_id_seq');
         v_error := format('task %s, now %s: %s', p_id, v_id, p_error);
     END IF;
