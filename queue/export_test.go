@@ -1,6 +1,10 @@
 package queue
 
-import "time"
+import (
+	"time"
+
+	"github.com/strunk-go/strunk/outbox"
+)
 
 // SetKey gives a task a key, from within its middleware.
 func SetKey(i *Incoming, key string) { i.j.key = key }
@@ -12,3 +16,16 @@ func ClaimTimeout(d time.Duration) WorkerOption {
 
 // MaxClaimedBytes bounds the payloads of one claim.
 const MaxClaimedBytes = maxClaimedBytes
+
+// WaitedFor returns for how many tasks of a queue somebody waits in a box.
+func WaitedFor[T, R any](q *ResultQueue[T, R], box *outbox.Box) int {
+	q.waiters.mu.Lock()
+	defer q.waiters.mu.Unlock()
+	r := q.waiters.readers[box]
+	if r == nil {
+		return 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.wanted)
+}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
@@ -16,6 +15,8 @@ import (
 // DefineWithResult.
 type ResultQueue[T, R any] struct {
 	*Queue[T]
+
+	waiters waiters
 }
 
 // DefineWithResult declares a queue as Define does. Results are kept for
@@ -23,7 +24,7 @@ type ResultQueue[T, R any] struct {
 func DefineWithResult[T, R any](name string, cfg Config) *ResultQueue[T, R] {
 	q := Define[T](name, cfg)
 	q.def.results = true
-	return &ResultQueue[T, R]{q}
+	return &ResultQueue[T, R]{Queue: q}
 }
 
 // Worker makes a consumer whose handler returns a result, which is stored in the statement that completes the task.
@@ -79,14 +80,6 @@ func (j *job) setResult(v any) error {
 	return nil
 }
 
-const (
-	// sqlResult reads what is known of task $1 of a queue, under whichever of its names ($2). It locks nothing.
-	sqlResult = `SELECT r.result, o.status, coalesce(o.last_error, '')
-FROM (VALUES ($1::bigint)) AS p(id)
-LEFT JOIN {schema}.strunk_results r ON r.task_id = p.id AND r.queue = ANY ($2::text[])
-LEFT JOIN LATERAL {schema}.strunk_task(p.id) o ON o.key = ANY ($2::text[])`
-)
-
 // DeadError is what Wait returns for a task that became a dead letter.
 type DeadError struct {
 	// ID is the task's.
@@ -103,42 +96,25 @@ func (e *DeadError) Error() string {
 func (e *DeadError) Is(target error) bool { return target == ErrDead }
 
 // Wait waits until the task has ended and returns its result. It hears of the end by a
-// notification, on a connection of the box that its waiters and its Run share, and looks at every
-// poll interval besides. Give ctx a deadline: the wait has none of its own, and a task can be tried
+// notification, on a connection of the box that its waiters and its Run share; one statement looks
+// for the ends of all that the queue's waiters in the box wait for, also at every poll interval. Give ctx a deadline: the wait has none of its own, and a task can be tried
 // for hours. The task must have been committed.
 //
 // Errors: a [*DeadError] (ErrDead), [ErrCancelled], [ErrDiscarded], [ErrNoResult], [ErrNotFound], and that of ctx.
 func (q *ResultQueue[T, R]) Wait(ctx context.Context, box *outbox.Box, id int64) (result R, err error) {
-	host, err := q.host(box, "wait")
-	if err != nil {
+	if _, err := q.host(box, "wait"); err != nil {
 		return result, err
 	}
-	topics := q.def.names()
-	for i, name := range topics {
-		topics[i] = core.TopicResult(name)
-	}
-	woken, stop := host.Subscribe(topics...)
-	defer stop()
-	defer core.BoxHost(box).Listen()()
-	for {
-		result, done, err := q.look(ctx, host, id)
-		switch {
-		case err != nil && ctx.Err() != nil:
-			return result, q.waitEnded(ctx, id)
-		case done || err != nil:
-			return result, err
-		}
-		timer := time.NewTimer(host.Settings().PollInterval)
-		select {
-		case <-woken:
-		case <-timer.C:
-		case <-ctx.Done():
-			err = q.waitEnded(ctx, id)
-		}
-		timer.Stop()
-		if err != nil {
-			return result, err
-		}
+	reader, leave := q.waiters.join(box, q.def.names())
+	defer leave()
+	answer := reader.want(id)
+	defer reader.forget(id, answer)
+	select {
+	case end := <-answer:
+		result, _, err = q.result(end)
+		return result, err
+	case <-ctx.Done():
+		return result, q.waitEnded(ctx, id)
 	}
 }
 
@@ -148,34 +124,35 @@ func (q *ResultQueue[T, R]) Result(ctx context.Context, box *outbox.Box, id int6
 	if err != nil {
 		return result, err
 	}
-	result, done, err := q.look(ctx, host, id)
+	ends, err := readEnds(ctx, host, q.def.names(), id)
+	if err != nil {
+		ends = []taskEnd{{err: err}}
+	}
+	ends[0].id = id
+	result, done, err := q.result(ends[0])
 	if err == nil && !done {
 		err = fmt.Errorf("strunk/queue: result: queue %q, task %d has not ended: %w", q.Name(), id, ErrNoResult)
 	}
 	return result, err
 }
 
-// look reads the task's end, if it has come.
-func (q *ResultQueue[T, R]) look(ctx context.Context, host core.Host, id int64) (result R, done bool, err error) {
-	var doc []byte
-	var status *Status
-	var reason string
-	err = host.Pool().QueryRow(ctx, host.SQL(sqlResult), id, q.def.names()).Scan(&doc, &status, &reason)
+// result is what a task's end means; done is false for one that has not ended.
+func (q *ResultQueue[T, R]) result(end taskEnd) (result R, done bool, err error) {
 	switch {
-	case err != nil:
-		err = fmt.Errorf("strunk/queue: result: queue %q, task %d: %w", q.Name(), id, err)
-	case status != nil && *status == StatusDead:
-		err = &DeadError{ID: id, Reason: reason}
-	case status != nil && *status == StatusCancelled:
-		err = fmt.Errorf("strunk/queue: result: queue %q, task %d: %w: %s", q.Name(), id, ErrCancelled, reason)
-	case status != nil && *status == StatusDiscarded:
-		err = fmt.Errorf("strunk/queue: result: queue %q, task %d: %w: %s", q.Name(), id, ErrDiscarded, reason)
-	case doc != nil:
-		return result, true, decodeResult(doc, &result)
-	case status == nil:
-		err = fmt.Errorf("strunk/queue: result: queue %q, task %d: %w", q.Name(), id, ErrNotFound)
-	case *status == StatusDelivered:
-		err = fmt.Errorf("strunk/queue: result: queue %q, task %d is done: %w", q.Name(), id, ErrNoResult)
+	case end.err != nil:
+		err = fmt.Errorf("strunk/queue: result: queue %q, task %d: %w", q.Name(), end.id, end.err)
+	case end.status != nil && *end.status == StatusDead:
+		err = &DeadError{ID: end.id, Reason: end.reason}
+	case end.status != nil && *end.status == StatusCancelled:
+		err = fmt.Errorf("strunk/queue: result: queue %q, task %d: %w: %s", q.Name(), end.id, ErrCancelled, end.reason)
+	case end.status != nil && *end.status == StatusDiscarded:
+		err = fmt.Errorf("strunk/queue: result: queue %q, task %d: %w: %s", q.Name(), end.id, ErrDiscarded, end.reason)
+	case end.result != nil:
+		return result, true, decodeResult(end.result, &result)
+	case end.status == nil:
+		err = fmt.Errorf("strunk/queue: result: queue %q, task %d: %w", q.Name(), end.id, ErrNotFound)
+	case *end.status == StatusDelivered:
+		err = fmt.Errorf("strunk/queue: result: queue %q, task %d is done: %w", q.Name(), end.id, ErrNoResult)
 	}
 	return result, false, err
 }
