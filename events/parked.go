@@ -28,7 +28,8 @@ FROM {schema}.strunk_outbox_deliveries d WHERE d.subscriber = $1 ORDER BY d.key,
 		coalesce(d.last_error, ''), d.payload, d.errors, d.finished_at
 FROM {schema}.strunk_outbox_dead d WHERE d.subscriber = $1 AND d.kind = 'delivery' ORDER BY d.id DESC LIMIT $2`
 	// sqlRetryDead has dead letters $2 (null: all) of subscriber $1 redelivered.
-	sqlRetryDead = `SELECT {schema}.strunk_retry_dead_deliveries($1::text, $2::bigint[])`
+	sqlRetryDead = `SELECT retried, last_id FROM {schema}.strunk_retry_dead_deliveries($1::text, $2::bigint[],
+		$3::bigint, $4::integer, $5::bigint)`
 )
 
 // ParkedEntity is an entity that is parked for one subscriber, or between two attempts: its events
@@ -94,10 +95,24 @@ func Dead(ctx context.Context, box *outbox.Box, name string, limit int) ([]DeadE
 }
 
 // RetryDead has dead letters redelivered to their subscriber alone, with attempts that begin anew;
-// without ids all of them. It returns how many there were. They come late: newer versions of their
-// entities may have been handled.
-func RetryDead(ctx context.Context, box *outbox.Box, name string, ids ...int64) (int64, error) {
-	return count(ctx, box, "retry dead", name, sqlRetryDead, name, ids)
+// without ids all of them. It returns how many there were; what was retried before an error stays
+// retried. They come late: newer versions of their entities may have been handled.
+func RetryDead(ctx context.Context, box *outbox.Box, name string, ids ...int64) (total int64, err error) {
+	size, after := core.NewBatchLimit(maxRead, maxReadBytes), int64(0)
+	for {
+		rows, bytes := size.Now()
+		var n int64
+		var last *int64
+		err := admin(ctx, box, "retry dead", name, sqlRetryDead, []any{name, ids, after, rows, bytes}, &n, &last)
+		switch {
+		case err != nil && ctx.Err() == nil && size.Failed(err):
+			continue
+		case err != nil || last == nil:
+			return total, err
+		}
+		size.Succeeded()
+		total, after = total+n, *last
+	}
 }
 
 func count(ctx context.Context, box *outbox.Box, what, name, sql string, args ...any) (n int64, err error) {

@@ -43,7 +43,8 @@ type snapshotSource struct {
 }
 
 func newSnapshotSource(t *tenure, p place, lanes *lanes) *snapshotSource {
-	return &snapshotSource{t: t, place: newPlaceCheck(t), limit: core.NewReadLimit(maxRead, maxReadBytes), lanes: lanes, mark: p.mark,
+	return &snapshotSource{t: t, place: newPlaceCheck(t), limit: core.NewReadLimit(maxRead, maxReadBytes),
+		lanes: lanes, mark: p.mark,
 		saved: p.mark}
 }
 

@@ -26,9 +26,11 @@ type promoter struct {
 	breaks      int64      // see breaks
 	bottom      time.Time  // of the last scan from the bottom
 	cost        time.Duration
+	limit       *core.BatchLimit
 }
 
 func (p *promoter) run(ctx context.Context) {
+	p.limit = core.NewBatchLimit(promoteChunk, 0)
 	woken, stop := p.box.wakeUps.subscribe([]string{core.TopicDue})
 	defer stop()
 	report := loopReport{loop: LoopPromoter}
@@ -52,11 +54,16 @@ func (p *promoter) run(ctx context.Context) {
 // promote makes due tasks pending and returns how long to sleep: until the next is due, at most a poll interval.
 func (p *promoter) promote(ctx context.Context) (time.Duration, error) {
 	for {
-		n, err := p.chunk(ctx)
+		rows, _ := p.limit.Now()
+		n, err := p.chunk(ctx, rows)
+		if p.box.halved(ctx, "making tasks due", p.limit, err) {
+			continue
+		}
 		if err != nil {
 			return 0, err
 		}
-		if n < promoteChunk {
+		p.limit.Succeeded()
+		if n < int64(rows) {
 			break
 		}
 	}
@@ -78,7 +85,7 @@ const (
 	sqlNextDue = `SELECT {schema}.strunk_next_due_ms(coalesce($1::timestamptz, '-infinity'))`
 )
 
-func (p *promoter) chunk(ctx context.Context) (int64, error) {
+func (p *promoter) chunk(ctx context.Context, limit int) (int64, error) {
 	began := time.Now()
 	breaks := p.box.breaks.n.Load()
 	fromBottom := began.Sub(p.bottom) >= scanFraction*p.cost || breaks != p.breaks
@@ -92,7 +99,7 @@ func (p *promoter) chunk(ctx context.Context) (int64, error) {
 		latest *time.Time
 		topics []string
 	)
-	err := p.maintenance.autocommit(ctx, core.Statement{SQL: p.box.sql(sqlPromote), Args: []any{p.mark, promoteChunk},
+	err := p.maintenance.autocommit(ctx, core.Statement{SQL: p.box.sql(sqlPromote), Args: []any{p.mark, limit},
 		Scan: func(rows pgx.Rows) error {
 			all, topics, latest = 0, nil, nil
 			_, err := pgx.ForEachRow(rows, []any{&queue, &n, &due}, func() error {

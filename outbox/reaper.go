@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,8 +23,10 @@ const (
 // reaper makes partitions ahead and applies the retention. It has a connection of its own: its statements may wait for
 // locks, and nothing else may wait for them.
 type reaper struct {
-	box  *Box
-	conn *control
+	box    *Box
+	conn   *control
+	rows   *core.BatchLimit // of what one transaction deletes
+	blocks *core.BatchLimit // of what one transaction goes through of a partition
 }
 
 // reapJob is one thing the reaper does. A job that fails keeps no other from being done, and is done
@@ -34,7 +37,10 @@ type reapJob struct {
 	run   func(ctx context.Context) error
 }
 
-func newReaper(b *Box) *reaper { return &reaper{box: b, conn: newControl(b)} }
+func newReaper(b *Box) *reaper {
+	return &reaper{box: b, conn: newControl(b), rows: core.NewBatchLimit(reapChunk, 0),
+		blocks: core.NewBatchLimit(reapBlocks, 0)}
+}
 
 // jobs lists what a run does, in order.
 func (r *reaper) jobs() []reapJob {
@@ -49,7 +55,7 @@ func (r *reaper) jobs() []reapJob {
 		{"events", true, (&feedKeeper{box: r.box, maintenance: r.conn}).keep},
 		{"inbox and results", false, r.reapMarks},
 		{"runs of schedules", false, func(ctx context.Context) error {
-			return r.reapRows(ctx, keep.ScheduleRuns, sqlReapRuns, keep.ScheduleRuns.Milliseconds(), reapChunk)
+			return r.reapRows(ctx, keep.ScheduleRuns, sqlReapRuns, keep.ScheduleRuns.Milliseconds())
 		}},
 	}
 }
@@ -161,7 +167,7 @@ func (r *reaper) reapCancelled(ctx context.Context) error {
 
 func (r *reaper) reapEnded(ctx context.Context, sql string, all []kept) error {
 	for _, s := range all {
-		if err := r.reapRows(ctx, s.keep, sql, s.arg(), s.except, s.keep.Milliseconds(), reapChunk); err != nil {
+		if err := r.reapRows(ctx, s.keep, sql, s.arg(), s.except, s.keep.Milliseconds()); err != nil {
 			return err
 		}
 	}
@@ -171,20 +177,26 @@ func (r *reaper) reapEnded(ctx context.Context, sql string, all []kept) error {
 // reapMarks cleans the queues' side tables.
 func (r *reaper) reapMarks(ctx context.Context) error {
 	keep := r.box.cfg.Retention
-	return r.reapRows(ctx, 0, sqlReapMarks, keep.Inbox.Milliseconds(), keep.maxTaskRetention().Milliseconds(),
-		reapChunk)
+	return r.reapRows(ctx, 0, sqlReapMarks, keep.Inbox.Milliseconds(), keep.maxTaskRetention().Milliseconds())
 }
 
-// reapRows repeats a statement that deletes at most reapChunk rows, each time in a transaction of
-// its own, until it finds fewer.
+// reapRows repeats a statement that deletes at most as many rows as its last argument says, which
+// reapRows adds, each time in a transaction of its own, until it finds fewer.
 func (r *reaper) reapRows(ctx context.Context, keep time.Duration, sql string, args ...any) error {
 	if keep == KeepForever {
 		return nil
 	}
 	for ctx.Err() == nil {
-		n, err := queryControl[int64](ctx, r.conn, r.box.sql(sql), args...)
-		if err != nil || n < reapChunk {
+		rows, _ := r.rows.Now()
+		n, err := queryControl[int64](ctx, r.conn, r.box.sql(sql), append(slices.Clip(args), rows)...)
+		if r.box.halved(ctx, "deleting what is past its retention", r.rows, err) {
+			continue
+		}
+		if err != nil {
 			return err
+		}
+		if r.rows.Succeeded(); n < int64(rows) {
+			return nil
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgerrcode"
@@ -17,6 +18,7 @@ const (
 	patience = 2 * time.Second
 	// reapBlocks bounds the blocks of a partition that one transaction goes through.
 	reapBlocks = 256
+	oneDay     = 24 * time.Hour
 
 	deliveredTasks = "strunk_outbox_delivered_tasks"
 )
@@ -164,19 +166,22 @@ const (
 	sqlReaped = `SELECT coalesce(pg_catalog.array_agg(partition_name || '/' || queue), '{}')
 		FROM {schema}.strunk_reaped`
 	// sqlReapPartition deletes queue $2's tasks (null: those of all but $3) from $5 blocks of
-	// partition $1, from block $4 on.
-	sqlReapPartition = `SELECT {schema}.strunk_reap_partition($1::text, $2::text, $3::text[], $4::bigint, $5::integer)`
+	// partition $1, from block $4 on; of those that ended less than $6 ms ago (null: also of these) none.
+	sqlReapPartition = `SELECT {schema}.strunk_reap_partition($1::text, $2::text, $3::text[], $4::bigint, $5::integer,
+		$6::bigint)`
 	// sqlReapNotes forgets what is noted about partitions that are gone.
 	sqlReapNotes = `SELECT {schema}.strunk_reap_notes()::text`
 )
 
 // reapKept deletes the tasks of queues that are kept for less time than their partition. It does
-// so once for each queue and day, when the whole day is past.
+// so once for each queue and day, when the whole day is past. What is kept for less than a day it
+// also looks for in the days that are not, at every run.
 func (r *reaper) reapKept(ctx context.Context) error {
 	keep := r.box.cfg.Retention
 	longest := keep.maxTaskRetention()
-	parts := keep.parts(keep.Tasks, func(q QueueRetention) time.Duration { return q.Tasks })
-	if len(parts) == 1 {
+	parts := slices.DeleteFunc(keep.parts(keep.Tasks, func(q QueueRetention) time.Duration { return q.Tasks }),
+		func(s kept) bool { return s.keep == longest && s.keep >= oneDay })
+	if len(parts) == 0 {
 		return nil
 	}
 	partitions, err := r.taskPartitions(ctx)
@@ -187,13 +192,10 @@ func (r *reaper) reapKept(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	done := map[string]bool{}
-	for _, note := range noted {
-		done[note] = true
-	}
 	for _, s := range parts {
 		for _, p := range partitions {
-			if p.State != partitionAttached || s.keep == longest || !p.expired(s.keep) || done[p.Name+"/"+s.queue] {
+			dropped := s.keep == longest && p.expired(longest) // with the whole partition
+			if p.State != partitionAttached || dropped || slices.Contains(noted, p.Name+"/"+s.queue) {
 				continue
 			}
 			if err := r.reapPart(ctx, p, s); err != nil {
@@ -204,13 +206,29 @@ func (r *reaper) reapKept(ctx context.Context) error {
 	return nil
 }
 
+// reapPart deletes from one partition: all of these tasks where the whole day is past, and of what is kept for less
+// than a day what is past its retention.
 func (r *reaper) reapPart(ctx context.Context, p partition, s kept) error {
-	for block := 0; ctx.Err() == nil; block += reapBlocks {
+	var keep *int64
+	if !p.expired(s.keep) {
+		if began := p.Past.Add(-oneDay); s.keep >= oneDay || p.Now.Sub(began) < s.keep {
+			return nil
+		}
+		ms := s.keep.Milliseconds()
+		keep = &ms
+	}
+	for block := 0; ctx.Err() == nil; {
+		blocks, _ := r.blocks.Now()
 		n, err := queryControl[*int64](ctx, r.conn, r.box.sql(sqlReapPartition), p.Name, s.arg(), s.except, block,
-			reapBlocks)
+			blocks, keep)
+		if r.box.halved(ctx, "deleting the tasks of "+p.Name, r.blocks, err) {
+			continue
+		}
 		if err != nil || n == nil {
 			return err
 		}
+		r.blocks.Succeeded()
+		block += blocks
 	}
 	return nil
 }

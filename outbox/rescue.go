@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	// rescueChunk bounds the tasks that one transaction gives back.
+	// rescueChunk and rescueBytes bound the tasks that one transaction gives back. Those whose attempts are spent are
+	// moved, payloads and all.
 	rescueChunk = 1000
+	rescueBytes = 8 << 20
 	// looksPerLease is how often within a lease the rescue looks at the heartbeats, at most every
 	// maxRescueInterval: what it sees late adds to the time until a dead worker's tasks are
 	// redelivered.
@@ -196,8 +198,8 @@ func (r *rescuer) take(ctx context.Context, conn *control, w workerRow) error {
 const (
 	// sqlExpireLease takes the lease of worker $1 away if its heartbeat stands at $2 (or whatever it is).
 	sqlExpireLease = `SELECT {schema}.strunk_expire_lease($1::bigint, $2::bigint)`
-	// sqlRescue gives back up to $2 tasks of a expired worker $1.
-	sqlRescue = `SELECT id, queue, status FROM {schema}.strunk_rescue($1::bigint, $2::integer)`
+	// sqlRescue gives back up to $2 tasks of an expired worker $1, of up to $3 bytes.
+	sqlRescue = `SELECT id, queue, status FROM {schema}.strunk_rescue($1::bigint, $2::integer, $3::bigint)`
 )
 
 func expireLease(ctx context.Context, b *Box, c *control, worker int64, heartbeat *int64) error {
@@ -207,12 +209,16 @@ func expireLease(ctx context.Context, b *Box, c *control, worker int64, heartbea
 // rescue gives back a expired worker's tasks, chunk by chunk, and removes its row at the end. A
 // rescue that is cut short is gone on with by whoever looks next: the expired row is still there.
 func rescue(ctx context.Context, b *Box, c *control, worker int64) error {
-	total := 0
+	limit, total := core.NewBatchLimit(rescueChunk, rescueBytes), 0
 	for {
-		n, queue, dead, err := rescueOnce(ctx, b, c, worker)
+		n, queue, dead, err := rescueOnce(ctx, b, c, worker, limit)
+		if b.halved(ctx, "giving tasks back", limit, err) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
+		limit.Succeeded()
 		b.tasksDied(ctx, dead)
 		if n == 0 {
 			break
@@ -227,8 +233,11 @@ func rescue(ctx context.Context, b *Box, c *control, worker int64) error {
 	return nil
 }
 
-func rescueOnce(ctx context.Context, b *Box, c *control, worker int64) (n int, queue string, dead []int64, err error) {
-	err = c.autocommit(ctx, core.Statement{SQL: b.sql(sqlRescue), Args: []any{worker, rescueChunk},
+func rescueOnce(ctx context.Context, b *Box, c *control, worker int64, limit *core.BatchLimit) (
+	n int, queue string, dead []int64, err error,
+) {
+	rows, bytes := limit.Now()
+	err = c.autocommit(ctx, core.Statement{SQL: b.sql(sqlRescue), Args: []any{worker, rows, bytes},
 		Scan: func(rows pgx.Rows) error {
 			n, dead = 0, nil
 			var id int64
@@ -243,6 +252,17 @@ func rescueOnce(ctx context.Context, b *Box, c *control, worker int64) (n int, q
 			return err
 		}})
 	return n, queue, dead, err
+}
+
+// halved reports whether the next batches of a loop are smaller because one ran out of time, and says so.
+func (b *Box) halved(ctx context.Context, what string, limit *core.BatchLimit, err error) bool {
+	if ctx.Err() != nil || !limit.Failed(err) {
+		return false
+	}
+	rows, _ := limit.Now()
+	b.cfg.Logger.Warn("strunk: "+what+" took too long; the next transactions are smaller", "max_rows", rows,
+		"error", err)
+	return true
 }
 
 // tasksDied tells the extensions of tasks that became dead letters with their worker. They call the

@@ -25,7 +25,8 @@ const KeepForever time.Duration = math.MaxInt64
 // they differ, the shortest decides.
 type Retention struct {
 	// Tasks is how long delivered tasks are kept at least, DefaultTaskRetention. They go by whole days (UTC), so a task
-	// may stay a day longer.
+	// may stay a day longer. What is kept for less than a day is deleted row by row, at the next run of the reaper,
+	// which reads the whole of today's partition for it: fit for queues whose tasks are few or small.
 	Tasks time.Duration
 	// DeadLetters is how long dead letters are kept: DefaultDeadLetterRetention.
 	DeadLetters time.Duration

@@ -3,6 +3,7 @@ package outbox_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -284,6 +285,41 @@ func TestRetentionByQueue(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("what is kept (-want +got):\n%s", diff)
+	}
+}
+
+// A retention of minutes is one of minutes: tasks go from the partition of a day that is not past.
+func TestRetentionOfMinutes(t *testing.T) {
+	t.Parallel()
+	const keep = 10 * time.Minute
+	for _, c := range []struct {
+		name      string
+		retention outbox.Retention
+		want      []int // what is kept of brief/old, brief/new, jobs/old, jobs/new
+	}{
+		{"of one queue", outbox.Retention{Queues: map[string]outbox.QueueRetention{"brief": {Tasks: keep}}},
+			[]int{0, 1, 1, 1}},
+		{"of all", outbox.Retention{Tasks: keep}, []int{0, 1, 0, 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			pool := outboxtest.New(t)
+			mustExec(t, pool, `SELECT public.strunk_ensure_task_partition((now() AT TIME ZONE 'UTC')::date - 1)`)
+			mustExec(t, pool, `INSERT INTO public.strunk_outbox_delivered_tasks (id, seq, created_at, finished_at,
+				status, kind, key, payload)
+				SELECT nextval('public.strunk_outbox_id_seq'), 0, now(), now() - age, 'delivered', 'task', key, '{}'
+				FROM unnest(ARRAY['brief', 'jobs']) AS key, unnest(ARRAY['1 hour', '0']::interval[]) AS age`)
+			c.retention.Every = 50 * time.Millisecond
+			start(t, openBox(t, pool, outbox.Config{Retention: c.retention}))
+			testkit.EventuallyState(t, fmt.Sprintf("of brief old and new, jobs old and new %v are left", c.want),
+				func() (string, bool) {
+					left := query[[]int](t, pool, `SELECT array_agg((SELECT count(*) FROM
+						public.strunk_outbox_delivered_tasks d WHERE d.key = q
+						AND (d.finished_at < now() - interval '30 minutes') = old) ORDER BY q, old DESC)
+						FROM unnest(ARRAY['brief', 'jobs']) AS q, unnest(ARRAY[true, false]) AS old`)
+					return fmt.Sprint(left), slices.Equal(left, c.want)
+				})
+		})
 	}
 }
 

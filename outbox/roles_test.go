@@ -37,7 +37,8 @@ var orders = events.Define("order", func(o order) string { return o.ID }, events
 var internalFunctions = []string{
 	"strunk_add_error", "strunk_admission_key", "strunk_admit_keys", "strunk_advance_feed",
 	"strunk_attach_partition", "strunk_cancel_waiting",
-	"strunk_cap_rates", "strunk_crash_states", "strunk_dead_letter_delivery", "strunk_document_bytes",
+	"strunk_cap_rates", "strunk_crash_states", "strunk_days_of_ids", "strunk_dead_letter_delivery",
+	"strunk_delivered_task", "strunk_document_bytes",
 	"strunk_epoch_holds", "strunk_forget_feed_partition", "strunk_holds_key", "strunk_mend_feed",
 	"strunk_ensure_task_partition", "strunk_is_partition", "strunk_make_feed_partition",
 	"strunk_mend_feed_partitions", "strunk_highest_id", "strunk_feed_ahead", "strunk_raise_head",
@@ -46,6 +47,7 @@ var internalFunctions = []string{
 	"strunk_enqueue_keyed", "strunk_enqueue_or_find", "strunk_enqueue_or_replace", "strunk_enqueue_in_period",
 	"strunk_tasks_to_enqueue",
 	"strunk_revive", "strunk_revive_delivery", "strunk_schedule_enqueue", "strunk_schema_parts",
+	"strunk_take_delivered",
 }
 
 // roles is a database with the roles of Grants, under a prefix of its own.

@@ -20,8 +20,11 @@ type DeadLetter = Record[json.RawMessage]
 // RetryDead and PurgeDead have no limit of their own.
 const DefaultDeadLimit = 100
 
-// deadChunk bounds the dead letters that one transaction retries or purges.
-const deadChunk = 500
+// deadChunk and deadBytes bound the dead letters that one transaction retries or purges. A retry moves the payload.
+const (
+	deadChunk = 500
+	deadBytes = 8 << 20
+)
 
 const (
 	// sqlDeadOf chooses ended tasks: of queue $1, ids $2, with $3 in their last error, ages $4 and $5
@@ -43,6 +46,9 @@ WHERE status = $6::text AND kind = 'task' AND ($1::text = '' OR key = $1::text)
 	// sqlDeadCount and sqlDeadIDs count them and list their ids alone.
 	sqlDeadCount = `SELECT pg_catalog.count(*)` + sqlDeadOf
 	sqlDeadIDs   = `SELECT id` + sqlDeadOf + `ORDER BY id`
+	// sqlDeadNext lists the next ids, behind $7 and at most $8, with the bytes of their payloads.
+	sqlDeadNext = `SELECT id, coalesce(pg_catalog.pg_column_size(payload), 0)::bigint` + sqlDeadOf +
+		`AND id > $7::bigint ORDER BY id LIMIT $8::integer`
 	// sqlRetryDead gives dead letters $1 new attempts.
 	sqlRetryDead = `SELECT id, queue FROM {schema}.strunk_retry_ended($1::bigint[])`
 	// sqlPurgeDead deletes dead letters $1.
@@ -136,31 +142,52 @@ func eachDead(
 	if f.Newest {
 		return 0, fmt.Errorf("strunk/queue: %s: DeadFilter: Newest is for lists: %w", what, ErrInvalid)
 	}
-	host, limit := core.BoxHost(box), f.Limit
-	for limit == 0 || total < limit {
-		f.Limit = deadChunk
-		if limit > 0 {
-			f.Limit = min(deadChunk, limit-total)
+	host, size, most := core.BoxHost(box), core.NewBatchLimit(deadChunk, deadBytes), f.Limit
+	for more := true; more && (most == 0 || total < most); {
+		rows, bytes := size.Now()
+		if f.Limit = rows; most > 0 {
+			f.Limit = min(rows, most-total)
 		}
-		letters, err := listDead(ctx, host, f)
-		if err != nil {
+		var ids []int64
+		if ids, more, err = nextDead(ctx, host, f, bytes); err != nil {
 			return total, fmt.Errorf("strunk/queue: %s: %w", what, err)
 		}
-		ids := make([]int64, len(letters))
-		for i, letter := range letters {
-			ids[i], f.After = letter.ID, letter.ID
+		if len(ids) == 0 {
+			break
 		}
 		n := 0
 		err = core.RetryConflicts(ctx, func() (err error) { n, err = fn(host, ids); return err })
+		if ctx.Err() == nil && size.Failed(err) {
+			more = true
+			continue
+		}
 		total += n
 		if err != nil {
 			return total, fmt.Errorf("strunk/queue: %s: %w", what, err)
 		}
-		if len(ids) < f.Limit {
-			break
-		}
+		size.Succeeded()
+		f.After = ids[len(ids)-1]
 	}
 	return total, nil
+}
+
+// nextDead returns the ids behind f.After: up to f.Limit, and no more than so many bytes of payloads and one more.
+func nextDead(ctx context.Context, host core.Host, f outbox.DeadFilter, bytes int64) (ids []int64, more bool,
+	err error) {
+	rows, err := host.Pool().Query(ctx, host.SQL(sqlDeadNext), append(deadArgs(f), f.After, f.Limit)...)
+	if err != nil {
+		return nil, false, err
+	}
+	var id, size int64
+	n := 0
+	_, err = pgx.ForEachRow(rows, []any{&id, &size}, func() error {
+		if n++; bytes > 0 {
+			ids = append(ids, id)
+		}
+		bytes -= size
+		return nil
+	})
+	return ids, n == f.Limit || len(ids) < n, err
 }
 
 func listDead(ctx context.Context, host core.Host, f outbox.DeadFilter) ([]DeadLetter, error) {

@@ -109,3 +109,21 @@ func TestSlowCompletionsAreHalved(t *testing.T) {
 	})
 	near.delivered("halved", n)
 }
+
+// A retry of large dead letters is no single transaction.
+func TestRetryOfDeadIsBoundedByBytes(t *testing.T) {
+	t.Parallel()
+	const n, bytes = 30, 400_000
+	b := newBed(t)
+	q := queue.Define[note]("large dead", queue.Config{})
+	putLarge(b, q, n, bytes)
+	b.exec(`UPDATE public.strunk_outbox SET status = 'dead', finished_at = clock_timestamp() WHERE key = 'large dead'`)
+	got, err := queue.RetryDead(t.Context(), b.box, outbox.DeadFilter{Queue: "large dead"})
+	if err != nil || got != n {
+		t.Fatalf("%d were retried, %v; want %d", got, err, n)
+	}
+	if transactions := value[int](b, `SELECT count(DISTINCT xmin::text) FROM public.strunk_outbox_tasks
+		WHERE key = 'large dead'`); transactions < 2 {
+		t.Errorf("%d dead letters of %d bytes were retried in one transaction", n, bytes)
+	}
+}

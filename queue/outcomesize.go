@@ -5,8 +5,8 @@ import (
 )
 
 const (
-	// maxOutcomes and maxOutcomeBytes bound the outcomes of one statement: a completion moves the payload to where what is
-	// done is kept.
+	// maxOutcomes and maxOutcomeBytes bound the outcomes of one statement: a completion moves the payload to where
+	// what is done is kept.
 	maxOutcomes     = 1000
 	maxOutcomeBytes = 8 << 20
 )

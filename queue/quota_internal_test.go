@@ -69,7 +69,8 @@ func TestClaimGoesOutUnderTheLimitsItWasReckonedWith(t *testing.T) {
 	l.quota.n = 5
 	limit := l.bound(10)
 	l.current.Store(&inForce{bounded: true, version: after})
-	if args := c.statement(1, limit, maxClaimedBytes, entry{}, &claimed{}).Args; !slices.Contains(args, any(int64(before))) {
+	args := c.statement(1, limit, maxClaimedBytes, entry{}, &claimed{}).Args
+	if !slices.Contains(args, any(int64(before))) {
 		t.Errorf("the claim goes out with %v; want version %d of the limits", args, before)
 	}
 	if args := (&round{limits: l}).statement().Args; !slices.Contains(args, any(int64(before))) {

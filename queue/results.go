@@ -97,8 +97,8 @@ func (e *DeadError) Is(target error) bool { return target == ErrDead }
 
 // Wait waits until the task has ended and returns its result. It hears of the end by a
 // notification, on a connection of the box that its waiters and its Run share; one statement looks
-// for the ends of all that the queue's waiters in the box wait for, also at every poll interval. Give ctx a deadline: the wait has none of its own, and a task can be tried
-// for hours. The task must have been committed.
+// for the ends of all that the queue's waiters in the box wait for, also at every poll interval. Give
+// ctx a deadline: the wait has none of its own, and a task can be tried for hours. The task must have been committed.
 //
 // Errors: a [*DeadError] (ErrDead), [ErrCancelled], [ErrDiscarded], [ErrNoResult], [ErrNotFound], and that of ctx.
 func (q *ResultQueue[T, R]) Wait(ctx context.Context, box *outbox.Box, id int64) (result R, err error) {

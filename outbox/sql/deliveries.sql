@@ -243,16 +243,27 @@ BEGIN
     RETURN true;
 END $$;
 
--- Has a subscriber's dead letters redelivered to it alone, by id or (null) all of them; returns how
--- many. Their attempts begin anew. In id order.
-CREATE OR REPLACE FUNCTION {schema}.strunk_retry_dead_deliveries(p_name text, p_ids bigint[]) RETURNS bigint
+-- Has a subscriber's dead letters behind id p_after redelivered to it alone, by id or (null) all of
+-- them: up to p_limit, of p_bytes and one more. Returns how many, and the last id; null where none
+-- is left. Their attempts begin anew. In id order.
+CREATE OR REPLACE FUNCTION {schema}.strunk_retry_dead_deliveries(p_name text, p_ids bigint[], p_after bigint,
+    p_limit integer, p_bytes bigint) RETURNS TABLE (retried bigint, last_id bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 DECLARE
-    v_n bigint;
+    v_ids bigint[];
 BEGIN
+    v_ids := ARRAY(SELECT y.id FROM (
+        SELECT x.id, sum(x.bytes) OVER (ORDER BY x.id ROWS UNBOUNDED PRECEDING) - x.bytes AS before FROM (
+            SELECT d.id, coalesce(pg_column_size(d.payload), 0) + coalesce(pg_column_size(d.diff), 0) AS bytes
+            FROM {schema}.strunk_outbox_dead d
+            WHERE d.subscriber = p_name AND d.kind = 'delivery' AND d.id > p_after
+                AND (p_ids IS NULL OR d.id = ANY (p_ids))
+            ORDER BY d.id LIMIT p_limit) x) y
+        WHERE y.before < p_bytes ORDER BY y.id);
+    last_id := v_ids[cardinality(v_ids)];
     WITH d AS (
         DELETE FROM {schema}.strunk_outbox_dead d
-        WHERE d.subscriber = p_name AND d.kind = 'delivery' AND (p_ids IS NULL OR d.id = ANY (p_ids)) RETURNING d.*)
+        WHERE d.id = ANY (v_ids) AND d.subscriber = p_name AND d.kind = 'delivery' RETURNING d.*)
     INSERT INTO {schema}.strunk_outbox_deliveries
         (id, seq, position, version, created_at, attempts, max_attempts, priority, status, kind, key, entity_id,
             subscriber,
@@ -261,9 +272,9 @@ BEGIN
         d.priority, 'pending',
            d.kind, d.key, d.entity_id, d.subscriber, d.schema_version, d.last_error, d.payload, d.metadata, d.diff,
                d.errors
-    FROM d;
-    GET DIAGNOSTICS v_n = ROW_COUNT;
-    RETURN v_n;
+    FROM d ORDER BY d.id;
+    GET DIAGNOSTICS retried = ROW_COUNT;
+    RETURN NEXT;
 END $$;
 
 -- On the dead partition alone: a dead delivery that a person sets back to pending is redelivered to its subscriber.

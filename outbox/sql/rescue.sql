@@ -44,11 +44,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET e
     WHERE w.id = p_worker
 $$;
 
--- Gives back up to p_limit tasks of a expired worker: pending, or dead where their attempts are
--- spent. The attempt of a task that had not started is not spent. When none is left it removes the
+-- Gives back up to p_limit tasks of an expired worker, of p_bytes of payloads and one more: pending,
+-- or dead where their attempts are spent. The attempt of a task that had not started is not spent. When none is left it removes the
 -- worker's row and ends; repeat while it returns rows. Locks in id order, waits for completions
 -- under way (no SKIP LOCKED: a skipped row would be an orphan).
-CREATE OR REPLACE FUNCTION {schema}.strunk_rescue(p_worker bigint, p_limit integer)
+CREATE OR REPLACE FUNCTION {schema}.strunk_rescue(p_worker bigint, p_limit integer, p_bytes bigint DEFAULT 8388608)
 RETURNS TABLE (id bigint, queue text, status text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
@@ -64,8 +64,11 @@ BEGIN
         RETURN;
     END IF;
     PERFORM pg_current_xact_id();
-    v_ids := ARRAY(SELECT t.id FROM {schema}.strunk_outbox_tasks t
-        WHERE t.status = 'claimed' AND t.worker_id = p_worker ORDER BY t.claim_no LIMIT p_limit);
+    v_ids := ARRAY(SELECT y.id FROM (
+        SELECT x.id, sum(x.bytes) OVER (ROWS UNBOUNDED PRECEDING) - x.bytes AS before FROM (
+            SELECT t.id, coalesce(pg_column_size(t.payload), 0) AS bytes FROM {schema}.strunk_outbox_tasks t
+            WHERE t.status = 'claimed' AND t.worker_id = p_worker ORDER BY t.claim_no LIMIT p_limit) x) y
+        WHERE y.before < p_bytes);
     IF cardinality(v_ids) = 0 THEN
         DELETE FROM {schema}.strunk_workers w WHERE w.id = p_worker AND w.expired;
         DELETE FROM {schema}.strunk_starts s WHERE s.worker_id = p_worker;

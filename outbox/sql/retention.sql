@@ -1,15 +1,16 @@
 -- Removing what is past its retention.
 
 -- Deletes the delivered tasks of a queue (null: of all but p_except) from p_blocks blocks of a
--- partition, from p_block on; null where the partition has no block p_block, and then notes that it is done.
+-- partition, from p_block on, or only those that ended more than p_keep_ms ago; null where the
+-- partition has no block p_block. Then it notes that the partition is done, unless p_keep_ms is given.
 -- For queues whose tasks are kept for less time than the partition is. Enters the partition by the row's
 -- place: the partition has no index for this. Old rows alone are locked.
 CREATE OR REPLACE FUNCTION {schema}.strunk_reap_partition(p_partition text, p_queue text, p_except text[],
-    p_block bigint,
-    p_blocks integer) RETURNS bigint
+    p_block bigint, p_blocks integer, p_keep_ms bigint DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
     SET jit = off AS $$
 DECLARE
+    v_before timestamptz := clock_timestamp() - p_keep_ms * interval '1 millisecond';
     v_pages bigint;
     v_n     bigint;
 BEGIN
@@ -19,13 +20,15 @@ BEGIN
     IF NOT FOUND THEN
         RETURN NULL;
     ELSIF p_block >= v_pages THEN
-        INSERT INTO {schema}.strunk_reaped (partition_name, queue) VALUES (p_partition, coalesce(p_queue, ''))
-            ON CONFLICT DO NOTHING;
+        INSERT INTO {schema}.strunk_reaped (partition_name, queue)
+        SELECT p_partition, coalesce(p_queue, '') WHERE p_keep_ms IS NULL ON CONFLICT DO NOTHING;
         RETURN NULL;
     END IF;
     EXECUTE format('DELETE FROM {schema}.%I d WHERE d.ctid >= %L::tid AND d.ctid < %L::tid '
-        'AND CASE WHEN $1 IS NULL THEN NOT d.key = ANY ($2) ELSE d.key = $1 END',
-        p_partition, format('(%s,0)', p_block), format('(%s,0)', p_block + p_blocks)) USING p_queue, p_except;
+        'AND CASE WHEN $1 IS NULL THEN NOT d.key = ANY ($2) ELSE d.key = $1 END '
+        'AND ($3 IS NULL OR d.finished_at < $3)',
+        p_partition, format('(%s,0)', p_block), format('(%s,0)', p_block + p_blocks))
+        USING p_queue, p_except, v_before;
     GET DIAGNOSTICS v_n = ROW_COUNT;
     RETURN v_n;
 END $$;

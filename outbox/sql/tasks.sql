@@ -1,5 +1,6 @@
--- Finding one task. A search of the whole table by id would lock every partition and its index, and a year of days fills
--- the server's lock table. So the small partitions come first, then the days that can hold the id, one by one.
+-- Finding one task. A search of the whole table by id would lock every partition and its index, and
+-- a year of days fills the server's lock table. So the small partitions come first, then the days
+-- that can hold the id, one by one.
 
 -- The days of the delivered tasks that can hold an id from p_low to p_high, the newest first: those
 -- that are open, and of the closed ones those whose ids reach into that range.
