@@ -45,9 +45,9 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET e
 $$;
 
 -- Gives back up to p_limit tasks of an expired worker, of p_bytes of payloads and one more: pending,
--- or dead where their attempts are spent. The attempt of a task that had not started is not spent. When none is left it removes the
--- worker's row and ends; repeat while it returns rows. Locks in id order, waits for completions
--- under way (no SKIP LOCKED: a skipped row would be an orphan).
+-- or dead where their attempts are spent. The attempt of a task that had not started is not spent.
+-- When none is left it removes the worker's row and ends; repeat while it returns rows. Locks in id
+-- order, waits for completions under way (no SKIP LOCKED: a skipped row would be an orphan).
 CREATE OR REPLACE FUNCTION {schema}.strunk_rescue(p_worker bigint, p_limit integer, p_bytes bigint DEFAULT 8388608)
 RETURNS TABLE (id bigint, queue text, status text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
