@@ -30,9 +30,11 @@ func (c *caller) call(l *lane, items []*item, settled settlement) (gone bool, er
 	due := began.Add(c.t.opts.timeout).UnixNano()
 	ctx, cancel := context.WithTimeoutCause(c.t.base, c.t.opts.timeout, ErrTimeout)
 	defer cancel()
+	held := &holding{}
+	l.held.Store(held)
 	l.due.Store(due)
 	if c.t.work.inTx {
-		err = c.inTx(ctx, items, settled)
+		err = c.inTx(ctx, held, items, settled)
 	} else {
 		err = c.protect(ctx, nil, items)
 	}
@@ -46,11 +48,12 @@ func (c *caller) call(l *lane, items []*item, settled settlement) (gone bool, er
 	return false, err
 }
 
-func (c *caller) inTx(ctx context.Context, items []*item, settled settlement) error {
+func (c *caller) inTx(ctx context.Context, held *holding, items []*item, settled settlement) error {
 	tx, err := c.t.rt.Box().(*outbox.Box).Begin(ctx, outbox.WithTxOptions(core.PlainTx))
 	if err != nil {
 		return err
 	}
+	held.hold(tx)
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // without effect after a commit
 	limit := c.t.opts.lease * 2 / 3
 	if _, err := tx.Pgx().Exec(ctx, sqlIdle, fmt.Sprint(limit.Milliseconds())); err != nil {

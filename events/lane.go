@@ -27,6 +27,8 @@ type lane struct {
 	// due is when the running handler ought to have returned, in unix nanoseconds; 0 while none
 	// runs. Whoever sets it back to 0, the handler's return or the watch, says what comes next.
 	due atomic.Int64
+	// held is what is open for the running handler.
+	held atomic.Pointer[holding]
 
 	mu    sync.Mutex
 	queue []*item

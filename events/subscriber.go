@@ -35,6 +35,14 @@ func newSubscriber(def *definition, name string, w work, opts []SubscribeOption)
 // Describe implements core.Binding.
 func (s *subscriber) Describe() (kind, name string) { return "subscriber", s.name }
 
+// HandlerConnections implements core.ConnectionHolder: a handler in a transaction holds one.
+func (s *subscriber) HandlerConnections() int {
+	if s.work.inTx {
+		return 1
+	}
+	return 0
+}
+
 // Prepare implements core.Binding.
 func (s *subscriber) Prepare(core.Host) []error {
 	if s.def.err != nil {
