@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +28,9 @@ func parseWord(f []field, loc *time.Location) (timer, error) {
 
 var cronParser = cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow)
 
+// dayOfWeek is the index of that field.
+const dayOfWeek = 4
+
 var cronFields = []string{"minute", "hour", "day of month", "month", "day of week"}
 
 func parseCron(spec string, f []field, loc *time.Location) (timer, error) {
@@ -43,6 +47,7 @@ func parseCron(spec string, f []field, loc *time.Location) (timer, error) {
 		}
 		texts[i] = f[i].text
 	}
+	texts[dayOfWeek] = withSunday(texts[dayOfWeek])
 	parsed, err := cronParser.Parse(strings.Join(texts, " "))
 	if err != nil {
 		return nil, errAt(f[0].pos, "%v", err)
@@ -58,6 +63,45 @@ func parseCron(spec string, f []field, loc *time.Location) (timer, error) {
 	return daily{clock: clock, loc: loc}, nil
 }
 
+// days are the names of the days of the week, as the library knows them.
+var days = []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}
+
+// withSunday writes the items of a list that have 7, which is Sunday as 0 is, so that the library knows them. What is
+// faulty stays as it is: the library says what is wrong.
+func withSunday(field string) string {
+	items := strings.Split(field, ",")
+	for i, item := range items {
+		items[i] = upToSunday(item)
+	}
+	return strings.Join(items, ",")
+}
+
+// upToSunday lists the days of an item that is 7 or a range up to 7, with or without a step.
+func upToSunday(item string) string {
+	span, step, stepped := strings.Cut(item, "/")
+	every := 1
+	if stepped {
+		n, err := strconv.ParseUint(step, 10, 31)
+		if err != nil || n == 0 {
+			return item
+		}
+		every = int(n)
+	}
+	from, isRange := strings.CutSuffix(span, "-7")
+	first, err := strconv.ParseUint(from, 10, 8)
+	if err != nil {
+		first = uint64(slices.Index(days, strings.ToLower(from))) // beyond 7 for no name
+	}
+	if first > 7 || !isRange && span != "7" {
+		return item
+	}
+	var list []string
+	for day := int(first); day <= 7; day += every {
+		list = append(list, strconv.Itoa(day%7))
+	}
+	return strings.Join(list, ",")
+}
+
 // checkField finds the first faulty item of a field's list, by asking the library about each alone.
 func checkField(i int, f field) error {
 	pos := f.pos
@@ -67,6 +111,9 @@ func checkField(i int, f field) error {
 		}
 		expr := slices.Repeat([]string{"*"}, len(cronFields))
 		expr[i] = item
+		if i == dayOfWeek {
+			expr[i] = withSunday(item)
+		}
 		if _, err := cronParser.Parse(strings.Join(expr, " ")); err != nil {
 			return errAt(pos, "%s: %v", cronFields[i], err)
 		}
