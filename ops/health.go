@@ -83,6 +83,7 @@ const (
 	CheckQueues      = "queues"
 	CheckSubscribers = "subscribers"
 	CheckForwarders  = "forwarders"
+	CheckOutcomes    = "outcomes"
 	CheckHorizon     = "horizon"
 	CheckNotify      = "notify_queue"
 )
@@ -136,6 +137,13 @@ type Horizon struct {
 	OpenFor *Duration `json:"open_seconds,omitempty"`
 }
 
+// isolated are tasks of a queue that were set aside because their outcomes could not be stored.
+type isolated struct {
+	Queue  string
+	Latest int64
+	Tasks  int64
+}
+
 // facts are what Health looks at.
 type facts struct {
 	now                                  time.Time
@@ -148,6 +156,7 @@ type facts struct {
 	queues                               []Queue
 	subscribers                          []Subscriber
 	forwarders                           []Forwarder
+	isolated                             []isolated
 	holders                              []Horizon
 	loops                                map[string]outbox.LoopStatus
 }
@@ -158,10 +167,17 @@ const (
 	(extract(epoch FROM b.scheduler_for) * 1000000)::bigint, (extract(epoch FROM b.rescue_for) * 1000000)::bigint,
 	b.missing_days, b.feed_ahead, b.notify_usage, (SELECT count(*) FROM {schema}.strunk_schedules s WHERE s.enabled)
 FROM {schema}.strunk_backlog() b`
+	// sqlIsolated reads which tasks were set aside because their outcomes could not be stored, by queue: the latest of
+	// each, and how many of the last $1. It locks nothing.
+	sqlIsolated = `SELECT d.key, max(d.id), count(*) FROM (
+	SELECT x.key, x.id FROM {schema}.strunk_outbox_dead x WHERE x.isolated ORDER BY x.id DESC LIMIT $1::integer) d
+GROUP BY d.key ORDER BY d.key`
 	// sqlHorizon reads who holds back the horizon, the oldest $1. It locks nothing.
 	sqlHorizon = `SELECT h.holder, coalesce(h.name, ''), h.pid, coalesce(h.state, ''), h.xids::bigint,
 		(extract(epoch FROM h.open_for) * 1000000)::bigint
 FROM {schema}.strunk_horizon h LIMIT $1::integer`
+	// maxIsolated is how many tasks that were set aside are counted.
+	maxIsolated = 1000
 	// maxHolders is how many of them are looked at.
 	maxHolders = 10
 )
@@ -221,6 +237,9 @@ func gather(ctx context.Context, box *outbox.Box) (f facts, err error) {
 		queuesQuestion(&f.queues, "", MaxLimit, 0),
 		subscribersQuestion(&f.subscribers, "", MaxLimit, 1),
 		forwardersQuestion(&f.forwarders, "", MaxLimit, 1),
+		many(&f.isolated, sqlIsolated, []any{maxIsolated}, func(rows pgx.Rows) (i isolated, err error) {
+			return i, rows.Scan(&i.Queue, &i.Latest, &i.Tasks)
+		}),
 		horizonQuestion(&f.holders))
 	if err != nil {
 		return f, err

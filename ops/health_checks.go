@@ -28,6 +28,7 @@ func (f *facts) report(t Thresholds) Report {
 	f.checkQueues(&r, t)
 	f.checkSubscribers(&r, t)
 	f.checkForwarders(&r, t)
+	f.outcomes(&r)
 	f.horizon(&r, t)
 	f.notifyQueue(&r, t)
 	return r
@@ -217,6 +218,20 @@ func (f *facts) notifyQueue(r *Report, t Thresholds) {
 		status = StatusFail
 	}
 	r.add(CheckNotify, status, "PostgreSQL's queue of notifications is %.1f %% full", 100*f.notify)
+}
+
+// outcomes names tasks that were set aside.
+func (f *facts) outcomes(r *Report) {
+	if len(f.isolated) == 0 {
+		r.add(CheckOutcomes, StatusOK, "every outcome of a task could be stored")
+		return
+	}
+	var found names
+	for _, i := range f.isolated {
+		found = append(found, fmt.Sprintf("%q (%d, the latest is task %d)", i.Queue, i.Tasks, i.Latest))
+	}
+	r.add(CheckOutcomes, StatusWarn, "tasks are dead letters because the database refused their outcomes; their last "+
+		"errors say why. Look for more of the kind (strunk doctor), then retry or purge them: %v", found)
 }
 
 // names are queues or subscribers with what is to be said of each.

@@ -69,6 +69,9 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 		{"dropped", "it lost events", `SELECT public.strunk_register('indexer', 'order', 'beginning', 30000);
 			UPDATE public.strunk_subscribers SET needs_restart = true`,
 			ops.CheckSubscribers, ops.StatusFail, "replay or reset"},
+		{"set aside", "the outcome could not be stored", `INSERT INTO public.strunk_outbox_dead (id, seq, created_at,
+			finished_at, status, kind, key, isolated) SELECT i, i, now(), now(), 'dead', 'task', 'a', i > 5
+			FROM generate_series(1, 7) i`, ops.CheckOutcomes, ops.StatusWarn, `"a" \(2, the latest is task 7\)`},
 		{"no partition", "nothing can be completed", `DO $$ BEGIN EXECUTE format('DROP TABLE public.%I',
 			'strunk_outbox_delivered_tasks_' || to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMMDD')); END $$`,
 			ops.CheckPartitions, ops.StatusFail, "today's partition"},

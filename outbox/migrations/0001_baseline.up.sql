@@ -39,6 +39,8 @@ CREATE TABLE {schema}.strunk_outbox (
     dedup_waiting  boolean,
     -- A worker died while the task had started, or may have: it is started alone from then on, see strunk_starts.
     possibly_started boolean,
+    -- A dead letter because the database refused the task's outcome, see strunk_isolate.
+    isolated boolean,
     status         text COLLATE "C" NOT NULL,
     kind           text COLLATE "C" NOT NULL,
     key            text COLLATE "C" NOT NULL,
@@ -149,6 +151,7 @@ CREATE INDEX strunk_outbox_dead_finished ON {schema}.strunk_outbox_dead (finishe
 -- Dead letters that keep the next task of their key waiting (hold_dead).
 CREATE INDEX strunk_outbox_dead_holding ON {schema}.strunk_outbox_dead (key, customer_key)
     WHERE backlog_seq IS NOT NULL;
+CREATE INDEX strunk_outbox_dead_isolated ON {schema}.strunk_outbox_dead (id) WHERE isolated;
 CREATE INDEX strunk_outbox_dead_subscriber ON {schema}.strunk_outbox_dead (subscriber, id) WHERE subscriber IS NOT NULL;
 -- Dead letters of tasks alone: dead deliveries, whose key is an entity type, must not be walked
 -- over. The partition is not hot.
@@ -248,6 +251,7 @@ CREATE TABLE {schema}.strunk_cancels (
 -- Dedup keys that are held for a period, whether or not their task is done.
 CREATE TABLE {schema}.strunk_dedups (
     task_id    bigint      NOT NULL,
+    held_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     expires_at timestamptz NOT NULL,
     queue      text COLLATE "C" NOT NULL,
     dedup_key  text COLLATE "C" NOT NULL,

@@ -122,5 +122,6 @@ BEGIN
     END IF;
     v_task.errors := NULL;
     PERFORM {schema}.strunk_store_ended(v_task, v_id, 'dead', v_error, NULL, p_worker_name);
+    UPDATE {schema}.strunk_outbox_dead d SET isolated = true WHERE d.id = v_id;
     RETURN true;
 END $$;
