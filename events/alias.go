@@ -84,10 +84,7 @@ func AdoptSnapshots(ctx context.Context, box *outbox.Box, previous, entityType s
 	}
 	host := core.BoxHost(box)
 	for {
-		n := int64(0)
-		err := core.RetryConflicts(ctx, func() error {
-			return host.Pool().QueryRow(ctx, host.SQL(sqlAdopt), previous, entityType, adoptChunk).Scan(&n)
-		})
+		n, err := core.WriteValue[int64](ctx, host.Pool(), host.SQL(sqlAdopt), previous, entityType, adoptChunk)
 		moved += n
 		if err != nil {
 			return moved, fail(err)

@@ -114,8 +114,8 @@ func (k *feedKeeper) drop(ctx context.Context, partition string) error {
 				return err
 			}
 		}
-		_, err := conn.Exec(ctx, k.box.sql(sqlForgetPartition), partition)
-		return inTheWay(err)
+		return inTheWay(core.OneMessage(ctx, conn, core.Statement{SQL: k.box.sql(sqlForgetPartition),
+			Args: []any{partition}}))
 	})
 }
 

@@ -44,7 +44,8 @@ type grant struct {
 
 // maintenanceFunctions are for every process that calls Run: its loops may serve others' tasks and events.
 var maintenanceFunctions = []string{
-	"strunk_adopt_orphans", "strunk_heartbeat", "strunk_expire_lease", "strunk_ensure_feed_partitions",
+	"strunk_adopt_orphans", "strunk_bring_forward", "strunk_clock_set_back", "strunk_heartbeat",
+	"strunk_expire_lease", "strunk_ensure_feed_partitions",
 	"strunk_close_day", "strunk_ensure_task_partitions", "strunk_loop_begin",
 	"strunk_loop_ran", "strunk_next_due_ms", "strunk_promote", "strunk_reap_cancelled", "strunk_reap_dead",
 	"strunk_reap_partition",
@@ -55,12 +56,23 @@ var maintenanceFunctions = []string{
 
 var maintenanceTables = []string{"strunk_loops", "strunk_migrations", "strunk_reaped", "strunk_workers"}
 
+// perJSONType names a function that there is for each type of JSON, with the types of its arguments.
+func perJSONType(signature string) (names []string) {
+	for _, jsonType := range []string{"text", "json", "jsonb"} {
+		names = append(names, strings.ReplaceAll(signature, "JSON", jsonType))
+	}
+	return names
+}
+
 // grants lists who may do what. A function that stands nowhere is for strunk's own functions alone; the tests name it.
 func grants() []grant {
 	return []grant{
 		{role: RoleProducer,
-			functions: []string{"strunk_enqueue", "strunk_enqueue_dedup", "strunk_enqueue_many", "strunk_publish",
-				"strunk_publish_many", "strunk_publish_renamed"},
+			functions: slices.Concat([]string{"strunk_enqueue_dedup", "strunk_enqueue_many", "strunk_publish_many",
+				"strunk_publish_renamed"},
+				perJSONType("strunk_enqueue(text, JSON, integer, interval, timestamp with time zone, text, integer, "+
+					"interval, JSON, text)"),
+				perJSONType("strunk_publish(text, text, JSON, text, JSON, JSON, boolean)")),
 			selects: []string{"strunk_migrations", "strunk_schemas", "strunk_schema_subjects"}},
 		{role: RoleWorker,
 			functions: append([]string{
@@ -74,7 +86,8 @@ func grants() []grant {
 				"strunk_note_forwarder",
 				"strunk_progress", "strunk_quotas_exceed", "strunk_rate_wait_us", "strunk_release_claim",
 				"strunk_retry", "strunk_returned",
-				"strunk_schedule_failed", "strunk_schedule_fire", "strunk_schedule_put", "strunk_schedules_due",
+				"strunk_schedule_failed", "strunk_schedule_fire", "strunk_schedule_put", "strunk_schedule_set_back",
+				"strunk_schedules_due",
 				"strunk_schedules_wait_us", "strunk_store_results", "strunk_sweep_backlog", "strunk_take_quota",
 				"strunk_task",
 			}, maintenanceFunctions...),

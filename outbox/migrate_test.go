@@ -261,7 +261,8 @@ func TestCheckSaysWhatDiffers(t *testing.T) {
 			"function strunk_heartbeat(p_workers bigint[]) is different"},
 		{`DROP FUNCTION public.strunk_next_due_ms`, "function strunk_next_due_ms(p_from timestamp with time zone) " +
 			"is missing"},
-		{`GRANT EXECUTE ON FUNCTION public.strunk_enqueue TO
+		{`GRANT EXECUTE ON FUNCTION public.strunk_enqueue(text, text, integer, interval,
+			timestamptz, text, integer, interval, text, text) TO
 			PUBLIC`, "privilege PUBLIC may execute strunk_enqueue is not of this library's making"},
 		{`DROP TABLE public.` + today, "partition " + today + " is missing"},
 		{`DROP TABLE public.strunk_loops`, "table strunk_loops is missing"},

@@ -27,20 +27,21 @@ type promoter struct {
 	bottom      time.Time  // of the last scan from the bottom
 	cost        time.Duration
 	limit       *core.BatchLimit
+	report      loopReport
 }
 
 func (p *promoter) run(ctx context.Context) {
 	p.limit = core.NewBatchLimit(promoteChunk, 0)
+	p.report.loop = LoopPromoter
 	woken, stop := p.box.wakeUps.subscribe([]string{core.TopicDue})
 	defer stop()
-	report := loopReport{loop: LoopPromoter}
 	for ctx.Err() == nil {
 		pause, err := p.promote(ctx)
 		if err != nil && ctx.Err() == nil {
 			p.box.cfg.Logger.Warn("strunk: the promoter failed; trying again", "error", err)
 			pause = p.box.cfg.PollInterval
 		}
-		report.ran(ctx, p.box, p.maintenance, p.box.cfg.PollInterval, err)
+		p.report.ran(ctx, p.box, p.maintenance, p.box.cfg.PollInterval, err)
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -68,9 +69,13 @@ func (p *promoter) promote(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	var ms *int64
+	var setBack bool
 	err := p.maintenance.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, p.box.sql(sqlNextDue), p.mark).Scan(&ms)
+		return conn.QueryRow(ctx, p.box.sql(sqlNextDue), p.mark).Scan(&ms, &setBack)
 	})
+	if err == nil && setBack {
+		return 0, p.bringForward(ctx)
+	}
 	if err != nil || ms == nil {
 		return p.box.cfg.PollInterval, err
 	}
@@ -81,9 +86,33 @@ const (
 	// sqlPromote makes up to $2 tasks that are due at $1 (null: ever) or later pending.
 	sqlPromote = `SELECT queue, promoted, last_due FROM {schema}.strunk_promote(coalesce($1::timestamptz,
 		'-infinity'), $2::integer)`
-	// sqlNextDue says in how many milliseconds the next task is due.
-	sqlNextDue = `SELECT {schema}.strunk_next_due_ms(coalesce($1::timestamptz, '-infinity'))`
+	// sqlNextDue says in how many milliseconds the next task is due, and whether the clock was set back since this
+	// loop's last record.
+	sqlNextDue = `SELECT {schema}.strunk_next_due_ms(coalesce($1::timestamptz, '-infinity')),
+	{schema}.strunk_clock_set_back('promoter')`
+	// sqlBringForward brings forward up to $1 rows that wait longer than their rule says; it returns how many it did.
+	sqlBringForward = `SELECT {schema}.strunk_bring_forward($1::integer)`
 )
+
+// bringForward sets right what waits for times of a clock that was ahead, and has the round recorded at once.
+func (p *promoter) bringForward(ctx context.Context) error {
+	for all := int64(0); ; {
+		rows, _ := p.limit.Now()
+		n, err := queryControl[int64](ctx, p.maintenance, p.box.sql(sqlBringForward), rows)
+		if p.box.halved(ctx, "bringing retries forward", p.limit, err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if all += n; n == 0 {
+			p.box.cfg.Logger.Warn("strunk: the database's clock was set back; retries that waited for times which had "+
+				"already been are due sooner", "rows", all)
+			p.mark, p.report.last = nil, time.Time{}
+			return nil
+		}
+	}
+}
 
 func (p *promoter) chunk(ctx context.Context, limit int) (int64, error) {
 	began := time.Now()

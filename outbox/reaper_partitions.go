@@ -128,7 +128,10 @@ func patiently(ctx context.Context, conn *pgx.Conn, text string) error {
 		defer cancel()
 		_ = conn.PgConn().CancelRequest(ctx) // if it does not arrive, the context ends the statement later
 	})
-	_, err := conn.Exec(ctx, text)
+	_, err := conn.Exec(ctx, "SET default_transaction_read_only = off") // the statement cannot say READ WRITE
+	if err == nil {
+		_, err = conn.Exec(ctx, text)
+	}
 	if !timer.Stop() && !conn.IsClosed() {
 		_ = conn.Close(ctx) // a cancellation that is still on its way must not hit the next statement
 	}

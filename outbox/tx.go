@@ -90,6 +90,9 @@ func (b *Box) Begin(ctx context.Context, opts ...TxOption) (*OwnedTx, error) {
 	if err != nil {
 		return nil, fmt.Errorf("strunk/outbox: begin: %w", err)
 	}
+	if o.begin.AccessMode == "" {
+		o.begin.AccessMode = pgx.ReadWrite // whatever the server's default
+	}
 	tx, err := conn.BeginTx(ctx, o.begin)
 	if err != nil {
 		conn.Release()

@@ -335,9 +335,9 @@ func (c *claimer) advance(ctx context.Context, conn *pgx.Conn, xmin int64) error
 
 // scan reads a claim's rows, which are in claim order.
 func (c *claimer) scan(rows pgx.Rows, number int64, limit int) ([]*job, error) {
-	slab := make([]job, 0, limit)
+	slab, now := make([]job, 0, limit), time.Now()
 	for rows.Next() {
-		slab = append(slab, c.newJob(number))
+		slab = append(slab, c.newJob(number, now))
 		if err := scanJob(rows, &slab[len(slab)-1], c.timeout); err != nil {
 			return nil, err
 		}
@@ -352,8 +352,8 @@ func (c *claimer) scan(rows pgx.Rows, number int64, limit int) ([]*job, error) {
 	return inOrder(jobs), rows.Err()
 }
 
-func (c *claimer) newJob(number int64) job {
-	return job{claim: number, queue: c.queue, logger: c.rt.Logger(), progress: c.progress}
+func (c *claimer) newJob(number int64, now time.Time) job {
+	return job{claim: number, arrived: now, queue: c.queue, logger: c.rt.Logger(), progress: c.progress}
 }
 
 // inOrder sorts the jobs of one claim by their positions: the second pass may have found some that

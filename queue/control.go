@@ -43,11 +43,8 @@ func (q *Queue[T]) Cancel(ctx context.Context, box *outbox.Box, id int64, reason
 		return "", err
 	}
 	host := core.BoxHost(box)
-	var state *string
-	err = core.RetryConflicts(ctx, func() error {
-		return host.Pool().QueryRow(ctx, host.SQL(sqlCancel), id,
-			core.CleanText(reason, core.MaxErrorBytes)).Scan(&state)
-	})
+	state, err := core.WriteValue[*string](ctx, host.Pool(), host.SQL(sqlCancel), id,
+		core.CleanText(reason, core.MaxErrorBytes))
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("strunk/queue: cancel: queue %q, task %d: %w", def.name, id, err)
@@ -80,7 +77,7 @@ func (q *Queue[T]) control(ctx context.Context, box *outbox.Box, what, sql strin
 		return err
 	}
 	for _, name := range q.def.names() {
-		if _, err := host.Pool().Exec(ctx, host.SQL(sql), name); err != nil {
+		if err := core.Write(ctx, host.Pool(), core.Statement{SQL: host.SQL(sql), Args: []any{name}}); err != nil {
 			return fmt.Errorf("strunk/queue: %s: queue %q: %w", what, name, err)
 		}
 		host.WakeLocal(core.TopicControl(name))

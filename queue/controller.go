@@ -31,21 +31,24 @@ type controller struct {
 	queue  string
 	poll   time.Duration
 	limits *limiter
-	// onPause is called when a pause begins, onCancel for each cancellation request at each look.
+	// onPause is called when a pause begins, onCancel for each cancellation request at each look, with the time at which
+	// the look began.
 	onPause  func()
-	onCancel func(id int64, text string)
+	onCancel func(id int64, text string, looked time.Time)
 
 	paused  atomic.Bool
 	resumed chan struct{} // signalled when a pause ends
 	some    atomic.Bool   // whether requests has any
 	mu      sync.Mutex
-	// requests are the tasks of the queue that are to be cancelled, with the texts of their dead letters.
+	// requests are the tasks of the queue that are to be cancelled, with the texts of their dead letters, as the look
+	// that began at looked has found them.
 	requests map[int64]string
+	looked   time.Time
 }
 
 func newController(rt core.Runtime, queue string, poll time.Duration, limits *limiter) *controller {
 	return &controller{rt: rt, queue: queue, poll: poll, limits: limits, resumed: make(chan struct{}, 1),
-		onPause: func() {}, onCancel: func(int64, string) {}}
+		onPause: func() {}, onCancel: func(int64, string, time.Time) {}}
 }
 
 // run looks for control messages at every announcement and at intervals, until stop is closed.
@@ -90,7 +93,7 @@ func (c *controller) interval() time.Duration {
 
 // refresh asks the database, on the connection that handlers cannot exhaust, and applies what they say.
 func (c *controller) refresh(ctx context.Context) error {
-	paused, requests := false, map[int64]string{}
+	paused, requests, looked := false, map[int64]string{}, time.Now()
 	limits, apply := c.limits.read()
 	messages := core.Statement{SQL: c.rt.SQL(sqlControl), Args: []any{c.queue},
 		Scan: func(rows pgx.Rows) error { return scanControl(rows, &paused, requests) }}
@@ -102,11 +105,11 @@ func (c *controller) refresh(ctx context.Context) error {
 	}
 	apply()
 	c.mu.Lock()
-	c.requests = requests
+	c.requests, c.looked = requests, looked
 	c.some.Store(len(requests) > 0)
 	c.mu.Unlock()
 	for id, text := range requests {
-		c.onCancel(id, text)
+		c.onCancel(id, text, looked)
 	}
 	c.setPaused(paused)
 	return nil
@@ -130,15 +133,29 @@ func scanControl(rows pgx.Rows, paused *bool, requests map[int64]string) error {
 	return rows.Err()
 }
 
-// cancelRequested returns the text of the dead letter of a task that is to be cancelled.
-func (c *controller) cancelRequested(id int64) (text string, ok bool) {
+// cancelRequested returns the text of the dead letter of a task that is to be cancelled. A request that was read before
+// the task was claimed is looked for once more: the task may have been cancelled, and then set back to pending.
+func (c *controller) cancelRequested(ctx context.Context, j *job) (text string, ok bool) {
 	if !c.some.Load() {
 		return "", false
 	}
+	text, ok, looked := c.request(j.id)
+	if !ok || !looked.Before(j.arrived) {
+		return text, ok
+	}
+	if err := c.refresh(ctx); err != nil {
+		logWarning(c.rt, c.queue, "looking for a cancellation failed; the last look counts", err)
+		return text, true
+	}
+	text, ok, _ = c.request(j.id)
+	return text, ok
+}
+
+func (c *controller) request(id int64) (text string, ok bool, looked time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	text, ok = c.requests[id]
-	return text, ok
+	return text, ok, c.looked
 }
 
 func (c *controller) isPaused() bool { return c.paused.Load() }

@@ -83,16 +83,17 @@ func DeadLetters(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter)
 // many; what was retried before an error stays retried.
 func RetryDead(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter) (int, error) {
 	return eachDead(ctx, filter, box, "retry dead letters", func(host core.Host, ids []int64) (int, error) {
-		rows, err := host.Pool().Query(ctx, host.SQL(sqlRetryDead), ids)
-		if err != nil {
-			return 0, err
-		}
 		n, id, queue, topics := 0, int64(0), "", map[string]bool{}
-		_, err = pgx.ForEachRow(rows, []any{&id, &queue}, func() error {
-			n++
-			topics[core.TopicQueue(queue)] = true
-			return nil
-		})
+		err := core.Write(ctx, host.Pool(), core.Statement{SQL: host.SQL(sqlRetryDead), Args: []any{ids},
+			Scan: func(rows pgx.Rows) error {
+				n = 0
+				_, err := pgx.ForEachRow(rows, []any{&id, &queue}, func() error {
+					n++
+					topics[core.TopicQueue(queue)] = true
+					return nil
+				})
+				return err
+			}})
 		for topic := range topics {
 			host.WakeLocal(topic)
 		}
@@ -103,9 +104,8 @@ func RetryDead(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter) (
 // PurgeDead deletes the chosen dead letters for good, and returns how many; what was deleted before
 // an error stays deleted.
 func PurgeDead(ctx context.Context, box *outbox.Box, filter outbox.DeadFilter) (int, error) {
-	return eachDead(ctx, filter, box, "purge dead letters", func(host core.Host, ids []int64) (n int, err error) {
-		err = host.Pool().QueryRow(ctx, host.SQL(sqlPurgeDead), ids).Scan(&n)
-		return n, err
+	return eachDead(ctx, filter, box, "purge dead letters", func(host core.Host, ids []int64) (int, error) {
+		return core.WriteValue[int](ctx, host.Pool(), host.SQL(sqlPurgeDead), ids)
 	})
 }
 
@@ -155,8 +155,7 @@ func eachDead(
 		if len(ids) == 0 {
 			break
 		}
-		n := 0
-		err = core.RetryConflicts(ctx, func() (err error) { n, err = fn(host, ids); return err })
+		n, err := fn(host, ids)
 		if ctx.Err() == nil && size.Failed(err) {
 			more = true
 			continue

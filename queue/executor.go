@@ -77,7 +77,7 @@ func (x *executor) serve(l *lane) {
 // begin counts a task as running and reports true. A task that must not begin is given back or cancelled instead.
 func (x *executor) begin(j *job) bool {
 	permit := x.permits.take(x.life.Soft, x.base)
-	text, cancel := x.control.cancelRequested(j.id)
+	text, cancel := x.control.cancelRequested(x.base, j)
 	switch {
 	case !permit || x.life.Soft.Err() != nil || x.base.Err() != nil || x.control.isPaused():
 		x.giveBack(j)
@@ -141,12 +141,12 @@ func (x *executor) remove(l *lane) {
 	delete(x.lanes, l)
 }
 
-// cancel ends the context of a running task.
-func (x *executor) cancel(id int64, text string) {
+// cancel ends the context of a running task that was claimed before looked.
+func (x *executor) cancel(id int64, text string, looked time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for l := range x.lanes {
-		l.cancelTask(id, text, x.batches != nil)
+		l.cancelTask(id, text, looked, x.batches != nil)
 	}
 }
 

@@ -94,15 +94,16 @@ func get[T any](ctx context.Context, box *outbox.Box, def *definition, id int64,
 
 // scanRecord reads a row of sqlGet, and whatever columns come after.
 func scanRecord[T any](row pgx.Row, rec *Record[T], more ...any) error {
-	var due, claimed, finished finite
+	var created, due, claimed, finished finite
 	var payload, metadata, history []byte
-	into := []any{&rec.ID, &rec.Status, &rec.Attempt, &rec.MaxAttempts, &rec.Priority, &rec.CreatedAt, &due,
+	into := []any{&rec.ID, &rec.Status, &rec.Attempt, &rec.MaxAttempts, &rec.Priority, &created, &due,
 		&claimed, &finished,
 		&rec.DedupKey, &rec.CustomerKey, &rec.LastError, &payload, &metadata, &history}
 	if err := row.Scan(append(into, more...)...); err != nil {
 		return err
 	}
 	rec.Raw = payload
+	rec.CreatedAt = orElse(created.t, time.Time{})
 	rec.DueAt = orElse(due.t, rec.CreatedAt)
 	rec.ClaimedAt, rec.FinishedAt = orElse(claimed.t, time.Time{}), orElse(finished.t, time.Time{})
 	rec.PayloadErr = errors.Join(decode(payload, &rec.Payload), decode(metadata, &rec.Metadata))

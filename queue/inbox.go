@@ -87,7 +87,9 @@ func (m *inboxMarks) mark(ctx context.Context, j *job) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, outcomeTimeout)
 	defer cancel()
 	for pause := firstPause; ; pause = min(2*pause, time.Second) {
-		if _, err = m.host.Pool().Exec(ctx, m.host.SQL(sqlMark), m.consumer, j.messageID(), j.id); err == nil {
+		err = core.Write(ctx, m.host.Pool(), core.Statement{SQL: m.host.SQL(sqlMark),
+			Args: []any{m.consumer, j.messageID(), j.id}})
+		if err == nil {
 			return nil
 		}
 		if ctx.Err() != nil {

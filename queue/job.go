@@ -18,6 +18,7 @@ type job struct {
 	id, seq, claim        int64
 	queue                 string
 	createdAt, dueAt      time.Time
+	arrived               time.Time // when the answer to its claim was read, by this process's clock
 	timeout               time.Duration
 	ownTimeout            time.Duration // the one it was enqueued with; 0 for none
 	attempt, maxAttempts  int
@@ -112,18 +113,19 @@ func decode(doc []byte, into any) error {
 
 // scanJob reads a row of a claim.
 func scanJob(rows pgx.Row, j *job, timeout time.Duration) error {
-	var due finite
+	var created, due finite
 	var timeoutMS *int32
 	var dedup, key *string
 	var possiblyStarted *bool
 	var attempts, maxAttempts, priority int16
-	err := rows.Scan(&j.id, &j.seq, &j.createdAt, &due, &timeoutMS, &attempts, &maxAttempts, &priority, &dedup,
+	err := rows.Scan(&j.id, &j.seq, &created, &due, &timeoutMS, &attempts, &maxAttempts, &priority, &dedup,
 		&j.payload, &j.metadataJSON, &j.at, &key, &possiblyStarted)
 	if err != nil {
 		return err
 	}
 	j.key, j.possiblyStarted = orElse(key, ""), orElse(possiblyStarted, false)
 	j.attempt, j.maxAttempts, j.priority = int(attempts), int(maxAttempts), int(priority)
+	j.createdAt = orElse(created.t, time.Time{})
 	j.dueAt, j.dedupKey, j.timeout = orElse(due.t, j.createdAt), orElse(dedup, ""), timeout
 	if timeoutMS != nil {
 		j.ownTimeout = time.Duration(*timeoutMS) * time.Millisecond

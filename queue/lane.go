@@ -33,13 +33,13 @@ func (l *lane) leave() {
 	l.job.Store(nil)
 }
 
-// cancelTask ends the context of the task with this id if this lane is running it. From then on the task is overdue,
-// unless it is in a batch, which may go on without it.
-func (l *lane) cancelTask(id int64, text string, inBatch bool) {
+// cancelTask ends the context of the task with this id if this lane is running it, and it was claimed before looked,
+// when the request was there. From then on the task is overdue, unless it is in a batch, which may go on without it.
+func (l *lane) cancelTask(id int64, text string, looked time.Time, inBatch bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	j := l.job.Load()
-	if j == nil || j.id != id || !j.state.cancelled.CompareAndSwap(nil, &cancelled{text}) {
+	if j == nil || j.id != id || looked.Before(j.arrived) || !j.state.cancelled.CompareAndSwap(nil, &cancelled{text}) {
 		return
 	}
 	if !inBatch {

@@ -146,7 +146,8 @@ func (q *Queue[T]) SetLimits(ctx context.Context, box *outbox.Box, l Limits) err
 	if err := errors.Join(l.problems()...); err != nil {
 		return fmt.Errorf("strunk/queue: set limits: queue %q: %w: %w", q.Name(), err, ErrInvalid)
 	}
-	if _, err := host.Pool().Exec(ctx, host.SQL(sqlSetLimits), l.args(q.Name())...); err != nil {
+	err = core.Write(ctx, host.Pool(), core.Statement{SQL: host.SQL(sqlSetLimits), Args: l.args(q.Name())})
+	if err != nil {
 		return fmt.Errorf("strunk/queue: set limits: queue %q: %w", q.Name(), err)
 	}
 	host.WakeLocal(core.TopicControl(q.Name()), core.TopicQueue(q.Name()))

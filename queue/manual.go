@@ -10,7 +10,6 @@ import (
 	"sync"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
@@ -59,6 +58,9 @@ func (q *Queue[T]) Claim(ctx context.Context, box *outbox.Box, n int, opts ...Wo
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("strunk/queue: claim: queue %q: %w: %w", q.Name(), err, ErrInvalid)
 	}
+	if _, err = h.cancelRequests(ctx); err != nil { // tasks that are to be cancelled are not claimed
+		return nil, fmt.Errorf("strunk/queue: claim: queue %q: %w", q.Name(), err)
+	}
 	jobs, err := h.claim(ctx, n)
 	if err != nil {
 		return nil, fmt.Errorf("strunk/queue: claim: queue %q: %w", q.Name(), err)
@@ -87,7 +89,6 @@ func newManualClaim(def *definition, host core.Host, opts []WorkerOption) *manua
 	h := &manualClaim{def: def, host: host, worker: rand.Int64N(1<<62) + 1, opts: newWorkerOptions(def, opts),
 		left: map[int64]*job{}}
 	h.writer = newOutcomeWriter(context.Background(), host, def, h.worker)
-	h.writer.results = false // Complete has no result
 	h.judge = newJudge(def, h.opts, false, host.Logger())
 	return h
 }
@@ -168,7 +169,7 @@ func (h *manualClaim) claimWithin(ctx context.Context, tx pgx.Tx, n int) ([]*job
 	}
 	jobs, err := h.scan(rows)
 	if err == nil && h.limits.bounded && len(jobs) < n { // the rest of the quota is for others
-		err = h.takeQuota(ctx, tx, len(jobs))
+		_, err = tx.Exec(ctx, h.host.SQL(sqlTakeQuota), h.worker, h.def.name, len(jobs), len(jobs))
 	}
 	return jobs, err
 }
@@ -191,14 +192,6 @@ func (h *manualClaim) admit(ctx context.Context, tx pgx.Tx, n int) error {
 	return nil
 }
 
-// takeQuota leaves all but n of the claim's quota to others.
-func (h *manualClaim) takeQuota(ctx context.Context, on interface {
-	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-}, n int) error {
-	_, err := on.Exec(ctx, h.host.SQL(sqlTakeQuota), h.worker, h.def.name, n, n)
-	return err
-}
-
 func (h *manualClaim) scan(rows pgx.Rows) (jobs []*job, err error) {
 	defer rows.Close()
 	for rows.Next() {
@@ -213,11 +206,12 @@ func (h *manualClaim) scan(rows pgx.Rows) (jobs []*job, err error) {
 
 var errNothing = errors.New("nothing to claim")
 
+// sqlRenew renews the lease of worker $1, and says whether it had one.
+const sqlRenew = `SELECT EXISTS (SELECT 1 FROM {schema}.strunk_heartbeat(ARRAY[$1::bigint]))`
+
 // Heartbeat renews the lease of all tasks of the claim.
 func (c *Claim[T]) Heartbeat(ctx context.Context) error {
-	var held bool
-	err := c.claim.host.Pool().QueryRow(ctx, c.claim.host.SQL(`SELECT EXISTS (SELECT 1
-		FROM {schema}.strunk_heartbeat(ARRAY[$1::bigint]))`), c.claim.worker).Scan(&held)
+	held, err := core.WriteValue[bool](ctx, c.claim.host.Pool(), c.claim.host.SQL(sqlRenew), c.claim.worker)
 	if err == nil && !held && len(c.Tasks) > 0 {
 		err = ErrLeaseLost
 	}
@@ -230,16 +224,12 @@ func (c *Claim[T]) Heartbeat(ctx context.Context) error {
 // Complete ends a task as delivered. Errors: [ErrLeaseLost] where it is not this claim's (any more), also after a call
 // whose answer was lost and that had succeeded.
 func (c *Claim[T]) Complete(ctx context.Context, id int64) error {
-	j := c.claim.job(id)
-	if j == nil {
-		j = &job{id: id, claim: manualNumber} // the database decides
-	}
-	return c.claim.end(ctx, "complete", outcome{job: j, kind: outcomeComplete})
+	return c.claim.end(ctx, "complete", outcome{job: c.claim.jobOrUnknown(id), kind: outcomeComplete})
 }
 
 // Fail ends an attempt: the task is tried again as the retry policy says, or becomes a dead letter
 // where its attempts are spent or cause is an ErrPoison. A Discard discards it. A Snooze puts it off without
-// spending the attempt.
+// spending the attempt. A task that somebody has asked to cancel is cancelled.
 func (c *Claim[T]) Fail(ctx context.Context, id int64, cause error) error {
 	h := c.claim
 	j := h.job(id)
@@ -247,7 +237,7 @@ func (c *Claim[T]) Fail(ctx context.Context, id int64, cause error) error {
 		return fmt.Errorf("strunk/queue: fail: queue %q, task %d: it is not this claim's, or the cause is nil: %w",
 			h.def.name, id, ErrInvalid)
 	}
-	return h.end(ctx, "fail", h.judge.decide(j, cause, nil))
+	return h.fail(ctx, j, cause)
 }
 
 // Report records how far a task has come, as the function Report does in a handler.
@@ -265,10 +255,7 @@ const sqlReleaseManual = `SELECT {schema}.strunk_release_claim($1::bigint)`
 // Release ends the claim. Tasks that have not been ended are pending again, their attempts not
 // spent. After the first call it does nothing.
 func (c *Claim[T]) Release(ctx context.Context) error {
-	var back int
-	err := core.RetryConflicts(ctx, func() error {
-		return c.claim.host.Pool().QueryRow(ctx, c.claim.host.SQL(sqlReleaseManual), c.claim.worker).Scan(&back)
-	})
+	back, err := core.WriteValue[int](ctx, c.claim.host.Pool(), c.claim.host.SQL(sqlReleaseManual), c.claim.worker)
 	if err != nil {
 		return fmt.Errorf("strunk/queue: release: queue %q: %w", c.claim.def.name, err)
 	}
@@ -283,6 +270,14 @@ func (h *manualClaim) job(id int64) *job {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.left[id]
+}
+
+// jobOrUnknown returns one for another task, too: the database decides what becomes of it.
+func (h *manualClaim) jobOrUnknown(id int64) *job {
+	if j := h.job(id); j != nil {
+		return j
+	}
+	return &job{id: id, claim: manualNumber, queue: h.def.name}
 }
 
 // end writes one outcome.
@@ -303,6 +298,8 @@ func (h *manualClaim) end(ctx context.Context, what string, o outcome) error {
 	h.release(ctx, j, left)
 	if o.kind == outcomeRetry {
 		h.host.Wake(core.TopicQueue(h.def.name), core.TopicDue)
+	} else if h.def.results {
+		h.host.Wake(core.TopicResult(h.def.name))
 	}
 	return nil
 }
@@ -312,10 +309,12 @@ func (h *manualClaim) end(ctx context.Context, what string, o outcome) error {
 func (h *manualClaim) release(ctx context.Context, j *job, left int) {
 	var err error
 	if j.key != "" {
-		_, err = h.host.Pool().Exec(ctx, h.host.SQL(sqlAdmitReleased), h.def.name, []string{j.key})
+		err = core.Write(ctx, h.host.Pool(), core.Statement{SQL: h.host.SQL(sqlAdmitReleased),
+			Args: []any{h.def.name, []string{j.key}}})
 	}
 	if h.limits.bounded {
-		err = errors.Join(err, h.takeQuota(ctx, h.host.Pool(), left))
+		err = errors.Join(err, core.Write(ctx, h.host.Pool(), core.Statement{SQL: h.host.SQL(sqlTakeQuota),
+			Args: []any{h.worker, h.def.name, left, left}}))
 	}
 	if err != nil {
 		h.host.Logger().Warn("strunk: releasing the slot of a task failed", "queue", h.def.name, "task", j.id,

@@ -110,7 +110,7 @@ func (w *outcomeWriter) change(ctx context.Context, sql string, args []any) (don
 		return err
 	})
 	if core.IsMissingPartition(err) {
-		if _, err := w.host.Pool().Exec(ctx, w.host.SQL(sqlPartitions)); err != nil {
+		if err := core.Write(ctx, w.host.Pool(), core.Statement{SQL: w.host.SQL(sqlPartitions)}); err != nil {
 			return nil, err
 		}
 		return w.query(ctx, sql, args)

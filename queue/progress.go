@@ -61,9 +61,8 @@ type progressWriter struct {
 const sqlReport = `SELECT {schema}.strunk_progress($1::text, $2::bigint, $3::bigint, $4::bigint, $5::integer, $6::text)`
 
 func (w *progressWriter) report(ctx context.Context, j *job, percent int, message string) error {
-	var held bool
-	err := w.host.Pool().QueryRow(ctx, w.host.SQL(sqlReport), j.queue, w.worker, j.id, j.claim, percent,
-		message).Scan(&held)
+	held, err := core.WriteValue[bool](ctx, w.host.Pool(), w.host.SQL(sqlReport), j.queue, w.worker, j.id, j.claim,
+		percent, message)
 	if err == nil && !held {
 		err = ErrLeaseLost
 	}

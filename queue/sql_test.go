@@ -101,3 +101,32 @@ func TestEnqueueDrawsItsTransactionIDFirst(t *testing.T) {
 		b.exec(`SELECT public.strunk_enqueue('first', dedup_key => $1)`, strconv.Itoa(i))
 	}
 }
+
+// JSON is taken as a literal, an untyped parameter, text, json and jsonb, with the other arguments by name and by place.
+func TestSQLTakesEachKindOfJSON(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	for _, doc := range []string{`'{"text": "x"}'`, `$$ {"text": "x"} $$`, `'{"text": "x"}'::text`,
+		`'{"text": "x"}'::varchar`, `'{"text": "x"}'::json`, `'{"text": "x"}'::jsonb`,
+		`json_build_object('text', 'x')`, `to_jsonb(r)`} {
+		for _, call := range []string{`public.strunk_enqueue('kinds', ` + doc + `)`,
+			`public.strunk_enqueue('kinds', ` + doc + `, 5)`,
+			`public.strunk_enqueue(queue => 'kinds', payload => ` + doc + `, metadata => '{"a": "b"}')`,
+			`public.strunk_enqueue('kinds', '{}', metadata => ` + doc + `)`,
+			`public.strunk_publish('kind', '1', ` + doc + `)`,
+			`public.strunk_publish('kind', '1', ` + doc + `, '1.0', '{"a": "b"}', '[]')`,
+			`public.strunk_publish('kind', '1', '{}', diff => ` + doc + `)`} {
+			psql(t, b, `SELECT `+call+` FROM (SELECT 'x' AS text) r`)
+		}
+	}
+	b.exec(`SELECT public.strunk_enqueue('kinds', $1)`, `{"text": "x"}`)
+	b.exec(`SELECT public.strunk_publish('kind', '1', $1)`, `{"text": "x"}`)
+	psql(t, b, `SELECT public.strunk_enqueue('kinds'), public.strunk_publish('kind', '1', deleted => true)`)
+	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE kind = 'task'
+		AND payload ->> 'text' = 'x'`); n != 8*3+1 {
+		t.Errorf("%d tasks have their payload; want 25", n)
+	}
+	if _, err := b.pool.Exec(t.Context(), `SELECT public.strunk_enqueue('kinds', 'no JSON')`); err == nil {
+		t.Error("what is no JSON was enqueued")
+	}
+}

@@ -114,7 +114,7 @@ func (r *txRunner) commit(ctx context.Context, tx *outbox.OwnedTx, j *job) error
 	case core.SQLState(err) == core.CodeLeaseLost:
 		return fmt.Errorf("strunk/queue: the handler's transaction was rolled back: %w: %w", ErrLeaseLost, err)
 	case core.IsMissingPartition(err):
-		_, makeErr := r.rt.Pool().Exec(ctx, r.rt.SQL(sqlPartitions))
+		makeErr := core.Write(ctx, r.rt.Pool(), core.Statement{SQL: r.rt.SQL(sqlPartitions)})
 		return &unspent{errors.Join(err, makeErr), 0}
 	case core.AnswerLost(err):
 		ended, askErr := r.writer.ended([]outcome{{job: j}})

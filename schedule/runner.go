@@ -33,8 +33,9 @@ const (
 	// sqlDue reads what is due, at most $2, without the ids $1.
 	sqlDue = `SELECT now_at, next_due, revision, misfire_cap, id, queue, spec, time_zone, misfire
 FROM {schema}.strunk_schedules_due($1::text[], $2::integer)`
-	// sqlWait reads how long there is nothing due, without the ids $1.
-	sqlWait = `SELECT {schema}.strunk_schedules_wait_us($1::text[])`
+	// sqlWait reads how long there is nothing due, without the ids $1, and whether the clock was set back since this
+	// loop's last record.
+	sqlWait = `SELECT {schema}.strunk_schedules_wait_us($1::text[]), {schema}.strunk_clock_set_back('scheduler')`
 	// sqlFire fires schedule $1, which stands at revision $2 and due time $3: tasks for $4, next due at $5. See
 	// strunk_schedule_fire for what it locks.
 	sqlFire = `SELECT {schema}.strunk_schedule_fire($1::text, $2::bigint, $3::timestamptz, $4::timestamptz[],
@@ -120,7 +121,10 @@ func (r *runner) tick(ctx context.Context) (time.Duration, error) {
 		}
 		missed = missed || !done
 	}
-	pause, err := r.wait(ctx, r.skip())
+	pause, setBack, err := r.wait(ctx, r.skip())
+	if err == nil && setBack {
+		pause, err = minSleep, r.setBack(ctx)
+	}
 	if missed {
 		pause = max(pause, minSleep)
 	}
@@ -152,20 +156,20 @@ func (r *runner) due(ctx context.Context, skip []string) (due []dueRow, err erro
 	return due, err
 }
 
-// wait returns how long there is nothing to do.
-func (r *runner) wait(ctx context.Context, skip []string) (time.Duration, error) {
+// wait returns how long there is nothing to do, and whether the clock was set back.
+func (r *runner) wait(ctx context.Context, skip []string) (pause time.Duration, setBack bool, err error) {
 	most := maxSleep
 	if r.rt.Settings().PollOnly {
 		most = r.rt.Settings().PollInterval
 	}
 	var us *int64
-	err := r.control(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, r.rt.SQL(sqlWait), skip).Scan(&us)
+	err = r.control(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, r.rt.SQL(sqlWait), skip).Scan(&us, &setBack)
 	})
 	if err != nil || us == nil {
-		return most, err
+		return most, setBack, err
 	}
-	return min(time.Duration(*us)*time.Microsecond, most), nil
+	return min(time.Duration(*us)*time.Microsecond, most), setBack, nil
 }
 
 // fire enqueues a due schedule's tasks, and reports whether this process did.
@@ -206,8 +210,8 @@ func (r *runner) fail(ctx context.Context, row dueRow, why error) {
 	r.rt.Logger().Warn("strunk: a schedule could not be fired; trying again", "schedule", row.ID, "error", why,
 		"retry_in", setAside)
 	err := r.control(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, r.rt.SQL(sqlFailed), row.ID, row.Revision, core.CleanText(why.Error(), maxErrorBytes))
-		return err
+		return core.OneMessage(ctx, conn, core.Statement{SQL: r.rt.SQL(sqlFailed),
+			Args: []any{row.ID, row.Revision, core.CleanText(why.Error(), maxErrorBytes)}})
 	})
 	if err != nil {
 		r.rt.Logger().Debug("strunk: a schedule's error was not kept", "schedule", row.ID, "error", err)
@@ -225,8 +229,8 @@ func (r *runner) report(ctx context.Context, failure error) {
 		text = &s
 	}
 	err := r.control(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, r.rt.SQL(sqlRan), (maxSleep + reportEvery).Milliseconds(), process(), text)
-		return err
+		return core.OneMessage(ctx, conn, core.Statement{SQL: r.rt.SQL(sqlRan),
+			Args: []any{(maxSleep + reportEvery).Milliseconds(), process(), text}})
 	})
 	if err == nil {
 		r.reported = time.Now()

@@ -67,8 +67,8 @@ func (n *ForwarderNote) write(life Life, host Host) {
 	if !due {
 		return
 	}
-	_, err := host.Pool().Exec(ctx, host.SQL(sqlNoteForwarder), n.Kind, n.Name, n.Destination, sent, failing, waiting,
-		oldest)
+	err := Write(ctx, host.Pool(), Statement{SQL: host.SQL(sqlNoteForwarder),
+		Args: []any{n.Kind, n.Name, n.Destination, sent, failing, waiting, oldest}})
 	if err != nil {
 		n.mu.Lock()
 		defer n.mu.Unlock()

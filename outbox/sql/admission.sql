@@ -35,7 +35,14 @@ DECLARE
     v_counted constant boolean := p_limits.key_running IS NOT NULL OR v_step IS NOT NULL;
     v_hold    constant boolean := coalesce(p_limits.hold_dead, false);
     v_now     constant bigint := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
+    v_ahead   text[];
 BEGIN
+    IF v_step IS NOT NULL THEN
+        v_ahead := {schema}.strunk_rates_ahead(p_queue, p_keys, p_limits.key_rate_burst, v_step);
+    END IF;
+    IF v_ahead IS NOT NULL THEN
+        PERFORM {schema}.strunk_cap_rates(p_queue, v_ahead);
+    END IF;
     RETURN QUERY
     WITH quota AS MATERIALIZED (
         SELECT k.key, k.o, coalesce(rate.until_us, v_now) AS until_us, slots.unclaimed,

@@ -15,6 +15,10 @@ DECLARE
 BEGIN
     PERFORM {schema}.strunk_lock_admission(p_queue);
     SELECT l.* INTO v_limits FROM {schema}.strunk_limits l WHERE l.queue = p_queue;
+    IF v_limits.rate IS NOT NULL AND {schema}.strunk_rates_ahead(p_queue, ARRAY[''], v_limits.rate_burst,
+        {schema}.strunk_rate_step(v_limits.rate_us, v_limits.rate)) IS NOT NULL THEN
+        PERFORM {schema}.strunk_cap_rates(p_queue, ARRAY['']);
+    END IF;
     v_tokens := {schema}.strunk_tokens(v_limits, p_queue);
     IF v_tokens IS NULL OR v_tokens > 0 THEN
         RETURN QUERY SELECT c.* FROM {schema}.strunk_claim(p_worker, p_claim, p_queue, least(p_limit,
@@ -35,11 +39,13 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET
 $$;
 
 -- How many microseconds it takes until the rate of a queue lets a task begin; 0 where it does now.
+-- At most those of one task: what has been used up beyond a burst is cut by the next claim.
 CREATE OR REPLACE FUNCTION {schema}.strunk_rate_wait_us(p_queue text) RETURNS bigint
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
     SELECT coalesce((
-        SELECT greatest(0, max(r.until_us) + (1 - l.rate_burst) * {schema}.strunk_rate_step(l.rate_us, l.rate)
-            - (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+        SELECT greatest(0, least({schema}.strunk_rate_step(l.rate_us, l.rate),
+            max(r.until_us) + (1 - l.rate_burst) * {schema}.strunk_rate_step(l.rate_us, l.rate)
+            - (extract(epoch FROM clock_timestamp()) * 1000000)::bigint))
         FROM {schema}.strunk_limits l JOIN {schema}.strunk_rates r ON r.queue = l.queue AND r.customer_key = ''
         WHERE l.queue = p_queue AND l.rate IS NOT NULL GROUP BY l.rate_burst, l.rate_us, l.rate), 0)
 $$;

@@ -1,6 +1,24 @@
 -- Ended tasks (dead letters, cancelled and discarded ones): retried, purged, set back by a person.
 
--- A dead, cancelled or discarded task that a person sets back to pending or scheduled is made whole again.
+-- Whether a task may take a dedup key now. It waits for a transaction under way that has the key,
+-- as an insert does; a look alone would not see what that has not yet committed. It tries a row, and
+-- takes it away again: until the caller's transaction ends, nobody else gets the key.
+CREATE OR REPLACE FUNCTION {schema}.strunk_take_dedup_key(p_id bigint, p_queue text, p_dedup text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+BEGIN
+    INSERT INTO {schema}.strunk_outbox_tasks (id, seq, created_at, status, kind, key, dedup_key)
+    VALUES (p_id, 0, clock_timestamp(), 'scheduled', 'task', p_queue, p_dedup)
+    ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL)
+        DO NOTHING;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = p_id;
+    RETURN true;
+END $$;
+
+-- A dead, cancelled or discarded task that a person sets back to pending or scheduled is made whole
+-- again. A cancellation is over, and a dedup key that another task has is given up.
 CREATE OR REPLACE FUNCTION {schema}.strunk_revive() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
 BEGIN
@@ -8,6 +26,7 @@ BEGIN
     NEW.seq := nextval('{schema}.strunk_outbox_id_seq');
     NEW.admitted := NEW.customer_key IS NULL;
     NEW.slot := NULL;
+    NEW.isolated := NULL;
     NEW.worker_id := NULL;
     NEW.claim_no := NULL;
     NEW.claimed_at := NULL;
@@ -17,11 +36,11 @@ BEGIN
     ELSIF NEW.due_at IS NULL THEN
         NEW.due_at := clock_timestamp();
     END IF;
-    IF NEW.dedup_key IS NOT NULL AND EXISTS (
-        SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.key = NEW.key AND t.dedup_key = NEW.dedup_key
-            AND (t.dedup_waiting IS NULL OR t.worker_id IS NULL)) THEN
+    IF NEW.dedup_key IS NOT NULL AND NOT {schema}.strunk_take_dedup_key(NEW.id, NEW.key, NEW.dedup_key) THEN
         NEW.dedup_key := NULL;
     END IF;
+    DELETE FROM {schema}.strunk_cancels c WHERE c.queue = NEW.key AND c.task_id = NEW.id;
+    PERFORM pg_notify({channel}, 'c:' || NEW.key);
     PERFORM pg_notify({channel}, CASE WHEN NEW.status = 'pending' THEN 'q:' || NEW.key ELSE 'due' END);
     RETURN NEW;
 END $$;

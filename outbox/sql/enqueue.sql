@@ -122,11 +122,13 @@ EXCEPTION WHEN deadlock_detected OR lock_not_available THEN
 END $$;
 
 -- Enqueues one task: for SQL, triggers and other languages. Returns the task's id, or the id of the task that holds the
--- dedup key already. Sends the wake-up with the caller's commit.
+-- dedup key already. Sends the wake-up with the caller's commit. The payload is JSON: a literal, or a value of type
+-- text, json or jsonb, which have a function each. Only this one has a default for the payload, and PostgreSQL prefers
+-- text for a literal: so each call fits one of the three best.
 CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue(
-    queue text, payload json DEFAULT '{}', priority integer DEFAULT 0, delay interval DEFAULT NULL,
+    queue text, payload text DEFAULT '{}', priority integer DEFAULT 0, delay interval DEFAULT NULL,
     due_at timestamptz DEFAULT NULL, dedup_key text DEFAULT NULL, max_attempts integer DEFAULT 12,
-    timeout interval DEFAULT NULL, metadata json DEFAULT NULL, customer_key text DEFAULT NULL)
+    timeout interval DEFAULT NULL, metadata text DEFAULT NULL, customer_key text DEFAULT NULL)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -140,7 +142,7 @@ BEGIN
     ELSIF coalesce(max_attempts, -1) NOT BETWEEN 1 AND 1000 THEN
         RAISE EXCEPTION 'strunk_enqueue: max_attempts: % is not from 1 to 1000', max_attempts USING ERRCODE = '22023';
     ELSIF payload IS NULL THEN
-        RAISE EXCEPTION 'strunk_enqueue: payload: must not be NULL (give ''null''::json for a JSON null)' USING
+        RAISE EXCEPTION 'strunk_enqueue: payload: must not be NULL (give ''null'' for a JSON null)' USING
             ERRCODE = '22023';
     ELSIF NOT isfinite(due_at) THEN
         RAISE EXCEPTION 'strunk_enqueue: due_at: % is no time', due_at USING ERRCODE = '22023';
@@ -148,18 +150,18 @@ BEGIN
         RAISE EXCEPTION 'strunk_enqueue: dedup_key: must have 1 to 500 bytes' USING ERRCODE = '22023';
     ELSIF octet_length(customer_key) NOT BETWEEN 1 AND 500 THEN
         RAISE EXCEPTION 'strunk_enqueue: customer_key: must have 1 to 500 bytes' USING ERRCODE = '22023';
-    ELSIF octet_length(payload::text) > 1048576 THEN
+    ELSIF octet_length(payload) > 1048576 THEN
         RAISE EXCEPTION
             'strunk_enqueue: payload: more than 1 MiB; keep large data in a table of its own and enqueue its key'
             USING ERRCODE = '22023';
     END IF;
     SELECT e.ord, e.id INTO v_ord, v_id FROM {schema}.strunk_enqueue_many(
-        ARRAY[queue], ARRAY[payload::text], ARRAY[priority]::smallint[], ARRAY[max_attempts]::smallint[],
+        ARRAY[queue], ARRAY[payload], ARRAY[priority]::smallint[], ARRAY[max_attempts]::smallint[],
         CASE WHEN delay IS NOT NULL THEN ARRAY[ceil(extract(epoch FROM delay) * 1000)]::bigint[] END,
         CASE WHEN due_at IS NOT NULL THEN ARRAY[due_at] END,
         CASE WHEN dedup_key IS NOT NULL THEN ARRAY[dedup_key] END,
         CASE WHEN timeout IS NOT NULL THEN ARRAY[ceil(extract(epoch FROM timeout) * 1000)]::integer[] END,
-        CASE WHEN metadata IS NOT NULL THEN ARRAY[metadata::text] END, true,
+        CASE WHEN metadata IS NOT NULL THEN ARRAY[metadata] END, true,
         CASE WHEN customer_key IS NOT NULL THEN ARRAY[customer_key] END) e;
     IF v_ord = 0 THEN
         RAISE EXCEPTION
@@ -168,3 +170,25 @@ BEGIN
     END IF;
     RETURN v_id;
 END $$;
+
+-- strunk_enqueue for a payload of type json.
+CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue(
+    queue text, payload json, priority integer DEFAULT 0, delay interval DEFAULT NULL,
+    due_at timestamptz DEFAULT NULL, dedup_key text DEFAULT NULL, max_attempts integer DEFAULT 12,
+    timeout interval DEFAULT NULL, metadata json DEFAULT NULL, customer_key text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT {schema}.strunk_enqueue(queue, payload::text, priority, delay, due_at, dedup_key, max_attempts, timeout,
+        metadata::text, customer_key)
+$$;
+
+-- strunk_enqueue for a payload of type jsonb.
+CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue(
+    queue text, payload jsonb, priority integer DEFAULT 0, delay interval DEFAULT NULL,
+    due_at timestamptz DEFAULT NULL, dedup_key text DEFAULT NULL, max_attempts integer DEFAULT 12,
+    timeout interval DEFAULT NULL, metadata jsonb DEFAULT NULL, customer_key text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT {schema}.strunk_enqueue(queue, payload::text, priority, delay, due_at, dedup_key, max_attempts, timeout,
+        metadata::text, customer_key)
+$$;

@@ -135,9 +135,11 @@ BEGIN
     IF v_id <> p_task.id THEN
         RETURN v_id;
     END IF;
-    INSERT INTO {schema}.strunk_dedups AS d (task_id, expires_at, queue, dedup_key)
-    VALUES (v_id, p_task.created_at + p_window_ms * interval '1 millisecond', p_task.key, p_task.dedup_key)
-    ON CONFLICT (queue, dedup_key) DO UPDATE SET task_id = excluded.task_id, expires_at = excluded.expires_at
+    INSERT INTO {schema}.strunk_dedups AS d (task_id, held_at, expires_at, queue, dedup_key)
+    VALUES (v_id, p_task.created_at, p_task.created_at + p_window_ms * interval '1 millisecond', p_task.key,
+        p_task.dedup_key)
+    ON CONFLICT (queue, dedup_key) DO UPDATE
+    SET task_id = excluded.task_id, held_at = excluded.held_at, expires_at = excluded.expires_at
     WHERE d.expires_at <= p_task.created_at;
     IF FOUND THEN
         RETURN v_id;

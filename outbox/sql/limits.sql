@@ -124,8 +124,10 @@ BEGIN
         AND NOT EXISTS (SELECT 1 FROM {schema}.strunk_limits l WHERE l.queue = p_queue AND l.hold_dead);
 END $$;
 
--- Cuts what was used up of earlier rates to one burst of the rates that are in force.
-CREATE OR REPLACE FUNCTION {schema}.strunk_cap_rates(p_queue text) RETURNS void
+-- Cuts what was used up to one burst of the rates that are in force: of earlier rates, and by a
+-- clock that was ahead. p_keys are the customer keys to look at, '' is the queue itself; null: all.
+-- The caller holds the admission lock.
+CREATE OR REPLACE FUNCTION {schema}.strunk_cap_rates(p_queue text, p_keys text[] DEFAULT NULL) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH now AS (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us),
     cap AS (
@@ -136,10 +138,21 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
         FROM {schema}.strunk_limits l, now WHERE l.queue = p_queue AND l.key_rate IS NOT NULL),
     cut AS (
         DELETE FROM {schema}.strunk_rates r USING cap
-        WHERE r.queue = p_queue AND (r.customer_key <> '') = cap.of_key AND r.until_us > cap.until_us
+        WHERE r.queue = p_queue AND (p_keys IS NULL OR r.customer_key = ANY (p_keys))
+            AND (r.customer_key <> '') = cap.of_key AND r.until_us > cap.until_us
         RETURNING r.customer_key, cap.until_us)
     INSERT INTO {schema}.strunk_rates (queue, customer_key, until_us)
     SELECT DISTINCT p_queue, cut.customer_key, cut.until_us FROM cut ON CONFLICT DO NOTHING
+$$;
+
+-- Which of these keys (see strunk_cap_rates) have used up more than p_burst tasks of p_step_us each:
+-- the clock was set back since. Searches by index alone.
+CREATE OR REPLACE FUNCTION {schema}.strunk_rates_ahead(p_queue text, p_keys text[], p_burst bigint, p_step_us bigint)
+RETURNS text[]
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+    SELECT array_agg(k.key) FROM unnest(p_keys) AS k(key) WHERE EXISTS (
+        SELECT 1 FROM {schema}.strunk_rates r WHERE r.queue = p_queue AND r.customer_key = k.key
+            AND r.until_us > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + p_burst * p_step_us)
 $$;
 
 -- What a worker's program declares. It takes effect the first time that any program declares it:

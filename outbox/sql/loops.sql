@@ -1,7 +1,8 @@
 -- The record of the maintenance loops.
 
 -- Records that a loop, which comes round at least every p_interval_ms, has succeeded (a null error) or failed. Writes
--- nothing where the last record is younger than five seconds or another process is writing one: SKIP LOCKED.
+-- nothing where the last record is younger than five seconds or another process is writing one: SKIP LOCKED. A record of
+-- a time to come is from a clock that was ahead.
 CREATE OR REPLACE FUNCTION {schema}.strunk_loop_ran(p_loop text, p_interval_ms bigint, p_process text,
     p_error text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -14,7 +15,7 @@ BEGIN
     END IF;
     PERFORM 1 FROM {schema}.strunk_loops l
     WHERE l.loop = p_loop AND coalesce(CASE WHEN p_error IS NULL THEN l.last_ok_at ELSE l.last_error_at END,
-        '-infinity') < v_now - interval '5 s'
+        '-infinity') NOT BETWEEN v_now - interval '5 s' AND v_now + interval '5 s'
     FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN;
@@ -28,7 +29,8 @@ BEGIN
 END $$;
 
 -- Takes a run of a loop that is to come round once in p_every_ms over all processes: true for the
--- one that may run now. One that died in its run is followed by another when the time is over.
+-- one that may run now. One that died in its run is followed by another when the time is over. One
+-- that has begun at a time to come began by a clock that was ahead.
 CREATE OR REPLACE FUNCTION {schema}.strunk_loop_begin(p_loop text, p_every_ms bigint, p_process text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -36,6 +38,7 @@ DECLARE
 BEGIN
     INSERT INTO {schema}.strunk_loops (loop, interval_ms) VALUES (p_loop, p_every_ms) ON CONFLICT DO NOTHING;
     UPDATE {schema}.strunk_loops l SET begun_at = v_now, last_process = p_process
-    WHERE l.loop = p_loop AND coalesce(l.begun_at, '-infinity') <= v_now - p_every_ms * interval '1 millisecond';
+    WHERE l.loop = p_loop AND coalesce(l.begun_at, '-infinity')
+        NOT BETWEEN v_now - p_every_ms * interval '1 millisecond' + interval '1 microsecond' AND v_now + interval '5 s';
     RETURN FOUND;
 END $$;

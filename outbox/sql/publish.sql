@@ -146,11 +146,11 @@ BEGIN
 END $$;
 
 -- Publishes one state, for SQL, triggers and other languages; returns its version. With deleted it
--- publishes a tombstone, and state must be null. Sends the wake-up with the caller's commit.
+-- publishes a tombstone, and state must be null. Sends the wake-up with the caller's commit. The
+-- state is JSON: a literal, or a value of type text, json or jsonb; see strunk_enqueue.
 CREATE OR REPLACE FUNCTION {schema}.strunk_publish(
-    entity_type text, entity_id text, state json DEFAULT NULL, schema_version text DEFAULT NULL,
-        metadata json DEFAULT NULL,
-    diff json DEFAULT NULL, deleted boolean DEFAULT false)
+    entity_type text, entity_id text, state text DEFAULT NULL, schema_version text DEFAULT NULL,
+    metadata text DEFAULT NULL, diff text DEFAULT NULL, deleted boolean DEFAULT false)
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -161,15 +161,35 @@ BEGIN
     ELSIF coalesce(octet_length(entity_id), 0) NOT BETWEEN 1 AND 500 THEN
         RAISE EXCEPTION 'strunk_publish: entity_id: must have 1 to 500 bytes' USING ERRCODE = '22023';
     ELSIF (state IS NULL) <> coalesce(deleted, false) THEN
-        RAISE EXCEPTION 'strunk_publish: state: must be given, or deleted be true (give ''null''::json for a JSON null)'
+        RAISE EXCEPTION 'strunk_publish: state: must be given, or deleted be true (give ''null'' for a JSON null)'
             USING ERRCODE = '22023';
-    ELSIF octet_length(state::text) > 1048576 OR octet_length(diff::text) > 1048576
-        OR octet_length(metadata::text) > 1048576 THEN
+    ELSIF octet_length(state) > 1048576 OR octet_length(diff) > 1048576
+        OR octet_length(metadata) > 1048576 THEN
         RAISE EXCEPTION 'strunk_publish: state: more than 1 MiB; keep large data in a table of its own, %',
             'and publish its key' USING ERRCODE = '22023';
     END IF;
     SELECT p.version INTO v_version FROM {schema}.strunk_publish_many(ARRAY[entity_type], ARRAY[entity_id],
-        ARRAY[state::text],
-        ARRAY[schema_version], ARRAY[metadata::text], ARRAY[diff::text], true) p;
+        ARRAY[state],
+        ARRAY[schema_version], ARRAY[metadata], ARRAY[diff], true) p;
     RETURN v_version;
 END $$;
+
+-- strunk_publish for a state of type json.
+CREATE OR REPLACE FUNCTION {schema}.strunk_publish(
+    entity_type text, entity_id text, state json, schema_version text DEFAULT NULL,
+    metadata json DEFAULT NULL, diff json DEFAULT NULL, deleted boolean DEFAULT false)
+RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT {schema}.strunk_publish(entity_type, entity_id, state::text, schema_version, metadata::text, diff::text,
+        deleted)
+$$;
+
+-- strunk_publish for a state of type jsonb.
+CREATE OR REPLACE FUNCTION {schema}.strunk_publish(
+    entity_type text, entity_id text, state jsonb, schema_version text DEFAULT NULL,
+    metadata jsonb DEFAULT NULL, diff jsonb DEFAULT NULL, deleted boolean DEFAULT false)
+RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT {schema}.strunk_publish(entity_type, entity_id, state::text, schema_version, metadata::text, diff::text,
+        deleted)
+$$;

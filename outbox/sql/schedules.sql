@@ -155,6 +155,22 @@ BEGIN
     RETURN v_tasks;
 END $$;
 
+-- Sets a schedule that still stands at p_revision right after the clock was set back: it is due at
+-- p_next at the latest, and no due time after now has been fired.
+CREATE OR REPLACE FUNCTION {schema}.strunk_schedule_set_back(p_id text, p_revision bigint, p_next timestamptz)
+RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    UPDATE {schema}.strunk_schedules s
+    SET next_due = least(s.next_due, p_next), last_due = least(s.last_due, v_now)
+    WHERE s.id = p_id AND s.revision = p_revision AND (s.next_due > p_next OR s.last_due > v_now);
+    IF FOUND THEN
+        DELETE FROM {schema}.strunk_schedule_runs r WHERE r.schedule_id = p_id AND r.due_at > v_now;
+    END IF;
+END $$;
+
 -- Keeps why a schedule could not be fired, where it still stands at p_revision.
 CREATE OR REPLACE FUNCTION {schema}.strunk_schedule_failed(p_id text, p_revision bigint, p_error text) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
