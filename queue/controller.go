@@ -31,8 +31,8 @@ type controller struct {
 	queue  string
 	poll   time.Duration
 	limits *limiter
-	// onPause is called when a pause begins, onCancel for each cancellation request at each look, with the time at which
-	// the look began.
+	// onPause is called when a pause begins, onCancel for each cancellation request at each look, with
+	// the time at which the look began.
 	onPause  func()
 	onCancel func(id int64, text string, looked time.Time)
 

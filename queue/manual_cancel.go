@@ -10,9 +10,9 @@ import (
 	"github.com/strunk-go/strunk/internal/core"
 )
 
-// CancelRequests returns, in ascending order, the tasks of the claim that somebody has asked to cancel and that have not
-// been ended. Ask beside Heartbeat. Stop the work on these tasks and end them with Fail, which makes dead letters of
-// them whatever their attempts; one that is completed all the same is done.
+// CancelRequests returns, in ascending order, the tasks of the claim that somebody has asked to
+// cancel and that have not been ended. Ask beside Heartbeat. Stop the work on these tasks and end
+// them with Fail, which cancels them; one that is completed all the same is done.
 func (c *Claim[T]) CancelRequests(ctx context.Context) (ids []int64, err error) {
 	requests, err := c.claim.cancelRequests(ctx)
 	if err != nil {
@@ -27,8 +27,9 @@ func (c *Claim[T]) CancelRequests(ctx context.Context) (ids []int64, err error) 
 	return ids, nil
 }
 
-// cancelRequests reads which tasks of the queue are to be cancelled, with the texts of their dead letters. Those of them
-// that wait become dead letters by it, and what has ended is forgotten, as at each look of a worker.
+// cancelRequests reads which tasks of the queue are to be cancelled, with their last errors. Those
+// of them that wait are cancelled by it, and what has ended is forgotten, as at each look of a
+// worker.
 func (h *manualClaim) cancelRequests(ctx context.Context) (map[int64]string, error) {
 	paused, requests := false, map[int64]string{}
 	err := core.Write(ctx, h.host.Pool(), core.Statement{SQL: h.host.SQL(sqlControl), Args: []any{h.def.name},

@@ -8,8 +8,8 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-// A manual claim obeys cancellations as a worker does: what is to be cancelled is not claimed, is told to the claim that
-// has it, and is not tried again.
+// A manual claim obeys cancellations as a worker does: what is to be cancelled is not claimed, is
+// told to the claim that has it, and is not tried again.
 func TestManualClaimObeysCancellations(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

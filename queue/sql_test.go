@@ -102,7 +102,8 @@ func TestEnqueueDrawsItsTransactionIDFirst(t *testing.T) {
 	}
 }
 
-// JSON is taken as a literal, an untyped parameter, text, json and jsonb, with the other arguments by name and by place.
+// JSON is taken as a literal, an untyped parameter, text, json and jsonb, with the other arguments
+// by name and by place.
 func TestSQLTakesEachKindOfJSON(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

@@ -59,7 +59,8 @@ func (r *runner) setBackOne(ctx context.Context, s standing) error {
 		return nil
 	}
 	return r.control(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return core.OneMessage(ctx, conn, core.Statement{SQL: r.rt.SQL(sqlSetBack), Args: []any{s.ID, s.Revision, next}})
+		return core.OneMessage(ctx, conn, core.Statement{SQL: r.rt.SQL(sqlSetBack),
+			Args: []any{s.ID, s.Revision, next}})
 	})
 }
 

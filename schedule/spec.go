@@ -36,7 +36,7 @@ type timer interface {
 //	every 30s, every 5m, every 1h30m, every 1d    a fixed interval: units ms, s, m, h, d (24 hours), w (7 days)
 //	30s, 5m, 1h, 1d                               the same
 //	@hourly @daily @weekly @monthly @yearly       the beginning of each hour, day, week (Sunday), month, year
-//	30 9 * * mon-fri                              cron: minute, hour, day of month, month, day of week (0 and 7: Sunday)
+//	30 9 * * mon-fri                              cron: minute, hour, day of month, month, day of week (Sunday: 0, 7)
 //
 // Cron expressions and the words with an @ follow the clock of timeZone, a name such as "Europe/Berlin"; empty means
 // DefaultTimeZone. Intervals know no time zone. Errors: a [*SpecError], which is also an [ErrInvalid].

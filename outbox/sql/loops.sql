@@ -1,8 +1,8 @@
 -- The record of the maintenance loops.
 
 -- Records that a loop, which comes round at least every p_interval_ms, has succeeded (a null error) or failed. Writes
--- nothing where the last record is younger than five seconds or another process is writing one: SKIP LOCKED. A record of
--- a time to come is from a clock that was ahead.
+-- nothing where the last record is younger than five seconds or another process is writing one: SKIP LOCKED.
+-- A record of a time to come is from a clock that was ahead.
 CREATE OR REPLACE FUNCTION {schema}.strunk_loop_ran(p_loop text, p_interval_ms bigint, p_process text,
     p_error text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
