@@ -4,8 +4,10 @@ import (
 	"context"
 	"testing"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
@@ -27,7 +29,8 @@ func claim(t *testing.T, pool *pgxpool.Pool, task int64, number int) {
 		attempts = 1, claimed_at = clock_timestamp() WHERE id = $1`, task, number)
 }
 
-// waiting begins a statement and waits until it waits for a lock. done tells its end.
+// waiting begins a statement and waits until it waits for a lock. done tells its end. Functions that
+// give up after their lock_timeout are called again.
 func waiting(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) (done <-chan error) {
 	t.Helper()
 	conn, err := pool.Acquire(context.Background())
@@ -38,6 +41,9 @@ func waiting(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) (done <-
 	go func() {
 		defer conn.Release()
 		_, err := conn.Exec(context.Background(), sql, args...)
+		for core.SQLState(err) == pgerrcode.LockNotAvailable {
+			_, err = conn.Exec(context.Background(), sql, args...)
+		}
 		ended <- err
 	}()
 	testkit.Eventually(t, "it waits for a lock: "+sql, func() bool {

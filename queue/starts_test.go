@@ -52,14 +52,31 @@ func childStarter() {
 		time.Sleep(500 * time.Microsecond)
 		return nil
 	}
-	// The lease is long against the pauses of a busy machine: one that is lost before the kill has
-	// tasks of its own that had started.
-	must(box.Run(ctx, starts(1).Worker(handler, queue.Concurrency(8), queue.VisibilityTimeout(2*time.Second))))
+	lease, err := time.ParseDuration(os.Getenv("CHILD_LEASE"))
+	must(err)
+	must(box.Run(ctx, starts(1).Worker(handler, queue.Concurrency(8), queue.VisibilityTimeout(lease))))
 }
 
-func spawnStarter(b *bed, file string) *faults.Child {
+// toTheKill is a lease that no busy machine lets run out: one that is lost before the kill has tasks
+// of its own that had started.
+const toTheKill = time.Minute
+
+func spawnStarter(b *bed, file string, lease time.Duration) *faults.Child {
 	b.t.Helper()
-	return faults.Spawn(b.t, "starter", "CHILD_DSN="+outboxtest.DSN(b.pool), "CHILD_FILE="+file)
+	return faults.Spawn(b.t, "starter", "CHILD_DSN="+outboxtest.DSN(b.pool), "CHILD_FILE="+file,
+		"CHILD_LEASE="+lease.String())
+}
+
+// kill kills a child, takes its lease away, and waits for the rescue.
+func kill(b *bed, child *faults.Child) {
+	b.t.Helper()
+	child.Kill()
+	eventually(b.t, "its lease is taken away", func() (string, bool) {
+		_, err := b.pool.Exec(context.Background(), `SELECT public.strunk_expire_lease(id, NULL)
+			FROM public.strunk_workers`)
+		return fmt.Sprint(err), err == nil // its last statement may still be running
+	})
+	awaitRescue(b)
 }
 
 // enqueueTexts adds n tasks of a text.
@@ -111,7 +128,7 @@ func TestNeverBegunCostsNoAttempt(t *testing.T) {
 	q := starts(1)
 	enqueueTexts(b, q, "quick", 2000) // so that the worker claims ahead
 	enqueueTexts(b, q, "hang", 600)
-	child := spawnStarter(b, filepath.Join(t.TempDir(), "started"))
+	child := spawnStarter(b, filepath.Join(t.TempDir(), "started"), toTheKill)
 	for range 8 {
 		child.Await(t, "started", soon)
 	}
@@ -124,8 +141,7 @@ func TestNeverBegunCostsNoAttempt(t *testing.T) {
 		return state, strings.Contains(state, "started 8 waiting") || strings.HasSuffix(state, " started 8")
 	})
 	claimed := b.counts(q.Name())[queue.StatusClaimed]
-	child.Kill()
-	awaitRescue(b)
+	kill(b, child)
 	if claimed < 20 {
 		t.Errorf("%d tasks were claimed at the kill: none ahead, so the test has shown nothing", claimed)
 	}
@@ -150,13 +166,12 @@ func TestKillAtAnyMomentSparesWhatWaits(t *testing.T) {
 	unstarted, known := 0, 0
 	for range kills {
 		enqueueTexts(b, q, "short", 500)
-		child := spawnStarter(b, file)
+		child := spawnStarter(b, file, toTheKill)
 		for range concurrency {
 			child.Await(t, "started", soon)
 		}
 		time.Sleep(rand.N(30 * time.Millisecond))
-		child.Kill()
-		awaitRescue(b)
+		kill(b, child)
 		started, dead, n := startedIn(t, file), deadIDs(b), 0
 		for _, id := range dead {
 			if !started[id] {
@@ -190,14 +205,14 @@ func TestCrashLoopSparesItsNeighbours(t *testing.T) {
 		if crashes++; crashes > 4 {
 			t.Fatalf("the task has ended %d processes and is no dead letter: %+v", crashes-1, get(b, q, poison))
 		}
-		child := spawnStarter(b, filepath.Join(t.TempDir(), "started"))
+		child := spawnStarter(b, filepath.Join(t.TempDir(), "started"), 2*time.Second)
 		child.Await(t, "started", soon)
 		awaitRescue(b)
 	}
 	if crashes < 3 {
 		t.Errorf("the task was given up after %d starts; want its 3 attempts", crashes)
 	}
-	spawnStarter(b, filepath.Join(t.TempDir(), "started"))
+	spawnStarter(b, filepath.Join(t.TempDir(), "started"), toTheKill)
 	eventually(t, "the others are done", func() (string, bool) {
 		c := b.counts(q.Name())
 		return fmt.Sprint(c), c[queue.StatusDelivered] == 1000
