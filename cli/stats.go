@@ -37,6 +37,9 @@ func (p *program) stats() *ucli.Command {
 
 // noteEmpty says on the error stream that a queue is unused: its name may be misspelt, and no number would tell.
 func (p *program) noteEmpty(q ops.Queue) {
+	if q.Scheduled.Precision == ops.AtLeast {
+		return // nobody has counted
+	}
 	tasks := q.Pending.N + q.Scheduled.N + q.Claimed.N + q.Dead.N + q.Cancelled.N + q.Discarded.N
 	if tasks == 0 && q.Workers == 0 && q.PausedAt == nil {
 		fmt.Fprintf(p.Err, "strunk: note: queue %q has no waiting task, dead letter or worker; `strunk queues` "+

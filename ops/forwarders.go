@@ -42,6 +42,7 @@ const sqlForwarders = `SELECT f.kind, f.name, f.destination,
 	coalesce(extract(epoch FROM coalesce(s.waiting_for, q.waiting_for)) * 1000000, 0)::bigint,
 	f.waiting, (extract(epoch FROM f.noted_at - f.waiting_since) * 1000000)::bigint,
 	coalesce(s.deliveries, 0), coalesce(s.deliveries_precision, 'exact'),
+	(extract(epoch FROM coalesce(s.counted_for, q.counted_for)) * 1000000)::bigint,
 	(extract(epoch FROM pg_catalog.clock_timestamp() - f.failing_since) * 1000000)::bigint, coalesce(f.last_error, '')
 FROM (SELECT * FROM {schema}.strunk_forwarders WHERE name > $1::text ORDER BY name, kind LIMIT $2::integer) f
 LEFT JOIN LATERAL {schema}.strunk_subscriber_states(f.name, '', 1, $3::integer) s ON f.kind = 'events'
@@ -66,9 +67,11 @@ func forwardersQuestion(into *[]Forwarder, after string, limit, countCap int) qu
 
 func scanForwarder(rows pgx.Rows) (f Forwarder, err error) {
 	var lag int64
-	var lagThere, failing *int64
+	var lagThere, failing, age *int64
 	err = rows.Scan(&f.Kind, &f.Name, &f.Destination, &f.Running, &f.Sent, &f.SentAt, &f.Waiting.N,
-		&f.Waiting.Precision, &lag, &f.There, &lagThere, &f.Deliveries.N, &f.Deliveries.Precision, &failing, &f.Error)
+		&f.Waiting.Precision, &lag, &f.There, &lagThere, &f.Deliveries.N, &f.Deliveries.Precision, &age,
+		&failing, &f.Error)
+	setAge(age, &f.Waiting, &f.Deliveries)
 	f.Lag, f.ThereLag, f.FailingFor = micros(lag), microsOf(lagThere), microsOf(failing)
 	return f, err
 }

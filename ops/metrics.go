@@ -45,37 +45,37 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	descUp     = desc("up", "Whether the database could be asked.")
-	descTasks  = desc("queue_tasks", "Tasks by status; beyond a cap estimates.", "queue", "status")
+	descTasks  = desc("queue_tasks", "Tasks by status; beyond a cap as they were counted last.", "queue", "status")
 	descOldest = desc("queue_oldest_pending_seconds", "How long the task at the head of the queue has waited.",
 		"queue")
 	descWorkers     = desc("queue_workers", "Processes that work the queue.", "queue")
 	descConcurrency = desc("queue_concurrency", "Tasks that the queue's workers handle at once.", "queue")
 	descPaused      = desc("queue_paused", "Whether the queue is paused.", "queue")
-	descLagEvents   = desc("subscriber_waiting_events", "Events behind the subscriber's cursor, up to a cap.",
-		"subscriber", "entity_type")
+	descLagEvents   = desc("subscriber_waiting_events",
+		"Events behind the subscriber's cursor; beyond a cap as counted last.", "subscriber", "entity_type")
 	descLag = desc("subscriber_lag_seconds", "Age of the first event that the subscriber has not handled.",
 		"subscriber", "entity_type")
-	descDeliveries = desc("subscriber_deliveries", "Copies of events that failed, and of those behind them, up "+
-		"to a cap.", "subscriber", "entity_type")
-	descSubDead = desc("subscriber_dead_letters", "Dead letters of the subscriber, up to a cap.", "subscriber",
-		"entity_type")
+	descDeliveries = desc("subscriber_deliveries", "Copies of events that failed, and of those behind them; "+
+		"beyond a cap as counted last.", "subscriber", "entity_type")
+	descSubDead = desc("subscriber_dead_letters", "Dead letters of the subscriber; beyond a cap as counted last.",
+		"subscriber", "entity_type")
 	descNeedsRestart = desc("subscriber_needs_restart",
 		"Whether the subscriber has stopped because events were dropped.", "subscriber", "entity_type")
 	descForwarded = desc("forwarder_sent_messages", "Messages that have arrived, repeats included.", "forwarder",
 		"kind")
-	descForwardWaiting = desc("forwarder_waiting_messages", "Events or tasks that were not sent yet, up to a cap.",
-		"forwarder", "kind")
+	descForwardWaiting = desc("forwarder_waiting_messages",
+		"Events or tasks that were not sent yet; beyond a cap as counted last.", "forwarder", "kind")
 	descForwardLag   = desc("forwarder_lag_seconds", "Age of the first that was not sent yet.", "forwarder", "kind")
 	descForwardThere = desc("forwarder_destination_waiting_messages",
 		"Messages that nobody has taken from the destination, where it can say.", "forwarder", "kind")
 	descForwardFailing = desc("forwarder_failing", "Whether the destination takes nothing.", "forwarder", "kind")
 	descTruncated      = desc("series_truncated", "Whether queues or subscribers were left out for their number.")
 	descRelay          = desc("relay_waiting_seconds", "Age of the first event that waits for the relay.")
-	descRelayEvents    = desc("relay_waiting_events", "Events that wait for the relay, up to a cap.")
+	descRelayEvents    = desc("relay_waiting_events", "Events that wait for the relay; beyond a cap as counted last.")
 	descFeedKept       = desc("feed_events", "Events in the feed.")
 	descHead           = desc("feed_head_position", "The newest position of the feed.")
-	descDelivered      = desc("delivered_tasks", "Delivered tasks that are kept, an estimate.")
-	descDead           = desc("dead_letters", "Dead letters of tasks and subscribers; beyond a cap an estimate.")
+	descDelivered      = desc("delivered_tasks", "Delivered tasks that are kept; beyond a cap as counted last.")
+	descDead           = desc("dead_letters", "Dead letters of tasks and subscribers; beyond a cap as counted last.")
 	descBytes          = desc("table_bytes", "Size of the tables with their indexes.", "part")
 	descDeadRows       = desc("table_dead_rows", "Row versions that wait for vacuum, an estimate.", "part")
 	descLoop           = desc("loop_since_success_seconds", "Time since the loop last succeeded in any process.",
@@ -167,7 +167,7 @@ func collectWhole(l Live, gauge gauges) {
 	bytes, dead := map[string]int64{}, map[string]int64{}
 	for _, t := range l.Overall.Tables {
 		bytes[t.Part] += t.TotalBytes
-		dead[t.Part] += t.DeadRows
+		dead[t.Part] += t.DeadRows.N
 	}
 	for part := range bytes {
 		gauge(descBytes, float64(bytes[part]), part)

@@ -15,7 +15,7 @@ func mapped(t reflect.Type) *jsonschema.Schema {
 	case reflect.TypeFor[json.RawMessage]():
 		return &jsonschema.Schema{Description: "any JSON"}
 	case reflect.TypeFor[Precision]():
-		return &jsonschema.Schema{Type: "string", Enum: []any{Exact, Estimate, AtLeast}}
+		return &jsonschema.Schema{Type: "string", Enum: []any{Exact, Counted, AtLeast, Estimate}}
 	case reflect.TypeFor[Status]():
 		return &jsonschema.Schema{Type: "string", Enum: []any{StatusOK, StatusWarn, StatusFail}}
 	}

@@ -39,7 +39,7 @@ func BuildOpenAPI() ([]byte, error) {
 	return json.MarshalIndent(map[string]any{"openapi": "3.1.0", "paths": paths,
 		"info": map[string]any{"title": "strunk ops", "version": "1",
 			"description": "Times are RFC 3339, durations numbers of seconds. A count says how far to trust it: " +
-				"exact, estimate or at_least."},
+				"exact, counted (age_seconds ago), at_least or estimate."},
 		"components": map[string]any{"schemas": components, "securitySchemes": map[string]any{
 			"token":    map[string]any{"type": "http", "scheme": "bearer"},
 			"password": map[string]any{"type": "http", "scheme": "basic"}}}}, "", "  ")

@@ -1,9 +1,9 @@
 // Package ops shows an installation of strunk and its health: as Go values, over HTTP ([Handler]), and as metrics.
 //
 // Everything here reads what is in the database, of all processes; nothing is counted on the way of
-// a task or an event. What an index answers is exact; what only a scan could count ends at a cap
-// and says so ([Count]): a question costs the same on ten rows and on ten million. All functions
-// are safe for use by several goroutines.
+// a task or an event. What is few is counted at once and is exact. What goes over a cap is what one
+// process of the installation has counted lately, and says how long ago ([Count]): a question costs
+// the same on ten rows and on ten million. All functions are safe for use by several goroutines.
 package ops
 
 import (
@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// CountCap is where the counts of one queue or subscriber, and of the whole, stop counting.
+	// CountCap is up to where the numbers of one queue or subscriber, and of the whole, are counted at once.
 	CountCap = 1_000
-	// ListCountCap is where counts stop in lists of queues, workers and subscribers.
+	// ListCountCap is the same in lists of queues, workers and subscribers.
 	ListCountCap = 100
 	// DefaultLimit is how many entries a list has where Page.Limit is zero.
 	DefaultLimit = 100
@@ -44,30 +44,15 @@ var (
 type Precision string
 
 const (
-	// Exact is a count of all there are.
+	// Exact is a count of all there are now.
 	Exact Precision = "exact"
-	// Estimate is the planner's: from the last ANALYZE and today's size of the table.
-	Estimate Precision = "estimate"
-	// AtLeast is where the counting stopped: there are more.
+	// Counted is a count of all there were when a process counted last: see Count.Age.
+	Counted Precision = "counted"
+	// AtLeast is where the counting stopped, and nobody has counted them all: there may be more.
 	AtLeast Precision = "at_least"
+	// Estimate is PostgreSQL's, of the rows of a table.
+	Estimate Precision = "estimate"
 )
-
-// Count is a number of rows and how far to trust it.
-type Count struct {
-	N         int64     `json:"n"`
-	Precision Precision `json:"precision"`
-}
-
-// String renders 12, ~3100000 or 1000+.
-func (c Count) String() string {
-	switch c.Precision {
-	case Estimate:
-		return fmt.Sprintf("~%d", c.N)
-	case AtLeast:
-		return fmt.Sprintf("%d+", c.N)
-	}
-	return fmt.Sprint(c.N)
-}
 
 // Duration is a time.Duration whose JSON is a number of seconds.
 type Duration struct{ time.Duration }

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 
@@ -41,10 +42,10 @@ type Table struct {
 	// Part is what partitions of one kind have in common: tasks, events, deliveries, delivered_tasks,
 	// delivered_events, dead; of other tables the name without its prefix.
 	Part string `json:"part"`
-	// Rows is an estimate; nil where the table was never analyzed.
-	Rows *int64 `json:"rows,omitempty"`
-	// DeadRows are row versions that wait for vacuum, an estimate.
-	DeadRows   int64 `json:"dead_rows"`
+	// Rows is PostgreSQL's estimate; nil where the table was never analyzed.
+	Rows *Count `json:"rows,omitempty"`
+	// DeadRows are row versions that wait for vacuum, an estimate too.
+	DeadRows   Count `json:"dead_rows"`
 	TableBytes int64 `json:"table_bytes"`
 	IndexBytes int64 `json:"index_bytes"`
 	TotalBytes int64 `json:"total_bytes"`
@@ -55,8 +56,8 @@ const (
 	sqlOverall = `SELECT s.pending, s.pending_precision, s.scheduled, s.scheduled_precision, s.claimed,
 		s.claimed_precision, s.dead, s.dead_precision,
 	s.cancelled, s.cancelled_precision, s.discarded, s.discarded_precision,
-	s.delivered, s.events_waiting, s.events_waiting_precision, s.events_kept, s.events_head, s.deliveries,
-	s.deliveries_precision,
+	s.delivered, s.delivered_precision, s.events_waiting, s.events_waiting_precision, s.events_kept, s.events_head,
+	s.deliveries, s.deliveries_precision, (extract(epoch FROM s.counted_for) * 1000000)::bigint,
 	s.workers, s.subscribers, s.schedules
 FROM {schema}.strunk_overall($1::integer) s`
 	// sqlTables reads the sizes of the tables. It takes ACCESS SHARE on each for a moment.
@@ -64,7 +65,7 @@ FROM {schema}.strunk_overall($1::integer) s`
 		FROM {schema}.strunk_table_sizes`
 )
 
-// OverallStats returns the state of the whole installation, counting to CountCap, with the sizes of its tables.
+// OverallStats returns the state of the whole installation, counting to CountCap at once, with the sizes of its tables.
 func OverallStats(ctx context.Context, box *outbox.Box) (o Overall, err error) {
 	err = ask(ctx, box, overallQuestion(&o), tablesQuestion(&o.Tables))
 	for _, t := range o.Tables {
@@ -74,17 +75,31 @@ func OverallStats(ctx context.Context, box *outbox.Box) (o Overall, err error) {
 }
 
 func overallQuestion(o *Overall) question {
-	o.Delivered.Precision, o.EventsKept.Precision = Estimate, Exact
-	return one(sqlOverall, []any{CountCap}, &o.Pending.N, &o.Pending.Precision, &o.Scheduled.N,
-		&o.Scheduled.Precision, &o.Claimed.N, &o.Claimed.Precision,
-		&o.Dead.N, &o.Dead.Precision, &o.Cancelled.N, &o.Cancelled.Precision, &o.Discarded.N, &o.Discarded.Precision,
-		&o.Delivered.N, &o.EventsWaiting.N, &o.EventsWaiting.Precision,
-		&o.EventsKept.N, &o.Head,
-		&o.Deliveries.N, &o.Deliveries.Precision, &o.Workers, &o.Subscribers, &o.Schedules)
+	o.EventsKept.Precision = Exact
+	return question{sql: sqlOverall, args: []any{CountCap}, scan: func(rows pgx.Rows) error {
+		var age *int64
+		if !rows.Next() {
+			return errors.Join(rows.Err(), pgx.ErrNoRows)
+		}
+		err := rows.Scan(&o.Pending.N, &o.Pending.Precision, &o.Scheduled.N, &o.Scheduled.Precision, &o.Claimed.N,
+			&o.Claimed.Precision, &o.Dead.N, &o.Dead.Precision, &o.Cancelled.N, &o.Cancelled.Precision,
+			&o.Discarded.N, &o.Discarded.Precision, &o.Delivered.N, &o.Delivered.Precision, &o.EventsWaiting.N,
+			&o.EventsWaiting.Precision, &o.EventsKept.N, &o.Head, &o.Deliveries.N, &o.Deliveries.Precision, &age,
+			&o.Workers, &o.Subscribers, &o.Schedules)
+		setAge(age, &o.Pending, &o.Scheduled, &o.Claimed, &o.Dead, &o.Cancelled, &o.Discarded, &o.Delivered,
+			&o.EventsWaiting, &o.Deliveries)
+		return err
+	}}
 }
 
 func tablesQuestion(into *[]Table) question {
 	return many(into, sqlTables, nil, func(rows pgx.Rows) (t Table, err error) {
-		return t, rows.Scan(&t.Name, &t.Part, &t.Rows, &t.DeadRows, &t.TableBytes, &t.IndexBytes, &t.TotalBytes)
+		var live *int64
+		err = rows.Scan(&t.Name, &t.Part, &live, &t.DeadRows.N, &t.TableBytes, &t.IndexBytes, &t.TotalBytes)
+		if live != nil {
+			t.Rows = &Count{N: *live, Precision: Estimate}
+		}
+		t.DeadRows.Precision = Estimate
+		return t, err
 	})
 }

@@ -24,7 +24,7 @@ type Queue struct {
 	// a dead letter.
 	Cancelled Count `json:"cancelled"`
 	Discarded Count `json:"discarded"`
-	// Delivered is what is kept of the done tasks, always an estimate; nil in lists.
+	// Delivered is what is kept of the done tasks; nil in lists.
 	Delivered *Count `json:"delivered,omitempty"`
 	// WaitingSince is when the task at the head of the queue became due, its enqueue at the
 	// earliest (of each priority, the first in line), and WaitingFor how long ago that is; nil and
@@ -43,7 +43,8 @@ type Queue struct {
 const (
 	queueColumns = `s.queue, s.pending, s.pending_precision, s.scheduled, s.scheduled_precision, s.claimed,
 	s.claimed_precision, s.dead, s.dead_precision, s.cancelled, s.cancelled_precision, s.discarded,
-	s.discarded_precision, s.delivered, s.waiting_since,
+	s.discarded_precision, s.delivered, s.delivered_precision,
+	(extract(epoch FROM s.counted_for) * 1000000)::bigint, s.waiting_since,
 	coalesce(extract(epoch FROM s.waiting_for) * 1000000, 0)::bigint,
 	s.next_due_at, s.workers, s.concurrency, s.paused_at`
 	// sqlQueue reads the state of queue $1, counting to $2. It locks nothing.
@@ -53,7 +54,8 @@ const (
 	ARRAY(SELECT q.queue FROM {schema}.strunk_queue_names($1::text, $2::integer) q), $3::integer, false) s`
 )
 
-// QueueStats returns the state of one queue, counting to CountCap. A queue that nobody uses yet is empty, not an error.
+// QueueStats returns the state of one queue, counting to CountCap at once. A queue that nobody uses yet is empty, not
+// an error.
 func QueueStats(ctx context.Context, box *outbox.Box, queue string) (q Queue, err error) {
 	if err := core.CheckName(queue); err != nil {
 		return q, fmt.Errorf("strunk/ops: queue stats: the queue's name %w: %w", err, ErrInvalid)
@@ -65,9 +67,9 @@ func QueueStats(ctx context.Context, box *outbox.Box, queue string) (q Queue, er
 	return found[0], nil
 }
 
-// Queues returns the states of queues in the order of their names, counting to ListCountCap. It
+// Queues returns the states of queues in the order of their names, counting to ListCountCap at once. It
 // knows the queues that have a pending task or one that ended without success, a worker, a setting or a schedule,
-// and most of those with scheduled tasks alone.
+// and those that had a scheduled task when a process counted last.
 func Queues(ctx context.Context, box *outbox.Box, page Page) (all []Queue, err error) {
 	n, err := limit(page.Limit)
 	if err == nil {
@@ -84,17 +86,20 @@ func queuesQuestion(into *[]Queue, after string, limit, countCap int) question {
 }
 
 func scanQueue(rows pgx.Rows) (q Queue, err error) {
-	var delivered *int64
+	var delivered, age *int64
+	var deliveredPrecision *Precision
 	var waiting int64
 	err = rows.Scan(&q.Name, &q.Pending.N, &q.Pending.Precision, &q.Scheduled.N, &q.Scheduled.Precision,
 		&q.Claimed.N, &q.Claimed.Precision,
 		&q.Dead.N, &q.Dead.Precision, &q.Cancelled.N, &q.Cancelled.Precision, &q.Discarded.N,
-		&q.Discarded.Precision, &delivered, &q.WaitingSince, &waiting, &q.NextDueAt, &q.Workers,
-		&q.Concurrency, &q.PausedAt)
+		&q.Discarded.Precision, &delivered, &deliveredPrecision, &age, &q.WaitingSince, &waiting, &q.NextDueAt,
+		&q.Workers, &q.Concurrency, &q.PausedAt)
 	q.WaitingFor = micros(waiting)
-	if delivered != nil {
-		q.Delivered = &Count{N: *delivered, Precision: Estimate}
+	if delivered != nil && deliveredPrecision != nil {
+		q.Delivered = &Count{N: *delivered, Precision: *deliveredPrecision}
+		setAge(age, q.Delivered)
 	}
+	setAge(age, &q.Pending, &q.Scheduled, &q.Claimed, &q.Dead, &q.Cancelled, &q.Discarded)
 	return q, err
 }
 

@@ -51,7 +51,7 @@ const sqlSubscribers = `SELECT s.name, s.entity_type, s.cursor, s.head, s.waitin
 	coalesce(extract(epoch FROM s.waiting_for) * 1000000, 0)::bigint, s.moved_at, coalesce(s.owner, ''),
 	s.owner_silent, s.paused,
 	s.needs_restart, s.bootstrapping, s.deliveries, s.deliveries_precision, s.dead, s.dead_precision,
-	s.blocked_position, s.blocked_attempts,
+	(extract(epoch FROM s.counted_for) * 1000000)::bigint, s.blocked_position, s.blocked_attempts,
 	coalesce(s.blocked_error, '')
 FROM {schema}.strunk_subscriber_states($1::text, $2::text, $3::integer, $4::integer) s`
 
@@ -89,7 +89,7 @@ func subscribersQuestion(into *[]Subscriber, after string, limit, countCap int) 
 
 func scanSubscriber(rows pgx.Rows) (s Subscriber, err error) {
 	var lag int64
-	var position *int64
+	var position, age *int64
 	var attempts *int
 	var blocked string
 	err = rows.Scan(&s.Name, &s.EntityType, &s.Cursor, &s.Head, &s.Waiting.N, &s.Waiting.Precision, &s.LagSince,
@@ -97,8 +97,9 @@ func scanSubscriber(rows pgx.Rows) (s Subscriber, err error) {
 		&s.Owner, &s.Silent, &s.Paused, &s.NeedsRestart, &s.Bootstrapping, &s.Deliveries.N, &s.Deliveries.Precision,
 		&s.Dead.N,
 		&s.Dead.Precision,
-		&position, &attempts, &blocked)
+		&age, &position, &attempts, &blocked)
 	s.Lag = micros(lag)
+	setAge(age, &s.Waiting, &s.Deliveries, &s.Dead)
 	if position != nil && attempts != nil {
 		s.Blocked = &Blocked{Position: *position, Attempts: *attempts, Error: blocked}
 	}

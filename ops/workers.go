@@ -40,7 +40,8 @@ type WorkerFilter struct {
 
 // sqlWorkers reads at most $3 workers of queue $1 (null: any) behind id $2, counting their tasks to
 // $4. It locks nothing.
-const sqlWorkers = `SELECT s.id, s.queue, s.host, s.pid, s.concurrency, s.claimed, s.claimed_precision, s.started_at,
+const sqlWorkers = `SELECT s.id, s.queue, s.host, s.pid, s.concurrency, s.claimed, s.claimed_precision,
+	(extract(epoch FROM s.counted_for) * 1000000)::bigint, s.started_at,
 	(extract(epoch FROM s.silent_for) * 1000000)::bigint, s.lease_ms, s.silent, s.expired
 FROM {schema}.strunk_worker_states($1::text, $2::bigint, $3::integer, $4::integer) s`
 
@@ -59,8 +60,10 @@ func Workers(ctx context.Context, box *outbox.Box, filter WorkerFilter) (all []W
 
 func scanWorker(rows pgx.Rows) (w Worker, err error) {
 	var silent, lease int64
+	var age *int64
 	err = rows.Scan(&w.ID, &w.Queue, &w.Host, &w.PID, &w.Concurrency, &w.Claimed.N, &w.Claimed.Precision,
-		&w.StartedAt, &silent, &lease, &w.Silent, &w.Expired)
+		&age, &w.StartedAt, &silent, &lease, &w.Silent, &w.Expired)
+	setAge(age, &w.Claimed)
 	w.SilentFor, w.Lease = micros(silent), micros(lease*1000)
 	return w, err
 }

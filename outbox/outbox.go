@@ -33,6 +33,8 @@ const (
 	LoopReaper Loop = "reaper"
 	// LoopRelay moves published events into the feed.
 	LoopRelay Loop = "relay"
+	// LoopCounter counts now and then what is too much to be counted for each question of package ops.
+	LoopCounter Loop = "counter"
 )
 
 // Config configures a Box. The zero value is usable: each field says what zero means.
@@ -96,7 +98,8 @@ func (c Config) withDefaults() Config {
 }
 
 func (c Config) validate() error {
-	known := map[Loop]bool{LoopPromoter: true, LoopRescue: true, LoopReaper: true, LoopRelay: true}
+	known := map[Loop]bool{LoopPromoter: true, LoopRescue: true, LoopReaper: true, LoopRelay: true,
+		LoopCounter: true}
 	for _, loop := range c.Disable {
 		if !known[loop] {
 			return fmt.Errorf("strunk/outbox: Config.Disable: %q is not a loop; use the Loop constants", loop)

@@ -20,8 +20,8 @@ const (
 	reapHold = 0.9
 )
 
-// reaper makes partitions ahead and applies the retention. It has a connection of its own: its statements may wait for
-// locks, and nothing else may wait for them.
+// reaper makes partitions ahead and applies the retention. Its connection is not the one of other maintenance: its
+// statements may wait for locks, and nothing that has to be quick may wait for them.
 type reaper struct {
 	box    *Box
 	conn   *control
@@ -37,8 +37,8 @@ type reapJob struct {
 	run   func(ctx context.Context) error
 }
 
-func newReaper(b *Box) *reaper {
-	return &reaper{box: b, conn: newControl(b), rows: core.NewBatchLimit(reapChunk, 0),
+func newReaper(b *Box, conn *control) *reaper {
+	return &reaper{box: b, conn: conn, rows: core.NewBatchLimit(reapChunk, 0),
 		blocks: core.NewBatchLimit(reapBlocks, 0)}
 }
 
@@ -61,7 +61,6 @@ func (r *reaper) jobs() []reapJob {
 }
 
 func (r *reaper) run(ctx context.Context) {
-	defer r.conn.close()
 	for ctx.Err() == nil {
 		if err := r.round(ctx); err != nil && ctx.Err() == nil {
 			r.box.cfg.Logger.Warn("strunk: the reaper failed; trying again", "error", err)

@@ -37,7 +37,7 @@ var orders = events.Define("order", func(o order) string { return o.ID }, events
 var internalFunctions = []string{
 	"strunk_add_error", "strunk_admission_key", "strunk_admit_keys", "strunk_advance_feed",
 	"strunk_attach_partition", "strunk_cancel_waiting",
-	"strunk_cap_rates", "strunk_crash_states", "strunk_days_of_ids", "strunk_dead_letter_delivery",
+	"strunk_cap_rates", "strunk_count_all", "strunk_crash_states", "strunk_days_of_ids", "strunk_dead_letter_delivery",
 	"strunk_delivered_task", "strunk_document_bytes",
 	"strunk_epoch_holds", "strunk_forget_feed_partition", "strunk_holds_key", "strunk_mend_feed",
 	"strunk_ensure_task_partition", "strunk_is_partition", "strunk_make_feed_partition",

@@ -85,12 +85,14 @@ type run struct {
 	host
 	leases      *leases
 	maintenance *control
+	slow        *control // for loops whose statements may take long: the reaper and the counter
 	relay       *relay
 }
 
 func newRun(b *Box) *run {
 	maintenance := newControl(b)
-	return &run{host: host{b}, leases: newLeases(b, maintenance), maintenance: maintenance, relay: newRelay(b)}
+	return &run{host: host{b}, leases: newLeases(b, maintenance), maintenance: maintenance, slow: newControl(b),
+		relay: newRelay(b)}
 }
 
 // Lease implements core.Runtime.
@@ -110,7 +112,7 @@ func (r *run) Control(ctx context.Context, fn func(conn *pgx.Conn) error) error 
 // close returns when all connections are closed and all wake-ups are sent, and soon after end.
 func (r *run) close(end context.Context) {
 	var parts sync.WaitGroup
-	for _, c := range []*control{r.leases.heartbeats, r.maintenance, r.relay.conn} {
+	for _, c := range []*control{r.leases.heartbeats, r.maintenance, r.slow, r.relay.conn} {
 		parts.Go(c.close)
 	}
 	parts.Go(func() { r.b.notifier.flush(end) })
@@ -127,7 +129,8 @@ func (r *run) loops() map[string]func(context.Context) {
 	for loop, fn := range map[Loop]func(context.Context){
 		LoopRescue:   (&rescuer{box: r.b, maintenance: r.maintenance}).run,
 		LoopPromoter: (&promoter{box: r.b, maintenance: r.maintenance}).run,
-		LoopReaper:   newReaper(r.b).run,
+		LoopReaper:   newReaper(r.b, r.slow).run,
+		LoopCounter:  (&counter{box: r.b, conn: r.slow}).run,
 		LoopRelay:    r.relay.run,
 	} {
 		if !slices.Contains(r.b.cfg.Disable, loop) {

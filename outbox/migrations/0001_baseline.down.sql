@@ -41,6 +41,8 @@ DROP TABLE
     {schema}.strunk_schedules,
     {schema}.strunk_schedule_runs,
     {schema}.strunk_loops,
+    {schema}.strunk_counts,
+    {schema}.strunk_count_passes,
     {schema}.strunk_closed_days,
     {schema}.strunk_reaped,
     {schema}.strunk_schemas,

@@ -459,6 +459,26 @@ CREATE TABLE {schema}.strunk_loops (
     last_error    text
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
+-- What the last pass has counted (see counts.sql): a part and a name, which is a queue's, a
+-- subscriber's or a worker's id; '' is everything of the part. complete is false where the counting
+-- stopped at its bound.
+CREATE TABLE {schema}.strunk_counts (
+    n        bigint  NOT NULL,
+    complete boolean NOT NULL,
+    part     text COLLATE "C" NOT NULL,
+    name     text COLLATE "C" NOT NULL,
+    PRIMARY KEY (part, name)
+) WITH (fillfactor = 50);
+
+-- When the last pass counted, and how long it took.
+CREATE TABLE {schema}.strunk_count_passes (
+    counted_at timestamptz,
+    took_ms    bigint  NOT NULL DEFAULT 0,
+    one        boolean PRIMARY KEY DEFAULT true CHECK (one)
+) WITH (fillfactor = 50);
+
+INSERT INTO {schema}.strunk_count_passes DEFAULT VALUES;
+
 -- The days of the delivered tasks that are closed, and the ids that each holds: see strunk_close_day. One without
 -- tasks has a highest_id below its lowest_id.
 CREATE TABLE {schema}.strunk_closed_days (

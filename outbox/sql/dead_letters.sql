@@ -32,7 +32,7 @@ BEGIN
     NEW.claimed_at := NULL;
     NEW.finished_at := NULL;
     IF NEW.status = 'pending' THEN
-        NEW.due_at := NULL;
+        NEW.due_at := clock_timestamp();
     ELSIF NEW.due_at IS NULL THEN
         NEW.due_at := clock_timestamp();
     END IF;
@@ -73,13 +73,11 @@ BEGIN
     LOOP
         FOR i IN 1 .. 2 LOOP
             INSERT INTO {schema}.strunk_outbox_tasks
-                (id, seq, backlog_seq, created_at, timeout_ms, max_attempts, priority, admitted, status, kind, key,
-                    dedup_key, customer_key,
-                 last_error, payload, metadata, errors)
+                (id, seq, backlog_seq, created_at, due_at, timeout_ms, max_attempts, priority, admitted, status, kind,
+                 key, dedup_key, customer_key, last_error, payload, metadata, errors)
             VALUES (v_dead.id, nextval('{schema}.strunk_outbox_id_seq'), v_dead.backlog_seq, v_dead.created_at,
-                v_dead.timeout_ms,
-                v_dead.max_attempts, v_dead.priority, v_dead.customer_key IS NULL, 'pending', v_dead.kind,
-                    v_dead.key, v_dead.dedup_key,
+                clock_timestamp(), v_dead.timeout_ms, v_dead.max_attempts, v_dead.priority,
+                v_dead.customer_key IS NULL, 'pending', v_dead.kind, v_dead.key, v_dead.dedup_key,
                 v_dead.customer_key, v_dead.last_error, v_dead.payload, v_dead.metadata, v_dead.errors)
             ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL
                 OR worker_id IS NULL) DO NOTHING;

@@ -1,24 +1,9 @@
--- Statistics: functions and views. None counts without a bound.
-
--- How many rows the planner expects: an estimate from the statistics of the last ANALYZE and today's size of the table.
--- p_part is tasks, dead or delivered; a null status or key means any. It reads no row. VOLATILE
--- because PostgreSQL allows EXPLAIN in no other function.
-CREATE OR REPLACE FUNCTION {schema}.strunk_estimate(p_part text, p_status text, p_key text) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    v_plan json;
-BEGIN
-    EXECUTE format('EXPLAIN (FORMAT JSON) SELECT 1 FROM {schema}.%I t WHERE t.kind = ''task''%s%s',
-        CASE p_part WHEN 'tasks' THEN 'strunk_outbox_tasks' WHEN 'dead' THEN 'strunk_outbox_dead' WHEN 'delivered'
-            THEN 'strunk_outbox_delivered_tasks' END,
-        CASE WHEN p_status IS NOT NULL THEN format(' AND t.status = %L', p_status) ELSE '' END,
-        CASE WHEN p_key IS NOT NULL THEN format(' AND t.key = %L', p_key) ELSE '' END) INTO v_plan;
-    RETURN (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint;
-END $$;
+-- Statistics: functions and views. None counts without a bound: a count that reaches its cap is what
+-- the last pass of counts.sql says (precision counted, counted_for ago), or at_least the cap.
 
 -- The names of queues behind p_after, in "C" order, at most p_limit: those with a pending, a dead,
 -- a cancelled or a discarded task, with a worker, a setting or a schedule, among the first 1,000
--- scheduled tasks, or known to the statistics. A queue with none of these has nothing to show.
+-- scheduled tasks, or with a scheduled task when it was last counted.
 CREATE OR REPLACE FUNCTION {schema}.strunk_queue_names(p_after text DEFAULT '', p_limit integer DEFAULT 1000)
 RETURNS TABLE (queue text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
@@ -64,29 +49,23 @@ BEGIN
         UNION ALL SELECT s.queue FROM {schema}.strunk_schedules s
         UNION ALL (SELECT t.key FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'scheduled' ORDER BY t.due_at
             LIMIT 1000)
-        UNION ALL SELECT unnest(st.most_common_vals::text::text[]) FROM pg_stats st
-            JOIN pg_namespace n ON n.nspname = st.schemaname
-            WHERE st.tablename = 'strunk_outbox_tasks' AND st.attname = 'key'
-                AND n.oid = (SELECT c.relnamespace FROM pg_class c
-                    WHERE c.oid = '{schema}.strunk_outbox_tasks'::regclass))
+        UNION ALL SELECT c.name FROM {schema}.strunk_counts c WHERE c.part = 'scheduled')
     SELECT DISTINCT x.key COLLATE "C" AS name FROM names x WHERE x.key > p_after COLLATE "C" ORDER BY name
         LIMIT p_limit;
 END $$;
 
--- The state of queues. Counts end at p_cap: their precision is exact, estimate (the planner's) or
--- at_least (the cap, where the planner expects fewer). A p_cap of 0 only tells whether there are
--- any, and asks no planner. p_delivered adds an estimate of what is kept of the delivered, null
--- otherwise. waiting_since is when the task at the head of the queue became due, its enqueue at the
--- earliest: of each priority, the first by seq. A range of one key, rather than the key, leaves the
--- order to the index that has the key: with the key alone, the index of id gives the order too, and
--- would be walked past all other queues' dead letters.
+-- The state of queues. Counts end at p_cap: their precision is exact, counted or at_least.
+-- p_delivered adds what is kept of the delivered, null otherwise. waiting_since is when the task at
+-- the head of the queue became due, its enqueue at the earliest: of each priority, the first by seq.
+-- A range of one key, rather than the key, leaves the order to the index that has the key: with the
+-- key alone, the index of id gives the order too, and would be walked past all other queues' dead letters.
 CREATE OR REPLACE FUNCTION {schema}.strunk_queue_states(p_queues text[], p_cap integer,
     p_delivered boolean DEFAULT false)
 RETURNS TABLE (queue text, pending bigint, pending_precision text, scheduled bigint, scheduled_precision text,
     claimed bigint,
     claimed_precision text, dead bigint, dead_precision text, cancelled bigint, cancelled_precision text,
-    discarded bigint, discarded_precision text, delivered bigint, waiting_since timestamptz,
-        waiting_for interval,
+    discarded bigint, discarded_precision text, delivered bigint, delivered_precision text,
+    counted_for interval, waiting_since timestamptz, waiting_for interval,
     next_due_at timestamptz, workers bigint, concurrency bigint, paused_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
@@ -94,9 +73,10 @@ SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmap
 SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
-    v_now  timestamptz := clock_timestamp();
-    v_seen bigint;
-    v_keys jsonb;
+    v_now     timestamptz := clock_timestamp();
+    v_seen    bigint;
+    v_keys    jsonb;
+    v_counted timestamptz := {schema}.strunk_counted_at();
 BEGIN
     -- Of the scheduled, no index has the queue: one look at the first p_cap serves all queues.
     SELECT coalesce(sum(x.n), 0), jsonb_object_agg(x.key, jsonb_build_array(x.n, x.due)) INTO v_seen, v_keys
@@ -114,41 +94,39 @@ BEGIN
             ORDER BY t.key, t.seq LIMIT p_cap + 1)
             LIMIT p_cap + 1) x;
         pending_precision := 'exact';
-        IF pending > p_cap AND p_cap = 0 THEN
-            pending_precision := 'at_least';
-        ELSIF pending > p_cap THEN
-            SELECT c.n, c.precise INTO pending, pending_precision FROM {schema}.strunk_over_cap(p_cap, 'tasks',
-                'pending', queue) c;
+        IF pending > p_cap THEN
+            SELECT c.n, c.precise INTO pending, pending_precision
+            FROM {schema}.strunk_over_cap(p_cap, 'pending', queue) c;
         END IF;
         scheduled := coalesce((v_keys -> queue ->> 0)::bigint, 0);
         scheduled_precision := 'exact';
-        IF v_seen > p_cap AND p_cap = 0 THEN
-            scheduled_precision := 'at_least';
-        ELSIF v_seen > p_cap THEN
+        IF v_seen > p_cap THEN
             SELECT c.n, c.precise INTO scheduled, scheduled_precision
-            FROM {schema}.strunk_over_cap(scheduled::integer, 'tasks', 'scheduled', queue) c;
+            FROM {schema}.strunk_over_cap(scheduled, 'scheduled', queue) c;
         END IF;
         next_due_at := (v_keys -> queue ->> 1)::timestamptz;
         SELECT count(*) INTO dead FROM (
             SELECT 1 FROM {schema}.strunk_outbox_dead d WHERE d.kind = 'task' AND d.key >= queue AND d.key <= queue
                 ORDER BY d.key, d.id LIMIT p_cap + 1) x;
         dead_precision := 'exact';
-        IF dead > p_cap AND p_cap = 0 THEN
-            dead_precision := 'at_least';
-        ELSIF dead > p_cap THEN
-            SELECT c.n, c.precise INTO dead, dead_precision FROM {schema}.strunk_over_cap(p_cap, 'dead', NULL, queue) c;
+        IF dead > p_cap THEN
+            SELECT c.n, c.precise INTO dead, dead_precision FROM {schema}.strunk_over_cap(p_cap, 'dead', queue) c;
         END IF;
         SELECT c.n, c.precise INTO cancelled, cancelled_precision
         FROM {schema}.strunk_count_cancelled(queue, 'cancelled', p_cap) c;
         SELECT c.n, c.precise INTO discarded, discarded_precision
         FROM {schema}.strunk_count_cancelled(queue, 'discarded', p_cap) c;
-        SELECT count(*), coalesce(sum(w.concurrency), 0), coalesce(sum(x.n), 0), CASE WHEN max(x.n) > p_cap
-            THEN 'at_least' ELSE 'exact' END
+        SELECT count(*), coalesce(sum(w.concurrency), 0), coalesce(sum(least(x.n, p_cap)), 0),
+            CASE WHEN max(x.n) > p_cap THEN 'at_least' ELSE 'exact' END
         INTO workers, concurrency, claimed, claimed_precision
         FROM {schema}.strunk_workers w CROSS JOIN LATERAL (
             SELECT count(*) AS n FROM (SELECT 1 FROM {schema}.strunk_outbox_tasks t
                 WHERE t.status = 'claimed' AND t.worker_id = w.id ORDER BY t.worker_id, t.claim_no LIMIT p_cap + 1) y) x
         WHERE w.queue = strunk_queue_states.queue;
+        IF claimed_precision = 'at_least' THEN
+            SELECT c.n, c.precise INTO claimed, claimed_precision
+            FROM {schema}.strunk_over_cap(claimed, 'claimed', queue) c;
+        END IF;
         SELECT min(x.since) INTO waiting_since FROM generate_series(0, 9) p CROSS JOIN LATERAL (
             SELECT greatest(t.due_at, t.created_at) AS since FROM {schema}.strunk_outbox_tasks t
             WHERE t.status = 'pending' AND t.admitted AND t.key = queue AND t.priority = p::smallint ORDER BY t.seq
@@ -157,9 +135,33 @@ BEGIN
             WHERE t.status = 'pending' AND NOT t.admitted AND t.key = queue ORDER BY t.seq LIMIT 1)) INTO waiting_since;
         waiting_for := v_now - waiting_since;
         SELECT max(q.paused_at) INTO paused_at FROM {schema}.strunk_queues q WHERE q.queue = strunk_queue_states.queue;
-        delivered := CASE WHEN p_delivered THEN {schema}.strunk_estimate('delivered', NULL, queue) END;
+        IF p_delivered THEN
+            SELECT c.n, c.precise INTO delivered, delivered_precision
+            FROM {schema}.strunk_count_delivered(queue, p_cap) c;
+        END IF;
+        counted_for := v_now - v_counted;
         RETURN NEXT;
     END LOOP;
+END $$;
+
+-- How many delivered tasks of a queue (null: of all) are kept. Exact where there are at most p_cap of
+-- all queues: no index has the queue.
+CREATE OR REPLACE FUNCTION {schema}.strunk_count_delivered(p_queue text, p_cap integer)
+RETURNS TABLE (n bigint, precise text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+DECLARE
+    v_all bigint;
+BEGIN
+    SELECT count(*) FILTER (WHERE x.key = p_queue OR p_queue IS NULL), count(*) INTO n, v_all FROM (
+        SELECT d.key FROM {schema}.strunk_outbox_delivered_tasks d LIMIT p_cap + 1) x;
+    IF v_all > p_cap THEN
+        RETURN QUERY SELECT c.n, c.precise FROM {schema}.strunk_over_cap(least(n, p_cap), 'delivered',
+            coalesce(p_queue, '')) c;
+    ELSE
+        precise := 'exact';
+        RETURN NEXT;
+    END IF;
 END $$;
 
 -- How many tasks of a queue (null: of all) were cancelled or discarded, counted to p_cap.
@@ -176,18 +178,13 @@ BEGIN
         SELECT count(*) INTO n FROM (SELECT 1 FROM {schema}.strunk_outbox_cancelled c
             WHERE c.status = p_status AND c.key = p_queue ORDER BY c.status, c.key, c.id LIMIT p_cap + 1) x;
     END IF;
-    precise := CASE WHEN n > p_cap THEN 'at_least' ELSE 'exact' END;
-    n := least(n, p_cap);
-    RETURN NEXT;
+    IF n > p_cap THEN
+        RETURN QUERY SELECT c.n, c.precise FROM {schema}.strunk_over_cap(p_cap, p_status, coalesce(p_queue, '')) c;
+    ELSE
+        precise := 'exact';
+        RETURN NEXT;
+    END IF;
 END $$;
-
--- What a count is that went over its cap: p_least are there.
-CREATE OR REPLACE FUNCTION {schema}.strunk_over_cap(p_least integer, p_part text, p_status text, p_key text)
-RETURNS TABLE (n bigint, precise text)
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT greatest(e.n, p_least), CASE WHEN e.n > p_least THEN 'estimate' ELSE 'at_least' END
-    FROM (SELECT {schema}.strunk_estimate(p_part, p_status, p_key) AS n) e
-$$;
 
 CREATE OR REPLACE VIEW {schema}.strunk_queue_stats AS
     SELECT s.* FROM {schema}.strunk_queue_names() q CROSS JOIN LATERAL {schema}.strunk_queue_states(ARRAY[q.queue],
@@ -204,7 +201,7 @@ RETURNS TABLE (name text, entity_type text, cursor bigint, head bigint, position
         lease_ms integer,
     owner_silent boolean, paused boolean, needs_restart boolean, bootstrapping boolean, deliveries bigint,
         deliveries_precision text, dead bigint,
-    dead_precision text, blocked_position bigint, blocked_attempts integer, blocked_error text)
+    dead_precision text, counted_for interval, blocked_position bigint, blocked_attempts integer, blocked_error text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
     SET enable_hashjoin = off
@@ -230,17 +227,27 @@ BEGIN
             SELECT e.created_at FROM unnest(s.entity_type || s.previous_types) AS t(type) CROSS JOIN LATERAL (
                 SELECT e.created_at FROM {schema}.strunk_outbox_delivered_events e
                 WHERE e.key = t.type AND e.position > s.cursor ORDER BY e.position LIMIT p_cap + 1) e) x;
-        waiting_precision := CASE WHEN waiting > p_cap THEN 'at_least' ELSE 'exact' END;
-        waiting := least(waiting, p_cap);
+        waiting_precision := 'exact';
+        IF waiting > p_cap THEN
+            SELECT c.n, c.precise INTO waiting, waiting_precision
+            FROM {schema}.strunk_over_cap(p_cap, 'waiting', s.name) c;
+        END IF;
         waiting_for := v_now - waiting_since;
         SELECT count(*) INTO deliveries FROM (SELECT 1 FROM {schema}.strunk_outbox_deliveries d
             WHERE d.subscriber = s.name ORDER BY d.subscriber, d.key, d.entity_id, d.version, d.id LIMIT p_cap + 1) x;
-        deliveries_precision := CASE WHEN deliveries > p_cap THEN 'at_least' ELSE 'exact' END;
-        deliveries := least(deliveries, p_cap);
+        deliveries_precision := 'exact';
+        IF deliveries > p_cap THEN
+            SELECT c.n, c.precise INTO deliveries, deliveries_precision
+            FROM {schema}.strunk_over_cap(p_cap, 'deliveries', s.name) c;
+        END IF;
         SELECT count(*) INTO dead FROM (SELECT 1 FROM {schema}.strunk_outbox_dead d
             WHERE d.subscriber >= s.name AND d.subscriber <= s.name ORDER BY d.subscriber, d.id LIMIT p_cap + 1) x;
-        dead_precision := CASE WHEN dead > p_cap THEN 'at_least' ELSE 'exact' END;
-        dead := least(dead, p_cap);
+        dead_precision := 'exact';
+        IF dead > p_cap THEN
+            SELECT c.n, c.precise INTO dead, dead_precision
+            FROM {schema}.strunk_over_cap(p_cap, 'dead_deliveries', s.name) c;
+        END IF;
+        counted_for := v_now - {schema}.strunk_counted_at();
         SELECT r.position, r.attempts, r.last_error INTO blocked_position, blocked_attempts, blocked_error
             FROM {schema}.strunk_retries r
         WHERE r.subscriber = s.name AND r.position > s.cursor AND r.last_error IS NOT NULL ORDER BY r.subscriber,
@@ -256,7 +263,7 @@ CREATE OR REPLACE VIEW {schema}.strunk_subscriber_lag AS
 -- silent: the heartbeat is older than its lease; the rescue will give its tasks back.
 CREATE OR REPLACE FUNCTION {schema}.strunk_worker_states(p_queue text, p_after bigint, p_limit integer, p_cap integer)
 RETURNS TABLE (id bigint, queue text, host text, pid integer, concurrency integer, claimed bigint,
-    claimed_precision text,
+    claimed_precision text, counted_for interval,
     started_at timestamptz, heartbeat_at timestamptz, silent_for interval, lease_ms integer, silent boolean,
         expired boolean)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
@@ -267,15 +274,15 @@ DECLARE
     v_now timestamptz := clock_timestamp();
 BEGIN
     RETURN QUERY
-    SELECT w.id, w.queue::text, w.host, w.pid, w.concurrency, least(x.n, p_cap), CASE WHEN x.n > p_cap
-        THEN 'at_least' ELSE 'exact' END,
-           w.started_at, w.heartbeat_at, v_now - w.heartbeat_at, w.lease_ms,
+    SELECT w.id, w.queue::text, w.host, w.pid, w.concurrency, coalesce(o.n, x.n), coalesce(o.precise, 'exact'),
+           v_now - {schema}.strunk_counted_at(), w.started_at, w.heartbeat_at, v_now - w.heartbeat_at, w.lease_ms,
                w.heartbeat_at < v_now - w.lease_ms * interval '1 millisecond', w.expired
     FROM (SELECT v.* FROM {schema}.strunk_workers v WHERE v.id > p_after AND (p_queue IS NULL OR v.queue = p_queue)
         ORDER BY v.id LIMIT p_limit) w
     CROSS JOIN LATERAL (
         SELECT count(*) AS n FROM (SELECT 1 FROM {schema}.strunk_outbox_tasks t
             WHERE t.status = 'claimed' AND t.worker_id = w.id ORDER BY t.worker_id, t.claim_no LIMIT p_cap + 1) y) x
+    LEFT JOIN LATERAL {schema}.strunk_over_cap(p_cap, 'held', w.id::text) o ON x.n > p_cap
     ORDER BY w.id;
 END $$;
 
@@ -403,14 +410,14 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- Everything of the whole installation. Counts end at p_cap; beyond it they are estimates.
+-- Everything of the whole installation. Counts end at p_cap, as those of strunk_queue_states do.
 -- events_kept is exact: positions have no gaps.
 CREATE OR REPLACE FUNCTION {schema}.strunk_overall(p_cap integer DEFAULT 1000)
 RETURNS TABLE (pending bigint, pending_precision text, scheduled bigint, scheduled_precision text, claimed bigint,
     claimed_precision text,
     dead bigint, dead_precision text, cancelled bigint, cancelled_precision text, discarded bigint,
-    discarded_precision text, delivered bigint, events_waiting bigint, events_waiting_precision text,
-        events_kept bigint,
+    discarded_precision text, delivered bigint, delivered_precision text, events_waiting bigint,
+    events_waiting_precision text, counted_for interval, events_kept bigint,
     events_head bigint, deliveries bigint, deliveries_precision text, workers bigint, subscribers bigint,
         schedules bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -430,34 +437,35 @@ BEGIN
         LIMIT p_cap + 1) x;
     pending_precision := 'exact';
     IF pending > p_cap THEN
-        SELECT c.n, c.precise INTO pending, pending_precision FROM {schema}.strunk_over_cap(p_cap, 'tasks',
-            'pending', NULL) c;
+        SELECT c.n, c.precise INTO pending, pending_precision
+        FROM {schema}.strunk_over_cap(p_cap, 'pending', '') c;
     END IF;
     SELECT count(*) INTO scheduled FROM (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'scheduled'
         ORDER BY t.due_at LIMIT p_cap + 1) x;
     scheduled_precision := 'exact';
     IF scheduled > p_cap THEN
-        SELECT c.n, c.precise INTO scheduled, scheduled_precision FROM {schema}.strunk_over_cap(p_cap, 'tasks',
-            'scheduled', NULL) c;
+        SELECT c.n, c.precise INTO scheduled, scheduled_precision
+        FROM {schema}.strunk_over_cap(p_cap, 'scheduled', '') c;
     END IF;
     SELECT count(*) INTO claimed FROM (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'claimed'
         ORDER BY t.worker_id, t.claim_no LIMIT p_cap + 1) x;
     claimed_precision := 'exact';
     IF claimed > p_cap THEN
-        SELECT c.n, c.precise INTO claimed, claimed_precision FROM {schema}.strunk_over_cap(p_cap, 'tasks',
-            'claimed', NULL) c;
+        SELECT c.n, c.precise INTO claimed, claimed_precision
+        FROM {schema}.strunk_over_cap(p_cap, 'claimed', '') c;
     END IF;
     SELECT count(*) INTO dead FROM (SELECT 1 FROM {schema}.strunk_outbox_dead d ORDER BY d.id LIMIT p_cap + 1) x;
     dead_precision := 'exact';
     IF dead > p_cap THEN
-        SELECT greatest(d.reltuples, p_cap)::bigint, CASE WHEN d.reltuples > p_cap THEN 'estimate' ELSE 'at_least' END
-        INTO dead, dead_precision FROM pg_class d WHERE d.oid = '{schema}.strunk_outbox_dead'::regclass;
+        SELECT c.n, c.precise INTO dead, dead_precision
+        FROM {schema}.strunk_over_cap(p_cap, 'dead_of_any_kind', '') c;
     END IF;
     SELECT c.n, c.precise INTO cancelled, cancelled_precision
     FROM {schema}.strunk_count_cancelled(NULL, 'cancelled', p_cap) c;
     SELECT c.n, c.precise INTO discarded, discarded_precision
     FROM {schema}.strunk_count_cancelled(NULL, 'discarded', p_cap) c;
-    delivered := {schema}.strunk_estimate('delivered', NULL, NULL);
+    SELECT c.n, c.precise INTO delivered, delivered_precision
+    FROM {schema}.strunk_count_delivered(NULL, p_cap) c;
     SELECT f.* INTO v_feed FROM {schema}.strunk_feed f ORDER BY f.slot DESC LIMIT 1;
     SELECT count(*) INTO events_waiting FROM (SELECT 1 FROM {schema}.strunk_outbox_events e
         WHERE e.seq > v_feed.high ORDER BY e.seq LIMIT p_cap + 1) x;
@@ -465,14 +473,21 @@ BEGIN
         SELECT 1 FROM {schema}.strunk_outbox_events e WHERE e.seq >= lower(r.r) AND e.seq < upper(r.r)
             ORDER BY e.seq LIMIT p_cap) y LIMIT p_cap) x;
     events_waiting := events_waiting + v_n;
-    events_waiting_precision := CASE WHEN events_waiting > p_cap THEN 'at_least' ELSE 'exact' END;
-    events_waiting := least(events_waiting, p_cap);
+    events_waiting_precision := 'exact';
+    IF events_waiting > p_cap THEN
+        SELECT c.n, c.precise INTO events_waiting, events_waiting_precision
+        FROM {schema}.strunk_over_cap(p_cap, 'events', '') c;
+    END IF;
     SELECT coalesce(v_feed.head, 0) - l.floor INTO events_kept FROM {schema}.strunk_feed_floor l;
     events_head := coalesce(v_feed.head, 0);
     SELECT count(*) INTO deliveries FROM (SELECT 1 FROM {schema}.strunk_outbox_deliveries d ORDER BY d.id
         LIMIT p_cap + 1) x;
-    deliveries_precision := CASE WHEN deliveries > p_cap THEN 'at_least' ELSE 'exact' END;
-    deliveries := least(deliveries, p_cap);
+    deliveries_precision := 'exact';
+    IF deliveries > p_cap THEN
+        SELECT c.n, c.precise INTO deliveries, deliveries_precision
+        FROM {schema}.strunk_over_cap(p_cap, 'deliveries', '') c;
+    END IF;
+    counted_for := clock_timestamp() - {schema}.strunk_counted_at();
     SELECT count(*) INTO workers FROM {schema}.strunk_workers;
     SELECT count(*) INTO subscribers FROM {schema}.strunk_subscribers;
     SELECT count(*) INTO schedules FROM {schema}.strunk_schedules;

@@ -1,0 +1,78 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+)
+
+const (
+	// countEvery is how often one process counts at most.
+	countEvery = 15 * time.Second
+	// countShare bounds the time that counting takes: one in countShare, of one connection.
+	countShare = 20
+	// countTimeout bounds one pass; PostgreSQL cancels it, and the numbers stay those of the pass before.
+	countTimeout = 8 * time.Second
+	// countBound is up to where delivered tasks, and the events before one subscriber, are counted.
+	countBound = 1_000_000
+)
+
+const (
+	// sqlCountBegin takes the turn to count every $1 ms, within one in $2 of the time, for process $3.
+	sqlCountBegin = `SELECT {schema}.strunk_count_begin($1::bigint, $2::integer, $3::text)`
+	// sqlLimitCount makes PostgreSQL cancel what takes longer than $1 (milliseconds) in this transaction.
+	sqlLimitCount = `SELECT pg_catalog.set_config('statement_timeout', $1, true)`
+	// sqlCount counts everything up to the bound $1.
+	sqlCount = `SELECT {schema}.strunk_count($1::bigint)`
+	// sqlCountGaveUp notes that a pass was given up after $1 ms.
+	sqlCountGaveUp = `SELECT {schema}.strunk_count_gave_up($1::bigint)`
+)
+
+// counter counts now and then what is too much to be counted for each question. It shares the
+// reaper's connection: nothing that has to be quick waits for it.
+type counter struct {
+	box  *Box
+	conn *control
+}
+
+func (c *counter) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		mine, err := queryControl[bool](ctx, c.conn, c.box.sql(sqlCountBegin), countEvery.Milliseconds(), countShare,
+			processName())
+		if err == nil && mine {
+			err = c.pass(ctx)
+			if ctx.Err() == nil {
+				c.box.loopRan(ctx, c.conn, string(LoopCounter), countEvery, err)
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			c.box.cfg.Logger.Warn("strunk: counting failed; trying again", "error", err)
+		}
+		core.Sleep(ctx, countEvery)
+	}
+}
+
+// pass counts once. What it takes too long for is left to a pass much later.
+func (c *counter) pass(ctx context.Context) error {
+	began := time.Now()
+	err := c.conn.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		batch := &pgx.Batch{}
+		batch.Queue("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+		batch.Queue(c.box.sql(sqlLimitCount), fmt.Sprint(countTimeout.Milliseconds()))
+		batch.Queue(c.box.sql(sqlCount), countBound)
+		batch.Queue("COMMIT")
+		err := conn.SendBatch(ctx, batch).Close()
+		if err != nil && !conn.IsClosed() && conn.PgConn().TxStatus() != 'I' {
+			_, _ = conn.Exec(ctx, "ROLLBACK")
+		}
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		_, _ = queryControl[any](ctx, c.conn, c.box.sql(sqlCountGaveUp), time.Since(began).Milliseconds())
+	}
+	return err
+}
