@@ -40,6 +40,10 @@ type (
 		DeadLetters []DeadLetter `json:"dead_letters"`
 		Next        string       `json:"next,omitempty"`
 	}
+	// Reasons is why a task does not run; none where a worker is about to take it.
+	Reasons struct {
+		Reasons []queue.Reason `json:"reasons"`
+	}
 )
 
 // Done is the answer to a change.
@@ -135,6 +139,7 @@ func (s *server) readings() []operation {
 			parameter{"newest", "boolean", "newest first"}, upTo),
 		reading("get_task", "/v1/tasks/{id}", "One task, or one subscriber's copy of an event", getTask,
 			parameter{"payload", "boolean", "with payload and metadata: needs the permission payloads"}),
+		reading("why_task", "/v1/tasks/{id}/why", "Why a task does not run, the most decisive cause first", whyTask),
 	}
 }
 
@@ -206,6 +211,14 @@ func (c *call) deadFilter() (f outbox.DeadFilter, err error) {
 	f.Newest, errs[1] = c.flag("newest")
 	f.Limit, errs[2] = c.limit()
 	return f, errors.Join(errs[:]...)
+}
+
+func whyTask(c *call) (r Reasons, err error) {
+	id, err := c.id()
+	if err == nil {
+		r.Reasons, err = queue.Why(c.ctx, c.box, "", id)
+	}
+	return r, err
 }
 
 func getTask(c *call) (t TaskDetails, err error) {

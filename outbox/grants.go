@@ -116,9 +116,11 @@ func grants() []grant {
 				"strunk_live_snapshots", "strunk_overall", "strunk_over_cap",
 				"strunk_queue_names", "strunk_queue_states", "strunk_subscriber_states", "strunk_task",
 				"strunk_worker_states",
+				"strunk_why",
 			},
 			selects: []string{
-				"strunk_bootstrap", "strunk_cancels", "strunk_closed_days", "strunk_counts", "strunk_count_passes", "strunk_dedups",
+				"strunk_bootstrap", "strunk_cancels", "strunk_closed_days", "strunk_counts", "strunk_count_passes",
+				"strunk_dedups",
 				"strunk_feed", "strunk_feed_floor",
 				"strunk_feed_partitions", "strunk_forwarders",
 				"strunk_events_seq", "strunk_horizon", "strunk_inbox", "strunk_limits", "strunk_loops",

@@ -49,6 +49,7 @@ var internalFunctions = []string{
 	"strunk_tasks_to_enqueue",
 	"strunk_revive", "strunk_revive_delivery", "strunk_schedule_enqueue", "strunk_schema_parts",
 	"strunk_take_delivered",
+	"strunk_why_not_admitted", "strunk_why_not_claimed",
 }
 
 // roles is a database with the roles of Grants, under a prefix of its own.

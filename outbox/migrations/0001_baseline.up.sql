@@ -207,6 +207,7 @@ CREATE TABLE {schema}.strunk_starts (
 CREATE TABLE {schema}.strunk_queues (
     paused_at       timestamptz,
     queue           text COLLATE "C" PRIMARY KEY,
+    paused_by       text,  -- the role, and what its connection calls itself
     declared_limits text[] -- all that programs have declared, in order; the last hundred
 );
 

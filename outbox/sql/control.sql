@@ -44,8 +44,11 @@ BEGIN
     IF coalesce(octet_length(p_queue), 0) NOT BETWEEN 1 AND 200 THEN
         RAISE EXCEPTION 'strunk_pause_queue: the queue''s name must have 1 to 200 bytes' USING ERRCODE = '22023';
     END IF;
-    INSERT INTO {schema}.strunk_queues AS q (queue, paused_at) VALUES (p_queue, clock_timestamp())
-    ON CONFLICT (queue) DO UPDATE SET paused_at = coalesce(q.paused_at, excluded.paused_at);
+    INSERT INTO {schema}.strunk_queues AS q (queue, paused_at, paused_by)
+    VALUES (p_queue, clock_timestamp(), concat_ws(', ', session_user,
+        nullif(left(current_setting('application_name'), 100), '')))
+    ON CONFLICT (queue) DO UPDATE SET paused_at = excluded.paused_at, paused_by = excluded.paused_by
+        WHERE q.paused_at IS NULL;
     PERFORM pg_notify({channel}, 'c:' || p_queue);
 END $$;
 
@@ -53,7 +56,8 @@ END $$;
 CREATE OR REPLACE FUNCTION {schema}.strunk_resume_queue(p_queue text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    UPDATE {schema}.strunk_queues q SET paused_at = NULL WHERE q.queue = p_queue AND q.paused_at IS NOT NULL;
+    UPDATE {schema}.strunk_queues q SET paused_at = NULL, paused_by = NULL
+    WHERE q.queue = p_queue AND q.paused_at IS NOT NULL;
     PERFORM pg_notify({channel}, 'c:' || p_queue);
 END $$;
 
