@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -27,7 +28,7 @@ type shown struct {
 // age. Before a pass has counted, a number is a lower bound and says so.
 func TestCountsAreExact(t *testing.T) {
 	t.Parallel()
-	h, box, pool := serve(t, ops.Config{})
+	h, box, pool := serve(t, ops.Config{Refresh: time.Nanosecond})
 	for _, s := range everyNumber(t, box, "nobody", "big") {
 		wantExact(t, pool, s)
 	}
@@ -77,8 +78,10 @@ func manyRows(t *testing.T, pool *pgxpool.Pool) {
 		{"big", "scheduled", 10}, {"big", "cancelled", 1_100}, {"other", "discarded", 1_050},
 		{"big", "delivered", 2_500}, {"other", "delivered", 3}, {"worked", "claimed", 1_400}} {
 		exec(t, pool, `INSERT INTO public.strunk_outbox (id, seq, created_at, due_at, finished_at, worker_id, claim_no,
-			status, kind, key, payload) SELECT x, x, now() - interval '3 days',
-			CASE WHEN $2 = 'scheduled' THEN now() + interval '1 day' END, CASE WHEN $2 IN ('pending', 'scheduled', 'claimed') THEN NULL ELSE now() END,
+			status, kind, key, payload)
+			SELECT x, x, now() - CASE WHEN $2 = 'pending' THEN interval '0' ELSE interval '3 days' END,
+			CASE WHEN $2 = 'scheduled' THEN now() + interval '1 day' END,
+			CASE WHEN $2 IN ('pending', 'scheduled', 'claimed') THEN NULL ELSE now() END,
 			CASE WHEN $2 = 'claimed' THEN 8 END, 1, $2, 'task', $1, '{}'
 			FROM (SELECT nextval('public.strunk_outbox_id_seq') AS x FROM generate_series(1, $3)) i`,
 			rows.queue, rows.status, rows.n)

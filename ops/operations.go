@@ -40,6 +40,10 @@ type (
 		DeadLetters []DeadLetter `json:"dead_letters"`
 		Next        string       `json:"next,omitempty"`
 	}
+	// ErrorList is why attempts fail.
+	ErrorList struct {
+		Errors []ErrorGroup `json:"errors"`
+	}
 	// Reasons is why a task does not run; none where a worker is about to take it.
 	Reasons struct {
 		Reasons []queue.Reason `json:"reasons"`
@@ -139,6 +143,10 @@ func (s *server) readings() []operation {
 			parameter{"newest", "boolean", "newest first"}, upTo),
 		reading("get_task", "/v1/tasks/{id}", "One task, or one subscriber's copy of an event", getTask,
 			parameter{"payload", "boolean", "with payload and metadata: needs the permission payloads"}),
+		reading("list_errors", "/v1/errors", "Why attempts fail, the most frequent reason first", listErrors,
+			parameter{"of", "string", "of this queue or subscriber"},
+			parameter{"since_seconds", "integer", "how far back failures count; a day where it is missing"},
+			parameter{"new", "boolean", "only groups that had not been there before"}, upTo),
 		reading("why_task", "/v1/tasks/{id}/why", "Why a task does not run, the most decisive cause first", whyTask),
 	}
 }
@@ -212,6 +220,26 @@ func (c *call) deadFilter() (f outbox.DeadFilter, err error) {
 	f.Limit, errs[2] = c.limit()
 	return f, errors.Join(errs[:]...)
 }
+
+func listErrors(c *call) (list ErrorList, err error) {
+	f := ErrorFilter{Name: c.query.Get("of")}
+	var errs [3]error
+	var since int64
+	since, errs[0] = parseID(c.query.Get("since_seconds"))
+	f.New, errs[1] = c.flag("new")
+	f.Limit, errs[2] = c.limit()
+	if err = errors.Join(errs[:]...); err == nil && since > maxErrorsSince {
+		err = fmt.Errorf("since_seconds: %d is more than %d: %w", since, maxErrorsSince, ErrInvalid)
+	}
+	f.Since = time.Duration(since) * time.Second
+	if err == nil {
+		list.Errors, err = ErrorGroups(c.ctx, c.box, f)
+	}
+	return list, err
+}
+
+// maxErrorsSince bounds since_seconds: a year.
+const maxErrorsSince = 366 * 24 * 3600
 
 func whyTask(c *call) (r Reasons, err error) {
 	id, err := c.id()

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,6 +18,10 @@ const (
 	countShare = 20
 	// countTimeout bounds one pass; PostgreSQL cancels it, and the numbers stay those of the pass before.
 	countTimeout = 8 * time.Second
+	// keepFailures is how long failed attempts are counted by their group.
+	keepFailures = 30 * 24 * time.Hour
+	// compactChunk bounds the rows that one compaction of the failures takes together.
+	compactChunk = 20_000
 	// countBound is up to where delivered tasks, and the events before one subscriber, are counted.
 	countBound = 1_000_000
 )
@@ -28,12 +33,14 @@ const (
 	sqlLimitCount = `SELECT pg_catalog.set_config('statement_timeout', $1, true)`
 	// sqlCount counts everything up to the bound $1.
 	sqlCount = `SELECT {schema}.strunk_count($1::bigint)`
+	// sqlCompactFailures makes one row of up to $2 failures of a group in a minute, and forgets those older than $1 ms.
+	sqlCompactFailures = `SELECT {schema}.strunk_compact_failures($1::bigint * interval '1 millisecond', $2::integer)`
 	// sqlCountGaveUp notes that a pass was given up after $1 ms.
 	sqlCountGaveUp = `SELECT {schema}.strunk_count_gave_up($1::bigint)`
 )
 
-// counter counts now and then what is too much to be counted for each question. It shares the
-// reaper's connection: nothing that has to be quick waits for it.
+// counter counts now and then what is too much to be counted for each question, and takes failures
+// together. It shares the reaper's connection: nothing that has to be quick waits for it.
 type counter struct {
 	box  *Box
 	conn *control
@@ -44,7 +51,7 @@ func (c *counter) run(ctx context.Context) {
 		mine, err := queryControl[bool](ctx, c.conn, c.box.sql(sqlCountBegin), countEvery.Milliseconds(), countShare,
 			processName())
 		if err == nil && mine {
-			err = c.pass(ctx)
+			err = errors.Join(c.pass(ctx), c.compact(ctx))
 			if ctx.Err() == nil {
 				c.box.loopRan(ctx, c.conn, string(LoopCounter), countEvery, err)
 			}
@@ -54,6 +61,12 @@ func (c *counter) run(ctx context.Context) {
 		}
 		core.Sleep(ctx, countEvery)
 	}
+}
+
+// compact keeps the failures few: see strunk_compact_failures.
+func (c *counter) compact(ctx context.Context) error {
+	return c.conn.autocommit(ctx, core.Statement{SQL: c.box.sql(sqlCompactFailures),
+		Args: []any{keepFailures.Milliseconds(), compactChunk}})
 }
 
 // pass counts once. What it takes too long for is left to a pass much later.

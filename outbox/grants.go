@@ -44,7 +44,7 @@ type grant struct {
 
 // maintenanceFunctions are for every process that calls Run: its loops may serve others' tasks and events.
 var maintenanceFunctions = []string{
-	"strunk_count", "strunk_count_begin", "strunk_count_gave_up",
+	"strunk_compact_failures", "strunk_count", "strunk_count_begin", "strunk_count_gave_up",
 	"strunk_adopt_orphans", "strunk_bring_forward", "strunk_clock_set_back", "strunk_heartbeat",
 	"strunk_expire_lease", "strunk_ensure_feed_partitions",
 	"strunk_close_day", "strunk_ensure_task_partitions", "strunk_loop_begin",
@@ -111,7 +111,7 @@ func grants() []grant {
 		{role: RoleReader,
 			functions: []string{
 				"strunk_backlog", "strunk_count_cancelled", "strunk_count_delivered", "strunk_counted_at",
-				"strunk_dead_letters",
+				"strunk_dead_letters", "strunk_error_groups",
 				"strunk_inbox_marked", "strunk_inconsistencies",
 				"strunk_live_snapshots", "strunk_overall", "strunk_over_cap",
 				"strunk_queue_names", "strunk_queue_states", "strunk_subscriber_states", "strunk_task",
@@ -123,7 +123,8 @@ func grants() []grant {
 				"strunk_dedups",
 				"strunk_feed", "strunk_feed_floor",
 				"strunk_feed_partitions", "strunk_forwarders",
-				"strunk_events_seq", "strunk_horizon", "strunk_inbox", "strunk_limits", "strunk_loops",
+				"strunk_events_seq", "strunk_failures", "strunk_horizon", "strunk_inbox", "strunk_limits",
+				"strunk_loops",
 				"strunk_migrations", "strunk_outbox", "strunk_outbox_cancelled", "strunk_outbox_dead",
 				"strunk_outbox_delivered_events", "strunk_outbox_delivered_tasks", "strunk_outbox_deliveries",
 				"strunk_outbox_events",

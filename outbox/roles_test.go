@@ -49,7 +49,8 @@ var internalFunctions = []string{
 	"strunk_tasks_to_enqueue",
 	"strunk_revive", "strunk_revive_delivery", "strunk_schedule_enqueue", "strunk_schema_parts",
 	"strunk_take_delivered",
-	"strunk_why_not_admitted", "strunk_why_not_claimed",
+	"strunk_compact_span", "strunk_fingerprint", "strunk_note_failure", "strunk_why_not_admitted",
+	"strunk_why_not_claimed",
 }
 
 // roles is a database with the roles of Grants, under a prefix of its own.
@@ -208,7 +209,8 @@ func testWork(t *testing.T) {
 	testkit.Eventually(t, "the maintenance is done, but for what takes the owner", func() bool {
 		well := query[[]string](t, r.owner, `SELECT coalesce(array_agg(loop ORDER BY loop), '{}')
 			FROM public.strunk_loops WHERE last_ok_at IS NOT NULL AND last_error IS NULL`)
-		return slices.Equal(well, []string{"promoter", "reaper of rows", "relay", "rescue", "scheduler"})
+		return slices.Equal(well, []string{"counter", "promoter", "reaper of rows", "relay", "rescue",
+			"scheduler"})
 	})
 	stopWorker()
 	refused(t, worker, "worker", anEnqueue, aPublish, aRevival, aPurge, aDeletion, aDrop, aLeaf, aFeed, aSwitch,

@@ -42,6 +42,7 @@ DROP TABLE
     {schema}.strunk_schedule_runs,
     {schema}.strunk_loops,
     {schema}.strunk_counts,
+    {schema}.strunk_failures,
     {schema}.strunk_count_passes,
     {schema}.strunk_closed_days,
     {schema}.strunk_reaped,

@@ -480,6 +480,23 @@ CREATE TABLE {schema}.strunk_count_passes (
 
 INSERT INTO {schema}.strunk_count_passes DEFAULT VALUES;
 
+-- Failed attempts by their fingerprint (see failures.sql): as they were stored (span_s 0), or all of a
+-- minute or an hour. error is an example. Rows are added by whoever fails, and never changed.
+CREATE TABLE {schema}.strunk_failures (
+    first_at    timestamptz NOT NULL,
+    last_at     timestamptz NOT NULL,
+    n           bigint      NOT NULL,
+    id          uuid        PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+    span_s      integer     NOT NULL DEFAULT 0,
+    kind        text COLLATE "C" NOT NULL CHECK (kind IN ('task', 'event')),
+    name        text COLLATE "C" NOT NULL,
+    fingerprint text COLLATE "C" NOT NULL,
+    error       text        NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
+
+CREATE INDEX strunk_failures_span ON {schema}.strunk_failures (span_s, first_at);
+CREATE INDEX strunk_failures_last ON {schema}.strunk_failures (last_at);
+
 -- The days of the delivered tasks that are closed, and the ids that each holds: see strunk_close_day. One without
 -- tasks has a highest_id below its lowest_id.
 CREATE TABLE {schema}.strunk_closed_days (

@@ -53,6 +53,7 @@ BEGIN
     SET attempts = greatest(r.attempts, excluded.attempts), last_error = excluded.last_error,
         errors = {schema}.strunk_add_error(r.errors, p_attempts, clock_timestamp(), p_error, p_stack, p_worker_name)
     RETURNING r.skip INTO v_skip;
+    PERFORM {schema}.strunk_note_failure('event', p_name, p_error);
     RETURN v_skip;
 END $$;
 

@@ -40,6 +40,7 @@ BEGIN
     WHERE r.subscriber = p_name AND r.position = p_position AND r.entity_id = CASE WHEN p_position = 0
         THEN p_entity ELSE '' END;
     v_errors := {schema}.strunk_add_error(v_errors, p_attempts, v_now, p_error, p_stack, p_worker_name);
+    PERFORM {schema}.strunk_note_failure('event', p_name, p_error);
     PERFORM pg_current_xact_id();
     v_id := nextval('{schema}.strunk_outbox_id_seq');
     IF p_state = 'dead' THEN
@@ -177,6 +178,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
+    PERFORM {schema}.strunk_note_failure('event', p_name, p_error);
     IF p_dead THEN
         PERFORM {schema}.strunk_dead_letter_delivery(p_id);
         RETURN {schema}.strunk_next_delivery(p_name, v_type, v_entity);

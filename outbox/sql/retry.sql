@@ -58,22 +58,30 @@ BEGIN
     WITH u AS MATERIALIZED (
         SELECT x.tid, v.* FROM unnest(p_ids, p_claims, p_delays_ms, p_refunds, p_errors, p_stacks)
             AS v(id, claim, delay, refund, error, stack)
-        CROSS JOIN LATERAL (SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t WHERE t.id = v.id OFFSET 0) x)
-    UPDATE {schema}.strunk_outbox_tasks t
-    SET status = CASE WHEN u.delay > 0 THEN 'scheduled' ELSE 'pending' END,
-        due_at = v_now + u.delay * interval '1 millisecond',
-        seq = nextval('{schema}.strunk_outbox_id_seq'),
-        admitted = t.customer_key IS NULL,
-        slot = NULL,
-        backlog_seq = CASE WHEN t.customer_key IS NOT NULL AND EXISTS (
-            SELECT 1 FROM {schema}.strunk_limits l WHERE l.queue = t.key AND l.fifo) THEN t.backlog_seq END,
-        attempts = greatest(0, t.attempts - u.refund::integer),
-        possibly_started = NULL,
-        last_error = coalesce(u.error, t.last_error),
-        errors = {schema}.strunk_add_error(t.errors, t.attempts, v_now, u.error, u.stack, p_worker_name)
-    FROM u
-    WHERE t.ctid = u.tid AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker AND t.claim_no + 0 = u.claim
-    RETURNING t.id;
+        CROSS JOIN LATERAL (SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t WHERE t.id = v.id OFFSET 0) x),
+    given_back AS (
+        UPDATE {schema}.strunk_outbox_tasks t
+        SET status = CASE WHEN u.delay > 0 THEN 'scheduled' ELSE 'pending' END,
+            due_at = v_now + u.delay * interval '1 millisecond',
+            seq = nextval('{schema}.strunk_outbox_id_seq'),
+            admitted = t.customer_key IS NULL,
+            slot = NULL,
+            backlog_seq = CASE WHEN t.customer_key IS NOT NULL AND EXISTS (
+                SELECT 1 FROM {schema}.strunk_limits l WHERE l.queue = t.key AND l.fifo) THEN t.backlog_seq END,
+            attempts = greatest(0, t.attempts - u.refund::integer),
+            possibly_started = NULL,
+            last_error = coalesce(u.error, t.last_error),
+            errors = {schema}.strunk_add_error(t.errors, t.attempts, v_now, u.error, u.stack, p_worker_name)
+        FROM u
+        WHERE t.ctid = u.tid AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker AND t.claim_no + 0 = u.claim
+        RETURNING t.id, t.key, u.error),
+    noted AS (
+        INSERT INTO {schema}.strunk_failures (first_at, last_at, n, kind, name, fingerprint, error)
+        SELECT v_now, v_now, f.n, 'task', f.key, f.fingerprint, f.error
+        FROM (SELECT g.key, {schema}.strunk_fingerprint(g.error) AS fingerprint, count(*) AS n,
+                  left(max(g.error), 1000) AS error
+              FROM given_back g WHERE g.error IS NOT NULL GROUP BY 1, 2) f)
+    SELECT g.id FROM given_back g;
 END $$;
 
 -- Ends claimed tasks with p_status: dead (their attempts are spent, or cannot help), cancelled (by a person) or
@@ -93,7 +101,13 @@ BEGIN
     d AS (
         DELETE FROM {schema}.strunk_outbox_tasks t USING u
         WHERE t.ctid = u.tid AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker AND t.claim_no + 0 = u.claim
-        RETURNING t AS task, u.error, u.stack)
+        RETURNING t AS task, u.error, u.stack),
+    noted AS (
+        INSERT INTO {schema}.strunk_failures (first_at, last_at, n, kind, name, fingerprint, error)
+        SELECT f.at, f.at, f.n, 'task', f.queue, f.fingerprint, f.error
+        FROM (SELECT (d.task).key AS queue, {schema}.strunk_fingerprint(d.error) AS fingerprint, count(*) AS n,
+                  left(max(d.error), 1000) AS error, clock_timestamp() AS at
+              FROM d WHERE p_status = 'dead' AND d.error IS NOT NULL GROUP BY 1, 2) f)
     SELECT {schema}.strunk_store_ended(d.task, NULL, p_status, d.error, d.stack, p_worker_name) FROM d;
 END $$;
 
@@ -121,6 +135,7 @@ BEGIN
         v_error := format('task %s, now %s: %s', p_id, v_id, p_error);
     END IF;
     v_task.errors := NULL;
+    PERFORM {schema}.strunk_note_failure('task', v_task.key, p_error);
     PERFORM {schema}.strunk_store_ended(v_task, v_id, 'dead', v_error, NULL, p_worker_name);
     UPDATE {schema}.strunk_outbox_dead d SET isolated = true WHERE d.id = v_id;
     RETURN true;

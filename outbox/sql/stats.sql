@@ -149,12 +149,13 @@ END $$;
 CREATE OR REPLACE FUNCTION {schema}.strunk_count_delivered(p_queue text, p_cap integer)
 RETURNS TABLE (n bigint, precise text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET jit = off AS $$
 DECLARE
     v_all bigint;
 BEGIN
     SELECT count(*) FILTER (WHERE x.key = p_queue OR p_queue IS NULL), count(*) INTO n, v_all FROM (
-        SELECT d.key FROM {schema}.strunk_outbox_delivered_tasks d LIMIT p_cap + 1) x;
+        SELECT d.key FROM {schema}.strunk_outbox_delivered_tasks d ORDER BY d.id LIMIT p_cap + 1) x;
     IF v_all > p_cap THEN
         RETURN QUERY SELECT c.n, c.precise FROM {schema}.strunk_over_cap(least(n, p_cap), 'delivered',
             coalesce(p_queue, '')) c;
