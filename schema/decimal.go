@@ -70,7 +70,27 @@ func (d decimal) sign() int {
 // isMultipleOf reports whether the number is a whole multiple of step, which is above 0.
 func (d decimal) isMultipleOf(step decimal) bool {
 	low := min(d.exponent-len(d.digits), step.exponent-len(step.digits)) // the place of the last digit of both
+	if value, short := d.short(low); short {
+		if by, short := step.short(low); short {
+			return value%by == 0
+		}
+	}
 	return new(big.Int).Rem(d.scaled(low), step.scaled(low)).Sign() == 0
+}
+
+// short is scaled, if the number has few digits.
+func (d decimal) short(place int) (value uint64, is bool) {
+	zeros := max(d.exponent-len(d.digits)-place, 0)
+	if len(d.digits)+zeros > 18 {
+		return 0, false
+	}
+	for _, digit := range []byte(d.digits) {
+		value = value*10 + uint64(digit-'0')
+	}
+	for range zeros {
+		value *= 10
+	}
+	return value, true
 }
 
 // scaled is the number divided by ten to the power of place, which leaves no fraction; the sign is left out.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math/big"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,12 +28,12 @@ func decode(text []byte, maxBytes, maxDepth int) (any, error) {
 	if !utf8.Valid(text) {
 		return nil, &limitError{"", "json", "is not valid UTF-8"}
 	}
-	if hasLoneSurrogate(text) {
-		return nil, &limitError{"", "json", `has half of a surrogate pair, such as \ud800 alone, which is no character`}
-	}
 	value, err := decodeOne(text)
 	if err != nil {
 		return nil, &limitError{"", "json", err.Error()}
+	}
+	if hasLoneSurrogate(text) {
+		return nil, &limitError{"", "json", `has half of a surrogate pair, such as \ud800 alone, which is no character`}
 	}
 	if err := checkLimits(value, maxDepth); err != nil {
 		return nil, err
@@ -42,26 +41,30 @@ func decode(text []byte, maxBytes, maxDepth int) (any, error) {
 	return value, nil
 }
 
-// surrogates finds escapes in order, so that an escaped backslash hides none: a pair, and any other.
-var surrogates = regexp.MustCompile(`\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|` +
-	`\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.`)
-
-// hasLoneSurrogate reports half of a pair, which encoding/json would replace and jsonb refuses.
+// hasLoneSurrogate reports half of a surrogate pair in a JSON text, which encoding/json would replace and jsonb refuses.
 func hasLoneSurrogate(text []byte) bool {
-	if !bytes.Contains(text, []byte(`\ud`)) && !bytes.Contains(text, []byte(`\uD`)) {
-		return false
-	}
-	const alone = len(`\ud800`)
-	lone := false
-	for rest := text; !lone; {
-		at := surrogates.FindIndex(rest)
-		if at == nil {
+	const escape = len(`\uXXXX`)
+	for {
+		at := bytes.IndexByte(text, '\\')
+		if at < 0 {
 			return false
 		}
-		lone = at[1]-at[0] == alone
-		rest = rest[at[1]:]
+		text = text[at:]
+		switch {
+		case isSurrogate(text, "89abAB") && isSurrogate(text[escape:], "cdefCDEF"):
+			text = text[2*escape:]
+		case isSurrogate(text, "89abcdefABCDEF"):
+			return true
+		default:
+			text = text[len(`\x`):]
+		}
 	}
-	return lone
+}
+
+// isSurrogate reports whether a text begins with the escape of a surrogate that has one of these as its second digit.
+func isSurrogate(text []byte, second string) bool {
+	return len(text) >= len(`\uXXXX`) && text[0] == '\\' && text[1] == 'u' && (text[2] == 'd' || text[2] == 'D') &&
+		strings.IndexByte(second, text[3]) >= 0
 }
 
 func decodeOne(text []byte) (any, error) {

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 )
 
@@ -11,10 +12,11 @@ type valueSet struct {
 	texts  map[string]bool
 	others map[string]bool // canonical texts of values that are no strings
 	deep   bool            // some of them are arrays or objects
+	words  string          // the values for people, as many as are readable
 }
 
 func newValueSet(values []any) *valueSet {
-	s := &valueSet{texts: map[string]bool{}, others: map[string]bool{}}
+	s := &valueSet{texts: map[string]bool{}, others: map[string]bool{}, words: oneOf(values)}
 	for _, value := range values {
 		if text, ok := value.(string); ok {
 			s.texts[text] = true
@@ -72,4 +74,22 @@ func writeCanonicalObject(out *strings.Builder, object map[string]any) {
 		out.WriteByte(',')
 	}
 	out.WriteByte('}')
+}
+
+// oneOf lists values of the schema, as many as are readable.
+func oneOf(values []any) string {
+	var texts []string
+	size := 0
+	for i, value := range values {
+		text, _ := json.Marshal(value)
+		if size += len(text); i > 0 && size > maxWhy/2 {
+			texts = append(texts, fmt.Sprintf("… (%d more)", len(values)-i))
+			break
+		}
+		texts = append(texts, clip(string(text), maxWhy/2))
+	}
+	if len(values) == 1 {
+		return texts[0]
+	}
+	return "one of " + strings.Join(texts, ", ")
 }

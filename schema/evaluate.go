@@ -11,10 +11,14 @@ import (
 // evaluation holds one value to one schema, with a bounded amount of work. It is used once, or as often as its work
 // lasts.
 type evaluation struct {
-	left     int          // the work that may still be done, in checks
-	refused  string       // what took too much work; empty as long as there is some left
+	*budget
 	explains *explanation // nil where only the verdict is wanted
 }
+
+func newEvaluation(checks int) *evaluation { return &evaluation{budget: &budget{left: checks}} }
+
+// explainedPerViolation is what a violation costs, in checks, beside the path to it.
+const explainedPerViolation = 20
 
 // explanation gathers what is wrong.
 type explanation struct {
@@ -23,28 +27,22 @@ type explanation struct {
 	omitted int
 }
 
-// spend pays for checks; it is false once there is no work left, after which no answer counts.
-func (e *evaluation) spend(checks int, what string) bool {
-	e.left -= checks
-	if e.left < 0 && e.refused == "" {
-		e.refused = what
-	}
-	return e.left >= 0
-}
-
 // fail notes a broken rule, and returns false.
 func (e *evaluation) fail(rule string, why func() string) bool {
 	switch {
-	case e.explains == nil || e.left < 0: // without work left, it may be no failure
-	case len(e.explains.found) == MaxViolations:
+	case e.explains == nil || e.exhausted(): // without work left, it may be no failure
+	case e.explains.isFull():
 		if e.explains.omitted++; e.explains.omitted == maxOmitted {
 			e.left = -1
 		}
 	default:
+		e.spend(explainedPerViolation+len(e.explains.path), workExplaining)
 		e.explains.add(Violation{e.explains.pointer(), rule, clip(why(), maxWhy)})
 	}
 	return false
 }
+
+func (x *explanation) isFull() bool { return len(x.found) == MaxViolations }
 
 func (x *explanation) add(violations ...Violation) {
 	kept := min(len(violations), MaxViolations-len(x.found))
@@ -80,7 +78,7 @@ func (e *evaluation) holds(n *node, value any, checks ...func(*evaluation, *node
 // check reports whether a value passes a schema.
 func (e *evaluation) check(n *node, value any) bool {
 	switch {
-	case !e.spend(1, "the schemas that its values must meet"):
+	case !e.spend(1, workSchemas) || !e.spend(sizeOf(value)/bytesPerLook, workLongValues):
 		return false
 	case n.always != nil && !*n.always:
 		return e.fail("false", plain("is not allowed"))
@@ -169,15 +167,17 @@ func (e *evaluation) checkOne(n *node, value any) bool {
 
 // failChoice explains a choice by the branch that comes nearest.
 func (e *evaluation) failChoice(rule string, branches []*node, value any) bool {
-	if e.explains == nil || e.left < 0 {
+	switch {
+	case e.explains == nil || e.exhausted():
 		return false
+	case e.explains.isFull():
+		return e.fail(rule, plain(""))
 	}
 	var nearest *explanation
 	var of *node
 	for _, branch := range branches {
-		try := &evaluation{left: e.left, explains: &explanation{path: e.explains.path}}
+		try := &evaluation{e.budget, &explanation{path: e.explains.path}}
 		try.check(branch, value)
-		e.left = try.left
 		if nearest == nil || try.explains.distance() < nearest.distance() {
 			nearest, of = try.explains, branch
 		}
@@ -222,39 +222,37 @@ func (e *evaluation) checkIf(n *node, value any) bool {
 	return branch == nil || e.check(branch, value)
 }
 
-// verdict is the answer of an evaluation: nil, or a *ValidationError.
-func (e *evaluation) verdict(passes bool) error {
-	if e.refused != "" {
-		return tooMuch(e.refused)
-	}
-	if passes {
-		return nil
-	}
-	found := e.explains.found
-	slices.SortFunc(found, func(a, b Violation) int {
+// broken is the error that lists what was found.
+func (x *explanation) broken() error {
+	slices.SortFunc(x.found, func(a, b Violation) int {
 		return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Why, b.Why))
 	})
-	return &ValidationError{slices.Compact(found), e.explains.omitted}
+	return &ValidationError{slices.Compact(x.found), x.omitted}
 }
 
-func tooMuch(what string) error {
+func (b *budget) tooMuch() error {
 	return &ValidationError{Violations: []Violation{{"", "work", fmt.Sprintf(
-		"takes too many checks, most of them for %s: send less at once, or simplify the schema", what)}}}
+		"takes too many checks, most of them for %s: send less at once, or simplify the schema", b.most())}}}
 }
 
-// validate holds a value to a schema within some work, and says what is wrong.
-func validate(n *node, value any, work int) error {
-	quick := &evaluation{left: work}
-	if passes := quick.check(n, value); passes || quick.refused != "" {
-		return quick.verdict(passes)
+// validate holds a value to a schema within some work, and says what is wrong. What was found holds, also when there is
+// no work left to find more.
+func validate(n *node, value any, checks int) error {
+	quick := newEvaluation(checks)
+	passes := quick.check(n, value)
+	switch {
+	case quick.exhausted():
+		return quick.tooMuch()
+	case passes:
+		return nil
 	}
-	thorough := &evaluation{left: work, explains: &explanation{}}
+	thorough := newEvaluation(checks)
+	thorough.explains = &explanation{}
 	thorough.check(n, value)
 	if len(thorough.explains.found) == 0 {
-		return tooMuch(thorough.refused)
+		return thorough.tooMuch()
 	}
-	thorough.refused = "" // what was found holds
-	return thorough.verdict(false)
+	return thorough.explains.broken()
 }
 
 func plain(text string) func() string { return func() string { return text } }

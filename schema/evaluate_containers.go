@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"math/bits"
 	"slices"
 	"strconv"
 )
@@ -30,7 +31,7 @@ func (e *evaluation) checkItems(n *node, items []any) bool {
 		default:
 			all = e.item(i, want, item) && all
 		}
-		if !all && e.explains == nil || e.left < 0 {
+		if !all && e.explains == nil || e.exhausted() {
 			return false
 		}
 	}
@@ -48,10 +49,10 @@ func (e *evaluation) checkUnique(items []any) bool {
 	if len(items) < 2 {
 		return true
 	}
-	seen := make(map[string]bool, len(items))
+	seen := map[string]bool{}
 	for _, item := range items {
-		key := e.written(item, "comparing items for uniqueItems")
-		if !e.spend(1, "comparing items for uniqueItems") {
+		key := e.written(item)
+		if !e.spend(1, workComparing) {
 			return false
 		}
 		if seen[key] {
@@ -64,12 +65,8 @@ func (e *evaluation) checkUnique(items []any) bool {
 
 func (e *evaluation) checkObject(n *node, properties map[string]any) bool {
 	all := e.checkCount("Properties", "properties", n.minProperties, n.maxProperties, len(properties))
-	for _, key := range n.required {
-		if _, has := properties[key]; !has {
-			all = e.fail("required", with("lacks the property %s", quoteClipped(key)))
-		}
-	}
-	if !e.spend(len(n.required)/bytesPerCheck, "required properties") || !all && e.explains == nil {
+	all = e.checkRequired(n, properties) && all
+	if !all && e.explains == nil {
 		return false
 	}
 	if n.asksProperties() {
@@ -79,6 +76,27 @@ func (e *evaluation) checkObject(n *node, properties map[string]any) bool {
 		all = e.checkDependencies(n, properties) && all
 	}
 	return all
+}
+
+func (e *evaluation) checkRequired(n *node, properties map[string]any) bool {
+	return e.hasAll(n.required, properties, func(key string) bool {
+		return e.fail("required", with("lacks the property %s", quoteClipped(key)))
+	})
+}
+
+// hasAll pays for the look-ups of property names; where only the verdict is wanted it stops at the first that is lacking.
+func (e *evaluation) hasAll(keys []string, properties map[string]any, lacks func(key string) bool) bool {
+	all, looked := true, 0
+	for _, key := range keys {
+		looked += 1 + len(key)/bytesPerLook
+		if _, has := properties[key]; !has {
+			all = lacks(key)
+			if e.explains == nil {
+				break
+			}
+		}
+	}
+	return e.spend(looked/looksPerCheck, workProperties) && all
 }
 
 func (n *node) asksProperties() bool {
@@ -96,10 +114,10 @@ func (e *evaluation) checkProperties(n *node, properties map[string]any) bool {
 		}
 		return true
 	}
-	all := e.spend(len(properties), "properties")
+	all := e.spend(len(properties)*bits.Len(uint(len(properties)))/sortedPerCheck, workProperties)
 	for _, key := range sortedKeys(properties) {
 		all = e.checkProperty(n, key, properties[key]) && all
-		if e.left < 0 {
+		if e.exhausted() {
 			return false
 		}
 	}
@@ -107,13 +125,13 @@ func (e *evaluation) checkProperties(n *node, properties map[string]any) bool {
 }
 
 func (e *evaluation) checkProperty(n *node, key string, value any) bool {
-	all, known := e.spend(1, "properties"), false
+	all, known := e.spend(1+len(key)/bytesPerLook, workProperties), false
 	if want, declared := n.properties[key]; declared {
 		known = true
 		all = e.below(key, want, value) && all
 	}
 	for _, p := range n.patterns {
-		if e.left < 0 {
+		if e.exhausted() {
 			return false
 		}
 		if e.matches(p.regex, key) {
@@ -146,6 +164,9 @@ func (e *evaluation) checkAdditional(n *node, key string, value any) bool {
 func (e *evaluation) checkDependencies(n *node, properties map[string]any) bool {
 	all := true
 	for _, d := range n.dependencies {
+		if !e.spend(1+len(d.key)/bytesPerLook, workProperties) {
+			return false
+		}
 		if _, has := properties[d.key]; !has {
 			continue
 		}
@@ -153,12 +174,10 @@ func (e *evaluation) checkDependencies(n *node, properties map[string]any) bool 
 			all = e.check(d.schema, properties) && all
 			continue
 		}
-		for _, needed := range d.keys {
-			if _, has := properties[needed]; !has {
-				all = e.fail("dependencies", with("lacks the property %s, which %s asks for", quoteClipped(needed),
-					quoteClipped(d.key)))
-			}
-		}
+		all = e.hasAll(d.keys, properties, func(needed string) bool {
+			return e.fail("dependencies", with("lacks the property %s, which %s asks for", quoteClipped(needed),
+				quoteClipped(d.key)))
+		}) && all
 	}
-	return e.spend(len(n.dependencies), "dependencies") && all
+	return all
 }

@@ -10,11 +10,29 @@ import (
 	"unicode/utf8"
 )
 
-// bytesPerCheck is how many bytes of a value are written or compared for the price of one check.
-const bytesPerCheck = 16
+// The prices of work: how much of each is done for one check.
+const (
+	bytesPerLook      = 64 // bytes of a text or a key that are counted, hashed or compared
+	digitsPerLook     = 8  // bytes of a number
+	looksPerCheck     = 2  // look-ups of property names
+	sortedPerCheck    = 4  // steps of sorting property names
+	canonicalPerCheck = 2  // bytes of a canonical text
+	stepsPerCheck     = 12 // instructions of a regular expression
+	formatPerCheck    = 2  // bytes of a text that is held to a format
 
-// canonicalPerCheck is how many bytes of a canonical text are written for the price of one check.
-const canonicalPerCheck = 2
+	checksPerRegexByte = 50 // checks for a byte of a text that must be a regular expression
+)
+
+// sizeOf is what reading a text or a number once takes, in bytes of a text.
+func sizeOf(value any) int {
+	switch v := value.(type) {
+	case string:
+		return len(v)
+	case json.Number:
+		return len(v) * (bytesPerLook / digitsPerLook)
+	}
+	return 0
+}
 
 func (e *evaluation) checkValue(n *node, value any) bool {
 	all := true
@@ -24,10 +42,10 @@ func (e *evaluation) checkValue(n *node, value any) bool {
 		})
 	}
 	if n.enumSet != nil && !e.isIn(n.enumSet, value) {
-		all = e.fail("enum", func() string { return "must be " + oneOf(n.enum) })
+		all = e.fail("enum", func() string { return "must be " + n.enumSet.words })
 	}
 	if n.constSet != nil && !e.isIn(n.constSet, value) {
-		all = e.fail("const", func() string { return "must be " + oneOf(n.konst) })
+		all = e.fail("const", func() string { return "must be " + n.constSet.words })
 	}
 	return all
 }
@@ -59,18 +77,18 @@ func isWholeText(number string) bool { return !strings.ContainsAny(number, ".eE"
 func (e *evaluation) isIn(set *valueSet, value any) bool {
 	switch value.(type) {
 	case []any, map[string]any:
-		return set.deep && set.others[e.written(value, "comparing whole arrays and objects with enum and const")]
+		return set.deep && set.others[e.written(value)]
 	}
 	return set.has(value)
 }
 
 // written is the canonical text of a value.
-func (e *evaluation) written(value any, what string) string {
-	if e.left < 0 {
+func (e *evaluation) written(value any) string {
+	if e.exhausted() {
 		return ""
 	}
 	text := canonical(value)
-	e.spend(len(text)/canonicalPerCheck, what)
+	e.spend(len(text)/canonicalPerCheck, workComparing)
 	return text
 }
 
@@ -102,7 +120,7 @@ func (e *evaluation) checkNumber(n *node, value json.Number) bool {
 // isMultiple pays for the digits that the division works on.
 func (e *evaluation) isMultiple(d, step decimal) bool {
 	digits := len(d.digits) + len(step.digits) + max(d.exponent-step.exponent, step.exponent-d.exponent)
-	return e.spend(1+digits*digits/10_000+digits/20, "multipleOf of numbers with many digits") && d.isMultipleOf(step)
+	return e.spend(1+digits*digits/10_000+digits/20, workMultiples) && d.isMultipleOf(step)
 }
 
 func (e *evaluation) checkText(n *node, text string) bool {
@@ -113,10 +131,19 @@ func (e *evaluation) checkText(n *node, text string) bool {
 	if n.regex != nil && !e.matches(n.regex, text) {
 		all = e.fail("pattern", with("must match %s", n.pattern))
 	}
-	if n.format != "" && e.spend(1+len(text)/bytesPerCheck, "formats") && !formats[n.format](text) {
+	if n.format != "" && !e.fits(n.format, text) {
 		all = e.fail("format", with("must be a valid %s", n.format))
 	}
 	return all
+}
+
+// fits pays beforehand what the check of a format can take.
+func (e *evaluation) fits(format, text string) bool {
+	price := 1 + len(text)/formatPerCheck
+	if format == "regex" { // a short expression may have a large tree
+		price = 1 + len(text)*checksPerRegexByte
+	}
+	return e.spend(price, workFormats) && formats[format](text)
 }
 
 // checkCount compares a count with its bounds; what is Length, Items or Properties.
@@ -153,31 +180,10 @@ func newExpression(text string) (*expression, error) {
 	return &expression{compiled, len(program.Inst)}, nil
 }
 
-// stepsPerCheck is how many instructions of a regular expression are run for the price of one check.
-const stepsPerCheck = 12
-
 // matches pays beforehand what the match can take at worst: every instruction for every byte.
 func (e *evaluation) matches(regex *expression, text string) bool {
-	return e.spend(2+regex.size*len(text)/stepsPerCheck, "matching regular expressions with long texts") &&
+	return e.spend(2+regex.size*len(text)/stepsPerCheck, workPatterns) &&
 		regex.MatchString(text)
-}
-
-// oneOf lists values of the schema, as many as are readable.
-func oneOf(values []any) string {
-	var texts []string
-	size := 0
-	for i, value := range values {
-		text, _ := json.Marshal(value)
-		if size += len(text); i > 0 && size > maxWhy/2 {
-			texts = append(texts, fmt.Sprintf("… (%d more)", len(values)-i))
-			break
-		}
-		texts = append(texts, string(text))
-	}
-	if len(values) == 1 {
-		return texts[0]
-	}
-	return "one of " + strings.Join(texts, ", ")
 }
 
 // clip shortens a text for people.

@@ -50,8 +50,8 @@ func breakingExample(written, reading *node, lenient bool) (string, bool) {
 
 // decides reports whether a value surely passes a schema, or surely fails it.
 func decides(n *node, value any, passes bool) bool {
-	e := &evaluation{left: maxWork / 1000}
-	return e.check(n, value) == passes && e.refused == ""
+	e := newEvaluation(maxWork / 1000)
+	return e.check(n, value) == passes && !e.exhausted()
 }
 
 func newExampleSearch(schemas ...*node) *exampleSearch {
@@ -211,6 +211,9 @@ func (s *exampleSearch) objects(n *node, depth int, branches []any) (made []any)
 		made = append(made, base)
 		for _, key := range sortedKeys(choices) {
 			for _, value := range choices[key] {
+				if s.left -= len(base) / 10; s.left < 0 { // a copy of a large object costs more
+					return made
+				}
 				made = append(made, merged(base, map[string]any{key: value}))
 			}
 		}

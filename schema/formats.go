@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"regexp/syntax"
 	"strconv"
 	"strings"
 	"time"
@@ -31,7 +32,7 @@ var formats = map[string]func(string) bool{
 	"iri-reference":         func(s string) bool { return isReference(s, iriCharacters, false) },
 	"uri-template":          uriTemplate.MatchString,
 	"uuid":                  uuid.MatchString,
-	"regex":                 func(s string) bool { _, err := regexp.Compile(s); return err == nil },
+	"regex":                 func(s string) bool { _, err := syntax.Parse(s, syntax.Perl); return err == nil },
 	"json-pointer":          jsonPointer.MatchString,
 	"relative-json-pointer": relativePointer.MatchString,
 }
@@ -86,7 +87,13 @@ func number2(digits string) int {
 	return n
 }
 
+// maxEmail is the length of a line in RFC 5322, in bytes.
+const maxEmail = 998
+
 func isEmail(text string) bool {
+	if len(text) > maxEmail {
+		return false
+	}
 	address, err := mail.ParseAddress(text)
 	if err != nil || address.Name != "" || strings.HasPrefix(text, "<") {
 		return false

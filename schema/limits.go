@@ -14,7 +14,8 @@ const (
 	MaxDocumentBytes = 1 << 20
 	// MaxDocumentDepth is how deep arrays and objects of a schema document may nest.
 	MaxDocumentDepth = 200
-	// MaxViolations is how many violations one [ValidationError] lists.
+	// MaxViolations is how many violations one [ValidationError] lists, and how many problems a [SchemaError] and a
+	// [CompatibilityError].
 	MaxViolations = 100
 
 	// maxInPlace bounds the schemas that one value may meet through $ref, allOf, anyOf and the like.
@@ -25,10 +26,14 @@ const (
 	maxWork = 500_000
 	// maxOmitted is how many violations are counted past MaxViolations.
 	maxOmitted = 10_000
-	// maxWhy, maxPath and maxName bound the texts of errors, in bytes.
-	maxWhy  = 400
-	maxPath = 1_000
-	maxName = 100
+	// maxWhy, maxProblem (the same for a comparison, which may show an example), maxPath and maxName bound the texts of
+	// errors, in bytes.
+	maxWhy     = 400
+	maxProblem = maxWhy + maxExampleSize
+	maxPath    = 1_000
+	maxName    = 100
 	// maxProof bounds the steps of one compatibility check.
 	maxProof = 200_000
+	// maxProofDepth bounds how deep the questions of one compatibility check lead to further ones.
+	maxProofDepth = 5_000
 )

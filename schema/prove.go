@@ -15,6 +15,7 @@ type prover struct {
 	lenient bool
 	steps   int
 	checks  int // of values, which cost less
+	depth   int // of the question that is being answered
 	ids     map[*node]int
 	open    map[string]bool
 	known   map[string]bool
@@ -33,6 +34,17 @@ func (p *prover) spent() bool { return p.steps+p.checks/checksPerStep > maxProof
 // checksPerStep is how many checks of a value cost as much as one step.
 const checksPerStep = 20
 
+// enter goes a level deeper. It is false where nothing is found any more: a question that nests too deep, for which the
+// stack would not last, uses up the budget.
+func (p *prover) enter() bool {
+	if p.depth++; p.depth > maxProofDepth {
+		p.steps = maxProof + 1
+	}
+	return !p.spent()
+}
+
+func (p *prover) leave() { p.depth-- }
+
 // covered reports whether every value that passes all of from passes want.
 func (p *prover) covered(from []*node, want *node) bool {
 	return p.empty(from, []*node{want})
@@ -47,6 +59,10 @@ func (p *prover) empty(pos, neg []*node) bool {
 	}
 	if p.open[key] {
 		return true
+	}
+	defer p.leave()
+	if !p.enter() {
+		return false
 	}
 	p.open[key] = true
 	mark := len(p.trail)
@@ -401,8 +417,8 @@ func (p *prover) possible(c *claim, value any) bool {
 // passes holds one value to a schema.
 func (p *prover) passes(n *node, value any) (passes, sure bool) {
 	const most = maxWork / 10
-	e := &evaluation{left: most}
+	e := newEvaluation(most)
 	passes = e.check(n, value)
 	p.checks += most - e.left
-	return passes, e.refused == "" && !p.spent()
+	return passes, !e.exhausted() && !p.spent()
 }
