@@ -40,7 +40,8 @@ func (m Mode) check() error {
 	if m == "" || slices.Contains(Modes, m) {
 		return nil
 	}
-	return fmt.Errorf("%w: compatibility mode %q: there is no such mode: use one of %v", ErrInvalid, m, Modes)
+	return fmt.Errorf("%w: compatibility mode %s: there is no such mode: use one of %v", ErrInvalid,
+		quoteClipped(string(m)), Modes)
 }
 
 // Revision is one version of a contract.
@@ -120,12 +121,12 @@ func (c *checker) history(history []Revision, next Revision) error {
 	if err != nil || c.mode == None {
 		return err
 	}
-	problems, err := c.compare(earlier, next, is)
-	if err != nil {
+	found := &CompatibilityError{Version: next.Version, Mode: cmp.Or(c.mode, Backward)}
+	if err := c.compare(found, earlier, next, is); err != nil {
 		return err
 	}
-	if len(problems) > 0 {
-		return &CompatibilityError{Version: next.Version, Mode: cmp.Or(c.mode, Backward), Problems: problems}
+	if len(found.Problems) > 0 {
+		return found
 	}
 	return nil
 }
@@ -186,12 +187,12 @@ func (c *checker) compile(next Revision) (*node, error) {
 }
 
 // compare finds the problems between the earlier versions and the next one. Those that mean the same have none.
-func (c *checker) compare(earlier []Revision, next Revision, is *node) (problems []Problem, err error) {
+func (c *checker) compare(found *CompatibilityError, earlier []Revision, next Revision, is *node) error {
 	differ := map[string]*node{}
 	for _, old := range earlier {
 		was, err := parse(old.Document)
 		if err != nil {
-			return nil, fmt.Errorf("version %s: %w", old.Version, err)
+			return fmt.Errorf("version %s: %w", old.Version, err)
 		}
 		if !(meanings{}).same(was.root(), is) {
 			differ[old.Version] = was.root()
@@ -201,14 +202,14 @@ func (c *checker) compare(earlier []Revision, next Revision, is *node) (problems
 	for _, old := range earlier {
 		if was := differ[old.Version]; was != nil {
 			c.readAsMeant(was)
-			problems = append(problems, c.pair(old, next, was, is)...)
+			found.add(c.pair(old, next, was, is))
 		}
 	}
-	return problems, nil
+	return nil
 }
 
 // pair compares two revisions in the directions that the mode asks for.
-func (c *checker) pair(old, next Revision, was, is *node) []Problem {
+func (c *checker) pair(old, next Revision, was, is *node) *reporter {
 	r := &reporter{old: old.Version, new: next.Version, lenient: c.lenient, reported: map[string]bool{}}
 	r.keepAll(was, is)
 	if c.mode.backward() {
@@ -217,7 +218,7 @@ func (c *checker) pair(old, next Revision, was, is *node) []Problem {
 	if c.mode.forward() {
 		r.direction(is, was, false)
 	}
-	return r.problems
+	return r
 }
 
 func (c *checker) readAsMeant(root *node) {

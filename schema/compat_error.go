@@ -12,6 +12,7 @@ type CompatibilityError struct {
 	Version  string // the version that is refused
 	Mode     Mode
 	Problems []Problem
+	Omitted  int // how many more there are, past [MaxViolations]
 }
 
 // Problem is one change that breaks somebody.
@@ -34,7 +35,15 @@ func (p Problem) String() string {
 }
 
 func (e *CompatibilityError) Error() string {
-	return list(ErrIncompatible, fmt.Sprintf(": version %s (%s)", e.Version, e.Mode), e.Problems)
+	return list(ErrIncompatible, fmt.Sprintf(": version %s (%s)", e.Version, e.Mode), e.Problems,
+		e.Omitted)
+}
+
+// add takes over what a comparison with one more version has found.
+func (e *CompatibilityError) add(r *reporter) {
+	kept := min(len(r.problems), MaxViolations-len(e.Problems))
+	e.Problems = append(e.Problems, r.problems[:kept]...)
+	e.Omitted += r.omitted + len(r.problems) - kept
 }
 
 func (e *CompatibilityError) Unwrap() error { return ErrIncompatible }
@@ -57,7 +66,7 @@ func (r *reporter) sides() (reader, writer string) {
 func (r *reporter) demand(atom *node) string {
 	switch atom.atom {
 	case "required":
-		return fmt.Sprintf("the property %q", atom.required[0])
+		return "the property " + quoteClipped(atom.required[0])
 	case "false":
 		return "nothing at all"
 	case "type":
@@ -65,7 +74,7 @@ func (r *reporter) demand(atom *node) string {
 	case "enum", "const":
 		return oneOf(append(slices.Clone(atom.enum), atom.konst...))
 	case "pattern":
-		return "the pattern " + atom.pattern
+		return "the pattern " + clip(atom.pattern, maxName)
 	case "format":
 		return "the format " + atom.format
 	}

@@ -17,7 +17,8 @@ import (
 // escaped as in a URL.
 func FileName(subject, version string) (string, error) {
 	if subject == "" || strings.Trim(subject, ".") == "" {
-		return "", fmt.Errorf("%w: %q is no name of a subject: give it letters", ErrInvalid, subject)
+		return "", fmt.Errorf("%w: %s is no name of a subject: give it letters", ErrInvalid,
+			quoteClipped(subject))
 	}
 	if _, err := ParseVersion(version); err != nil {
 		return "", err

@@ -28,9 +28,10 @@ var (
 	ErrInvalidDir = errors.New("strunk/schema: invalid directory")
 )
 
-// SchemaError lists everything that is wrong with a schema document. It is an [ErrInvalidSchema].
+// SchemaError lists everything that is wrong with a schema document, sorted by path. It is an [ErrInvalidSchema].
 type SchemaError struct {
 	Problems []SchemaProblem
+	Omitted  int // how many more there are, past [MaxViolations]
 }
 
 // SchemaProblem is one fault of a schema document.
@@ -40,13 +41,18 @@ type SchemaProblem struct {
 	Why     string // what is wrong and how to mend it
 }
 
+// newSchemaProblem keeps what a document says within bounds.
+func newSchemaProblem(path, keyword, why string) SchemaProblem {
+	return SchemaProblem{clip(path, maxPath), clip(keyword, maxName), clip(why, maxWhy)}
+}
+
 // String reads `path keyword: why`.
 func (p SchemaProblem) String() string {
 	return fmt.Sprintf("%s: %s", strings.TrimSpace(at(p.Path)+" "+p.Keyword), p.Why)
 }
 
 func (e *SchemaError) Error() string {
-	return list(ErrInvalidSchema, "", e.Problems)
+	return list(ErrInvalidSchema, "", e.Problems, e.Omitted)
 }
 
 func (e *SchemaError) Unwrap() error { return ErrInvalidSchema }
@@ -71,11 +77,7 @@ func (v Violation) String() string {
 }
 
 func (e *ValidationError) Error() string {
-	text := list(ErrInvalidPayload, "", e.Violations)
-	if e.Omitted > 0 {
-		text += fmt.Sprintf("; and %d more", e.Omitted)
-	}
-	return text
+	return list(ErrInvalidPayload, "", e.Violations, e.Omitted)
 }
 
 func (e *ValidationError) Unwrap() error { return ErrInvalidPayload }
@@ -87,10 +89,13 @@ func at(path string) string {
 	return path
 }
 
-func list[T fmt.Stringer](what error, subject string, items []T) string {
-	parts := make([]string, len(items))
+func list[T fmt.Stringer](what error, subject string, items []T, omitted int) string {
+	parts := make([]string, len(items), len(items)+1)
 	for i, item := range items {
 		parts[i] = item.String()
+	}
+	if omitted > 0 {
+		parts = append(parts, fmt.Sprintf("and %d more", omitted))
 	}
 	return what.Error() + subject + ": " + strings.Join(parts, "; ")
 }

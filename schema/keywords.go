@@ -81,7 +81,7 @@ func mendKeyword(name string) string {
 	if mend, ok := mends[name]; ok {
 		return mend
 	}
-	return "it is no keyword of draft 7; correct its spelling, remove it, or call it x-" + name + " if it is a note"
+	return "it is no keyword of draft 7; correct its spelling, remove it, or call it x-" + clip(name, maxName) + " if it is a note"
 }
 
 var mends = map[string]string{
@@ -107,8 +107,8 @@ func (p *parser) readDraft(n *node, value any) {
 	text, _ := value.(string)
 	text = strings.TrimSuffix(strings.Replace(text, "https://", "http://", 1), "#")
 	if text != "http://json-schema.org/draft-07/schema" {
-		p.fault(n.path, "$schema", fmt.Sprintf("is %v: only draft 7 is enforced, "+
-			`write "http://json-schema.org/draft-07/schema#" or leave it out`, value))
+		p.fault(n.path, "$schema", fmt.Sprintf("is %s: only draft 7 is enforced, "+
+			`write "http://json-schema.org/draft-07/schema#" or leave it out`, brief(value)))
 	}
 }
 
@@ -135,8 +135,8 @@ func (p *parser) readType(n *node, value any) {
 	for _, name := range names {
 		set, known := typeByName(name)
 		if !known {
-			p.fault(n.path, "type", fmt.Sprintf("%v is no type: use array, boolean, integer, null, number, object "+
-				"or string", name))
+			p.fault(n.path, "type", fmt.Sprintf("%s is no type: use array, boolean, integer, null, number, object "+
+				"or string", brief(name)))
 		}
 		n.types |= set
 	}
@@ -144,6 +144,9 @@ func (p *parser) readType(n *node, value any) {
 		p.fault(n.path, "type", "is an empty list, which nothing fits: name a type, or remove it")
 	}
 }
+
+// brief is a value of a document, for an error.
+func brief(value any) string { return clip(fmt.Sprint(value), maxName) }
 
 func typeByName(name any) (typeSet, bool) {
 	for _, t := range typeNames {
@@ -216,8 +219,8 @@ func (p *parser) readPattern(n *node, value any) {
 func (p *parser) regex(n *node, keyword, text string) *expression {
 	compiled, err := newExpression(text)
 	if err != nil {
-		p.fault(n.path, keyword, fmt.Sprintf("%v: expressions are those of Go (RE2), which have no "+
-			"look-ahead, no look-behind, no back references and no \\u escapes: rewrite it without", err))
+		p.fault(n.path, keyword, fmt.Sprintf("%s: expressions are those of Go (RE2), which have no "+
+			"look-ahead, no look-behind, no back references and no \\u escapes: rewrite it without", brief(err)))
 	}
 	return compiled
 }
@@ -225,8 +228,8 @@ func (p *parser) regex(n *node, keyword, text string) *expression {
 func (p *parser) readFormat(n *node, value any) {
 	text, _ := value.(string)
 	if _, known := formats[text]; !known {
-		p.fault(n.path, "format", fmt.Sprintf("%v would not be enforced: use one of %s, or a pattern",
-			value, strings.Join(sortedKeys(formats), ", ")))
+		p.fault(n.path, "format", fmt.Sprintf("%s would not be enforced: use one of %s, or a pattern",
+			brief(value), strings.Join(sortedKeys(formats), ", ")))
 		return
 	}
 	n.format = text

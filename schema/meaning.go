@@ -33,6 +33,9 @@ func (m meanings) same(a, b *node) bool {
 	if m[pair] {
 		return true
 	}
+	if len(m) > maxProof { // two circles of different lengths have as many pairs as the product of these
+		return false
+	}
 	m[pair] = true
 	return sameKeywords(a, b) && m.sameLists(a, b) && m.sameMaps(a, b)
 }

@@ -24,7 +24,7 @@ func checkDraft7(document any) error {
 	}
 	result, err := meta.Validate(gojsonschema.NewRawLoader(document))
 	if err != nil {
-		return &SchemaError{[]SchemaProblem{{Why: err.Error()}}}
+		return &SchemaError{Problems: []SchemaProblem{newSchemaProblem("", "", err.Error())}}
 	}
 	var problems []SchemaProblem
 	for _, fault := range result.Errors() {
@@ -38,20 +38,20 @@ func checkDraft7(document any) error {
 	if problems == nil {
 		return nil
 	}
-	return &SchemaError{problems}
+	return &SchemaError{Problems: problems}
 }
 
 // draft7Problem splits gojsonschema's context into the path of a schema and its keyword.
 func draft7Problem(fault gojsonschema.ResultError) SchemaProblem {
 	const between = "\x00\x01\x00"
 	tokens := strings.Split(fault.Context().String(between), between)[1:]
-	problem := SchemaProblem{Why: "draft 7 allows no such value: " + clip(fault.Description(), maxWhy)}
+	path, keyword := "", ""
 	for i, token := range tokens {
 		if i == len(tokens)-1 {
-			problem.Keyword = token
+			keyword = token
 		} else {
-			problem.Path = pointer(problem.Path, token)
+			path = pointer(path, token)
 		}
 	}
-	return problem
+	return newSchemaProblem(path, keyword, "draft 7 allows no such value: "+fault.Description())
 }

@@ -14,6 +14,7 @@ type parser struct {
 	order    []*node
 	value    any // the document, decoded
 	problems []SchemaProblem
+	omitted  int // problems past MaxViolations
 }
 
 // parse reads a document. Its error is a *SchemaError with all problems.
@@ -26,7 +27,7 @@ func parse(document []byte) (*parser, error) {
 		return nil, p.err()
 	}
 	if key, ok := duplicateKey(document); ok {
-		p.fault("", "", fmt.Sprintf("an object has the key %q twice: keep one of them", key))
+		p.fault("", "", fmt.Sprintf("an object has the key %s twice: keep one of them", quoteClipped(key)))
 	}
 	p.value = value
 	p.schema("", value)
@@ -44,11 +45,15 @@ func (p *parser) err() error {
 	slices.SortStableFunc(p.problems, func(a, b SchemaProblem) int {
 		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.Keyword, b.Keyword))
 	})
-	return &SchemaError{p.problems}
+	return &SchemaError{p.problems, p.omitted}
 }
 
 func (p *parser) fault(path, keyword, why string) {
-	p.problems = append(p.problems, SchemaProblem{path, keyword, why})
+	if len(p.problems) == MaxViolations {
+		p.omitted++
+		return
+	}
+	p.problems = append(p.problems, newSchemaProblem(path, keyword, why))
 }
 
 func (p *parser) root() *node { return p.nodes[""] }
@@ -142,15 +147,15 @@ func (p *parser) link() {
 func (p *parser) resolve(n *node) *node {
 	fragment, local := strings.CutPrefix(n.refTo, "#")
 	if !local {
-		p.fault(n.path, "$ref", fmt.Sprintf("%q leaves the document, and nothing is ever fetched: "+
-			"copy that schema under definitions and refer to it as #/definitions/…", n.refTo))
+		p.fault(n.path, "$ref", fmt.Sprintf("%s leaves the document, and nothing is ever fetched: "+
+			"copy that schema under definitions and refer to it as #/definitions/…", quoteClipped(n.refTo)))
 		return nil
 	}
 	path, err := url.PathUnescape(fragment)
 	target := p.nodes[path]
 	if err != nil || target == nil {
-		p.fault(n.path, "$ref", fmt.Sprintf("%q leads to no schema of this document: write #/definitions/NAME",
-			n.refTo))
+		p.fault(n.path, "$ref", fmt.Sprintf("%s leads to no schema of this document: write #/definitions/NAME",
+			quoteClipped(n.refTo)))
 		return nil
 	}
 	return target

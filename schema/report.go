@@ -15,6 +15,7 @@ type reporter struct {
 	lenient  bool
 	backward bool // the new version reads what the old one wrote
 	problems []Problem
+	omitted  int // problems past MaxViolations
 	reported map[string]bool
 	said     int             // problems that were put in words, those known already included
 	count    int             // the same, and the comparisons that are being explained elsewhere
@@ -64,7 +65,12 @@ func (r *reporter) add(about string, problem Problem) {
 		return
 	}
 	r.reported[key] = true
+	if len(r.problems) == MaxViolations {
+		r.omitted++
+		return
+	}
 	problem.Old, problem.New = r.old, r.new
+	problem.Path, problem.Why = clip(problem.Path, maxPath), clip(problem.Why, maxProblem)
 	r.problems = append(r.problems, problem)
 }
 
@@ -133,7 +139,7 @@ func (r *reporter) explainProperties(from []*node, atom *node) {
 			continue
 		}
 		for _, want := range atom.forKey(key) {
-			r.explainValue(facts.forKey(key), want, atom, fmt.Sprintf("does not allow the property %q", key))
+			r.explainValue(facts.forKey(key), want, atom, "does not allow the property "+quoteClipped(key))
 		}
 	}
 	if matched, breaks := r.prover.breakingMatch(facts, atom); breaks {
@@ -252,6 +258,9 @@ func (p *prover) flat(from []*node, t typeSet) *claim {
 func (r *reporter) keepAll(old, new *node) {
 	r.prover, r.seen = newProver(r.lenient), map[string]bool{}
 	r.keep([]*node{old}, []*node{new})
+	if r.prover.spent() {
+		r.giveUp(new)
+	}
 }
 
 // keep reports what the new version must not drop whatever the mode: required properties, and types.
@@ -261,6 +270,10 @@ func (r *reporter) keep(old, new []*node) {
 		return
 	}
 	r.seen[key] = true
+	defer r.prover.leave()
+	if r.prover.steps++; !r.prover.enter() {
+		return
+	}
 	if gone := possibleTypes(old) &^ declaredTypes(new); gone != 0 {
 		r.add("", Problem{
 			Path: old[0].path, Rule: "type", Mend: backwardMends["type"],
@@ -297,7 +310,7 @@ func (r *reporter) keepProperties(old, new []*node) {
 		if !is.has[key] && !r.prover.requires(new, key) {
 			r.add(key, Problem{
 				Path: old[0].path, Rule: "required", Mend: "keep it required, for readers rely on it",
-				Why: fmt.Sprintf("%s no longer requires the property %q, which %s does", r.new, key, r.old),
+				Why: fmt.Sprintf("%s no longer requires the property %s, which %s does", r.new, quoteClipped(key), r.old),
 			})
 		}
 	}

@@ -132,7 +132,7 @@ func (u *Upcaster[T]) decode(version string, raw []byte) (any, error) {
 		}
 	}
 	if first < 0 {
-		return nil, fmt.Errorf("no step begins at or before version %q: add one with From", version)
+		return nil, fmt.Errorf("no step begins at or before version %q: add one with From", at)
 	}
 	return u.run(u.steps[first:], raw)
 }
@@ -161,7 +161,7 @@ type UndecodableError struct {
 }
 
 func (e *UndecodableError) Error() string {
-	return fmt.Sprintf("%v: version %q: %v", ErrUndecodable, e.Version, e.Err)
+	return clip(fmt.Sprintf("%v: version %s: %v", ErrUndecodable, quoteClipped(e.Version), e.Err), maxPath)
 }
 
 func (e *UndecodableError) Unwrap() []error { return []error{ErrUndecodable, e.Err} }

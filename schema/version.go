@@ -25,7 +25,7 @@ func ParseVersion(text string) (Version, error) {
 	for i, field := range fields {
 		number, err := strconv.ParseUint(field, 10, 32)
 		if err != nil || strconv.FormatUint(number, 10) != field {
-			return Version{}, badVersion(text, fmt.Sprintf("%q is no whole number", field))
+			return Version{}, badVersion(text, quoteClipped(field)+" is no whole number")
 		}
 		version.parts[i] = uint32(number)
 	}
@@ -33,7 +33,8 @@ func ParseVersion(text string) (Version, error) {
 }
 
 func badVersion(text, why string) error {
-	return fmt.Errorf("%w: %q: %s: write numbers with dots between them, such as 1.0", ErrInvalidVersion, text, why)
+	return fmt.Errorf("%w: %s: %s: write numbers with dots between them, such as 1.0", ErrInvalidVersion,
+		quoteClipped(text), why)
 }
 
 // String returns the text that the version was read from.
