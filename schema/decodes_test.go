@@ -261,3 +261,46 @@ func TestCheckPayloadsErrors(t *testing.T) {
 		t.Error("a nil box is no error")
 	}
 }
+
+// told is a test that only takes down why it was ended.
+type told struct {
+	testing.TB
+	fatal string
+}
+
+func (f *told) Helper() {}
+
+func (f *told) Fatal(args ...any) {
+	f.fatal = fmt.Sprint(args...)
+	panic(f)
+}
+
+// requireDecodes returns what RequireDecodes ends a test with, and nothing where it lets the test go on.
+func requireDecodes(t *testing.T, box *outbox.Box, of ...outbox.Payloads) (fatal string) {
+	f := &told{TB: t}
+	defer func() {
+		if r := recover(); r != nil && r != any(f) {
+			panic(r)
+		}
+		fatal = f.fatal
+	}()
+	outboxtest.RequireDecodes(f, box, of...)
+	return ""
+}
+
+func TestRequireDecodesFailsTheTest(t *testing.T) {
+	t.Parallel()
+	box := openBox(t, outboxtest.New(t))
+	mails := queue.Define[mail]("mail", queue.Config{})
+	putMails(t, box, "mail", []string{goodMail})
+	if said := requireDecodes(t, box, mails); said != "" {
+		t.Errorf("a test without poison was ended: %s", said)
+	}
+	bad := putMails(t, box, "mail", []string{badMail})[0]
+	if said := requireDecodes(t, box, mails); !strings.Contains(said, fmt.Sprintf("task %d of \"mail\"", bad)) {
+		t.Errorf("the poison is not named: %q", said)
+	}
+	if said := requireDecodes(t, box, queue.Define[mail]("", queue.Config{})); said == "" {
+		t.Error("a declaration without a name does not end the test")
+	}
+}

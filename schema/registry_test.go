@@ -1,6 +1,7 @@
 package schema_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
@@ -168,6 +170,26 @@ func TestRegistryLetsProcessesTakeTurns(t *testing.T) {
 	if versions, err := r.Versions(ctx, "order"); err != nil || len(versions) != 2 {
 		t.Errorf("%d versions, %v; want 2", len(versions), err)
 	}
+}
+
+// The comparison, which may take a while, is done before the subject's lock is asked for: while somebody else holds the
+// lock, a version that is incompatible is refused all the same.
+func TestRegistryComparesOutsideTheLock(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	pool := outboxtest.New(t)
+	r := schema.NewRegistry(openBox(t, pool))
+	register(t, r, "order", "1.0", order10)
+	holder, err := pool.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = holder.Rollback(context.WithoutCancel(ctx)) }()
+	if _, err := holder.Exec(ctx, `SELECT public.strunk_schema_lock('order')`); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, r.Register(ctx, "order", "1.1", []byte(`{"type":"string"}`)), schema.ErrIncompatible)
 }
 
 func TestRegistryExportsWhatCheckDirReads(t *testing.T) {
