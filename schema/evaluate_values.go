@@ -164,11 +164,8 @@ type expression struct {
 	size int // instructions of its program
 }
 
-func newExpression(text string) (*expression, error) {
-	compiled, err := regexp.Compile(text)
-	if err != nil {
-		return nil, err
-	}
+// newExpression compiles an expression of at most so many instructions.
+func newExpression(text string, most int) (*expression, error) {
 	parsed, err := syntax.Parse(text, syntax.Perl)
 	if err != nil {
 		return nil, err
@@ -177,8 +174,18 @@ func newExpression(text string) (*expression, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(program.Inst) > most {
+		return nil, errManyInstructions
+	}
+	compiled, err := regexp.Compile(text)
+	if err != nil {
+		return nil, err
+	}
 	return &expression{compiled, len(program.Inst)}, nil
 }
+
+var errManyInstructions = fmt.Errorf("the expressions of one document may have %d instructions: shorten them, or "+
+	"ask for fewer repetitions", maxInstructions)
 
 // matches pays beforehand what the match can take at worst: every instruction for every byte.
 func (e *evaluation) matches(regex *expression, text string) bool {

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -217,10 +218,19 @@ func (p *parser) readPattern(n *node, value any) {
 
 // regex compiles an expression; the engine has no look-around and no back references.
 func (p *parser) regex(n *node, keyword, text string) *expression {
-	compiled, err := newExpression(text)
-	if err != nil {
+	if p.instructions > maxInstructions { // which has been said
+		return nil
+	}
+	compiled, err := newExpression(text, maxInstructions-p.instructions)
+	switch {
+	case errors.Is(err, errManyInstructions):
+		p.instructions = maxInstructions + 1
+		p.fault(n.path, keyword, err.Error())
+	case err != nil:
 		p.fault(n.path, keyword, fmt.Sprintf("%s: expressions are those of Go (RE2), which have no "+
 			"look-ahead, no look-behind, no back references and no \\u escapes: rewrite it without", brief(err)))
+	default:
+		p.instructions += compiled.size
 	}
 	return compiled
 }

@@ -15,6 +15,8 @@ type parser struct {
 	value    any // the document, decoded
 	problems []SchemaProblem
 	omitted  int // problems past MaxViolations
+
+	instructions int // of the expressions so far
 }
 
 // parse reads a document. Its error is a *SchemaError with all problems.

@@ -127,6 +127,7 @@ func TestErrorsAreShort(t *testing.T) {
 		"a bad reference":    compiling(object{"$ref": long}),
 		"a far reference":    compiling(object{"$ref": "#" + long}),
 		"a bad expression":   compiling(object{"pattern": strings.Repeat("(", 1<<20-200)}),
+		"many expressions":   compiling(object{"allOf": of(4900, object{"pattern": strings.Repeat("(a{1000})", 20)})}),
 		"a fault far down":   compiling(object{"properties": object{long: object{"a": 1}}}),
 		"a key that is long": compiling(json.RawMessage(`{"` + long[:1<<19-100] + `":1,"` + long[:1<<19-100] + `":1}`)),
 		"many changes": comparing(properties(long[:100], 5000, object{"type": "string"}),
