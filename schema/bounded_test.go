@@ -72,20 +72,23 @@ func TestHostileIsBounded(t *testing.T) {
 // within250ms measures what every other test of the process leaves alone: this test is not parallel.
 func within250ms(t *testing.T, work func() error) error {
 	t.Helper()
+	limit := 250 * time.Millisecond
+	if raceEnabled {
+		limit *= 12 // what the race detector costs
+	}
 	var err error
-	spent, most := time.Hour, uint64(0)
+	spent, most, fits := time.Hour, uint64(0), false
 	for range 3 { // the best of three: other processes slow the processor down, and never make it faster
 		stop := watchHeap()
 		began := cpuTime()
 		err = work()
 		spent, most = min(spent, cpuTime()-began), max(most, stop())
+		if fits = spent <= limit && (most <= 64<<20 || raceEnabled); fits {
+			break
+		}
 	}
 	t.Logf("%v, %d MiB", spent, most>>20)
-	limit := 250 * time.Millisecond
-	if raceEnabled {
-		limit *= 12 // what the race detector costs
-	}
-	if spent > limit || most > 64<<20 && !raceEnabled {
+	if !fits {
 		t.Errorf("took %v of CPU and %d MiB", spent, most>>20)
 	}
 	return err

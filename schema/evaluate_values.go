@@ -12,7 +12,8 @@ import (
 
 // The prices of work: how much of each is done for one check.
 const (
-	bytesPerLook      = 64 // bytes of a text or a key that are counted, hashed or compared
+	bytesPerLook      = 64 // bytes of a text or a key that are hashed or compared
+	bytesPerCount     = 16 // bytes of a text whose characters are counted
 	digitsPerLook     = 8  // bytes of a number
 	looksPerCheck     = 2  // look-ups of property names
 	sortedPerCheck    = 4  // steps of sorting property names
@@ -126,6 +127,7 @@ func (e *evaluation) isMultiple(d, step decimal) bool {
 func (e *evaluation) checkText(n *node, text string) bool {
 	all := true
 	if n.minLength != nil || n.maxLength != nil {
+		e.spend(len(text)/bytesPerCount, workLongValues)
 		all = e.checkCount("Length", "characters", n.minLength, n.maxLength, utf8.RuneCountInString(text))
 	}
 	if n.regex != nil && !e.matches(n.regex, text) {
