@@ -41,7 +41,7 @@ func decode(text []byte, maxBytes, maxDepth int) (any, error) {
 	return value, nil
 }
 
-// hasLoneSurrogate reports half of a surrogate pair in a JSON text, which encoding/json would replace and jsonb refuses.
+// hasLoneSurrogate reports half of a surrogate pair in a JSON text: encoding/json would replace it, jsonb refuses it.
 func hasLoneSurrogate(text []byte) bool {
 	const escape = len(`\uXXXX`)
 	for {

@@ -84,7 +84,7 @@ func (e *evaluation) checkRequired(n *node, properties map[string]any) bool {
 	})
 }
 
-// hasAll pays for the look-ups of property names; where only the verdict is wanted it stops at the first that is lacking.
+// hasAll pays for the look-ups of property names. Where only the verdict is wanted it stops at the first that lacks.
 func (e *evaluation) hasAll(keys []string, properties map[string]any, lacks func(key string) bool) bool {
 	all, looked := true, 0
 	for _, key := range keys {

@@ -82,7 +82,8 @@ func mendKeyword(name string) string {
 	if mend, ok := mends[name]; ok {
 		return mend
 	}
-	return "it is no keyword of draft 7; correct its spelling, remove it, or call it x-" + clip(name, maxName) + " if it is a note"
+	return "it is no keyword of draft 7; correct its spelling, remove it, or call it x-" + clip(name, maxName) +
+		" if it is a note"
 }
 
 var mends = map[string]string{

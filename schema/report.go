@@ -310,7 +310,8 @@ func (r *reporter) keepProperties(old, new []*node) {
 		if !is.has[key] && !r.prover.requires(new, key) {
 			r.add(key, Problem{
 				Path: old[0].path, Rule: "required", Mend: "keep it required, for readers rely on it",
-				Why: fmt.Sprintf("%s no longer requires the property %s, which %s does", r.new, quoteClipped(key), r.old),
+				Why: fmt.Sprintf("%s no longer requires the property %s, which %s does", r.new, quoteClipped(key),
+					r.old),
 			})
 		}
 	}

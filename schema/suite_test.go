@@ -138,8 +138,8 @@ func TestOfficialFormats(t *testing.T) {
 	}
 }
 
-// What draft 7 asks of each keyword, in our own words: testdata/draft7.json has a schema, the values that it accepts, and
-// those that it refuses.
+// What draft 7 asks of each keyword, in our own words: testdata/draft7.json has a schema, the values that it accepts,
+// and those that it refuses.
 func TestDraft7(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("testdata", "draft7.json"))
 	if err != nil {
