@@ -194,4 +194,4 @@ func awaitCaughtUp(ctx context.Context, box *outbox.Box, names []string, ran cha
 	}
 }
 
-var errEnded = errors.New("Run has ended")
+var errEnded = errors.New("the run has ended")

@@ -130,7 +130,7 @@ func TestFailuresSayWhatIsThere(t *testing.T) {
 		{func(t testing.TB) { eventstest.RequireDeleted(t, tx, orders, "a") },
 			`stream "order": the last event of a: {"id":"a","total":1}; want that it is gone`},
 		{func(t testing.TB) { eventstest.CatchUp(t, box, orders.Subscriber("index", nil)) },
-			"eventstest.CatchUp: index is not registered yet: Run has ended\n" +
+			"eventstest.CatchUp: index is not registered yet: the run has ended\n" +
 				`strunk/events: subscriber "index": the handler is nil: invalid argument`},
 	} {
 		if got := failureOf(t, c.test); got != c.says {
