@@ -85,7 +85,7 @@ func load(t testing.TB, pool *pgxpool.Pool, n int) {
 var bounds = map[string]int64{
 	"QueueStats": 2_000, "Queues": 40_000, "Queues of health": 12_000, "SubscriberStats": 1_000,
 	"Subscribers": 15_000, "Workers": 2_500,
-	"Schedules": 10, "OverallStats": 4_500, "Tables": 100, "Backlog of health": 100, "Horizon": 10, "Task": 60,
+	"Schedules": 10, "OverallStats": 4_500, "Tables": 100, "Backlog of health": 100, "Horizon": 10, "Task": 90,
 	"Ready":       10,
 	"DeadLetters": 50, "DeadLetters, newest": 50, "DeadLetters of a queue": 50, "DeadLetters of a queue, newest": 50,
 	"DeadLetters of a subscriber": 50, "cancelled tasks": 50, "discarded tasks of a queue, newest": 50,
