@@ -17,7 +17,7 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-// putLarge enqueues n notes of so many bytes that no compression makes small. SQL does it: nothing of it is checked here.
+// putLarge enqueues n notes of so many bytes that no compression makes small, by SQL: nothing of it is checked here.
 func putLarge(b *bed, queue string, n, bytes int) {
 	b.t.Helper()
 	raw := make([]byte, bytes/2)
