@@ -124,7 +124,10 @@ func TestFunctionsAreRenewed(t *testing.T) {
 	t.Parallel()
 	pool, latest := outboxtest.New(t), outbox.LatestVersion()
 	mustExec(t, pool, `DROP FUNCTION public.strunk_next_due_ms`)
-	mustExec(t, pool, `GRANT EXECUTE ON FUNCTION public.strunk_enqueue TO PUBLIC`)
+	mustExec(t, pool, `DO $$ DECLARE f regprocedure; BEGIN
+		FOR f IN SELECT p.oid FROM pg_proc p WHERE p.proname = 'strunk_enqueue' LOOP
+			EXECUTE 'GRANT EXECUTE ON FUNCTION ' || f || ' TO PUBLIC';
+		END LOOP; END $$`)
 	mustExec(t, pool, `UPDATE public.strunk_migrations SET functions = 'those of another build'`)
 	plan, err := outbox.PlanMigrations(t.Context(), pool, outbox.MigrateConfig{}, latest)
 	if err != nil || len(plan) != 1 || plan[0].From != latest || plan[0].To != latest || plan[0].Name != "functions" {

@@ -244,10 +244,10 @@ func (c *claimer) claim(ctx context.Context, limit int, bytes int64) (int, error
 		return 0, c.failed(number, err)
 	}
 	c.numbers.answered(number, len(answer.jobs))
-	c.starter.claimed(answer.jobs, answer.allowance)
-	if c.size.claimed(answer.jobs, bytes) {
+	if c.size.claimed(answer.jobs, bytes) { // before middleware may change the payloads
 		c.more, limit = true, len(answer.jobs)
 	}
+	c.starter.claimed(answer.jobs, answer.allowance)
 	about := claimAnswer{found: len(answer.jobs), limit: limit, xid: answer.xid, xmin: answer.xmin}
 	c.marks.answered(e, answer.jobs, about, time.Now())
 	return len(answer.jobs), c.advance(sent, conn.Conn(), answer.xmin)

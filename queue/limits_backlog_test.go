@@ -208,7 +208,7 @@ func TestQuotas(t *testing.T) {
 	}
 }
 
-// A task that a person sets to pending in place lies below all watermarks: a sweep finds it.
+// A task that a person sets to pending becomes pending then, as one that has become due: behind what waits of its key.
 func TestFIFOTaskPutBackByHand(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
@@ -216,15 +216,19 @@ func TestFIFOTaskPutBackByHand(t *testing.T) {
 	b.exec(`SELECT public.strunk_set_limits('by-hand', fifo => true)`)
 	id := put(b, q, note{"a"}, queue.CustomerKey("a"), queue.Delay(time.Hour))
 	putKeys(b, q, "a")
+	first := value[int64](b, `SELECT id FROM public.strunk_outbox WHERE status = 'pending'`)
 	b.exec(`UPDATE public.strunk_outbox SET status = 'pending' WHERE id = $1`, id)
 	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 30000, 1,
 		10, 'by-hand', 'h')`)
-	b.exec(`SELECT public.strunk_sweep_backlog('by-hand', NULL, 10)`)
-	got := value[[]int64](b, `SELECT array_agg(id) FROM public.strunk_claim(1, 1, 'by-hand', 10,
-		array_fill(0::bigint, ARRAY[10]), NULL,
-		(SELECT version FROM public.strunk_limits WHERE queue = 'by-hand'))`)
-	if !slices.Equal(got, []int64{id}) {
-		t.Errorf("the claim took %v; want %d, the first of its key", got, id)
+	for i, want := range []int64{first, id} {
+		b.exec(`SELECT public.strunk_sweep_backlog('by-hand', NULL, 10)`)
+		got := value[[]int64](b, `SELECT array_agg(id) FROM public.strunk_claim(1, $1, 'by-hand', 10,
+			array_fill(0::bigint, ARRAY[10]), NULL,
+			(SELECT version FROM public.strunk_limits WHERE queue = 'by-hand'))`, i+1)
+		if !slices.Equal(got, []int64{want}) {
+			t.Errorf("claim %d took %v; want %d alone", i+1, got, want)
+		}
+		b.exec(`SELECT public.strunk_complete(1, $1::bigint[], ARRAY[$2::bigint], true)`, got, i+1)
 	}
 }
 

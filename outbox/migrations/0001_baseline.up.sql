@@ -471,14 +471,12 @@ CREATE TABLE {schema}.strunk_counts (
     PRIMARY KEY (part, name)
 ) WITH (fillfactor = 50);
 
--- When the last pass counted, and how long it took.
+-- When the last pass counted, and how long it took. The first pass adds the row.
 CREATE TABLE {schema}.strunk_count_passes (
     counted_at timestamptz,
     took_ms    bigint  NOT NULL DEFAULT 0,
     one        boolean PRIMARY KEY DEFAULT true CHECK (one)
 ) WITH (fillfactor = 50);
-
-INSERT INTO {schema}.strunk_count_passes DEFAULT VALUES;
 
 -- Failed attempts by their fingerprint (see failures.sql): as they were stored (span_s 0), or all of a
 -- minute or an hour. error is an example. Rows are added by whoever fails, and never changed.

@@ -10,6 +10,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 DECLARE
     v_began timestamptz;
 BEGIN
+    INSERT INTO {schema}.strunk_count_passes DEFAULT VALUES ON CONFLICT DO NOTHING; -- the first pass, or a restored one
     PERFORM 1 FROM {schema}.strunk_count_passes p FOR UPDATE;
     v_began := clock_timestamp();
     WITH counted AS MATERIALIZED (SELECT c.* FROM {schema}.strunk_count_all(p_bound) c),
@@ -72,7 +73,8 @@ $$;
 -- Notes how long a pass took that was given up: its numbers are those of the pass before.
 CREATE OR REPLACE FUNCTION {schema}.strunk_count_gave_up(p_took_ms bigint) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    UPDATE {schema}.strunk_count_passes p SET took_ms = p_took_ms
+    INSERT INTO {schema}.strunk_count_passes (took_ms) VALUES (p_took_ms)
+    ON CONFLICT (one) DO UPDATE SET took_ms = excluded.took_ms
 $$;
 
 -- What a count is that stopped at its cap, of which p_least are known to be there: what the last pass
