@@ -187,7 +187,7 @@ func (s *session) settle(h *held, o queuelink.Outcome) {
 	switch {
 	case o.Status == string(queue.StatusDelivered):
 		err = h.msg.Ack()
-	case o.Status == string(queue.StatusDead):
+	case o.Status == string(queue.StatusDead), o.Status == string(queue.StatusDiscarded): // as dead letters
 		err = s.giveUp(h, o.Err)
 	case o.Unspent:
 		err = s.putOff(h, o.Delay)
