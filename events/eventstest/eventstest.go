@@ -5,8 +5,6 @@ package eventstest
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/internal/core"
+	"github.com/strunk-go/strunk/internal/runtest"
 	"github.com/strunk-go/strunk/outbox"
 )
 
@@ -68,11 +67,11 @@ func published[T any](ctx context.Context, tx outbox.Tx, stream *events.Stream[T
 // it.
 func RequirePublished[T any](t testing.TB, tx outbox.Tx, stream *events.Stream[T], state T) events.Event[T] {
 	t.Helper()
-	want := document(t, state)
+	want := runtest.JSON(t, state)
 	var found []events.Event[T]
 	var others strings.Builder
 	for _, e := range Published(t, tx, stream) {
-		if got := document(t, e.State); got == want && !e.Deleted {
+		if got := runtest.JSON(t, e.State); got == want && !e.Deleted {
 			found = append(found, e)
 		} else {
 			fmt.Fprintf(&others, "\n  version %d of %s: %s", e.Version, e.EntityID, shown(e, got))
@@ -91,7 +90,7 @@ func RequireDeleted[T any](t testing.TB, tx outbox.Tx, stream *events.Stream[T],
 	last := "it has none"
 	for _, e := range Published(t, tx, stream) {
 		if e.EntityID == entityID {
-			last = shown(e, document(t, e.State))
+			last = shown(e, runtest.JSON(t, e.State))
 		}
 	}
 	if last != deleted {
@@ -104,7 +103,7 @@ func RequireNone[T any](t testing.TB, tx outbox.Tx, stream *events.Stream[T]) {
 	t.Helper()
 	if all := Published(t, tx, stream); len(all) > 0 {
 		t.Fatalf("stream %q: %d events; want none. The first, of %s: %s", stream.EntityType(), len(all),
-			all[0].EntityID, shown(all[0], document(t, all[0].State)))
+			all[0].EntityID, shown(all[0], runtest.JSON(t, all[0].State)))
 	}
 }
 
@@ -117,20 +116,8 @@ func shown[T any](e events.Event[T], state string) string {
 	return state
 }
 
-func document(t testing.TB, v any) string {
-	t.Helper()
-	doc, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(doc)
-}
-
-const (
-	// CatchUpTimeout is how long CatchUp waits.
-	CatchUpTimeout = 30 * time.Second
-	catchUpPoll    = 10 * time.Millisecond
-)
+// CatchUpTimeout is how long CatchUp waits.
+const CatchUpTimeout = 30 * time.Second
 
 // sqlBehind names the subscribers of $1 that have not handled all that is committed, and why. A delivery that is due in
 // more than a second is left.
@@ -152,46 +139,23 @@ ORDER BY 1`
 // within a second. It fails the test when that takes longer than CatchUpTimeout, and names those that are behind.
 func CatchUp(t testing.TB, box *outbox.Box, subscribers ...outbox.Binding) {
 	t.Helper()
-	names := make([]string, len(subscribers))
-	for i, s := range subscribers {
-		binding, err := core.BindingOf(s)
-		if err != nil {
-			t.Fatalf("eventstest.CatchUp: subscriber %d %v", i+1, err)
-		}
-		_, names[i] = binding.Describe()
+	names, err := runtest.Names("subscriber", subscribers)
+	if err != nil {
+		t.Fatalf("eventstest.CatchUp: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), CatchUpTimeout)
-	defer cancel()
-	running, stop := context.WithCancel(ctx)
-	ran := make(chan error, 1)
-	go func() { ran <- box.Run(running, subscribers...) }()
-	behind, err := awaitCaughtUp(ctx, box, names, ran)
-	stop()
-	if err := errors.Join(err, <-ran); err != nil {
+	var behind []string
+	err = runtest.Run(CatchUpTimeout, box, subscribers, func(ctx context.Context, host core.Host) (bool, error) {
+		rows, err := host.Pool().Query(ctx, host.SQL(sqlBehind), names)
+		if err != nil {
+			return false, err
+		}
+		now, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err == nil {
+			behind = now
+		}
+		return len(behind) == 0, err
+	})
+	if err != nil {
 		t.Fatalf("eventstest.CatchUp: %s: %v", strings.Join(behind, "; "), err)
 	}
 }
-
-// awaitCaughtUp returns who is behind when the context ends, or when Run does, whose error stays in ran.
-func awaitCaughtUp(ctx context.Context, box *outbox.Box, names []string, ran chan error) (behind []string, err error) {
-	host := core.BoxHost(box)
-	for {
-		rows, err := host.Pool().Query(ctx, host.SQL(sqlBehind), names)
-		if err != nil {
-			return behind, err
-		}
-		now, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		if err != nil || len(now) == 0 {
-			return behind, err
-		}
-		behind = now
-		select {
-		case err := <-ran:
-			ran <- err
-			return behind, errEnded
-		case <-time.After(catchUpPoll):
-		}
-	}
-}
-
-var errEnded = errors.New("the run has ended")

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/internal/queuelink"
+	"github.com/strunk-go/strunk/internal/runtest"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 )
@@ -101,11 +101,11 @@ func typedTask[T any](raw queue.Task[json.RawMessage]) (queue.Task[T], error) {
 // returns it.
 func RequireEnqueued[T any](t testing.TB, tx outbox.Tx, q *queue.Queue[T], payload T) queue.Task[T] {
 	t.Helper()
-	want := document(t, payload)
+	want := runtest.JSON(t, payload)
 	var found []queue.Task[T]
 	var others bytes.Buffer
 	for _, task := range Enqueued(t, tx, q) {
-		if got := document(t, task.Payload); got == want {
+		if got := runtest.JSON(t, task.Payload); got == want {
 			found = append(found, task)
 		} else {
 			fmt.Fprintf(&others, "\n  task %d: %s", task.ID, got)
@@ -123,24 +123,12 @@ func RequireNone[T any](t testing.TB, tx outbox.Tx, q *queue.Queue[T]) {
 	t.Helper()
 	if tasks := Enqueued(t, tx, q); len(tasks) > 0 {
 		t.Fatalf("queue %q: %d tasks wait; want none. The first: %s", q.Name(), len(tasks),
-			document(t, tasks[0].Payload))
+			runtest.JSON(t, tasks[0].Payload))
 	}
 }
 
-func document(t testing.TB, v any) string {
-	t.Helper()
-	doc, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(doc)
-}
-
-const (
-	// DrainTimeout is how long Drain waits.
-	DrainTimeout = 30 * time.Second
-	drainPoll    = 10 * time.Millisecond
-)
+// DrainTimeout is how long Drain waits.
+const DrainTimeout = 30 * time.Second
 
 // sqlActive counts the tasks of queues $1 that are at work, or will be within a second.
 const sqlActive = `SELECT count(*) FROM {schema}.strunk_outbox
@@ -152,33 +140,17 @@ WHERE kind = 'task' AND key = ANY ($1::text[]) AND (status IN ('pending', 'claim
 // must have been committed.
 func Drain(t testing.TB, box *outbox.Box, workers ...outbox.Binding) {
 	t.Helper()
-	names := make([]string, len(workers))
-	for i, w := range workers {
-		binding, err := core.BindingOf(w)
-		if err != nil {
-			t.Fatalf("queuetest.Drain: worker %d %v", i+1, err)
-		}
-		_, names[i] = binding.Describe()
+	names, err := runtest.Names("worker", workers)
+	if err != nil {
+		t.Fatalf("queuetest.Drain: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), DrainTimeout)
-	defer cancel()
-	running, stop := context.WithCancel(ctx)
-	ran := make(chan error, 1)
-	go func() { ran <- box.Run(running, workers...) }()
-	left, err := awaitNone(ctx, box, names)
-	stop()
-	if err := errors.Join(err, <-ran); err != nil {
+	left := 0
+	err = runtest.Run(DrainTimeout, box, workers, func(ctx context.Context, host core.Host) (bool, error) {
+		err := host.Pool().QueryRow(ctx, host.SQL(sqlActive), names).Scan(&left)
+		return left == 0, err
+	})
+	if err != nil {
 		t.Fatalf("queuetest.Drain: %d tasks are left: %v", left, err)
-	}
-}
-
-func awaitNone(ctx context.Context, box *outbox.Box, names []string) (left int, err error) {
-	host := core.BoxHost(box)
-	for {
-		if err := host.Pool().QueryRow(ctx, host.SQL(sqlActive), names).Scan(&left); err != nil || left == 0 {
-			return left, err
-		}
-		core.Sleep(ctx, drainPoll)
 	}
 }
 
