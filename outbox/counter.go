@@ -73,16 +73,9 @@ func (c *counter) compact(ctx context.Context) error {
 func (c *counter) pass(ctx context.Context) error {
 	began := time.Now()
 	err := c.conn.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		batch := &pgx.Batch{}
-		batch.Queue("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-		batch.Queue(c.box.sql(sqlLimitCount), fmt.Sprint(countTimeout.Milliseconds()))
-		batch.Queue(c.box.sql(sqlCount), countBound)
-		batch.Queue("COMMIT")
-		err := conn.SendBatch(ctx, batch).Close()
-		if err != nil && !conn.IsClosed() && conn.PgConn().TxStatus() != 'I' {
-			_, _ = conn.Exec(ctx, "ROLLBACK")
-		}
-		return err
+		return core.OneMessage(ctx, conn,
+			core.Statement{SQL: c.box.sql(sqlLimitCount), Args: []any{fmt.Sprint(countTimeout.Milliseconds())}},
+			core.Statement{SQL: c.box.sql(sqlCount), Args: []any{countBound}})
 	})
 	if err != nil && ctx.Err() == nil {
 		_, _ = queryControl[any](ctx, c.conn, c.box.sql(sqlCountGaveUp), time.Since(began).Milliseconds())

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -28,19 +29,14 @@ const (
 	maxTakers = 4
 )
 
-// observed is what the rescue knows of one worker: the heartbeat it saw last, and since when it has stood still in the
-// rescue's own connected, monotonic time.
-type observed struct {
-	heartbeat int64
-	since     time.Time
-}
+// heartbeatWatch is what the rescue knows of one worker's heartbeat.
+type heartbeatWatch = core.HeartbeatWatch[int64]
 
 // rescuer watches the heartbeats of all workers.
 type rescuer struct {
 	box         *Box
 	maintenance *control
-	seen        map[int64]observed
-	last        time.Time // of the last successful look
+	seen        map[int64]*heartbeatWatch // of the workers at the last successful look
 	// adopted is when this process last looked for claimed tasks without a worker.
 	adopted time.Time
 
@@ -58,7 +54,7 @@ type workerRow struct {
 }
 
 func (r *rescuer) run(ctx context.Context) {
-	r.seen, r.taking = map[int64]observed{}, map[int64]struct{}{}
+	r.taking = map[int64]struct{}{}
 	defer r.takers.Wait()
 	report := loopReport{loop: LoopRescue}
 	for ctx.Err() == nil {
@@ -162,18 +158,12 @@ func (r *rescuer) observe(workers []workerRow, now time.Time) (gone []workerRow,
 	for _, w := range workers {
 		pause = min(pause, max(minRescueInterval, w.lease()/looksPerLease))
 	}
-	if now.Sub(r.last) > 2*pause+maxRescueInterval {
-		clear(r.seen) // this process was frozen or cut off: it has not watched
-	}
-	r.last = now
-	next := make(map[int64]observed, len(workers))
+	gap := 2*pause + maxRescueInterval
+	next := make(map[int64]*heartbeatWatch, len(workers))
 	for _, w := range workers {
-		s, known := r.seen[w.ID]
-		if !known || s.heartbeat != w.Heartbeat {
-			s = observed{heartbeat: w.Heartbeat, since: now}
-		}
-		next[w.ID] = s
-		left := w.lease() - now.Sub(s.since)
+		watch := cmp.Or(r.seen[w.ID], &heartbeatWatch{})
+		next[w.ID] = watch
+		left := w.lease() - watch.Look(now, gap, w.Heartbeat)
 		if w.Expired || left <= 0 {
 			gone = append(gone, w)
 		} else {
@@ -252,17 +242,6 @@ func rescueOnce(ctx context.Context, b *Box, c *control, worker int64, limit *co
 			return err
 		}})
 	return n, queue, dead, err
-}
-
-// halved reports whether the next batches of a loop are smaller because one ran out of time, and says so.
-func (b *Box) halved(ctx context.Context, what string, limit *core.BatchLimit, err error) bool {
-	if ctx.Err() != nil || !limit.Failed(err) {
-		return false
-	}
-	rows, _ := limit.Now()
-	b.cfg.Logger.Warn("strunk: "+what+" took too long; the next transactions are smaller", "max_rows", rows,
-		"error", err)
-	return true
 }
 
 // tasksDied tells the extensions of tasks that became dead letters with their worker. They call the

@@ -10,7 +10,7 @@ import (
 // a time, and the worker's row as it stands ever since.
 func watched(at time.Time) (r *rescuer, rows []workerRow) {
 	rows = []workerRow{{ID: 1, Heartbeat: 5, LeaseMS: 3000}}
-	r = &rescuer{seen: map[int64]observed{}}
+	r = &rescuer{}
 	r.observe(rows, at)
 	return r, rows
 }

@@ -92,7 +92,7 @@ BEGIN
            AND t.customer_key = p_task.customer_key AND t.slot IS NOT NULL) >= v_limits.key_running
         OR x.status = 'scheduled'
     ORDER BY x.id LIMIT 5;
-    v_step := (v_limits.key_rate_us + v_limits.key_rate - 1) / v_limits.key_rate;
+    v_step := {schema}.strunk_rate_step(v_limits.key_rate_us, v_limits.key_rate);
     SELECT to_timestamp((r.until_us + (1 - v_limits.key_rate_burst) * v_step) / 1000000.0) INTO v_until
     FROM {schema}.strunk_rates r WHERE r.queue = p_task.key AND r.customer_key = p_task.customer_key
     ORDER BY r.until_us DESC LIMIT 1;
@@ -133,7 +133,7 @@ BEGIN
             AND t.status = 'claimed'
         WHERE w.queue = p_task.key ORDER BY t.id LIMIT 5;
     END IF;
-    v_step := (v_limits.rate_us + v_limits.rate - 1) / v_limits.rate;
+    v_step := {schema}.strunk_rate_step(v_limits.rate_us, v_limits.rate);
     SELECT to_timestamp((r.until_us + (1 - v_limits.rate_burst) * v_step) / 1000000.0) INTO v_until
     FROM {schema}.strunk_rates r WHERE r.queue = p_task.key AND r.customer_key = '' ORDER BY r.until_us DESC LIMIT 1;
     IF v_until > clock_timestamp() THEN
