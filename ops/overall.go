@@ -2,7 +2,6 @@ package ops
 
 import (
 	"context"
-	"errors"
 
 	"github.com/jackc/pgx/v5"
 
@@ -75,21 +74,16 @@ func OverallStats(ctx context.Context, box *outbox.Box) (o Overall, err error) {
 }
 
 func overallQuestion(o *Overall) question {
+	var age *int64
 	o.EventsKept.Precision = Exact
-	return question{sql: sqlOverall, args: []any{CountCap}, scan: func(rows pgx.Rows) error {
-		var age *int64
-		if !rows.Next() {
-			return errors.Join(rows.Err(), pgx.ErrNoRows)
-		}
-		err := rows.Scan(&o.Pending.N, &o.Pending.Precision, &o.Scheduled.N, &o.Scheduled.Precision, &o.Claimed.N,
-			&o.Claimed.Precision, &o.Dead.N, &o.Dead.Precision, &o.Cancelled.N, &o.Cancelled.Precision,
-			&o.Discarded.N, &o.Discarded.Precision, &o.Delivered.N, &o.Delivered.Precision, &o.EventsWaiting.N,
-			&o.EventsWaiting.Precision, &o.EventsKept.N, &o.Head, &o.Deliveries.N, &o.Deliveries.Precision, &age,
-			&o.Workers, &o.Subscribers, &o.Schedules)
+	return one(sqlOverall, []any{CountCap}, &o.Pending.N, &o.Pending.Precision, &o.Scheduled.N,
+		&o.Scheduled.Precision, &o.Claimed.N, &o.Claimed.Precision, &o.Dead.N, &o.Dead.Precision, &o.Cancelled.N,
+		&o.Cancelled.Precision, &o.Discarded.N, &o.Discarded.Precision, &o.Delivered.N, &o.Delivered.Precision,
+		&o.EventsWaiting.N, &o.EventsWaiting.Precision, &o.EventsKept.N, &o.Head, &o.Deliveries.N,
+		&o.Deliveries.Precision, &age, &o.Workers, &o.Subscribers, &o.Schedules).then(func() {
 		setAge(age, &o.Pending, &o.Scheduled, &o.Claimed, &o.Dead, &o.Cancelled, &o.Discarded, &o.Delivered,
 			&o.EventsWaiting, &o.Deliveries)
-		return err
-	}}
+	})
 }
 
 func tablesQuestion(into *[]Table) question {

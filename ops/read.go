@@ -28,6 +28,19 @@ func one(sql string, args []any, into ...any) question {
 	}}
 }
 
+// then has the question do something with the row once it is read.
+func (q question) then(do func()) question {
+	read := q.scan
+	q.scan = func(rows pgx.Rows) error {
+		err := read(rows)
+		if err == nil {
+			do()
+		}
+		return err
+	}
+	return q
+}
+
 // many is a question whose rows are collected.
 func many[T any](into *[]T, sql string, args []any, scan func(pgx.Rows) (T, error)) question {
 	return question{sql: sql, args: args, scan: func(rows pgx.Rows) error {

@@ -40,7 +40,7 @@ type controller struct {
 	resumed chan struct{} // signalled when a pause ends
 	some    atomic.Bool   // whether requests has any
 	mu      sync.Mutex
-	// requests are the tasks of the queue that are to be cancelled, with the texts of their dead letters, as the look
+	// requests are the tasks of the queue that are to be cancelled, with the last errors that they get, as the look
 	// that began at looked has found them.
 	requests map[int64]string
 	looked   time.Time
@@ -133,7 +133,7 @@ func scanControl(rows pgx.Rows, paused *bool, requests map[int64]string) error {
 	return rows.Err()
 }
 
-// cancelRequested returns the text of the dead letter of a task that is to be cancelled. A request that was read before
+// cancelRequested returns the last error that a task gets which is to be cancelled. A request that was read before
 // the task was claimed is looked for once more: the task may have been cancelled, and then set back to pending.
 func (c *controller) cancelRequested(ctx context.Context, j *job) (text string, ok bool) {
 	if !c.some.Load() {

@@ -114,20 +114,27 @@ func TestClaimedAtIsNotBeforeTheTaskWasThere(t *testing.T) {
 	}
 }
 
-// A task whose lease was lost while its handler ran, and whose handler ends before the heartbeat tells, is refused and
-// logged as such.
-func TestRefusedOutcomeSaysWhy(t *testing.T) {
-	t.Parallel()
-	b := newBed(t)
-	q := queue.Define[note]("refused", queue.Config{})
+// runOne has a worker run one task, until finish is closed.
+func runOne(b *bed, q *queue.Queue[note]) (id int64, finish chan struct{}) {
+	b.t.Helper()
 	began, finish := make(chan struct{}), make(chan struct{})
 	b.run(q.Worker(func(context.Context, queue.Task[note]) error {
 		close(began)
 		<-finish
 		return nil
 	}, queue.VisibilityTimeout(30*time.Second)))
-	id := put(b, q, note{})
-	receive(t, "the handler runs", began)
+	id = put(b, q, note{})
+	receive(b.t, "the handler runs", began)
+	return id, finish
+}
+
+// A task whose lease was lost while its handler ran, and whose handler ends before the heartbeat tells, is refused and
+// logged as such.
+func TestRefusedOutcomeSaysWhy(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	q := queue.Define[note]("refused", queue.Config{})
+	id, finish := runOne(b, q)
 	b.exec(`UPDATE public.strunk_outbox SET status = 'dead', finished_at = now() WHERE id = $1`, id)
 	close(finish)
 	eventually(t, "the refusal is logged", func() (string, bool) {
@@ -145,14 +152,7 @@ func TestMovedTaskIsCompleted(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
 	q := queue.Define[note]("moved", queue.Config{})
-	began, finish := make(chan struct{}), make(chan struct{})
-	b.run(q.Worker(func(context.Context, queue.Task[note]) error {
-		close(began)
-		<-finish
-		return nil
-	}, queue.VisibilityTimeout(30*time.Second)))
-	id := put(b, q, note{})
-	receive(t, "the handler runs", began)
+	id, finish := runOne(b, q)
 	const place = `SELECT ctid::text FROM public.strunk_outbox_tasks WHERE id = $1`
 	before := value[string](b, place, id)
 	b.exec(`UPDATE public.strunk_outbox SET priority = 1 WHERE id = $1`, id)

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -87,29 +88,29 @@ func Why(ctx context.Context, box *outbox.Box, queueName string, id int64) ([]Re
 	if err := core.CheckText(queueName); err != nil {
 		return nil, fmt.Errorf("strunk/queue: why: queue %q %w: %w", queueName, err, ErrInvalid)
 	}
-	host := core.BoxHost(box)
-	rows, err := host.Pool().Query(ctx, host.SQL(sqlWhyTask), id, queueName)
-	if err != nil {
-		return nil, fmt.Errorf("strunk/queue: why: task %d: %w", id, err)
-	}
-	found, err := pgx.CollectRows(rows, pgx.RowTo[time.Time])
-	if err == nil && len(found) == 0 {
-		err = ErrNotFound
-	}
-	if err != nil {
-		return nil, fmt.Errorf("strunk/queue: why: task %d: %w", id, err)
-	}
-	rows, err = host.Pool().Query(ctx, host.SQL(sqlWhy), id)
-	if err != nil {
-		return nil, fmt.Errorf("strunk/queue: why: task %d: %w", id, err)
-	}
-	reasons, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r Reason, err error) {
-		err = row.Scan(&r.Cause, &r.Since, &r.Until, &r.TaskID, &r.N, &r.Name)
-		r.Text = r.say(found[0])
-		return r, err
-	})
+	reasons, err := readWhy(ctx, core.BoxHost(box), queueName, id)
 	if err != nil {
 		return nil, fmt.Errorf("strunk/queue: why: task %d: %w", id, err)
 	}
 	return reasons, nil
+}
+
+func readWhy(ctx context.Context, host core.Host, queueName string, id int64) ([]Reason, error) {
+	var now time.Time
+	err := host.Pool().QueryRow(ctx, host.SQL(sqlWhyTask), id, queueName).Scan(&now)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	rows, err := host.Pool().Query(ctx, host.SQL(sqlWhy), id)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r Reason, err error) {
+		err = row.Scan(&r.Cause, &r.Since, &r.Until, &r.TaskID, &r.N, &r.Name)
+		r.Text = r.say(now)
+		return r, err
+	})
 }

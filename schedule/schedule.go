@@ -41,7 +41,6 @@ type Entry struct {
 
 // Queue is what Register takes tasks for: a *[queue.Queue], or a *[queue.ResultQueue].
 type Queue[T any] interface {
-	Name() string
 	Item(payload T, opts ...queue.EnqueueOption) queue.Item
 }
 
