@@ -80,8 +80,10 @@ func (m *model) start() *session {
 func (m *model) enqueue(tx pgx.Tx) (ids []int64) {
 	for range rapid.IntRange(1, 4).Draw(m.T, "tasks") {
 		var id int64
-		m.must(tx.QueryRow(context.Background(), `SELECT public.strunk_enqueue($1, priority => $2)`, m.def.name,
-			rapid.SampledFrom([]int{0, 0, 5, 9}).Draw(m.T, "priority")).Scan(&id))
+		// In a long run a task is claimed more often than the 12 attempts of the default.
+		m.must(tx.QueryRow(context.Background(), `SELECT public.strunk_enqueue($1, priority => $2,
+			max_attempts => $3)`, m.def.name, rapid.SampledFrom([]int{0, 0, 5, 9}).Draw(m.T, "priority"),
+			MaxAttemptsLimit).Scan(&id))
 		ids = append(ids, id)
 	}
 	return ids
