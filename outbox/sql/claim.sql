@@ -81,7 +81,8 @@ END $$;
 CREATE OR REPLACE FUNCTION {schema}.strunk_allow_starts(
     p_worker bigint, p_write bigint, p_started bigint[], p_may_start bigint[], p_from bigint, p_to bigint)
 RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 BEGIN
     PERFORM 1 FROM {schema}.strunk_workers w WHERE w.id = p_worker AND NOT w.expired FOR KEY SHARE;
     IF NOT FOUND THEN

@@ -29,7 +29,8 @@ END $$;
 
 -- How many tasks the rate of a queue lets begin now; null for any number.
 CREATE OR REPLACE FUNCTION {schema}.strunk_tokens(p_limits {schema}.strunk_limits, p_queue text) RETURNS bigint
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
     SELECT CASE WHEN p_limits.rate IS NOT NULL THEN greatest(0, (now.us + p_limits.rate_burst * rate.step - coalesce((
         SELECT r.until_us FROM {schema}.strunk_rates r WHERE r.queue = p_queue AND r.customer_key = ''
             AND r.until_us > now.us
@@ -41,7 +42,8 @@ $$;
 -- How many microseconds it takes until the rate of a queue lets a task begin; 0 where it does now.
 -- At most those of one task: what has been used up beyond a burst is cut by the next claim.
 CREATE OR REPLACE FUNCTION {schema}.strunk_rate_wait_us(p_queue text) RETURNS bigint
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
     SELECT coalesce((
         SELECT greatest(0, least({schema}.strunk_rate_step(l.rate_us, l.rate),
             max(r.until_us) + (1 - l.rate_burst) * {schema}.strunk_rate_step(l.rate_us, l.rate)
@@ -54,7 +56,8 @@ $$;
 -- closer than their rate lets them.
 CREATE OR REPLACE FUNCTION {schema}.strunk_pay(p_limits {schema}.strunk_limits, p_queue text, p_worker bigint,
     p_claim bigint) RETURNS void
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
     WITH now AS (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us),
     begun AS MATERIALIZED (
         SELECT t.customer_key AS key FROM {schema}.strunk_outbox_tasks t

@@ -3,7 +3,7 @@
 -- Claim numbers above p_low that the table holds for a worker and that the worker does not know of.
 CREATE OR REPLACE FUNCTION {schema}.strunk_unknown_claims(p_worker bigint, p_low bigint,
     p_known bigint[]) RETURNS SETOF bigint
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
     SELECT DISTINCT t.claim_no FROM {schema}.strunk_outbox_tasks t
     WHERE t.status = 'claimed' AND t.worker_id = p_worker AND t.claim_no > p_low AND NOT t.claim_no = ANY (p_known)
 $$;
@@ -20,7 +20,7 @@ END $$;
 -- Gives back, unspent, the tasks of claims whose answer was lost. Locks in id order.
 CREATE OR REPLACE FUNCTION {schema}.strunk_return_claims(p_worker bigint, p_claims bigint[]) RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s'
-    SET enable_seqscan = off AS $$
+    SET enable_seqscan = off SET jit = off AS $$
 BEGIN
     PERFORM pg_current_xact_id();
     RETURN QUERY
@@ -37,7 +37,8 @@ END $$;
 -- Gives up a manual claim: all that is left goes back unspent, and its lease row is removed.
 -- Returns how many went back.
 CREATE OR REPLACE FUNCTION {schema}.strunk_release_claim(p_worker bigint) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_n bigint;
 BEGIN

@@ -15,7 +15,7 @@ $$;
 -- each; returns how many: 0 is the end. Locks: the rows, in the order in which it finds them, SKIP LOCKED.
 CREATE OR REPLACE FUNCTION {schema}.strunk_bring_forward(p_limit integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s'
-    SET enable_seqscan = off AS $$
+    SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
     v_n   bigint;

@@ -55,7 +55,8 @@ END $$;
 -- Which of these tokens have ended: asked after the answer to a commit was lost.
 CREATE OR REPLACE FUNCTION {schema}.strunk_ended(p_worker bigint, p_ids bigint[],
     p_claims bigint[]) RETURNS SETOF bigint
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_day text;
 BEGIN

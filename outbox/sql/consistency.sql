@@ -3,7 +3,8 @@
 -- Compares sequences, the head of the feed and the relay's fence with the tables: what does not go
 -- together, and what mends it; nothing where all is well. Reads only, by indexes.
 CREATE OR REPLACE FUNCTION {schema}.strunk_inconsistencies() RETURNS TABLE (object text, finding text, remedy text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_last bigint;
     v_max  bigint;
@@ -46,7 +47,7 @@ END $$;
 
 -- The highest id in use, where one is higher than p_last; else null.
 CREATE OR REPLACE FUNCTION {schema}.strunk_highest_id(p_last bigint) RETURNS bigint
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
     SELECT max(x.id) FROM (
         SELECT max(t.id) AS id FROM {schema}.strunk_outbox_tasks t WHERE t.id > p_last
         UNION ALL SELECT max(d.id) FROM {schema}.strunk_outbox_dead d WHERE d.id > p_last
@@ -60,7 +61,7 @@ $$;
 -- replication has brought the tables from different moments. One statement: what the relay commits
 -- beside it is seen as a whole or not at all.
 CREATE OR REPLACE FUNCTION {schema}.strunk_feed_ahead() RETURNS TABLE (what text, reached bigint)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
     WITH feed AS MATERIALIZED (SELECT f.head FROM {schema}.strunk_feed f ORDER BY f.slot DESC LIMIT 1)
     SELECT x.what, x.reached FROM feed CROSS JOIN LATERAL (
         SELECT 'the feed has events up to position' AS what, max(e.position) AS reached

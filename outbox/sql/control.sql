@@ -4,7 +4,8 @@
 -- waits for a claim under way, whose task it then leaves alone.
 CREATE OR REPLACE FUNCTION {schema}.strunk_cancel_waiting(p_ids bigint[], p_error text) RETURNS TABLE (id bigint,
     queue text)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 BEGIN
     RETURN QUERY
     WITH d AS (
@@ -17,7 +18,8 @@ END $$;
 -- and its worker told, whose handler's context ends (cancelling). Otherwise 'ended: ' and the status in
 -- which it has ended, or null where there is none.
 CREATE OR REPLACE FUNCTION {schema}.strunk_cancel(p_id bigint, p_reason text DEFAULT '') RETURNS text
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_status text;
     v_queue  text;
@@ -68,7 +70,8 @@ END $$;
 -- nothing.
 CREATE OR REPLACE FUNCTION {schema}.strunk_control(p_queue text) RETURNS TABLE (paused boolean, task_id bigint,
     reason text)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_request   record;
     v_status text;

@@ -81,7 +81,7 @@ $$;
 -- counted (counted), or, where that is less or unknown, p_least (at_least).
 CREATE OR REPLACE FUNCTION {schema}.strunk_over_cap(p_least bigint, p_part text, p_name text)
 RETURNS TABLE (n bigint, precise text)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
     SELECT greatest(x.n, p_least), CASE WHEN x.complete AND x.n >= p_least THEN 'counted' ELSE 'at_least' END
     FROM (SELECT (SELECT c.n FROM {schema}.strunk_counts c WHERE c.part = p_part AND c.name = p_name) AS own,
         (SELECT c.complete FROM {schema}.strunk_counts c WHERE c.part = p_part AND c.name = '') AS whole,

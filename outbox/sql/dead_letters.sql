@@ -4,7 +4,8 @@
 -- as an insert does; a look alone would not see what that has not yet committed. It tries a row, and
 -- takes it away again: until the caller's transaction ends, nobody else gets the key.
 CREATE OR REPLACE FUNCTION {schema}.strunk_take_dedup_key(p_id bigint, p_queue text, p_dedup text) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 BEGIN
     INSERT INTO {schema}.strunk_outbox_tasks (id, seq, created_at, status, kind, key, dedup_key)
     VALUES (p_id, 0, clock_timestamp(), 'scheduled', 'task', p_queue, p_dedup)
@@ -20,7 +21,8 @@ END $$;
 -- A dead, cancelled or discarded task that a person sets back to pending or scheduled is made whole
 -- again. A cancellation is over, and a dedup key that another task has is given up.
 CREATE OR REPLACE FUNCTION {schema}.strunk_revive() RETURNS trigger
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 BEGIN
     PERFORM pg_current_xact_id();
     NEW.seq := nextval('{schema}.strunk_outbox_id_seq');
@@ -56,7 +58,8 @@ CREATE OR REPLACE TRIGGER strunk_revive BEFORE UPDATE ON {schema}.strunk_outbox_
 -- Gives ended tasks (dead, cancelled, discarded) all their attempts again: pending, due now, at the
 -- end of the queue. A dedup key that another task holds is given up. Wakes the queues.
 CREATE OR REPLACE FUNCTION {schema}.strunk_retry_ended(p_ids bigint[]) RETURNS TABLE (id bigint, queue text)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_dead   {schema}.strunk_outbox_dead;
     v_queues text[] := '{}';
@@ -95,7 +98,8 @@ END $$;
 
 -- Deletes ended tasks (dead, cancelled, discarded) for good.
 CREATE OR REPLACE FUNCTION {schema}.strunk_purge_ended(p_ids bigint[]) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_dead      bigint;
     v_cancelled bigint;

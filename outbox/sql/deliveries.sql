@@ -11,7 +11,7 @@ CREATE OR REPLACE FUNCTION {schema}.strunk_add_delivery(
     p_error text, p_stack text, p_worker_name text, p_state text, p_delay_ms bigint)
 RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s'
-    SET enable_seqscan = off AS $$
+    SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     v_now      timestamptz := clock_timestamp();
     v_errors   jsonb;
@@ -121,7 +121,8 @@ END $$;
 
 -- Makes the oldest delivery of an entity pending where it waited behind one that has gone; returns whether any is left.
 CREATE OR REPLACE FUNCTION {schema}.strunk_next_delivery(p_name text, p_type text, p_entity text) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_id bigint;
 BEGIN
@@ -206,7 +207,7 @@ $$;
 -- added meanwhile.
 CREATE OR REPLACE FUNCTION {schema}.strunk_retry_parked(p_name text, p_entity text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s'
-    SET enable_seqscan = off AS $$
+    SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     v_n bigint;
 BEGIN
@@ -225,7 +226,7 @@ END $$;
 -- delivered. Returns whether there was one that is not being handled.
 CREATE OR REPLACE FUNCTION {schema}.strunk_release_parked(p_name text, p_entity text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s'
-    SET enable_seqscan = off AS $$
+    SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     v_id   bigint;
     v_type text;

@@ -71,7 +71,8 @@ END $$;
 -- that has the key. A holder may be gone (done, or dead) before it is found: then the insert is tried again.
 CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue_or_find(p_task {schema}.strunk_outbox_tasks, p_mode text,
     p_max_ms bigint, OUT id bigint, OUT replaced boolean)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 BEGIN
     FOR round IN 1 .. 100 LOOP
         replaced := false;
@@ -101,7 +102,8 @@ END $$;
 -- new one is due, at most p_max_ms (null: no limit) from when the holder was enqueued, and never brought forward.
 CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue_or_replace(p_task {schema}.strunk_outbox_tasks, p_debounce boolean,
     p_max_ms bigint) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_id bigint;
 BEGIN
@@ -122,7 +124,8 @@ END $$;
 -- id of the one that counts.
 CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue_in_period(p_task {schema}.strunk_outbox_tasks, p_window_ms bigint)
 RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_id bigint;
 BEGIN

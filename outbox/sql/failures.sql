@@ -26,7 +26,8 @@ $$;
 -- deletes those older than p_keep. At most p_limit rows of each at a time. Two at once share the rows
 -- among them: SKIP LOCKED.
 CREATE OR REPLACE FUNCTION {schema}.strunk_compact_failures(p_keep interval, p_limit integer) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
 BEGIN
@@ -40,7 +41,8 @@ END $$;
 -- Makes rows of p_to seconds of those of p_from that began before p_before.
 CREATE OR REPLACE FUNCTION {schema}.strunk_compact_span(p_from integer, p_to integer, p_before timestamptz,
     p_limit integer) RETURNS void
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
     WITH gone AS (
         DELETE FROM {schema}.strunk_failures f WHERE f.ctid = ANY (ARRAY(
             SELECT o.ctid FROM {schema}.strunk_failures o WHERE o.span_s = p_from AND o.first_at < p_before

@@ -8,7 +8,8 @@
 -- Only a worker can claim a task. Tasks that were dead, cancelled or discarded are strunk_revive's.
 -- The transaction has an id already when a seq is drawn: that of the edit.
 CREATE OR REPLACE FUNCTION {schema}.strunk_mend_edits() RETURNS trigger
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_now    timestamptz := clock_timestamp();
     v_edited bigint[];

@@ -111,7 +111,7 @@ END $$;
 --   A dead letter keeps its key waiting only with hold_dead.
 CREATE OR REPLACE FUNCTION {schema}.strunk_recount(p_queue text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 BEGIN
     UPDATE {schema}.strunk_outbox_tasks t SET admitted = false, slot = NULL
     WHERE t.key = p_queue AND t.slot IS NOT NULL AND t.slot + 0 > 0 AND t.status = 'pending';
@@ -149,7 +149,7 @@ $$;
 -- the clock was set back since. Searches by index alone.
 CREATE OR REPLACE FUNCTION {schema}.strunk_rates_ahead(p_queue text, p_keys text[], p_burst bigint, p_step_us bigint)
 RETURNS text[]
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
     SELECT array_agg(k.key) FROM unnest(p_keys) AS k(key) WHERE EXISTS (
         SELECT 1 FROM {schema}.strunk_rates r WHERE r.queue = p_queue AND r.customer_key = k.key
             AND r.until_us > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + p_burst * p_step_us)

@@ -33,7 +33,8 @@ END $$;
 -- p_from on. One that a person has put off for ever is none.
 CREATE OR REPLACE FUNCTION {schema}.strunk_next_due_ms(p_from timestamptz) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET jit = off AS $$
     SELECT greatest(0, ceil(extract(epoch FROM t.due_at - clock_timestamp()) * 1000))::bigint
         FROM {schema}.strunk_outbox_tasks t
     WHERE t.status = 'scheduled' AND t.due_at >= p_from AND t.due_at < 'infinity' ORDER BY t.due_at LIMIT 1

@@ -8,7 +8,7 @@
 CREATE OR REPLACE FUNCTION {schema}.strunk_rewind(p_name text, p_from bigint, p_reset boolean)
 RETURNS TABLE (outcome text, earliest bigint, head bigint, cursor bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s'
-    SET enable_seqscan = off AS $$
+    SET enable_seqscan = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     v_floor bigint;

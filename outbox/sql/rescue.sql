@@ -31,7 +31,7 @@ END $$;
 -- happened to it). See strunk_starts.
 CREATE OR REPLACE FUNCTION {schema}.strunk_crash_states(p_worker bigint, p_ids bigint[]) RETURNS TABLE (id bigint,
     state text)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
     SELECT t.id, CASE
         WHEN NOT w.writes_starts OR ARRAY[t.claim_no, 9 - t.priority, t.seq] <= s.started_to THEN 'started'
         WHEN ARRAY[t.claim_no, 9 - t.priority, t.seq] <= s.may_start_to THEN 'possibly_started'
@@ -51,7 +51,8 @@ $$;
 CREATE OR REPLACE FUNCTION {schema}.strunk_rescue(p_worker bigint, p_limit integer, p_bytes bigint DEFAULT 8388608)
 RETURNS TABLE (id bigint, queue text, status text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' SET enable_seqscan = off SET enable_bitmapscan = off
+SET jit = off AS $$
 DECLARE
     v_now     timestamptz := clock_timestamp();
     v_ids     bigint[];
@@ -115,7 +116,8 @@ END $$;
 -- over the index from worker to worker.
 CREATE OR REPLACE FUNCTION {schema}.strunk_adopt_orphans() RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' SET enable_seqscan = off SET enable_bitmapscan = off
+SET jit = off AS $$
 DECLARE
     v_n bigint;
 BEGIN

@@ -28,7 +28,8 @@ END $$;
 CREATE OR REPLACE FUNCTION {schema}.strunk_progress(p_queue text, p_worker bigint, p_id bigint, p_claim bigint,
     p_percent integer, p_message text)
 RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 BEGIN
     PERFORM 1 FROM {schema}.strunk_outbox_tasks t
     WHERE t.id = p_id AND t.status = 'claimed' AND t.worker_id + 0 = p_worker AND t.claim_no + 0 = p_claim FOR SHARE;

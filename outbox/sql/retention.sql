@@ -38,7 +38,7 @@ END $$;
 CREATE OR REPLACE FUNCTION {schema}.strunk_reap_dead(p_queue text, p_except text[], p_keep_ms bigint,
     p_limit integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
-    SET enable_bitmapscan = off AS $$
+    SET enable_bitmapscan = off SET jit = off AS $$
 DECLARE
     v_before timestamptz := clock_timestamp() - p_keep_ms * interval '1 millisecond';
     v_n      bigint;
@@ -58,7 +58,7 @@ END $$;
 CREATE OR REPLACE FUNCTION {schema}.strunk_reap_cancelled(p_queue text, p_except text[], p_keep_ms bigint,
     p_limit integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
-    SET enable_bitmapscan = off AS $$
+    SET enable_bitmapscan = off SET jit = off AS $$
 DECLARE
     v_before timestamptz := clock_timestamp() - p_keep_ms * interval '1 millisecond';
     v_n      bigint;
@@ -75,7 +75,8 @@ END $$;
 -- Deletes up to p_limit rows of schedules' past runs older than p_keep_ms; returns how many. Firing them again is ruled
 -- out by last_due.
 CREATE OR REPLACE FUNCTION {schema}.strunk_reap_schedule_runs(p_keep_ms bigint, p_limit integer) RETURNS bigint
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_before timestamptz := clock_timestamp() - p_keep_ms * interval '1 millisecond';
     v_n      bigint;
@@ -102,7 +103,7 @@ CREATE OR REPLACE FUNCTION {schema}.strunk_reap_marks(p_inbox interval, p_tasks 
 RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
     SET enable_hashjoin = off
-SET enable_mergejoin = off AS $$
+SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
     v_now   timestamptz := clock_timestamp();
     v_inbox timestamptz := v_now - p_inbox;

@@ -118,7 +118,8 @@ END $$;
 CREATE OR REPLACE FUNCTION {schema}.strunk_isolate(p_worker bigint, p_id bigint, p_claim bigint, p_error text,
     p_worker_name text)
 RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_task  {schema}.strunk_outbox_tasks;
     v_id    bigint := p_id;

@@ -10,7 +10,8 @@ CREATE OR REPLACE FUNCTION {schema}.strunk_returned(
     p_id bigint, p_queue text, p_payload text, p_metadata text, p_created timestamptz, p_due timestamptz,
     p_timeout_ms integer, p_attempts integer, p_max_attempts integer, p_priority integer, p_dedup text,
     p_customer text, p_error text, p_stack text, p_by text) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_now    timestamptz := clock_timestamp();
     v_id     bigint := p_id;

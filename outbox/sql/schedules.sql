@@ -98,7 +98,8 @@ END $$;
 CREATE OR REPLACE FUNCTION {schema}.strunk_schedules_due(p_skip text[], p_limit integer)
 RETURNS TABLE (now_at timestamptz, next_due timestamptz, revision bigint, misfire_cap integer, id text, queue text,
     spec text, time_zone text, misfire text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
 BEGIN
@@ -111,7 +112,7 @@ END $$;
 
 -- Microseconds until the next schedule is due, without the ids in p_skip; null where there is none.
 CREATE OR REPLACE FUNCTION {schema}.strunk_schedules_wait_us(p_skip text[]) RETURNS bigint
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
     SELECT greatest(0, ceil(extract(epoch FROM s.next_due - clock_timestamp()) * 1000000))::bigint
         FROM {schema}.strunk_schedules s
     WHERE s.enabled AND NOT s.id = ANY (p_skip) ORDER BY s.next_due LIMIT 1
@@ -125,7 +126,8 @@ $$;
 -- the same due time, one fails and does nothing.
 CREATE OR REPLACE FUNCTION {schema}.strunk_schedule_fire(p_id text, p_revision bigint, p_due timestamptz,
     p_fire timestamptz[], p_next timestamptz) RETURNS bigint[]
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_schedule {schema}.strunk_schedules;
     v_tasks    bigint[] := '{}';

@@ -79,7 +79,7 @@ END $$;
 -- another.
 CREATE OR REPLACE FUNCTION {schema}.strunk_end_bootstrap(p_name text, p_epoch bigint) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s'
-    SET enable_seqscan = off AS $$
+    SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     s {schema}.strunk_subscribers;
 BEGIN

@@ -86,7 +86,7 @@ END $$;
 -- strunk_rewind.
 CREATE OR REPLACE FUNCTION {schema}.strunk_rename_subscriber(p_name text, p_type text, p_previous text[]) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s'
-    SET enable_seqscan = off AS $$
+    SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     s       {schema}.strunk_subscribers;
     v_floor bigint;

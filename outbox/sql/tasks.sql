@@ -15,7 +15,8 @@ $$;
 
 -- The delivered task of an id. A day that retention drops meanwhile holds it no more.
 CREATE OR REPLACE FUNCTION {schema}.strunk_delivered_task(p_id bigint) RETURNS SETOF {schema}.strunk_outbox
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_day text;
 BEGIN
@@ -31,7 +32,8 @@ END $$;
 
 -- Deletes the delivered task of an id that was enqueued at p_created, and returns its history.
 CREATE OR REPLACE FUNCTION {schema}.strunk_take_delivered(p_id bigint, p_created timestamptz) RETURNS jsonb
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_day    text;
     v_errors jsonb;
@@ -52,7 +54,8 @@ END $$;
 
 -- The task of an id, wherever it is. All looks see the table at one moment: it cannot move between them.
 CREATE OR REPLACE FUNCTION {schema}.strunk_task(p_id bigint) RETURNS SETOF {schema}.strunk_outbox
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 BEGIN
     RETURN QUERY SELECT t.* FROM {schema}.strunk_outbox_tasks t WHERE t.id = p_id;
     IF NOT FOUND THEN
@@ -70,7 +73,8 @@ END $$;
 -- for another. Returns its name; null where none is to be closed. A day may be closed an hour after
 -- it is over. SHARE waits for nobody: a day that an open transaction has written to stays open.
 CREATE OR REPLACE FUNCTION {schema}.strunk_close_day() RETURNS text
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 DECLARE
     v_open constant text := 'strunk_outbox_delivered_tasks_'
         || to_char((clock_timestamp() - interval '1 hour') AT TIME ZONE 'UTC', 'YYYYMMDD');

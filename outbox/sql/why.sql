@@ -22,7 +22,8 @@
 --   behind             n: pending tasks of its priority before it
 CREATE OR REPLACE FUNCTION {schema}.strunk_why(p_id bigint)
 RETURNS TABLE (cause text, since timestamptz, until timestamptz, task_id bigint, n bigint, name text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     v_task   {schema}.strunk_outbox_tasks;
@@ -67,7 +68,8 @@ END $$;
 -- What keeps a task in the backlog of its key: see strunk_why.
 CREATE OR REPLACE FUNCTION {schema}.strunk_why_not_admitted(p_task {schema}.strunk_outbox_tasks)
 RETURNS TABLE (cause text, since timestamptz, until timestamptz, task_id bigint, n bigint, name text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     v_limits {schema}.strunk_limits;
@@ -112,7 +114,7 @@ END $$;
 CREATE OR REPLACE FUNCTION {schema}.strunk_why_not_claimed(p_task {schema}.strunk_outbox_tasks)
 RETURNS TABLE (cause text, since timestamptz, until timestamptz, task_id bigint, n bigint, name text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
-SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     v_limits  {schema}.strunk_limits;
