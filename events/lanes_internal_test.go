@@ -36,7 +36,7 @@ func TestLowWatermarkStaysBehindWhatWaits(t *testing.T) {
 }
 
 // A standby takes a lease whose heartbeat it has watched standing still all the time, and no other.
-func TestFrozenStandbyCountsAnew(t *testing.T) {
+func TestFrozenStandbyTakesNothing(t *testing.T) {
 	t.Parallel()
 	const pause, lease = 300 * time.Millisecond, 3 * time.Second
 	began, heartbeat := time.Now(), ownerHeartbeat{epoch: 1, heartbeat: 5}

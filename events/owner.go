@@ -175,7 +175,7 @@ func (o *owner) try(ctx context.Context, watch *ownerWatch) (*place, time.Durati
 // leaseOver looks at an owner's heartbeat and reports whether it was seen to stand still for the
 // whole lease, in looks that followed on one another about every pause.
 func leaseOver(watch *ownerWatch, now time.Time, pause, lease time.Duration, heartbeat ownerHeartbeat) bool {
-	return watch.Look(now, 2*pause+maxRescueInterval, heartbeat) >= lease
+	return watch.Look(now, pause, heartbeat) >= lease
 }
 
 func (o *owner) take(ctx context.Context, epoch, heartbeat int64) (*place, error) {

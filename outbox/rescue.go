@@ -158,12 +158,12 @@ func (r *rescuer) observe(workers []workerRow, now time.Time) (gone []workerRow,
 	for _, w := range workers {
 		pause = min(pause, max(minRescueInterval, w.lease()/looksPerLease))
 	}
-	gap := 2*pause + maxRescueInterval
+	planned := pause
 	next := make(map[int64]*heartbeatWatch, len(workers))
 	for _, w := range workers {
 		watch := cmp.Or(r.seen[w.ID], &heartbeatWatch{})
 		next[w.ID] = watch
-		left := w.lease() - watch.Look(now, gap, w.Heartbeat)
+		left := w.lease() - watch.Look(now, planned, w.Heartbeat)
 		if w.Expired || left <= 0 {
 			gone = append(gone, w)
 		} else {

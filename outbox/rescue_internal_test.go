@@ -17,7 +17,7 @@ func watched(at time.Time) (r *rescuer, rows []workerRow) {
 
 // A heartbeat that stands still costs the lease only where this process has watched it all the
 // time.
-func TestFrozenRescuerCountsAnew(t *testing.T) {
+func TestFrozenRescuerExpiresNothing(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
 	r, rows := watched(began)
@@ -32,6 +32,21 @@ func TestFrozenRescuerCountsAnew(t *testing.T) {
 	r, rows = watched(began)
 	if gone, _ := r.observe(rows, began.Add(time.Hour)); len(gone) > 0 {
 		t.Error("a process that was frozen for an hour takes a lease away whose heartbeats it has not watched")
+	}
+}
+
+// A process whose looks are always late, since the machine is slow, sees the end of a lease all the same: after as many
+// looks as fit into one.
+func TestSlowRescuerSeesTheEndOfALease(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	r, rows := watched(began)
+	for look := 1; look <= looksPerLease; look++ {
+		gone, _ := r.observe(rows, began.Add(time.Duration(look)*5*time.Second))
+		if over := look == looksPerLease; len(gone) == 1 != over {
+			t.Errorf("at look %d, each 5 s after the one before, the lease is over: %v; want it over at look %d", look,
+				!over, looksPerLease)
+		}
 	}
 }
 

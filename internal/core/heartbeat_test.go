@@ -22,9 +22,11 @@ func TestHeartbeatWatch(t *testing.T) {
 		{"standing", "it has not moved", time.Second, 1, time.Second},
 		{"moved", "it counts anew", 2 * time.Second, 2, 0},
 		{"standing again", "it has not moved since", 3 * time.Second, 2, time.Second},
-		{"after a freeze of the watcher", "it has not watched for an hour", time.Hour, 2, 0},
+		{"after a freeze of the watcher", "the hour counts as one pause", time.Hour, 2, 1500 * time.Millisecond},
+		{"watched again", "it goes on", time.Hour + time.Second, 2, 2500 * time.Millisecond},
+		{"moved meanwhile", "it counts anew", 2 * time.Hour, 3, 0},
 	} {
-		if still := w.Look(start.Add(look.at), 1500*time.Millisecond, look.heartbeat); still != look.still {
+		if still := w.Look(start.Add(look.at), 500*time.Millisecond, look.heartbeat); still != look.still {
 			t.Errorf("%s (%s): still for %v; want %v", look.name, look.reason, still, look.still)
 		}
 	}
