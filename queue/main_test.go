@@ -209,26 +209,6 @@ func (b *bed) counts(q string) map[queue.Status]int {
 // eventually waits for a condition that something else brings about.
 var eventually = testkit.EventuallyState
 
-// progresses waits for a condition that much work brings about: as long as the state changes, it is
-// not stuck, however slow the machine.
-func progresses(t testing.TB, what string, check func() (state string, ok bool)) {
-	t.Helper()
-	last, since := "", time.Now()
-	for {
-		state, ok := check()
-		if ok {
-			return
-		}
-		if state != last {
-			last, since = state, time.Now()
-		}
-		if time.Since(since) > soon {
-			t.Fatalf("no progress within %v: %s; it stands at: %s", soon, what, state)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
 // receive waits for a signal.
 func receive[T any](t testing.TB, what string, ch <-chan T) T {
 	t.Helper()

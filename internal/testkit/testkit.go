@@ -11,6 +11,9 @@ const (
 	// Soon is how long Eventually waits: much longer than a busy machine takes, and shorter than a test's deadline.
 	Soon = 2 * time.Minute
 
+	// atMost is how long EventuallyState waits for what goes on.
+	atMost = 5 * Soon
+
 	// pause is the time between two checks.
 	pause = 5 * time.Millisecond
 )
@@ -21,21 +24,30 @@ func Eventually(t testing.TB, what string, holds func() bool) {
 	EventuallyState(t, what, func() (string, bool) { return "", holds() })
 }
 
-// EventuallyState is Eventually for a check that says how things stand, which is reported where it never holds.
+// EventuallyState is Eventually for a check that says how things stand, which is reported where it never holds. As long
+// as the state changes, much work goes on, on a slow machine perhaps: Soon is counted from the last change.
 func EventuallyState(t testing.TB, what string, check func() (state string, ok bool)) {
 	t.Helper()
-	eventually(t, Soon, what, check)
+	eventually(t, patience{soon: Soon, atMost: atMost}, what, check)
 }
 
-func eventually(t testing.TB, limit time.Duration, what string, check func() (string, bool)) {
+// patience is how long to wait without a change, and in all.
+type patience struct{ soon, atMost time.Duration }
+
+func eventually(t testing.TB, p patience, what string, check func() (string, bool)) {
 	t.Helper()
-	for deadline := time.Now().Add(limit); ; time.Sleep(pause) {
+	began := time.Now()
+	for last, changed := "", began; ; time.Sleep(pause) {
 		state, ok := check()
 		if ok {
 			return
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s; last seen: %q", limit, what, state)
+		now := time.Now()
+		if state != last {
+			last, changed = state, now
+		}
+		if now.Sub(changed) > p.soon || now.Sub(began) > p.atMost {
+			t.Fatalf("not within %v: %s; last seen: %q", now.Sub(began).Round(time.Second), what, state)
 		}
 	}
 }

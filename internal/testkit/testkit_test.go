@@ -71,10 +71,18 @@ func TestEventually(t *testing.T) {
 	if calls != 3 {
 		t.Errorf("%d calls; want 3", calls)
 	}
-	s := watch(t, func(tb testing.TB) {
-		eventually(tb, time.Millisecond, "the sun is blue", func() (string, bool) { return "yellow", false })
-	})
-	if !strings.Contains(s.failed, "the sun is blue") || !strings.Contains(s.failed, "yellow") {
-		t.Errorf("it said %q", s.failed)
+	calls = 0
+	goesOn := func() (string, bool) { calls++; return fmt.Sprint("step ", calls), calls == 20 }
+	eventually(t, patience{soon: 1, atMost: time.Hour}, "20 steps, each later than soon", goesOn)
+	for state, check := range map[string]func() (string, bool){
+		"yellow": func() (string, bool) { return "yellow", false },
+		"step":   func() (string, bool) { calls++; return fmt.Sprint("step ", calls), false },
+	} {
+		s := watch(t, func(tb testing.TB) {
+			eventually(tb, patience{soon: time.Millisecond, atMost: 2 * time.Millisecond}, "the sun is blue", check)
+		})
+		if !strings.Contains(s.failed, "the sun is blue") || !strings.Contains(s.failed, state) {
+			t.Errorf("it said %q", s.failed)
+		}
 	}
 }
