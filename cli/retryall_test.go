@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
 
@@ -118,13 +119,10 @@ func interrupted(t *testing.T, pool *pgxpool.Pool, total int) int {
 		t.Fatal(err)
 	}
 	cmd, wait := strunk(t, pool, "retry-all", "email-queue")
-	for deadline := time.Now().Add(time.Minute); number(t, pool, `SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = 'strunk'
-AND wait_event_type = 'Lock'`) == 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("retry-all never came to the row that is locked")
-		}
-	}
+	testkit.Eventually(t, "retry-all comes to the row that is locked", func() bool {
+		return number(t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+			AND application_name = 'strunk' AND wait_event_type = 'Lock'`) > 0
+	})
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}

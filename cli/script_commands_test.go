@@ -15,6 +15,7 @@ import (
 
 	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/internal/pgserver"
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/queue"
 )
@@ -90,7 +91,7 @@ func runPsql(ts *testscript.TestScript, _ bool, args []string) {
 
 // work runs a worker on email-queue until it has done as many tasks as there are payloads: these, in any order.
 func work(ts *testscript.TestScript, _ bool, want []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Soon)
 	defer cancel()
 	done := make(chan string, 100)
 	ended := make(chan error, 1)
@@ -125,7 +126,7 @@ func work(ts *testscript.TestScript, _ bool, want []string) {
 // failEvents runs a subscriber that fails on order 2 (`fail NAME block|park`) until a person has to act.
 func failEvents(ts *testscript.TestScript, _ bool, args []string) {
 	policy := map[string]events.FailurePolicy{"block": events.Block, "park": events.Park}[args[1]]
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Soon)
 	defer cancel()
 	ended := make(chan error, 1)
 	box := boxOf(ts)

@@ -6,14 +6,16 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/strunk-go/strunk/cli"
 	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/internal/core"
+	"github.com/strunk-go/strunk/internal/testkit"
 	_ "github.com/strunk-go/strunk/internal/testkit/anyserver"
+	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/queue"
@@ -24,6 +26,7 @@ import (
 const asProgram = "STRUNK_TEST_PROGRAM"
 
 func TestMain(m *testing.M) {
+	core.Patience = testkit.Soon / ops.QueryTimeout
 	if os.Getenv(asProgram) != "" {
 		os.Exit(cli.Main())
 	}
@@ -73,7 +76,7 @@ var (
 // task, and the subscriber search-indexer, which has handled three events.
 func seed(ts *testscript.TestScript, _ bool, _ []string) {
 	box, pool := boxOf(ts), poolOf(ts)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), testkit.Soon)
 	defer cancel()
 	_, err := pool.Exec(ctx, "SELECT setval('strunk_outbox_id_seq', 12344)")
 	ts.Check(err)

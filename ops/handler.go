@@ -228,7 +228,7 @@ func (c *cached[T]) get(ctx context.Context) (T, error) {
 	if !c.asked.IsZero() && time.Since(c.asked) < c.keep {
 		return c.value, c.err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), QueryTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), core.Patience*QueryTimeout)
 	defer cancel()
 	c.value, c.err = c.ask(ctx)
 	c.asked = time.Now()

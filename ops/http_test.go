@@ -8,8 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/queue"
 )
@@ -387,11 +387,7 @@ func TestProbes(t *testing.T) {
 
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("in vain: " + what)
-		}
-	}
+	testkit.Eventually(t, what, ok)
 }
 
 func TestHeadersOnEveryAnswer(t *testing.T) {

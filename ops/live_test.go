@@ -47,7 +47,7 @@ func follow(t *testing.T, url string) (status int, next func() (event, data stri
 func TestLiveUpdates(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	h, _, pool := serve(t, ops.Config{Refresh: 20 * time.Millisecond, Timeout: time.Second, MaxStreams: 1,
+	h, _, pool := serve(t, ops.Config{Refresh: 100 * time.Millisecond, Timeout: 5 * time.Second, MaxStreams: 1,
 		Done: ctx.Done()})
 	server := httptest.NewServer(h)
 	defer server.Close()
@@ -70,7 +70,7 @@ func TestLiveUpdates(t *testing.T) {
 	if status, _ := follow(t, server.URL); status != 503 {
 		t.Errorf("a second stream is let in: %d", status)
 	}
-	for range 75 { // longer than any other request may take
+	for range 60 { // longer than any other request may take
 		pending()
 	}
 	exec(t, pool, `SELECT public.strunk_enqueue('a', '{}')`)

@@ -7,12 +7,15 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/internal/core"
+	"github.com/strunk-go/strunk/internal/testkit"
 	_ "github.com/strunk-go/strunk/internal/testkit/anyserver"
 	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox"
@@ -20,6 +23,11 @@ import (
 )
 
 var update = flag.Bool("update", false, "write the golden files")
+
+func TestMain(m *testing.M) {
+	core.Patience = testkit.Soon / ops.QueryTimeout
+	os.Exit(m.Run())
+}
 
 // open returns a box on a fresh database.
 func open(t testing.TB) (*outbox.Box, *pgxpool.Pool) {

@@ -75,7 +75,7 @@ func ask(ctx context.Context, box *outbox.Box, questions ...question) error {
 	defer conn.Release()
 	batch := &pgx.Batch{}
 	batch.Queue("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
-	batch.Queue(sqlLimitTime, fmt.Sprint(QueryTimeout.Milliseconds()))
+	batch.Queue(sqlLimitTime, fmt.Sprint((core.Patience * QueryTimeout).Milliseconds()))
 	for _, q := range questions {
 		batch.Queue(host.SQL(q.sql), q.args...)
 	}
