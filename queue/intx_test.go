@@ -179,7 +179,7 @@ func TestInTxIdleTransactionIsEnded(t *testing.T) {
 		}
 		limit := ""
 		if err := tx.Pgx().QueryRow(ctx, `SHOW idle_in_transaction_session_timeout`).Scan(&limit); err != nil ||
-			limit != "3s" {
+			limit != "6s" {
 			t.Errorf("idle_in_transaction_session_timeout is %q (%v); want three quarters of the lease", limit, err)
 		}
 		if err := write(ctx, tx, task); err != nil {
@@ -191,7 +191,7 @@ func TestInTxIdleTransactionIsEnded(t *testing.T) {
 			return fmt.Sprint(n), n == 0
 		})
 		return nil
-	}, queue.VisibilityTimeout(4*time.Second)))
+	}, queue.VisibilityTimeout(8*time.Second)))
 	reach(b, q, id, queue.StatusDelivered)
 	if got := value[string](b, `SELECT string_agg(attempt::text, ',') FROM public.ledger`); got != "2" {
 		t.Errorf("the attempts that left something are %q; want the second alone", got)
@@ -199,8 +199,8 @@ func TestInTxIdleTransactionIsEnded(t *testing.T) {
 }
 
 const (
-	transfers = 400
-	kills     = 50
+	transfers = 160
+	kills     = 20
 )
 
 type transfer struct{ Amount int }
@@ -215,7 +215,7 @@ func childMover() {
 	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: quiet})
 	must(err)
 	fmt.Println("up")
-	must(box.Run(ctx, moves.WorkerInTx(move, queue.VisibilityTimeout(200*time.Millisecond), queue.Concurrency(4))))
+	must(box.Run(ctx, moves.WorkerInTx(move, queue.VisibilityTimeout(2*time.Second), queue.Concurrency(4))))
 }
 
 // move is two statements, so that a kill can fall between them.

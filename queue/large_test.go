@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ func nothing(context.Context, queue.Task[note]) error { return nil }
 // delivered waits until n tasks of a queue are done.
 func (b *bed) delivered(q string, n int) {
 	b.t.Helper()
-	progresses(b.t, fmt.Sprintf("%d tasks are done", n), func() (string, bool) {
+	eventually(b.t, fmt.Sprintf("%d tasks are done", n), func() (string, bool) {
 		counts := b.counts(q)
 		return fmt.Sprint(counts), counts[queue.StatusDelivered] == n
 	})
@@ -101,7 +102,13 @@ func TestSlowCompletionsAreHalved(t *testing.T) {
 	q := queue.Define[note]("halved", queue.Config{})
 	putMany(near, q, n)
 	b := bedOn(t, pool, outbox.Config{})
-	b.run(q.Worker(nothing, queue.Concurrency(n)))
+	var begun sync.WaitGroup
+	begun.Add(n)
+	b.run(q.Worker(func(context.Context, queue.Task[note]) error {
+		begun.Done()
+		begun.Wait() // all end at once, so that a full statement is written
+		return nil
+	}, queue.Concurrency(n)))
 	eventually(t, "a statement runs out of time, and is halved", func() (string, bool) {
 		return b.logs.String(), strings.Contains(b.logs.String(), "writing outcomes took too long")
 	})

@@ -38,7 +38,7 @@ func TestLeakedPoolLosesLease(t *testing.T) {
 		began <- struct{}{}
 		<-finish
 		return nil
-	}, queue.Concurrency(running), queue.VisibilityTimeout(5*time.Second)))
+	}, queue.Concurrency(running), queue.VisibilityTimeout(10*time.Second)))
 	ids := putMany(near, q, running)
 	for range ids {
 		receive(t, "a task is handled", began)

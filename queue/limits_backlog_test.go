@@ -266,7 +266,7 @@ func TestClaimOfUrgentTasksIsBounded(t *testing.T) {
 	b.exec(`UPDATE public.strunk_outbox_tasks SET status = 'pending', attempts = 0 WHERE status = 'claimed'`)
 	record := newRecord()
 	b.run(q.Worker(record.handle, queue.Concurrency(100)))
-	progresses(t, "all are done", func() (string, bool) {
+	eventually(t, "all are done", func() (string, bool) {
 		c := b.counts(q.Name())
 		return fmt.Sprint(c), c[queue.StatusDelivered] == keys*(old+1)
 	})

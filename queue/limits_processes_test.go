@@ -25,7 +25,6 @@ type limited struct {
 	*bed
 	q           *queue.Queue[note]
 	limits      queue.Limits
-	lease       time.Duration
 	concurrency int
 	children    []*faults.Child
 }
@@ -37,9 +36,8 @@ func newLimited(t *testing.T, limits queue.Limits, concurrency int) *limited {
 		NOT NULL,
 		began timestamptz NOT NULL DEFAULT clock_timestamp(), ended timestamptz)`)
 	b.run() // the rescue
-	// A lease that no live process loses on a busy machine: its handlers would go on beside those of others.
 	return &limited{bed: b, q: queue.Define[note]("limited", queue.Config{Limits: limits}), limits: limits,
-		lease: 3 * time.Second, concurrency: concurrency}
+		concurrency: concurrency}
 }
 
 func (l *limited) spawn() *faults.Child {
@@ -49,17 +47,23 @@ func (l *limited) spawn() *faults.Child {
 		l.t.Fatal(err)
 	}
 	c := faults.Spawn(l.t, "limited", "CHILD_DSN="+outboxtest.DSN(l.pool), "CHILD_LIMITS="+string(doc),
-		"CHILD_LEASE="+l.lease.String(), "CHILD_CONCURRENCY="+strconv.Itoa(l.concurrency))
+		"CHILD_CONCURRENCY="+strconv.Itoa(l.concurrency))
 	c.Await(l.t, "up", soon)
 	l.children = append(l.children, c)
 	return c
 }
 
-// kill ends a process of those that run, and notes that its handlers have ended: no later than they do.
+// kill ends a process of those that run, notes that its handlers have ended, no later than they do, and takes its lease
+// away.
 func (l *limited) kill(c *faults.Child) {
 	l.t.Helper()
 	l.exec(`UPDATE public.runs SET ended = clock_timestamp() WHERE ended IS NULL AND pid = $1`, c.PID())
 	c.Kill()
+	eventually(l.t, "its lease is taken away", func() (string, bool) {
+		_, err := l.pool.Exec(context.Background(), `SELECT public.strunk_expire_lease(id, NULL)
+			FROM public.strunk_workers WHERE pid = $1`, c.PID())
+		return fmt.Sprint(err), err == nil // its last statement may still be running
+	})
 }
 
 // killSome kills processes at random moments and starts others in their place, while tasks are being done.
@@ -82,17 +86,10 @@ func (l *limited) killSome(n int) {
 
 func (l *limited) awaitDone(n int) {
 	l.t.Helper()
-	deadline := time.Now().Add(4 * soon) // many leases
-	for {
+	eventually(l.t, fmt.Sprintf("%d tasks are done", n), func() (string, bool) {
 		c := l.counts(l.q.Name())
-		if c[queue.StatusDelivered] == n {
-			return
-		}
-		if time.Now().After(deadline) {
-			l.t.Fatalf("%d tasks are not done: %v", n, c)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		return fmt.Sprint(c), c[queue.StatusDelivered] == n
+	})
 }
 
 // maxAtOnce is how many ran at once at the worst moment, within what groups of runs (an expression
@@ -112,8 +109,6 @@ func childLimited() {
 	pool, err := pgxpool.New(ctx, os.Getenv("CHILD_DSN"))
 	must(err)
 	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: quiet})
-	must(err)
-	lease, err := time.ParseDuration(os.Getenv("CHILD_LEASE"))
 	must(err)
 	concurrency, err := strconv.Atoi(os.Getenv("CHILD_CONCURRENCY"))
 	must(err)
@@ -137,7 +132,7 @@ func childLimited() {
 			return errors.New("at random")
 		}
 		return nil
-	}, queue.VisibilityTimeout(lease), queue.Concurrency(concurrency))))
+	}, queue.VisibilityTimeout(toTheKill), queue.Concurrency(concurrency))))
 }
 
 func TestLimitHoldsAcrossProcesses(t *testing.T) {
@@ -163,12 +158,10 @@ func TestLimitHoldsAcrossProcesses(t *testing.T) {
 			putKeys(l.bed, l.q, keys...)
 			l.killSome(4)
 			l.awaitDone(c.tasks)
-			// The limit is reached again once the lease of what was killed is over, and it has been seen to be.
-			again := value[time.Time](l.bed, `SELECT clock_timestamp() + interval '1 second' *
-				$1`, (l.lease + time.Second).Seconds())
-			eventually(t, "the lease is over", func() (string, bool) {
-				now := value[time.Time](l.bed, `SELECT clock_timestamp()`)
-				return now.String(), now.After(again)
+			// The limit is reached again once what was killed has no lease any more.
+			eventually(t, "the live processes are left", func() (string, bool) {
+				n := value[int](l.bed, `SELECT count(*) FROM public.strunk_workers`)
+				return fmt.Sprint(n), n == len(l.children)
 			})
 			if most := l.maxAtOnce(c.group); most > c.most {
 				t.Errorf("%d ran at once; want at most %d", most, c.most)

@@ -47,7 +47,7 @@ func (l *lostClaim) start(concurrency int) {
 		l.began <- task
 		<-l.done
 		return nil
-	}, queue.Concurrency(concurrency), queue.VisibilityTimeout(3*time.Second)))
+	}, queue.Concurrency(concurrency), queue.VisibilityTimeout(12*time.Second)))
 }
 
 // lease returns the one worker and its heartbeat.

@@ -205,7 +205,7 @@ func TestHandMadeUpdatesInAHurry(t *testing.T) {
 // Handlers that use up the pool, or a pool of one connection, delay completions but no heartbeat.
 func TestHeartbeatsWhileHandlersExhaustThePool(t *testing.T) {
 	t.Parallel()
-	const lease = 4 * time.Second // long against the pauses of a busy machine
+	const lease = 8 * time.Second // long against the pauses of a busy machine
 	for _, row := range []struct {
 		name, reason string
 		conns        int32
@@ -220,7 +220,7 @@ func TestHeartbeatsWhileHandlersExhaustThePool(t *testing.T) {
 			far := bedOn(t, dial(t, outboxtest.DSN(near.pool)+fmt.Sprintf("&pool_max_conns=%d", row.conns)),
 				outbox.Config{})
 			q := queue.Define[note]("pool", queue.Config{})
-			ids := putMany(near, q, 3*row.concurrency)
+			ids := putMany(near, q, 2*row.concurrency)
 			errs := make(chan error, len(ids)*4)
 			near.run() // a rescue that watches
 			far.run(q.Worker(func(ctx context.Context, _ queue.Task[note]) error {

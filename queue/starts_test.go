@@ -52,31 +52,34 @@ func childStarter() {
 		time.Sleep(500 * time.Microsecond)
 		return nil
 	}
-	lease, err := time.ParseDuration(os.Getenv("CHILD_LEASE"))
-	must(err)
-	must(box.Run(ctx, starts(1).Worker(handler, queue.Concurrency(8), queue.VisibilityTimeout(lease))))
+	must(box.Run(ctx, starts(1).Worker(handler, queue.Concurrency(8), queue.VisibilityTimeout(toTheKill))))
 }
 
 // toTheKill is a lease that no busy machine lets run out: one that is lost before the kill has tasks
 // of its own that had started.
 const toTheKill = time.Minute
 
-func spawnStarter(b *bed, file string, lease time.Duration) *faults.Child {
+func spawnStarter(b *bed, file string) *faults.Child {
 	b.t.Helper()
-	return faults.Spawn(b.t, "starter", "CHILD_DSN="+outboxtest.DSN(b.pool), "CHILD_FILE="+file,
-		"CHILD_LEASE="+lease.String())
+	return faults.Spawn(b.t, "starter", "CHILD_DSN="+outboxtest.DSN(b.pool), "CHILD_FILE="+file)
 }
 
 // kill kills a child, takes its lease away, and waits for the rescue.
 func kill(b *bed, child *faults.Child) {
 	b.t.Helper()
 	child.Kill()
-	eventually(b.t, "its lease is taken away", func() (string, bool) {
+	b.expireLeases()
+	awaitRescue(b)
+}
+
+// expireLeases takes the leases of all workers away.
+func (b *bed) expireLeases() {
+	b.t.Helper()
+	eventually(b.t, "the leases are taken away", func() (string, bool) {
 		_, err := b.pool.Exec(context.Background(), `SELECT public.strunk_expire_lease(id, NULL)
 			FROM public.strunk_workers`)
-		return fmt.Sprint(err), err == nil // its last statement may still be running
+		return fmt.Sprint(err), err == nil // a worker's last statement may still be running
 	})
-	awaitRescue(b)
 }
 
 // enqueueTexts adds n tasks of a text.
@@ -128,7 +131,7 @@ func TestNeverBegunCostsNoAttempt(t *testing.T) {
 	q := starts(1)
 	enqueueTexts(b, q, "quick", 2000) // so that the worker claims ahead
 	enqueueTexts(b, q, "hang", 600)
-	child := spawnStarter(b, filepath.Join(t.TempDir(), "started"), toTheKill)
+	child := spawnStarter(b, filepath.Join(t.TempDir(), "started"))
 	for range 8 {
 		child.Await(t, "started", soon)
 	}
@@ -162,11 +165,11 @@ func TestKillAtAnyMomentSparesWhatWaits(t *testing.T) {
 	b := newBed(t)
 	b.run()
 	q, file := starts(1), filepath.Join(t.TempDir(), "started")
-	const kills, concurrency = 15, 8
+	const kills, concurrency = 10, 8
 	unstarted, known := 0, 0
 	for range kills {
 		enqueueTexts(b, q, "short", 500)
-		child := spawnStarter(b, file, toTheKill)
+		child := spawnStarter(b, file)
 		for range concurrency {
 			child.Await(t, "started", soon)
 		}
@@ -205,14 +208,14 @@ func TestCrashLoopSparesItsNeighbours(t *testing.T) {
 		if crashes++; crashes > 4 {
 			t.Fatalf("the task has ended %d processes and is no dead letter: %+v", crashes-1, get(b, q, poison))
 		}
-		child := spawnStarter(b, filepath.Join(t.TempDir(), "started"), 2*time.Second)
+		child := spawnStarter(b, filepath.Join(t.TempDir(), "started"))
 		child.Await(t, "started", soon)
-		awaitRescue(b)
+		kill(b, child)
 	}
 	if crashes < 3 {
 		t.Errorf("the task was given up after %d starts; want its 3 attempts", crashes)
 	}
-	spawnStarter(b, filepath.Join(t.TempDir(), "started"), toTheKill)
+	spawnStarter(b, filepath.Join(t.TempDir(), "started"))
 	eventually(t, "the others are done", func() (string, bool) {
 		c := b.counts(q.Name())
 		return fmt.Sprint(c), c[queue.StatusDelivered] == 1000

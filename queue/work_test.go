@@ -347,18 +347,21 @@ func TestGracefulShutdown(t *testing.T) {
 func TestShutdownAfterTheGrace(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	b = bedOn(t, b.pool, outbox.Config{Grace: 50 * time.Millisecond})
+	b = bedOn(t, b.pool, outbox.Config{Grace: shortGrace})
 	q := queue.Define[note]("grace", queue.Config{})
-	began, causes := make(chan struct{}, 1), make(chan error, 1)
-	stop := b.run(q.Worker(func(ctx context.Context, _ queue.Task[note]) error {
-		began <- struct{}{}
-		<-ctx.Done()
-		causes <- context.Cause(ctx)
-		return ctx.Err()
-	}))
-	id := put(b, q, note{"slow"})
-	receive(t, "the handler begins", began)
-	stop()
+	began, causes := make(chan struct{}, 100), make(chan error, 100)
+	var id int64
+	stopsInTime(t, func() (stop func()) {
+		stop = b.run(q.Worker(func(ctx context.Context, _ queue.Task[note]) error {
+			began <- struct{}{}
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+			return ctx.Err()
+		}))
+		id = put(b, q, note{"slow"}, queue.Priority(9)) // before what an earlier try has left
+		receive(t, "the handler begins", began)
+		return stop
+	})
 	wantError(t, receive(t, "its context ends", causes), queue.ErrShutdown)
 	if rec := get(b, q, id); rec.Status != queue.StatusPending || rec.Attempt != 0 || len(rec.Attempts) != 0 {
 		t.Errorf("%s, attempt %d, history %+v; want pending and unspent", rec.Status, rec.Attempt, rec.Attempts)

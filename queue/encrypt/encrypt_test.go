@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/internal/testkit"
 	_ "github.com/strunk-go/strunk/internal/testkit/anyserver"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
@@ -71,7 +72,7 @@ func handle(t *testing.T, box *outbox.Box, q *queue.Queue[secret], id int64) (pi
 			return nil
 		}))
 	}()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(testkit.Soon); ; time.Sleep(5 * time.Millisecond) {
 		var err error
 		if rec, err = q.Get(ctx, box, id); err != nil || time.Now().After(deadline) {
 			t.Fatalf("task %d: %s, %v", id, rec.Status, err)

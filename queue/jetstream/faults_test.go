@@ -154,10 +154,10 @@ func TestStoppedWorkerGivesBack(t *testing.T) {
 		calls.Add(1)
 		<-ctx.Done()
 		return context.Cause(ctx)
-	}, cfg, queue.Concurrency(2), queue.VisibilityTimeout(2*time.Second)).Run)
+	}, cfg, queue.Concurrency(2), queue.VisibilityTimeout(6*time.Second)).Run)
 	b.enqueue(q, 6)
 	eventually(t, "two have begun", func() bool { return calls.Load() == 2 })
-	time.Sleep(5 * time.Second) // two and a half ack waits
+	time.Sleep(13 * time.Second) // two ack waits
 	if n := calls.Load(); n != 2 {
 		t.Errorf("%d calls: a task was given to somebody else while its handler ran", n)
 	}

@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
+	"github.com/strunk-go/strunk/internal/testkit"
 	_ "github.com/strunk-go/strunk/internal/testkit/anyserver"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
@@ -92,7 +93,7 @@ func work(t *testing.T, box *outbox.Box, q *queue.Queue[string]) {
 			return nil
 		}))
 	}()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(testkit.Soon); ; time.Sleep(5 * time.Millisecond) {
 		var ended int
 		err := box.Pool().QueryRow(ctx, `SELECT count(*) FROM public.strunk_outbox WHERE status IN ('delivered',
 			'dead')`).Scan(&ended)
