@@ -3,7 +3,6 @@ package events
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -22,25 +21,6 @@ const (
 	sqlSkip = `SELECT {schema}.strunk_skip_event($1::text, $2::bigint)`
 	// sqlUnregister removes subscriber $1.
 	sqlUnregister = `SELECT {schema}.strunk_unregister($1::text)`
-	// sqlSubscribers describes the subscribers, or ($1 not null) one of them. It locks nothing.
-	sqlSubscribers = `SELECT s.name, s.entity_type, s.cursor, h.head, l.floor + 1, h.head - s.cursor, s.start,
-		s.bootstrap <> 'done', s.paused, s.needs_restart,
-	coalesce(s.host || '/' || s.pid, ''), s.registered_at, s.moved_at,
-	coalesce((SELECT (extract(epoch FROM pg_catalog.clock_timestamp() - min(e.created_at)) * 1000)::bigint
-		FROM unnest(s.entity_type || s.previous_types) AS t(type) CROSS JOIN LATERAL (SELECT e.created_at
-		FROM {schema}.strunk_outbox_delivered_events e
-			WHERE e.key = t.type AND e.position > s.cursor ORDER BY e.position LIMIT 1) e), 0),
-	(SELECT pg_catalog.count(DISTINCT (d.key, d.entity_id)) FROM {schema}.strunk_outbox_deliveries d
-	WHERE d.subscriber = s.name),
-	(SELECT pg_catalog.count(*) FROM {schema}.strunk_outbox_dead d WHERE d.subscriber = s.name),
-	coalesce(r.position, 0), coalesce(r.attempts, 0), coalesce(r.last_error, '')
-FROM {schema}.strunk_subscribers s
-CROSS JOIN (SELECT f.head FROM {schema}.strunk_feed f ORDER BY f.slot DESC LIMIT 1) h
-CROSS JOIN {schema}.strunk_feed_floor l
-LEFT JOIN LATERAL (SELECT t.* FROM {schema}.strunk_retries t WHERE t.subscriber = s.name
-AND t.position > s.cursor AND t.last_error IS NOT NULL
-	ORDER BY t.position LIMIT 1) r ON true
-WHERE $1::text IS NULL OR s.name = $1 ORDER BY s.name`
 )
 
 // Replay has a subscriber handle the events from position from on again; 0 is the earliest that is
@@ -133,80 +113,4 @@ func admin(ctx context.Context, box *outbox.Box, what, name, sql string, args []
 
 func adminError(what, name string, err error) error {
 	return fmt.Errorf("strunk/events: %s: subscriber %q: %w", what, clip(name), err)
-}
-
-// SubscriberStatus is where a subscriber stands.
-type SubscriberStatus struct {
-	Name       string
-	EntityType string
-	// Cursor is the position up to which everything is handled, parked, dead or passed over.
-	Cursor int64
-	// Head and Earliest are the last and the first position that the feed keeps.
-	Head, Earliest int64
-	// Positions is how many events, of all types, the feed has after the cursor: Head - Cursor.
-	Positions int64
-	// Start is where it began.
-	Start Start
-	// Bootstrapping says that it is still given the snapshots, or follows the feed without what they had.
-	Bootstrapping bool
-	Paused        bool
-	// NeedsRestart says that events which it has not had were dropped: replay or reset it.
-	NeedsRestart bool
-	// Owner names the process (host and process id) that has it; empty where none does.
-	Owner        string
-	RegisteredAt time.Time
-	// MovedAt is when the cursor last moved.
-	MovedAt time.Time
-	// Lag is how long ago the oldest event that it has not passed was published, by the database's
-	// clock; 0 where there is none.
-	Lag time.Duration
-	// Parked counts the entities that have deliveries for it, and Dead its dead letters.
-	Parked, Dead int64
-	// BlockedAt is the position of the event that blocks it, 0 where none does; Attempts and
-	// LastError are that event's.
-	BlockedAt int64
-	Attempts  int
-	LastError string
-}
-
-// Subscribers describes all registered subscribers, in order of their names.
-func Subscribers(ctx context.Context, box *outbox.Box) ([]SubscriberStatus, error) {
-	return subscribers(ctx, box, nil)
-}
-
-// SubscriberStats describes one. Errors: [ErrUnknownSubscriber].
-func SubscriberStats(ctx context.Context, box *outbox.Box, name string) (SubscriberStatus, error) {
-	all, err := subscribers(ctx, box, &name)
-	if err != nil {
-		return SubscriberStatus{}, err
-	}
-	if len(all) == 0 {
-		return SubscriberStatus{}, adminError("stats", name, ErrUnknownSubscriber)
-	}
-	return all[0], nil
-}
-
-func subscribers(ctx context.Context, box *outbox.Box, name *string) ([]SubscriberStatus, error) {
-	if box == nil {
-		return nil, fmt.Errorf("strunk/events: subscribers: the box is nil: %w", ErrInvalid)
-	}
-	host := core.BoxHost(box)
-	rows, err := host.Pool().Query(ctx, host.SQL(sqlSubscribers), name)
-	if err != nil {
-		return nil, fmt.Errorf("strunk/events: subscribers: %w", err)
-	}
-	all, err := pgx.CollectRows(rows, scanStatus)
-	if err != nil {
-		return nil, fmt.Errorf("strunk/events: subscribers: %w", err)
-	}
-	return all, nil
-}
-
-func scanStatus(row pgx.CollectableRow) (s SubscriberStatus, err error) {
-	var lagMS int64
-	err = row.Scan(&s.Name, &s.EntityType, &s.Cursor, &s.Head, &s.Earliest, &s.Positions, &s.Start, &s.Bootstrapping,
-		&s.Paused, &s.NeedsRestart,
-		&s.Owner, &s.RegisteredAt, &s.MovedAt, &lagMS, &s.Parked, &s.Dead, &s.BlockedAt, &s.Attempts, &s.LastError)
-	s.Lag = time.Duration(lagMS) * time.Millisecond
-	return s, err
 }

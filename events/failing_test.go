@@ -209,24 +209,25 @@ func TestBlockWaitsAndSkips(t *testing.T) {
 	eventually(t, "some attempts are made", func() (string,
 		bool) {
 		s := b.stats("blocks")
-		return fmt.Sprintf("%+v", s), s.Attempts > 3
+		return fmt.Sprintf("%+v", s), s.Blocked != nil && s.Blocked.Attempts > 3
 	})
 	stop()
 	s := b.stats("blocks")
-	if s.BlockedAt != 2 || s.Cursor != 1 || s.LastError != errNo.Error() || s.Owner != "" {
+	if s.Blocked == nil || s.Blocked.Position != 2 || s.Cursor != 1 || s.Blocked.Error != errNo.Error() ||
+		s.Owner != "" {
 		t.Errorf("stopped: %+v; want it blocked at position 2", s)
 	}
 	b.run(sub())
 	eventually(t, "attempts go on from where they were", func() (string, bool) {
 		now := b.stats("blocks")
-		return fmt.Sprintf("%+v", now), now.Attempts > s.Attempts+1
+		return fmt.Sprintf("%+v", now), now.Blocked != nil && now.Blocked.Attempts > s.Blocked.Attempts+1
 	})
 	wantError(t, events.Skip(ctx, b.box, "blocks", 3), events.ErrNotFound, "blocks")
 	noError(t, events.Skip(ctx, b.box, "blocks", 2))
 	eventually(t, "the next event blocks", func() (string,
 		bool) {
 		s := b.stats("blocks")
-		return fmt.Sprintf("%+v", s), s.BlockedAt == 3
+		return fmt.Sprintf("%+v", s), s.Blocked != nil && s.Blocked.Position == 3
 	})
 	f.mended.Store("bad", true)
 	b.reachHead("blocks")
@@ -274,7 +275,8 @@ func TestUndecodableEvents(t *testing.T) {
 	}{
 		{"block", events.Block, "it blocks, with backoff", func(b *bed, name string) (string, bool) {
 			s := b.stats(name)
-			return fmt.Sprintf("%+v", s), s.BlockedAt == 1 && strings.Contains(s.LastError, "cannot be decoded")
+			return fmt.Sprintf("%+v", s), s.Blocked != nil && s.Blocked.Position == 1 &&
+				strings.Contains(s.Blocked.Error, "cannot be decoded")
 		}},
 		{"park", events.Park, "it is parked at once: another attempt would not help",
 			func(b *bed, name string) (string, bool) {

@@ -21,6 +21,7 @@ import (
 	"github.com/strunk-go/strunk/internal/faults"
 	"github.com/strunk-go/strunk/internal/testkit"
 	_ "github.com/strunk-go/strunk/internal/testkit/anyserver"
+	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
@@ -185,10 +186,10 @@ func (b *bed) begin(opts pgx.TxOptions) pgx.Tx {
 	return tx
 }
 
-func (b *bed) stats(name string) events.SubscriberStatus {
+func (b *bed) stats(name string) ops.Subscriber {
 	b.t.Helper()
-	s, err := events.SubscriberStats(context.Background(), b.box, name)
-	if err != nil && !errors.Is(err, events.ErrUnknownSubscriber) { // that is one who is about to be registered
+	s, err := ops.SubscriberStats(context.Background(), b.box, name)
+	if err != nil && !errors.Is(err, ops.ErrNotFound) { // that is one who is about to be registered
 		b.t.Fatal(err)
 	}
 	return s
@@ -209,7 +210,7 @@ func (b *bed) reachHead(name string) {
 		waiting := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE kind = 'event'
 			AND status = 'pending'`)
 		s := b.stats(name)
-		return fmt.Sprintf("%+v, %d wait", s, waiting), waiting == 0 && s.Positions == 0 && s.Name != ""
+		return fmt.Sprintf("%+v, %d wait", s, waiting), waiting == 0 && s.Cursor == s.Head && s.Name != ""
 	})
 }
 

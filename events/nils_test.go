@@ -28,7 +28,6 @@ func TestNilAndZeroValues(t *testing.T) {
 			}
 			return err
 		}},
-		{"nil Box for Subscribers", func() error { _, err := events.Subscribers(t.Context(), nil); return err }},
 		{"nil Box for Parked", func() error { _, err := events.Parked(t.Context(), nil, "a", 1); return err }},
 		{"zero Stream", func() error {
 			return b.box.InTx(t.Context(), func(tx *outbox.OwnedTx) error {

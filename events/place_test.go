@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox"
 )
 
@@ -184,7 +185,7 @@ func TestStartPositions(t *testing.T) {
 	all.await(t, 2)
 	b.run(orders.Subscriber("now", now.handle, events.From(events.FromNow)))
 	eventually(t, "it is registered", func() (string, bool) {
-		s, err := events.Subscribers(context.Background(), b.box)
+		s, err := ops.Subscribers(context.Background(), b.box, ops.Page{})
 		return fmt.Sprint(s), err == nil && len(s) == 2
 	})
 	b.publish(order{ID: "a", N: 3})

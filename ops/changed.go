@@ -49,7 +49,7 @@ const (
 	// sqlMark reads the moment. It locks nothing.
 	sqlMark = `SELECT pg_catalog.clock_timestamp(), (SELECT last_value FROM {schema}.strunk_outbox_id_seq),
 	(SELECT head FROM {schema}.strunk_feed ORDER BY slot DESC LIMIT 1)`
-	// sqlChanges lists what has changed since $1: rows enqueued (by id, above $2), ended since, and events behind
+	// sqlChanges lists what has changed since $1: rows enqueued (by id, above $2), ended since, and events after
 	// the position $7; of queue $3 or entity type $4 (empty: any). Each part has at most $5 rows and is read by an
 	// index of its own. It locks nothing.
 	sqlChanges = `

@@ -35,7 +35,7 @@ type Forwarder struct {
 	Error      string    `json:"error,omitempty"`
 }
 
-// sqlForwarders reads the forwarders behind the name $1, at most $2, counting to $3. It locks nothing.
+// sqlForwarders reads the forwarders after the name $1, at most $2, counting to $3. It locks nothing.
 const sqlForwarders = `SELECT f.kind, f.name, f.destination,
 	coalesce(s.owner IS NOT NULL AND NOT s.owner_silent, q.workers > 0, false), f.sent, f.sent_at,
 	coalesce(s.waiting, q.pending, 0), coalesce(s.waiting_precision, q.pending_precision, 'exact'),

@@ -123,7 +123,7 @@ func (r *Report) add(name string, status Status, format string, args ...any) {
 
 var severity = map[Status]int{StatusOK: 0, StatusWarn: 1, StatusFail: 2}
 
-// Horizon is what holds back the point behind which PostgreSQL may clean up.
+// Horizon is what holds back the point before which PostgreSQL may clean up.
 type Horizon struct {
 	// Holder is "session", "prepared transaction" or "replication slot"; Name is the application's,
 	// the transaction's or the slot's.

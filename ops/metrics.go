@@ -52,7 +52,7 @@ var (
 	descConcurrency = desc("queue_concurrency", "Tasks that the queue's workers handle at once.", "queue")
 	descPaused      = desc("queue_paused", "Whether the queue is paused.", "queue")
 	descLagEvents   = desc("subscriber_waiting_events",
-		"Events behind the subscriber's cursor; beyond a cap as counted last.", "subscriber", "entity_type")
+		"Events after the subscriber's cursor; beyond a cap as counted last.", "subscriber", "entity_type")
 	descLag = desc("subscriber_lag_seconds", "Age of the first event that the subscriber has not handled.",
 		"subscriber", "entity_type")
 	descDeliveries = desc("subscriber_deliveries", "Copies of events that failed, and of those behind them; "+

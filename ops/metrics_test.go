@@ -26,7 +26,7 @@ func TestMetricsAreWellNamed(t *testing.T) {
 	if err := prometheus.NewPedanticRegistry().Register(c); err != nil {
 		t.Error(err)
 	}
-	const about = "Events behind the subscriber's cursor; beyond a cap as counted last."
+	const about = "Events after the subscriber's cursor; beyond a cap as counted last."
 	want := `# HELP strunk_subscriber_waiting_events ` + about + `
 # TYPE strunk_subscriber_waiting_events gauge
 strunk_subscriber_waiting_events{entity_type="order",subscriber="indexer"} 5

@@ -152,7 +152,7 @@ func (c *call) decode(wanted bool, v any) error {
 		return fmt.Errorf("the body: %w: %w", err, ErrInvalid)
 	}
 	if in.More() {
-		return fmt.Errorf("the body: there is something behind the document: %w", ErrInvalid)
+		return fmt.Errorf("the body: there is something after the document: %w", ErrInvalid)
 	}
 	return nil
 }

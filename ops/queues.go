@@ -49,7 +49,7 @@ const (
 	s.next_due_at, s.workers, s.concurrency, s.paused_at`
 	// sqlQueue reads the state of queue $1, counting to $2. It locks nothing.
 	sqlQueue = `SELECT ` + queueColumns + ` FROM {schema}.strunk_queue_states(ARRAY[$1::text], $2::integer, true) s`
-	// sqlQueues reads the states of at most $2 queues behind the name $1, counting to $3. It locks nothing.
+	// sqlQueues reads the states of at most $2 queues after the name $1, counting to $3. It locks nothing.
 	sqlQueues = `SELECT ` + queueColumns + ` FROM {schema}.strunk_queue_states(
 	ARRAY(SELECT q.queue FROM {schema}.strunk_queue_names($1::text, $2::integer) q), $3::integer, false) s`
 )

@@ -24,7 +24,7 @@ type Schedule struct {
 	LastError  string     `json:"last_error,omitempty"`
 }
 
-// sqlSchedules reads at most $2 schedules behind the id $1. It locks nothing.
+// sqlSchedules reads at most $2 schedules after the id $1. It locks nothing.
 const sqlSchedules = `SELECT id, queue, spec, time_zone, enabled, next_due,
 	CASE WHEN enabled THEN greatest(extract(epoch FROM pg_catalog.clock_timestamp() - next_due) * 1000000, 0)
 	ELSE 0 END::bigint,

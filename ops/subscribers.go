@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
 )
@@ -15,15 +16,21 @@ import (
 type Subscriber struct {
 	Name       string `json:"name"`
 	EntityType string `json:"entity_type"`
-	// Cursor is the position up to which everything is handled, Head that of the newest event of any type.
-	Cursor int64 `json:"cursor"`
-	Head   int64 `json:"head"`
-	// Waiting counts the events of its type behind the cursor; LagSince is when the first of them
+	// Start is where it began, RegisteredAt when.
+	Start        events.Start `json:"start"`
+	RegisteredAt time.Time    `json:"registered_at"`
+	// Cursor is the position up to which everything is handled, parked, dead or passed over. Head and Earliest are the
+	// last and the first position that are kept, of events of any type.
+	Cursor   int64 `json:"cursor"`
+	Head     int64 `json:"head"`
+	Earliest int64 `json:"earliest"`
+	// Waiting counts the events of its type after the cursor; LagSince is when the first of them
 	// was published, and Lag how long ago that is.
 	Waiting  Count      `json:"waiting"`
 	LagSince *time.Time `json:"lag_since,omitempty"`
 	Lag      Duration   `json:"lag_seconds"`
-	MovedAt  time.Time  `json:"moved_at"`
+	// MovedAt is when the cursor last moved.
+	MovedAt time.Time `json:"moved_at"`
 	// Owner is the host and process id that has it, or empty; Silent says that the owner's lease is over.
 	Owner  string `json:"owner,omitempty"`
 	Silent bool   `json:"silent"`
@@ -46,8 +53,9 @@ type Blocked struct {
 	Error    string `json:"error"`
 }
 
-// sqlSubscribers reads subscriber $1 (null: all), behind the name $2, at most $3, counting to $4. It locks nothing.
-const sqlSubscribers = `SELECT s.name, s.entity_type, s.cursor, s.head, s.waiting, s.waiting_precision, s.waiting_since,
+// sqlSubscribers reads subscriber $1 (null: all), after the name $2, at most $3, counting to $4. It locks nothing.
+const sqlSubscribers = `SELECT s.name, s.entity_type, s.start, s.registered_at, s.cursor, s.head, s.earliest, s.waiting,
+	s.waiting_precision, s.waiting_since,
 	coalesce(extract(epoch FROM s.waiting_for) * 1000000, 0)::bigint, s.moved_at, coalesce(s.owner, ''),
 	s.owner_silent, s.paused,
 	s.needs_restart, s.bootstrapping, s.deliveries, s.deliveries_precision, s.dead, s.dead_precision,
@@ -92,12 +100,10 @@ func scanSubscriber(rows pgx.Rows) (s Subscriber, err error) {
 	var position, age *int64
 	var attempts *int
 	var blocked string
-	err = rows.Scan(&s.Name, &s.EntityType, &s.Cursor, &s.Head, &s.Waiting.N, &s.Waiting.Precision, &s.LagSince,
-		&lag, &s.MovedAt,
-		&s.Owner, &s.Silent, &s.Paused, &s.NeedsRestart, &s.Bootstrapping, &s.Deliveries.N, &s.Deliveries.Precision,
-		&s.Dead.N,
-		&s.Dead.Precision,
-		&age, &position, &attempts, &blocked)
+	err = rows.Scan(&s.Name, &s.EntityType, &s.Start, &s.RegisteredAt, &s.Cursor, &s.Head, &s.Earliest, &s.Waiting.N,
+		&s.Waiting.Precision, &s.LagSince, &lag, &s.MovedAt, &s.Owner, &s.Silent, &s.Paused, &s.NeedsRestart,
+		&s.Bootstrapping, &s.Deliveries.N, &s.Deliveries.Precision, &s.Dead.N, &s.Dead.Precision, &age, &position,
+		&attempts, &blocked)
 	s.Lag = micros(lag)
 	setAge(age, &s.Waiting, &s.Deliveries, &s.Dead)
 	if position != nil && attempts != nil {

@@ -42,7 +42,7 @@ type DeadLetter struct {
 	Error string `json:"error"`
 }
 
-// sqlDeadLetters reads at most $5 rows of status $6, of queue $1 or subscriber $2 (null: any) behind id
+// sqlDeadLetters reads at most $5 rows of status $6, of queue $1 or subscriber $2 (null: any) after id
 // $3, $4: newest first. It locks nothing.
 const sqlDeadLetters = `SELECT d.id, d.kind, d.key, coalesce(d.entity_id, ''), coalesce(d.subscriber, ''),
 	coalesce(d.position, 0), d.attempts,

@@ -38,7 +38,7 @@ type WorkerFilter struct {
 	Limit int
 }
 
-// sqlWorkers reads at most $3 workers of queue $1 (null: any) behind id $2, counting their tasks to
+// sqlWorkers reads at most $3 workers of queue $1 (null: any) after id $2, counting their tasks to
 // $4. It locks nothing.
 const sqlWorkers = `SELECT s.id, s.queue, s.host, s.pid, s.concurrency, s.claimed, s.claimed_precision,
 	(extract(epoch FROM s.counted_for) * 1000000)::bigint, s.started_at,

@@ -36,8 +36,10 @@ func BenchmarkForward(b *testing.B) {
 	}
 	passed := func(name string) func() bool {
 		return func() bool {
-			s, err := events.SubscriberStats(context.Background(), bed.box, name)
-			return err == nil && s.Cursor >= n
+			var cursor int
+			err := bed.pool.QueryRow(context.Background(), `SELECT cursor FROM public.strunk_subscribers
+				WHERE name = $1`, name).Scan(&cursor)
+			return err == nil && cursor >= n
 		}
 	}
 	for b.Loop() {

@@ -102,8 +102,10 @@ func (b *bed) caughtUp(name string) {
 			WHERE kind = 'event' AND status = 'pending'`).Scan(&waiting); err != nil {
 			b.t.Fatal(err)
 		}
-		s, err := events.SubscriberStats(context.Background(), b.box, name)
-		return err == nil && waiting == 0 && s.Positions == 0
+		var positions int
+		err := b.pool.QueryRow(context.Background(), `SELECT positions FROM public.strunk_subscriber_lag
+			WHERE name = $1`, name).Scan(&positions)
+		return err == nil && waiting == 0 && positions == 0
 	})
 }
 

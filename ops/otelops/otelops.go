@@ -70,7 +70,7 @@ func (g *gauges) make(meter metric.Meter) error {
 	g.oldest, errs[2] = meter.Float64ObservableGauge("strunk.queue.oldest_pending", metric.WithUnit("s"),
 		about("How long the task at the head of the queue has waited."))
 	g.waiting, errs[3] = meter.Int64ObservableGauge("strunk.subscriber.waiting", metric.WithUnit("{event}"),
-		about("Events behind the subscriber's cursor; beyond a cap as counted last."))
+		about("Events after the subscriber's cursor; beyond a cap as counted last."))
 	g.lag, errs[4] = meter.Float64ObservableGauge("strunk.subscriber.lag", metric.WithUnit("s"),
 		about("Age of the first event that the subscriber has not handled."))
 	g.relay, errs[5] = meter.Float64ObservableGauge("strunk.relay.waiting", metric.WithUnit("s"),

@@ -1,7 +1,7 @@
 -- Statistics: functions and views. None counts without a bound: a count that reaches its cap is what
 -- the last pass of counts.sql says (precision counted, counted_for ago), or at_least the cap.
 
--- The names of queues behind p_after, in "C" order, at most p_limit: those with a pending, a dead,
+-- The names of queues after p_after, in "C" order, at most p_limit: those with a pending, a dead,
 -- a cancelled or a discarded task, with a worker, a setting or a schedule, among the first 1,000
 -- scheduled tasks, or with a scheduled task when it was last counted.
 CREATE OR REPLACE FUNCTION {schema}.strunk_queue_names(p_after text DEFAULT '', p_limit integer DEFAULT 1000)
@@ -191,36 +191,34 @@ CREATE OR REPLACE VIEW {schema}.strunk_queue_stats AS
     SELECT s.* FROM {schema}.strunk_queue_names() q CROSS JOIN LATERAL {schema}.strunk_queue_states(ARRAY[q.queue],
         100, false) s;
 
--- Subscribers behind p_after, in "C" order of their names; p_name chooses one. waiting are the
--- events of its type behind the cursor, counted to p_cap and then at_least; waiting_since is when
+-- Subscribers after p_after, in "C" order of their names; p_name chooses one. waiting are the
+-- events of its type after the cursor, counted to p_cap and then at_least; waiting_since is when
 -- the first of them was published. positions is exact, but counts events of all types that the
 -- cursor has not been told of yet.
 CREATE OR REPLACE FUNCTION {schema}.strunk_subscriber_states(p_name text, p_after text, p_limit integer, p_cap integer)
-RETURNS TABLE (name text, entity_type text, cursor bigint, head bigint, positions bigint, waiting bigint,
-    waiting_precision text,
-    waiting_since timestamptz, waiting_for interval, moved_at timestamptz, owner text, heartbeat_at timestamptz,
-        lease_ms integer,
+RETURNS TABLE (name text, entity_type text, start text, registered_at timestamptz, cursor bigint, head bigint,
+    earliest bigint, positions bigint, waiting bigint, waiting_precision text, waiting_since timestamptz,
+    waiting_for interval, moved_at timestamptz, owner text, heartbeat_at timestamptz, lease_ms integer,
     owner_silent boolean, paused boolean, needs_restart boolean, bootstrapping boolean, deliveries bigint,
-        deliveries_precision text, dead bigint,
-    dead_precision text, counted_for interval, blocked_position bigint, blocked_attempts integer, blocked_error text)
+    deliveries_precision text, dead bigint, dead_precision text, counted_for interval, blocked_position bigint,
+    blocked_attempts integer, blocked_error text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
     SET enable_hashjoin = off
 SET enable_mergejoin = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
-    v_now  timestamptz := clock_timestamp();
-    v_head bigint;
-    s      {schema}.strunk_subscribers;
+    v_now timestamptz := clock_timestamp();
+    s     {schema}.strunk_subscribers;
 BEGIN
-    SELECT f.head INTO v_head FROM {schema}.strunk_feed f ORDER BY f.slot DESC LIMIT 1;
+    SELECT f.head INTO head FROM {schema}.strunk_feed f ORDER BY f.slot DESC LIMIT 1;
+    SELECT l.floor + 1 INTO earliest FROM {schema}.strunk_feed_floor l;
     FOR s IN SELECT t.* FROM {schema}.strunk_subscribers t
         WHERE (p_name IS NULL OR t.name = p_name) AND t.name > p_after COLLATE "C" ORDER BY t.name LIMIT p_limit
     LOOP
-        name := s.name; entity_type := s.entity_type; cursor := s.cursor; head := v_head; positions :=
-            greatest(v_head - s.cursor, 0);
-        moved_at := s.moved_at; owner := CASE WHEN s.owner IS NOT NULL THEN coalesce(s.host,
-            '') || '/' || coalesce(s.pid, 0) END;
+        name := s.name; entity_type := s.entity_type; start := s.start; registered_at := s.registered_at;
+        cursor := s.cursor; positions := greatest(head - s.cursor, 0); moved_at := s.moved_at;
+        owner := CASE WHEN s.owner IS NOT NULL THEN coalesce(s.host, '') || '/' || coalesce(s.pid, 0) END;
         heartbeat_at := s.heartbeat_at; lease_ms := s.lease_ms;
         owner_silent := s.owner IS NOT NULL AND s.heartbeat_at < v_now - s.lease_ms * interval '1 millisecond';
         paused := s.paused; needs_restart := s.needs_restart; bootstrapping := s.bootstrap <> 'done';
@@ -260,7 +258,7 @@ END $$;
 CREATE OR REPLACE VIEW {schema}.strunk_subscriber_lag AS
     SELECT s.* FROM {schema}.strunk_subscriber_states(NULL, '', 1000, 100) s;
 
--- Lease rows behind p_after, in id order, and how many tasks each holds (counted to p_cap). p_queue chooses a queue's.
+-- Lease rows after p_after, in id order, and how many tasks each holds (counted to p_cap). p_queue chooses a queue's.
 -- silent: the heartbeat is older than its lease; the rescue will give its tasks back.
 CREATE OR REPLACE FUNCTION {schema}.strunk_worker_states(p_queue text, p_after bigint, p_limit integer, p_cap integer)
 RETURNS TABLE (id bigint, queue text, host text, pid integer, concurrency integer, claimed bigint,
@@ -291,7 +289,7 @@ CREATE OR REPLACE VIEW {schema}.strunk_worker_stats AS
     SELECT s.* FROM {schema}.strunk_worker_states(NULL, 0, 1000, 100) s;
 
 -- Ended rows of one status (dead, cancelled, discarded), without their payloads: of a queue, of a
--- subscriber, or all; behind p_from in id order, or with p_newest before it, newest first. A null
+-- subscriber, or all; after p_from in id order, or with p_newest before it, newest first. A null
 -- p_from is the beginning. A range of one key: see strunk_queue_states. The statement is put
 -- together from parts of this function alone; what is given are its parameters.
 CREATE OR REPLACE FUNCTION {schema}.strunk_dead_letters(p_queue text, p_subscriber text, p_from bigint,
@@ -347,7 +345,7 @@ CREATE OR REPLACE VIEW {schema}.strunk_table_sizes AS
             WHERE r.oid = '{schema}.strunk_outbox'::pg_catalog.regclass)
     ORDER BY c.relname;
 
--- Who holds back the horizon behind which PostgreSQL may clean up: sessions, prepared transactions,
+-- Who holds back the horizon before which PostgreSQL may clean up: sessions, prepared transactions,
 -- replication slots; the oldest first. open_for is null where the role may not see it (GRANT
 -- pg_read_all_stats).
 CREATE OR REPLACE VIEW {schema}.strunk_horizon AS
@@ -376,7 +374,7 @@ CREATE OR REPLACE VIEW {schema}.strunk_horizon AS
 -- schedule, rescue_for how far beyond its lease the most silent worker is; null where nothing is.
 -- missing_days are days from today on, until tomorrow, whose partition of delivered tasks is
 -- missing; feed_ahead says that a partition of the feed is ready that nothing has reached. The relay's
--- share of the index is where it looks itself: behind the highest seq seen, and in the gaps.
+-- share of the index is where it looks itself: above the highest seq seen, and in the gaps.
 CREATE OR REPLACE FUNCTION {schema}.strunk_backlog()
 RETURNS TABLE (now_at timestamptz, relay_since timestamptz, promoter_for interval, scheduler_for interval,
     rescue_for interval,
