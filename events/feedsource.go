@@ -15,14 +15,14 @@ const (
 	// position $3. It locks nothing.
 	sqlPlace = `SELECT head, floor, cursor, epoch, owner, state, restarted, last_id, last_published_at
 FROM {schema}.strunk_subscriber_place($1::text, $2::text[], $3::bigint)`
-	// sqlRead reads up to $3 events of types $1 behind position $2, bounded by $4 bytes. It locks nothing.
+	// sqlRead reads up to $3 events of types $1 after position $2, bounded by $4 bytes. It locks nothing.
 	sqlRead = `SELECT pos, version, id, published_at, entity_id, coalesce(schema_version, ''), payload,
 		metadata, diff, read_bytes
 FROM {schema}.strunk_read_feed($1::text[], $2::bigint, $3::integer, $4::bigint)`
 	// sqlVersions tells which versions of entities $2 subscriber $1 had from the snapshots.
 	sqlVersions = `SELECT entity_id, version FROM {schema}.strunk_bootstrap_versions($1::text, $2::text[])`
 	// sqlMove moves the cursor of subscriber $1 in epoch $2, which is at $3 at least, to $4, and
-	// drops the attempts behind it ($5).
+	// drops the attempts up to it ($5).
 	sqlMove = `SELECT {schema}.strunk_move_cursor($1::text, $2::bigint, $3::bigint, $4::bigint, $5::boolean)`
 )
 

@@ -8,7 +8,7 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// item is one event without its type, or (redeliver) the order to handle the deliveries of an entity.
+// item is one event without its type, or (redeliver) the command to handle the deliveries of an entity.
 type item struct {
 	// order is the item's place among what its session delivers: the position, or the number of a
 	// snapshot; 0 for deliveries.
@@ -21,7 +21,7 @@ type item struct {
 	attempt                         int
 	fromSnapshot                    bool
 	redeliver                       bool
-	delivery                        *item // of an order to redeliver: the delivery in hand
+	delivery                        *item // of a command to redeliver: the delivery in hand
 	// of a delivery that is settled: whether its entity has another; nil: the epoch is over
 	left *bool
 }

@@ -17,7 +17,7 @@ type lanes struct {
 	readTo int64      // everything up to here has been put into the lanes
 }
 
-// newLanes makes n lanes for what comes behind from. handle sees the items of a lane through.
+// newLanes makes n lanes for what comes after from. handle sees the items of a lane through.
 func newLanes(n int, from int64, work laneWork) *lanes {
 	l := &lanes{seed: maphash.MakeSeed(), stopping: make(chan struct{}), progress: make(chan struct{}, 1), readTo: from}
 	for range n {
@@ -56,7 +56,7 @@ func (l *lanes) put(items []*item, end int64) {
 	l.readTo = max(l.readTo, end)
 }
 
-// putDelivery puts an order to handle an entity's deliveries behind what its lane holds.
+// putDelivery puts the command to handle an entity's deliveries after what its lane holds.
 func (l *lanes) putDelivery(it *item) { l.all[l.laneOf(it.entityID)].put([]*item{it}) }
 
 func (l *lanes) laneOf(entityID string) int {

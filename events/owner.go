@@ -21,8 +21,8 @@ type place struct {
 	mark                   string // of the bootstrap
 }
 
-// possiblyStarted is the order up to which the owner before, if it was lost, may have begun what is
-// not behind the cursor.
+// possiblyStarted is the order of the last event above the cursor that the owner before may have begun, if it was lost;
+// 0 where there is none.
 func (p place) possiblyStarted() int64 {
 	switch {
 	case !p.crashed:
@@ -222,13 +222,15 @@ func (o *owner) hold(life core.Life, p place) {
 	}
 }
 
-// takeAgain takes the subscriber that this owner has, under a new epoch; nil where it has it no more.
+// takeAgain takes the subscriber that this owner has, under a new epoch; nil where it has it no more. No other owner is
+// displaced for it.
 func (o *owner) takeAgain(ctx context.Context) *place {
-	next, err := o.take(ctx, 0, -1)
+	const nobody, noHeartbeat = 0, -1
+	next, err := o.take(ctx, nobody, noHeartbeat)
 	for err != nil && ctx.Err() == nil {
 		o.logError(o.rt, "a subscriber could not be taken up again", err)
 		core.Sleep(ctx, o.poll)
-		next, err = o.take(ctx, 0, -1)
+		next, err = o.take(ctx, nobody, noHeartbeat)
 	}
 	return next
 }
@@ -237,7 +239,7 @@ func (o *owner) takeAgain(ctx context.Context) *place {
 func (o *owner) logRepeats(s *session, next place) {
 	if was := s.lanes.lowWatermark(); !s.reader.bootstrapping && next.cursor < was {
 		o.rt.Logger().Error("strunk: the database has an older cursor than this process has reached; the events "+
-			"behind it are handled again",
+			"after it are handled again",
 			"subscriber", o.name, "cursor", next.cursor, "reached", was)
 	}
 }

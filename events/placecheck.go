@@ -86,7 +86,7 @@ func (p *placeCheck) samePast() bool {
 		p.t.reload("the database went back in time: the feed ends before what was read", "head", p.head, "read",
 			p.readTo)
 	case p.cursor < p.saved:
-		p.t.reload("the database went back in time: the cursor lies behind what was stored", "cursor", p.cursor,
+		p.t.reload("the database went back in time: the cursor is below what was stored", "cursor", p.cursor,
 			"stored", p.saved)
 	case p.lastPosition > p.floor && (p.id == nil || *p.id != p.lastID || !p.published.Equal(p.lastPublished)):
 		p.t.reload("the database went back in time: another event is where one was read", "position", p.lastPosition)

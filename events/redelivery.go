@@ -123,12 +123,12 @@ func (r *redelivery) dequeue(id string) (look bool) {
 	return r.more && len(r.queued) == 0
 }
 
-// handle hands an entity's deliveries over, oldest first, until one fails or none is left. resumed
-// is the outcome of the attempt that an abandoned goroutine had begun with order.delivery.
-func (r *redelivery) handle(l *lane, order *item, resumed error) verdict {
-	v, it := goOn, order.delivery
+// handle hands an entity's deliveries over, oldest first, until one fails or none is left. A resumed error is that of
+// the attempt at command.delivery which a goroutine, abandoned since, had begun; nil where there was none.
+func (r *redelivery) handle(l *lane, command *item, resumed error) verdict {
+	v, it := goOn, command.delivery
 	if resumed == nil {
-		it, v = r.take(order)
+		it, v = r.take(command)
 	}
 	for v == goOn && it != nil {
 		err := resumed
@@ -147,21 +147,21 @@ func (r *redelivery) handle(l *lane, order *item, resumed error) verdict {
 		if next, v = r.settle(it, err); v != goOn || !next || r.t.ending() {
 			break
 		}
-		it, v = r.take(order)
+		it, v = r.take(command)
 	}
-	order.delivery = nil
-	if r.dequeue(order.entityID) {
+	command.delivery = nil
+	if r.dequeue(command.entityID) {
 		signal(r.deliveries.look)
 	}
 	return v
 }
 
 // take claims the oldest delivery of an entity; nil where none is due.
-func (r *redelivery) take(order *item) (*item, verdict) {
-	it := &item{entityID: order.entityID}
+func (r *redelivery) take(command *item) (*item, verdict) {
+	it := &item{entityID: command.entityID}
 	err := r.t.persist("claiming a delivery", func(ctx context.Context) error {
 		return r.t.statement(ctx, flushed, sqlTakeDelivery,
-			[]any{r.t.name, r.t.epoch, r.t.def.entityType, order.entityID}, &it.deliveryID, &it.position,
+			[]any{r.t.name, r.t.epoch, r.t.def.entityType, command.entityID}, &it.deliveryID, &it.position,
 			&it.version, &it.publishedAt, &it.schemaVersion, &it.payload, &it.metadataJSON, &it.diffJSON, &it.attempt)
 	})
 	if err != nil {
@@ -171,7 +171,7 @@ func (r *redelivery) take(order *item) (*item, verdict) {
 		return nil, goOn
 	}
 	it.id, it.fromSnapshot = it.deliveryID, it.position == 0
-	order.delivery = it
+	command.delivery = it
 	return it, goOn
 }
 

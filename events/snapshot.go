@@ -23,7 +23,7 @@ FROM (SELECT s.* FROM {schema}.strunk_snapshots s WHERE s.entity_type = ANY ($1:
 ORDER BY s.version DESC, s.deleted LIMIT 1) s
 WHERE NOT deleted`
 	// sqlSnapshots reads the next $3 states of a type, bounded by $4 bytes, under its names $1,
-	// behind id $2. It locks nothing.
+	// after id $2. It locks nothing.
 	sqlSnapshots = `SELECT entity_id, version, updated_at, coalesce(schema_version, ''), state
 FROM {schema}.strunk_live_snapshots($1::text[], $2::text, $3::integer, $4::bigint)`
 

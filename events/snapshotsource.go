@@ -16,7 +16,7 @@ const (
 )
 
 const (
-	// sqlReadSnapshots reads the next $5 states of types $3 behind id $4, bounded by $6 bytes, for
+	// sqlReadSnapshots reads the next $5 states of types $3 after id $4, bounded by $6 bytes, for
 	// subscriber $1 in epoch $2, and keeps their versions.
 	sqlReadSnapshots = `SELECT version, updated_at, entity_id, coalesce(schema_version, ''), state
 FROM {schema}.strunk_read_snapshots($1::text, $2::bigint, $3::text[], $4::text, $5::integer, $6::bigint)`

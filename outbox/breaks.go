@@ -6,7 +6,7 @@ import (
 )
 
 // breaks counts how often what this process remembers of the database may have become wrong: a
-// connection that lasts was lost, another server answers, or a stored number lies behind one that
+// connection that lasts was lost, another server answers, or a stored number is below one that
 // was read before. After a failover to a copy that was behind, a restore, or a crash that lost
 // commits, whoever keeps positions in memory reads them again. Safe for concurrent use.
 type breaks struct {

@@ -35,7 +35,7 @@ type feedKeeper struct {
 }
 
 // keep does one round: partitions ahead, then retention. The floor is raised first, whatever keeps the
-// partitions behind it. A partition is dropped in two steps, so that one open report does not stop every
+// partitions below it. A partition is dropped in two steps, so that one open report does not stop every
 // insert into the feed: it is detached concurrently, in a statement of its own, and then dropped.
 func (k *feedKeeper) keep(ctx context.Context) error {
 	if err := k.maintenance.autocommit(ctx, core.Statement{SQL: k.box.sql(sqlEnsureFeed)}); err != nil {

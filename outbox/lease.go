@@ -190,7 +190,7 @@ func (ls *leases) heartbeat(ctx context.Context) error {
 		l.last = heartbeat
 	}
 	if behind {
-		ls.box.broke("a heartbeat in the database lies behind one that this process has written")
+		ls.box.broke("a heartbeat in the database is below one that this process has written")
 	}
 	return nil
 }

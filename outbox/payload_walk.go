@@ -22,7 +22,7 @@ const payloadColumns = `SELECT id, seq, coalesce(position, 0), coalesce(version,
 	max_attempts::integer, kind, status, key, coalesce(entity_id, ''), coalesce(schema_version, ''), payload, metadata
 `
 
-// The places where payloads are stored. Each statement reads the next $3 rows of name $1 behind $2 and locks nothing.
+// The places where payloads are stored. Each statement reads the next $3 rows of name $1 after $2 and locks nothing.
 const (
 	sqlHotTasks = payloadColumns + `FROM {schema}.strunk_outbox
 WHERE kind = 'task' AND status IN ('scheduled', 'pending', 'claimed') AND key = $1::text AND id > $2::bigint

@@ -74,7 +74,9 @@ func (r *relay) run(ctx context.Context) {
 	}
 }
 
-// drain does rounds until nothing waits, and returns how long to wait without a wake-up.
+// drain does rounds until nothing waits, and returns how long to wait without a wake-up. After relayMisses rounds in a
+// row that another process was doing or had done, run stops listening and polls, until a poll moves something: the
+// other process is gone.
 func (r *relay) drain(ctx context.Context) (time.Duration, error) {
 	moved := 0
 	for ctx.Err() == nil {
@@ -111,7 +113,7 @@ func (r *relay) drain(ctx context.Context) (time.Duration, error) {
 
 // round moves one chunk, makes partitions of the feed where they run out, and wakes the subscribers.
 func (r *relay) round(ctx context.Context) (done relayed, err error) {
-	if !r.mended { // a restore may have left the head behind the positions that were given
+	if !r.mended { // a restore may have left the head below the positions that were given
 		if err := r.extend(ctx); err != nil {
 			return done, err
 		}

@@ -80,7 +80,7 @@ func (i *inBatch) handled(d time.Duration) time.Duration {
 const forever = 1<<63 - 1
 
 func newBatcher(b *batching, base context.Context, starter *starter, concurrency int) *batcher {
-	return &batcher{batching: b, base: base, buffer: starter.buffer, started: starter.start,
+	return &batcher{batching: b, base: base, buffer: starter.buffer, started: starter.pass,
 		concurrency: concurrency, free: b.handlers,
 		open: map[string]*batch{}, gathering: list.New()}
 }

@@ -63,25 +63,25 @@ func (c *claimer) run(soft context.Context) {
 		case <-ctx.Done():
 		}
 	}()
-	pause, expected := firstPause, true // expected: there is a reason to claim without looking first
-	for idle := true; ctx.Err() == nil; {
+	pause, expected := firstPause, true    // expected: there is a reason to claim without looking first
+	for quiet := true; ctx.Err() == nil; { // quiet: the last claim found nothing
 		c.obeyBreaks(ctx)
 		if c.control.isPaused() {
 			c.passage.through(claimErrand)
 		}
-		c.limits.beforeClaim(ctx, idle)
+		c.limits.beforeClaim(ctx, quiet)
 		if !c.control.awaitResume(ctx) || !c.awaitRoom(ctx) {
 			return
 		}
 		found, again, err := c.round(ctx, expected)
 		if again {
-			pause, expected, idle = firstPause, true, false
+			pause, expected, quiet = firstPause, true, false
 			continue
 		}
 		if found > 0 {
 			pause = firstPause
 		}
-		idle = found == 0
+		quiet = found == 0
 		expected = c.idle(ctx, woken, pause) || err != nil
 		pause = min(2*pause, c.poll)
 	}
@@ -186,20 +186,25 @@ func (c *claimer) free() int {
 }
 
 // claimIfAny claims up to limit tasks, of up to so many bytes. Without a reason to expect any it looks first, which
-// costs the database no transaction id. While the low watermarks are behind it claims all the same: a claim's
-// transaction id moves them.
+// costs the database no transaction id.
 func (c *claimer) claimIfAny(ctx context.Context, limit int, bytes int64, expected bool) (n int, err error) {
 	if c.limits.blocked(time.Now()) {
 		return 0, nil
 	}
 	c.passage.begin(claimErrand)
 	defer func() { c.passage.end(claimErrand, err) }()
-	if !expected && !c.limits.mustClaim() && c.marks.settled() && !c.marks.bottom.allowed(time.Now(), bottomInterval) {
+	if !expected && !c.mustClaim() {
 		if any, err := c.hasPending(ctx); err != nil || !any {
 			return 0, err
 		}
 	}
 	return c.claim(ctx, limit, bytes)
+}
+
+// mustClaim reports whether a claim does more than a look would: for limits, by its transaction id, which moves low
+// watermarks that are below the high ones, or by entering at the bottom.
+func (c *claimer) mustClaim() bool {
+	return c.limits.mustClaim() || !c.marks.settled() || c.marks.bottom.allowed(time.Now(), bottomInterval)
 }
 
 // sqlHasPending looks, without writing anything, whether queue $1 has a task that may be claimed above watermarks $2,
@@ -266,7 +271,7 @@ func (c *claimer) statement(number int64, limit int, bytes int64, e entry, into 
 	sql, args := sqlClaim, []any{c.lease.ID(), number, c.queue, limit, e.first, e.second, c.limits.sentVersion(),
 		bytes, into.allowance.tasks, into.allowance.write, into.allowance.started[:], into.allowance.atOnce}
 	if c.limits.inForce().rated() {
-		into.allowance = allowance{} // what may start is written after the claim
+		into.allowance = allowance{} // strunk_claim_rated writes none: the starter does, after the claim
 		sql, args = sqlClaimRated, args[:8]
 	}
 	return core.Statement{SQL: c.rt.SQL(sql), Args: args,

@@ -133,8 +133,9 @@ func scanControl(rows pgx.Rows, paused *bool, requests map[int64]string) error {
 	return rows.Err()
 }
 
-// cancelRequested returns the last error that a task gets which is to be cancelled. A request that was read before
-// the task was claimed is looked for once more: the task may have been cancelled, and then set back to pending.
+// cancelRequested reports whether a task is to be cancelled, and the text of its last error if it is. A request that
+// was read before the task was claimed may be about an earlier run, after which somebody set the task back to pending:
+// then the requests are read again.
 func (c *controller) cancelRequested(ctx context.Context, j *job) (text string, ok bool) {
 	if !c.some.Load() {
 		return "", false

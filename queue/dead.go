@@ -37,7 +37,7 @@ WHERE status = $6::text AND kind = 'task' AND ($1::text = '' OR key = $1::text)
 	AND ($4::bigint IS NULL OR finished_at <= pg_catalog.now() - $4::bigint * interval '1 millisecond')
 	AND ($5::bigint IS NULL OR finished_at >= pg_catalog.now() - $5::bigint * interval '1 millisecond')
 `
-	// sqlDead lists them: sqlDeadUp in the order of their ids, behind id $7, sqlDeadDown backwards; at
+	// sqlDead lists them: sqlDeadUp in the order of their ids, after id $7, sqlDeadDown backwards; at
 	// most $8.
 	sqlDead = `SELECT id, status, attempts, max_attempts, priority, created_at, due_at, claimed_at, finished_at,
 	coalesce(dedup_key, ''), coalesce(customer_key, ''), coalesce(last_error, ''), payload, metadata, errors, key`
@@ -46,7 +46,7 @@ WHERE status = $6::text AND kind = 'task' AND ($1::text = '' OR key = $1::text)
 	// sqlDeadCount and sqlDeadIDs count them and list their ids alone.
 	sqlDeadCount = `SELECT pg_catalog.count(*)` + sqlDeadOf
 	sqlDeadIDs   = `SELECT id` + sqlDeadOf + `ORDER BY id`
-	// sqlDeadNext lists the next ids, behind $7 and at most $8, with the bytes of their payloads.
+	// sqlDeadNext lists the next ids, after $7 and at most $8, with the bytes of their payloads.
 	sqlDeadNext = `SELECT id, coalesce(pg_catalog.pg_column_size(payload), 0)::bigint` + sqlDeadOf +
 		`AND id > $7::bigint ORDER BY id LIMIT $8::integer`
 	// sqlRetryDead gives dead letters $1 new attempts.
@@ -170,7 +170,7 @@ func eachDead(
 	return total, nil
 }
 
-// nextDead returns the ids behind f.After: up to f.Limit, and no more than so many bytes of payloads and one more.
+// nextDead returns the ids after f.After: up to f.Limit, and no more than so many bytes of payloads and one more.
 func nextDead(ctx context.Context, host core.Host, f outbox.DeadFilter, bytes int64) (ids []int64, more bool,
 	err error) {
 	rows, err := host.Pool().Query(ctx, host.SQL(sqlDeadNext), append(deadArgs(f), f.After, f.Limit)...)

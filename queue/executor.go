@@ -86,7 +86,7 @@ func (x *executor) begin(j *job) bool {
 	default:
 		x.buffer.began()
 		if x.batches == nil {
-			x.starter.start(j)
+			x.starter.pass(j)
 		}
 		return true
 	}
@@ -102,7 +102,7 @@ func (x *executor) giveBack(j *job) { x.drop(j, givenBack(j)) }
 // drop settles a task that was allowed to start and does not.
 func (x *executor) drop(j *job, o outcome) {
 	x.buffer.dropped(true)
-	x.starter.start(j)
+	x.starter.pass(j)
 	x.completer.add(o)
 }
 
@@ -228,7 +228,7 @@ func (x *executor) execute(base context.Context, j *job) {
 		ended := context.Cause(ctx)
 		cancel()
 		x.latency.ran(j.inBatch.handled(time.Since(began)))
-		x.starter.start(j) // one that has left its batch never did
+		x.starter.pass(j) // a task that left its batch before the batch began is not passed yet
 		if j.state.take(byHandler) {
 			x.completer.add(x.judge.decide(j, err, ended))
 		}

@@ -37,7 +37,7 @@ type job struct {
 	settled bool
 	// possiblyStarted says that a worker died while the task had started, or may have.
 	possiblyStarted bool
-	// passed says that the task has started, or was given back.
+	// passed says that the task has started, or was given back: see starter.pass.
 	passed atomic.Bool
 	// logged says that the box's log holds the error of the attempt already.
 	logged atomic.Bool

@@ -5,7 +5,7 @@ type position [3]int64
 
 func positionOf(j *job) position { return position{j.claim, int64(MaxPriority - j.priority), j.seq} }
 
-// endOf is the position behind all tasks of a claim, as strunk_claim writes it.
+// endOf is the position after all tasks of a claim, as strunk_claim writes it.
 func endOf(claim int64) position { return position{claim, levels, 0} }
 
 // later returns the later of two positions.

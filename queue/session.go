@@ -102,7 +102,10 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration, siz
 	s.control.onPause, s.control.onCancel = s.executor.giveBackReady, s.executor.cancel
 }
 
-// run returns when the lease was lost or the soft end was reached, and everything has been settled.
+// run returns when the lease was lost or the soft end was reached, and everything has been settled. It stops its parts
+// in the order in which tasks go through them, so that none is handed a task after it has ended: the claimer, the
+// starter (which gives back what may not start), the executor, the completer (which writes the last outcomes), and last
+// what releases quotas and the lease.
 func (s *session) run() {
 	defer s.cancel(context.Canceled)
 	defer s.batches.start(s.life.Soft)()

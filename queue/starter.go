@@ -10,10 +10,9 @@ import (
 	"github.com/strunk-go/strunk/internal/core"
 )
 
-// starter lets claimed tasks start. It writes ahead, in strunk_starts, how far the worker may start
-// them, many tasks at a time; and soon after how far it has started them. So the rescue of a worker
-// that was killed knows which tasks had started: an attempt is spent by a handler that started, and
-// by nothing else.
+// starter decides which claimed tasks the executor may start. It writes ahead, in strunk_starts, how far the worker may
+// start them, many tasks at a time; and soon after how far it has started them. So the rescue of a worker that was
+// killed knows which tasks had started: an attempt is spent by a handler that started, and by nothing else.
 //
 // A task that may have started, but is not known to have, costs no attempt. It is possibly started
 // from then on: it starts alone, so that its next crash counts, and counts for no other task.
@@ -58,8 +57,9 @@ func (s *starter) claimed(jobs []*job, a allowance) {
 	}
 }
 
-// start records that a task has started, or that it does not have to.
-func (s *starter) start(j *job) {
+// pass marks a task as passed, which is started or given back: the position up to which tasks have started, as
+// strunk_starts has it, may move beyond it.
+func (s *starter) pass(j *job) {
 	if j.passed.Load() {
 		return
 	}

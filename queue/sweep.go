@@ -23,7 +23,7 @@ type sweep struct {
 // sweptAtOnce bounds the keys of one statement.
 const sweptAtOnce = 500
 
-// sqlSweep looks at up to $3 keys of queue $1 behind key $2.
+// sqlSweep looks at up to $3 keys of queue $1 after key $2.
 const sqlSweep = `SELECT last_key, admitted FROM {schema}.strunk_sweep_backlog($1::text, $2::text, $3::integer)`
 
 func (s *sweep) restart() { *s = sweep{running: true, ended: s.ended} }

@@ -437,7 +437,7 @@ CREATE INDEX strunk_schedules_due ON {schema}.strunk_schedules (next_due) WHERE 
 
 -- One row for each due time that has become a task, whatever became of the task. The key is what
 -- makes a second task for a due time impossible. It outlives the schedule; old rows go with the
--- reaper, and strunk_schedule_fire never goes back behind last_due.
+-- reaper, and strunk_schedule_fire never goes back before last_due.
 CREATE TABLE {schema}.strunk_schedule_runs (
     due_at      timestamptz NOT NULL,
     fired_at    timestamptz NOT NULL,

@@ -16,10 +16,11 @@ $$;
 
 -- Admits the next tasks of these keys, of each at most p_max and what its quota and its rate leave.
 -- Returns, for each key, how many it admitted, and where its rate holds it up the microseconds
--- until the next may begin. The caller holds the admission lock. A task that returns goes first.
--- While one that returns is put off for another attempt, its place in the quota is kept. A task
--- that somebody has locked is not admitted, and with FIFO nothing of its key is: a later look finds
--- it.
+-- until the next may begin. The caller holds the admission lock. In the rows, key is the queue and
+-- customer_key the key. A task that returns with a backlog_seq goes first, and while it is put off for
+-- another attempt its place in the quota is kept. Slots and seqs are looked for above p_low_slot and
+-- p_low_seq (see limits.sql). A task that somebody has locked is not admitted, and with FIFO nothing
+-- of its key is: a later look finds it.
 CREATE OR REPLACE FUNCTION {schema}.strunk_admit_keys(
     p_limits {schema}.strunk_limits, p_queue text, p_keys text[], p_max integer, p_low_seq bigint, p_low_slot bigint)
 RETURNS TABLE (customer_key text, admitted bigint, wait_us bigint)
@@ -159,7 +160,7 @@ BEGIN
         0) a);
 END $$;
 
--- Looks at up to p_limit keys of a queue's backlog behind p_after, whoever has looked at them
+-- Looks at up to p_limit keys of a queue's backlog after p_after, whoever has looked at them
 -- before. Returns the last key, null where there is none, and how many tasks it admitted. Also
 -- deletes what rates no longer need.
 CREATE OR REPLACE FUNCTION {schema}.strunk_sweep_backlog(p_queue text, p_after text, p_limit integer,

@@ -7,9 +7,11 @@
 -- pass enters at p_high. What it does not fill is sought once more from p_low; a null p_low leaves
 -- the second pass out. p_limits is the version of the queue's limits that the worker follows, 0 for
 -- none. A worker that does not know of a limit claims nothing (STR02). p_bytes bounds the payloads
--- that a pass claims, as they are stored: the task that reaches it is the last. p_start is how many
--- tasks may start. Where no more were claimed, the row p_write of strunk_starts says so; it also says
--- that tasks have started up to p_started, or all of these where there are no more than p_at_once.
+-- that a pass claims, as they are stored: the task that reaches it is the last.
+--
+-- A claim of 1 to p_start tasks lets all of them start: it writes so as row p_write of strunk_starts,
+-- together with what has started: all of them where they are p_at_once or fewer, and up to p_started
+-- otherwise. Both are places (claim, 9 - priority, seq); (claim, 10, 0) is after every task of a claim.
 --
 -- Locks: the queue's admission lock, shared: a change of limits waits for the claim, and the claim
 -- for it. Then the lease row FOR KEY SHARE. strunk_expire_lease and strunk_void_claims take it FOR

@@ -1,4 +1,10 @@
--- Deliveries to one subscriber: retrying, parked, dead.
+-- Deliveries to one subscriber. Those of an entity follow one another, by version. What a row is:
+--   retrying  scheduled, with due_at: the next attempt comes then
+--   parked    scheduled, without due_at, the first of its entity: it failed, a person has to act
+--   waiting   scheduled, without due_at, not the first: it waits for those before it
+--   due       pending
+--   running   claimed; claim_no is the epoch of the owner that runs it
+--   dead      in strunk_outbox_dead
 
 -- Adds a delivery, a copy of an event for one subscriber alone. p_state is 'retrying' (due after
 -- p_delay_ms), 'parked' (until a person acts), 'dead', or 'waiting': behind the deliveries that the
@@ -246,7 +252,7 @@ BEGIN
     RETURN true;
 END $$;
 
--- Has a subscriber's dead letters behind id p_after redelivered to it alone, by id or (null) all of
+-- Has a subscriber's dead letters after id p_after redelivered to it alone, by id or (null) all of
 -- them: up to p_limit, of p_bytes and one more. Returns how many, and the last id; null where none
 -- is left. Their attempts begin anew. In id order.
 CREATE OR REPLACE FUNCTION {schema}.strunk_retry_dead_deliveries(p_name text, p_ids bigint[], p_after bigint,

@@ -8,7 +8,7 @@ LANGUAGE sql STABLE AS $$
                 ELSE pg_catalog.octet_length(p_document::text) END
 $$;
 
--- Events of a type, under any of its names, behind p_after, in order: up to p_limit, and not more
+-- Events of a type, under any of its names, after p_after, in order: up to p_limit, and not more
 -- than p_bytes of them unless it is a single one; read_bytes adds them up. To be read in a
 -- statement after the one that reads the head: no event at or before that head is missing.
 CREATE OR REPLACE FUNCTION {schema}.strunk_read_feed(p_types text[], p_after bigint, p_limit integer, p_bytes bigint)
@@ -43,8 +43,8 @@ BEGIN
     WHERE e.up_to - e.bytes < p_bytes ORDER BY e.position LIMIT p_limit;
 END $$;
 
--- Moves a cursor forward and, with p_tidy, drops the attempts behind it. p_saved is where the owner
--- knows the cursor to be at least: one that lies behind it was lost in a crash of the server, and
+-- Moves a cursor forward and, with p_tidy, drops the attempts up to it. p_saved is where the owner
+-- knows the cursor to be at least: one that is below it was lost in a crash of the server, and
 -- must not pass what was lost with it. Fenced; false where the epoch is another, or the cursor was
 -- lost. A cursor never moves back. Locks the subscriber's row.
 CREATE OR REPLACE FUNCTION {schema}.strunk_move_cursor(p_name text, p_epoch bigint, p_saved bigint,

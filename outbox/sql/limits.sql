@@ -17,8 +17,8 @@
 --
 -- Each claim holds the admission lock at least shared. A change of limits holds it alone, and counts anew.
 --
--- Searches enter their index behind a number below which nothing is left (p_low_slot, p_low_seq):
--- behind it an open snapshot keeps the entries of what is done.
+-- Searches enter their index above a number (p_low_slot, p_low_seq). At and below it nothing is left
+-- but the entries of what is done, which an open snapshot keeps alive.
 
 -- Whether a task of a queue that becomes a dead letter keeps its key waiting: hold_dead says so,
 -- and nobody has cancelled it.

@@ -133,7 +133,7 @@ END $$;
 -- Makes again what the feed cannot do without and somebody has deleted: the records of its
 -- partitions, the row of the relay, that of the floor, and the partitions. The head is the last
 -- position that is stored or that a subscriber has reached: no position is given twice. A head that
--- lies behind, after a restore, is raised. high starts at 0, so that the relay looks at all events
+-- is too low, after a restore, is raised. high starts at 0, so that the relay looks at all events
 -- that wait. The caller holds the lock of the partitions.
 CREATE OR REPLACE FUNCTION {schema}.strunk_mend_feed() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -173,7 +173,7 @@ BEGIN
     SELECT f.* INTO v_feed FROM {schema}.strunk_feed f ORDER BY f.slot DESC LIMIT 1;
     SELECT max(a.reached) INTO v_head FROM {schema}.strunk_feed_ahead() a;
     IF v_head > v_feed.head THEN
-        RAISE WARNING 'strunk: the head of the feed was %, behind what has position %: it is raised',
+        RAISE WARNING 'strunk: the head of the feed was %, below what has position %: it is raised',
             v_feed.head, v_head;
         UPDATE {schema}.strunk_feed f SET head = v_head WHERE f.slot = v_feed.slot;
     END IF;

@@ -2,12 +2,17 @@
 
 -- What the relay knows of the feed after a move: p_feed as it was, p_seqs the numbers that were
 -- moved, p_cut whether more may wait, p_sweep whether all numbers were looked at, p_xmin the oldest
--- transaction that ran before the move. A missing seq is forgotten when no transaction is left that
--- could still commit it: its publisher had an id before it drew the seq, so before the one above
--- was drawn, which this relay saw committed; fence is an id that a relay was given after that, and
--- so above the publisher's. Once pg_snapshot_xmin has passed it, the publisher has ended, and what
--- it committed was seen by the move. A fence that no transaction of this server can have been given
--- comes from another one, whose database was restored here: it is drawn anew.
+-- transaction that ran before the move.
+--
+-- A seq below high that was not seen is missing. Its publisher may still commit it, or has rolled
+-- back. It is forgotten once no transaction is left that could commit it:
+--   1. A publisher has its transaction id before it draws its seq.
+--   2. fence is the id of a relay's transaction that began after it had seen the seq fence_high
+--      committed. Whoever drew a lower seq had an id by then, and that id is below fence.
+--   3. When p_xmin is above fence, all these publishers have ended. The move that came after has seen
+--      whatever they committed. What is still missing was rolled back.
+-- A fence that no transaction of this server can have been given comes from another server, whose
+-- database was restored here: it is drawn anew.
 CREATE OR REPLACE FUNCTION {schema}.strunk_advance_feed(p_feed {schema}.strunk_feed, p_seqs bigint[],
     p_cut boolean, p_sweep boolean, p_xmin xid8)
 RETURNS {schema}.strunk_feed

@@ -47,7 +47,8 @@ $$;
 -- Gives back up to p_limit tasks of an expired worker, of p_bytes of payloads and one more: pending,
 -- or dead where their attempts are spent. The attempt of a task that had not started is not spent.
 -- When none is left it removes the worker's row and ends; repeat while it returns rows. Locks in id
--- order, waits for completions under way (no SKIP LOCKED: a skipped row would be an orphan).
+-- order, waits for completions under way (no SKIP LOCKED: a skipped row would be an orphan). The
+-- || '' and + 0 keep the planner from the indexes of status and worker_id: the row is found by its id.
 CREATE OR REPLACE FUNCTION {schema}.strunk_rescue(p_worker bigint, p_limit integer, p_bytes bigint DEFAULT 8388608)
 RETURNS TABLE (id bigint, queue text, status text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

@@ -143,7 +143,7 @@ END $$;
 -- Raises the floor of the feed: whole partitions whose last event was relayed longer than
 -- p_retention_ms ago, and that every registered subscriber has passed. p_cap_ms (null: none) drops
 -- what is older than that whoever has not passed it, and marks those subscribers. Returns the
--- partitions behind the floor, which may then be detached and dropped, and the subscribers marked.
+-- partitions below the floor, which may then be detached and dropped, and the subscribers marked.
 -- Locks the floor: a subscriber that chooses its place comes before or after, never in between.
 CREATE OR REPLACE FUNCTION {schema}.strunk_raise_floor(p_retention_ms bigint, p_cap_ms bigint)
 RETURNS TABLE (partition_name text, marked text)

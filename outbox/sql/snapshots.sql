@@ -1,6 +1,6 @@
 -- Snapshots, and subscribers that start from them.
 
--- The next entities of a type behind id p_after that are not deleted, in order of the ids, under
+-- The next entities of a type after id p_after that are not deleted, in order of the ids, under
 -- any of the type's names: the newest version counts. Up to p_limit, and not more than p_bytes of
 -- states unless it is a single one. A name's rows are read in the order of the primary key, at most
 -- p_limit of them and the stubs between.
@@ -24,7 +24,7 @@ BEGIN
     WHERE b.before < p_bytes ORDER BY b.entity_id LIMIT p_limit;
 END $$;
 
--- The next entities of a type, under any of its names, behind bootstrap_mark p_after, as they are
+-- The next entities of a type, under any of its names, after bootstrap_mark p_after, as they are
 -- now, without deleted ones, bounded as those of strunk_live_snapshots; none is the end. Their
 -- versions are kept, so that the feed can be followed without what the subscriber has had. Fenced:
 -- STR01 where the epoch is another.

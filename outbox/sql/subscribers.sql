@@ -99,7 +99,7 @@ BEGIN
     END IF;
     SELECT e.position INTO v_first FROM {schema}.strunk_outbox_delivered_events e WHERE e.key = p_type
         AND e.position > v_floor ORDER BY e.position LIMIT 1;
-    -- One that is still given the snapshots begins with them again: those under the new name may lie behind its mark.
+    -- One that is still given the snapshots begins with them again: those under the new name may be below its mark.
     IF s.bootstrap <> 'snapshots' AND v_first <= s.cursor THEN
         s.cursor := v_first - 1;
     END IF;
