@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 )
@@ -14,8 +13,7 @@ import (
 // files fails the test, and so does a field that T does not have.
 func Fixtures[T any](t testing.TB, folder string) map[string]T {
 	t.Helper()
-	_, self, _, _ := runtime.Caller(0)
-	paths, err := filepath.Glob(filepath.Join(filepath.Dir(self), "..", "..", "testdata", folder, "*.json"))
+	paths, err := filepath.Glob(filepath.Join(shared(), folder, "*.json"))
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no fixtures in testdata/%s: %v", folder, err)
 	}
