@@ -1,5 +1,5 @@
--- What the answers of this folder describe: a database with tasks in every state that needs no worker, a subscriber that
--- is behind, and a failure. Run once, after strunk migrate.
+-- What the answers of this folder describe: a database with tasks in every state that needs no worker, a subscriber
+-- that is behind, and a failure. Run once, after strunk migrate.
 SELECT setval('strunk_outbox_id_seq', 100);
 SELECT strunk_enqueue('emails', '{"to": "ada@example.com"}', priority => 5);
 SELECT strunk_enqueue('emails', '{"to": "grace@example.com"}');
