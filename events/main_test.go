@@ -106,23 +106,7 @@ func bedWith(t testing.TB, pool *pgxpool.Pool, cfg outbox.Config, calm bool) *be
 // run drives bindings until the returned function is called, which waits for Run and checks that it
 // ended cleanly. It is called at the end of the test at the latest.
 func (b *bed) run(bindings ...outbox.Binding) (stop func()) {
-	b.t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- b.box.Run(ctx, bindings...) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		select {
-		case err := <-ended:
-			if err != nil {
-				b.t.Errorf("Run: %v", err)
-			}
-		case <-time.After(2 * soon):
-			b.t.Error("Run did not return")
-		}
-	})
-	b.t.Cleanup(stop)
-	return stop
+	return testkit.Run(b.t, func(ctx context.Context) error { return b.box.Run(ctx, bindings...) })
 }
 
 // in runs fn in a transaction that must succeed.

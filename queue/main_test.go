@@ -89,29 +89,12 @@ func dial(t testing.TB, dsn string) *pgxpool.Pool {
 // run drives bindings until the returned function is called, which waits for Run and checks that it
 // ended cleanly. It is called at the end of the test at the latest.
 func (b *bed) run(bindings ...outbox.Binding) (stop func()) {
-	b.t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	return b.runUntil(ctx, cancel, bindings...)
+	return testkit.Run(b.t, func(ctx context.Context) error { return b.box.Run(ctx, bindings...) })
 }
 
 // runUntil is run for a test that stops by cancel itself, and waits by stop.
 func (b *bed) runUntil(ctx context.Context, cancel func(), bindings ...outbox.Binding) (stop func()) {
-	b.t.Helper()
-	ended := make(chan error, 1)
-	go func() { ended <- b.box.Run(ctx, bindings...) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		select {
-		case err := <-ended:
-			if err != nil {
-				b.t.Errorf("Run: %v", err)
-			}
-		case <-time.After(2 * soon):
-			b.t.Error("Run did not return")
-		}
-	})
-	b.t.Cleanup(stop)
-	return stop
+	return testkit.RunUntil(b.t, ctx, cancel, func(ctx context.Context) error { return b.box.Run(ctx, bindings...) })
 }
 
 // in runs fn in a transaction that must succeed.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/internal/testkit"
 	_ "github.com/strunk-go/strunk/internal/testkit/anyserver"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
@@ -60,22 +61,7 @@ func openBox(t testing.TB, pool *pgxpool.Pool) *outbox.Box {
 // start runs the bindings until the function it returns is called, or the test ends.
 func start(t testing.TB, box *outbox.Box, bindings ...outbox.Binding) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- box.Run(ctx, bindings...) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}
-	t.Cleanup(stop)
-	return stop
+	return testkit.Run(t, func(ctx context.Context) error { return box.Run(ctx, bindings...) })
 }
 
 // query reads one value.

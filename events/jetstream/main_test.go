@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -59,17 +58,7 @@ func bedOn(t testing.TB, pool *pgxpool.Pool) *bed {
 
 // run drives bindings until the returned function is called, or the test ends.
 func (b *bed) run(bindings ...outbox.Binding) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- b.box.Run(ctx, bindings...) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			b.t.Errorf("Run: %v", err)
-		}
-	})
-	b.t.Cleanup(stop)
-	return stop
+	return testkit.Run(b.t, func(ctx context.Context) error { return b.box.Run(ctx, bindings...) })
 }
 
 func (b *bed) publish(states ...order) {

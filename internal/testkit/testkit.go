@@ -3,6 +3,8 @@
 package testkit
 
 import (
+	"context"
+	"sync"
 	"testing"
 	"time"
 )
@@ -50,4 +52,30 @@ func eventually(t testing.TB, p patience, what string, check func() (string, boo
 			t.Fatalf("not within %v: %s; last seen: %q", now.Sub(began).Round(time.Second), what, state)
 		}
 	}
+}
+
+// Run calls run in the background, until the returned function is called or the test ends. That ends run's context and
+// waits; the test fails where run returns an error, or does not return.
+func Run(t testing.TB, run func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	return RunUntil(t, ctx, cancel, run)
+}
+
+// RunUntil is Run for a test that ends the context by cancel itself.
+func RunUntil(t testing.TB, ctx context.Context, cancel func(), run func(context.Context) error) (stop func()) {
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("Run: %v", err)
+			}
+		case <-time.After(2 * Soon):
+			t.Error("Run did not return")
+		}
+	})
+	t.Cleanup(stop)
+	return stop
 }

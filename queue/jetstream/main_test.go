@@ -80,19 +80,7 @@ func (b *bed) work(q *queue.Queue[email], handle queue.Handler[email], opts ...q
 	return b.until(strunkjs.Worker(q, b.js, handle, b.config(), opts...).Run)
 }
 
-func (b *bed) until(run func(context.Context) error) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- run(ctx) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			b.t.Errorf("Run: %v", err)
-		}
-	})
-	b.t.Cleanup(stop)
-	return stop
-}
+func (b *bed) until(run func(context.Context) error) (stop func()) { return testkit.Run(b.t, run) }
 
 // enqueue adds tasks numbered from 0, and returns their ids.
 func (b *bed) enqueue(q *queue.Queue[email], n int, opts ...queue.EnqueueOption) (ids []int64) {
