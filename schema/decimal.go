@@ -19,12 +19,12 @@ type decimal struct {
 func newDecimal(text string) decimal {
 	unsigned := strings.TrimPrefix(text, "-")
 	d := decimal{negative: len(unsigned) < len(text)}
-	mantissa, exponent := unsigned, ""
+	mantissa := unsigned
 	if e := strings.IndexAny(unsigned, "eE"); e >= 0 {
-		mantissa, exponent = unsigned[:e], unsigned[e+1:]
+		mantissa = unsigned[:e]
+		d.exponent, _ = strconv.Atoi(strings.TrimPrefix(unsigned[e+1:], "+"))
 	}
 	whole, fraction, _ := strings.Cut(mantissa, ".")
-	d.exponent, _ = strconv.Atoi(strings.TrimPrefix(exponent, "+"))
 	d.exponent += len(whole)
 	all := whole + fraction
 	d.digits = strings.TrimLeft(all, "0")
@@ -36,13 +36,12 @@ func newDecimal(text string) decimal {
 	return d
 }
 
-// String is equal for equal numbers, and for no others.
-func (d decimal) String() string {
-	text := d.digits + "e" + strconv.Itoa(d.exponent)
+// append appends a text that is the same for equal numbers, and for no others.
+func (d decimal) append(out []byte) []byte {
 	if d.negative {
-		return "-" + text
+		out = append(out, '-')
 	}
-	return text
+	return strconv.AppendInt(append(append(out, d.digits...), 'e'), int64(d.exponent), 10)
 }
 
 // isWhole reports whether the number is an integer.

@@ -3,6 +3,7 @@ package schema
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -28,52 +29,41 @@ func newValueSet(values []any) *valueSet {
 	return s
 }
 
-func (s *valueSet) has(value any) bool {
-	if text, ok := value.(string); ok {
-		return s.texts[text]
-	}
-	return len(s.others) > 0 && s.others[canonical(value)]
-}
-
 // canonical returns a text that two JSON values share exactly when they are equal; numbers by value, exactly.
-func canonical(value any) string {
-	var out strings.Builder
-	writeCanonical(&out, value)
-	return out.String()
-}
+func canonical(value any) string { return string(appendCanonical(nil, value)) }
 
-func writeCanonical(out *strings.Builder, value any) {
+// appendCanonical appends the canonical text of a value.
+func appendCanonical(out []byte, value any) []byte {
 	switch v := value.(type) {
 	case json.Number:
-		out.WriteString(newDecimal(string(v)).String())
+		return newDecimal(string(v)).append(out)
+	case string:
+		return strconv.AppendQuote(out, v)
+	case bool:
+		return strconv.AppendBool(out, v)
 	case []any:
-		writeCanonicalArray(out, v)
+		return appendCanonicalArray(out, v)
 	case map[string]any:
-		writeCanonicalObject(out, v)
-	default: // nil, bool, string: they can always be written
-		text, _ := json.Marshal(v)
-		out.Write(text)
+		return appendCanonicalObject(out, v)
 	}
+	return append(out, "null"...)
 }
 
-func writeCanonicalArray(out *strings.Builder, array []any) {
-	out.WriteByte('[')
+func appendCanonicalArray(out []byte, array []any) []byte {
+	out = append(out, '[')
 	for _, item := range array {
-		writeCanonical(out, item)
-		out.WriteByte(',')
+		out = append(appendCanonical(out, item), ',')
 	}
-	out.WriteByte(']')
+	return append(out, ']')
 }
 
-func writeCanonicalObject(out *strings.Builder, object map[string]any) {
-	out.WriteByte('{')
+func appendCanonicalObject(out []byte, object map[string]any) []byte {
+	out = append(out, '{')
 	for _, key := range sortedKeys(object) {
-		writeCanonical(out, key)
-		out.WriteByte(':')
-		writeCanonical(out, object[key])
-		out.WriteByte(',')
+		out = append(strconv.AppendQuote(out, key), ':')
+		out = append(appendCanonical(out, object[key]), ',')
 	}
-	out.WriteByte('}')
+	return append(out, '}')
 }
 
 // oneOf lists values of the schema, as many as are readable.

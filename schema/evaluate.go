@@ -13,12 +13,10 @@ import (
 type evaluation struct {
 	*budget
 	explains *explanation // nil where only the verdict is wanted
+	text     []byte       // of the value that was written last
 }
 
 func newEvaluation(checks int) *evaluation { return &evaluation{budget: &budget{left: checks}} }
-
-// explainedPerViolation is what a violation costs, in checks, beside the path to it.
-const explainedPerViolation = 20
 
 // explanation gathers what is wrong.
 type explanation struct {
@@ -36,7 +34,7 @@ func (e *evaluation) fail(rule string, why func() string) bool {
 			e.left = -1
 		}
 	default:
-		e.spend(explainedPerViolation+len(e.explains.path), workExplaining)
+		e.spend(checksPerFault+len(e.explains.path), workExplaining)
 		e.explains.add(Violation{e.explains.pointer(), rule, clip(why(), maxWhy)})
 	}
 	return false
@@ -176,7 +174,7 @@ func (e *evaluation) failChoice(rule string, branches []*node, value any) bool {
 	var nearest *explanation
 	var of *node
 	for _, branch := range branches {
-		try := &evaluation{e.budget, &explanation{path: e.explains.path}}
+		try := &evaluation{budget: e.budget, explains: &explanation{path: e.explains.path}}
 		try.check(branch, value)
 		if nearest == nil || try.explains.distance() < nearest.distance() {
 			nearest, of = try.explains, branch
@@ -247,7 +245,7 @@ func validate(n *node, value any, checks int) error {
 		return nil
 	}
 	thorough := newEvaluation(checks)
-	thorough.explains = &explanation{}
+	thorough.explains, thorough.text = &explanation{}, quick.text
 	thorough.check(n, value)
 	if len(thorough.explains.found) == 0 {
 		return thorough.tooMuch()

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"fmt"
 	"math/bits"
 	"slices"
 	"strconv"
@@ -46,19 +47,19 @@ func (e *evaluation) item(i int, want *node, item any) bool {
 }
 
 func (e *evaluation) checkUnique(items []any) bool {
-	if len(items) < 2 {
-		return true
+	if len(items) < 2 || !e.spend(checksPerUnique, workComparing) {
+		return len(items) < 2
 	}
 	seen := map[string]bool{}
 	for _, item := range items {
-		key := e.written(item)
-		if !e.spend(1, workComparing) {
+		text := e.written(item)
+		if !e.spend(checksPerUnique, workComparing) {
 			return false
 		}
-		if seen[key] {
+		if seen[string(text)] {
 			return e.fail("uniqueItems", plain("has the same item twice"))
 		}
-		seen[key] = true
+		seen[string(text)] = true
 	}
 	return true
 }
@@ -80,7 +81,7 @@ func (e *evaluation) checkObject(n *node, properties map[string]any) bool {
 
 func (e *evaluation) checkRequired(n *node, properties map[string]any) bool {
 	return e.hasAll(n.required, properties, func(key string) bool {
-		return e.fail("required", with("lacks the property %s", quoteClipped(key)))
+		return e.fail("required", func() string { return "lacks the property " + quoteClipped(key) })
 	})
 }
 
@@ -143,7 +144,9 @@ func (e *evaluation) checkProperty(n *node, key string, value any) bool {
 		all = e.checkAdditional(n, key, value) && all
 	}
 	if n.propertyNames != nil && !e.silently(n.propertyNames, key) {
-		all = e.fail("propertyNames", with("has the property %s, whose name is not allowed", quoteClipped(key)))
+		all = e.fail("propertyNames", func() string {
+			return "has the property " + quoteClipped(key) + ", whose name is not allowed"
+		})
 	}
 	return all
 }
@@ -175,8 +178,9 @@ func (e *evaluation) checkDependencies(n *node, properties map[string]any) bool 
 			continue
 		}
 		all = e.hasAll(d.keys, properties, func(needed string) bool {
-			return e.fail("dependencies", with("lacks the property %s, which %s asks for", quoteClipped(needed),
-				quoteClipped(d.key)))
+			return e.fail("dependencies", func() string {
+				return fmt.Sprintf("lacks the property %s, which %s asks for", quoteClipped(needed), quoteClipped(d.key))
+			})
 		}) && all
 	}
 	return all

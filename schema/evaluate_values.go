@@ -3,8 +3,6 @@ package schema
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
-	"regexp/syntax"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -21,7 +19,10 @@ const (
 	stepsPerCheck     = 12 // instructions of a regular expression
 	formatPerCheck    = 2  // bytes of a text that is held to a format
 
-	checksPerRegexByte = 50 // checks for a byte of a text that must be a regular expression
+	checksPerFormat   = 5  // checks for a text that is held to a format, however short
+	checksPerFraction = 2  // checks for reading a number with a fraction or an exponent
+	checksPerUnique   = 3  // checks for an item that must differ from all others, and for their array
+	checksPerFault    = 60 // checks for a violation in words, beside the path to it
 )
 
 // sizeOf is what reading a text or a number once takes, in bytes of a text.
@@ -66,37 +67,51 @@ func exactType(value any) typeSet {
 	switch {
 	case !isNumber:
 		return typeOf(value)
-	case isWholeText(string(number)) || newDecimal(string(number)).isWhole():
+	case isWholeText(string(number)):
 		return typeInteger
 	}
 	return typeFraction
 }
 
-func isWholeText(number string) bool { return !strings.ContainsAny(number, ".eE") }
-
-// isIn looks a value up; arrays and objects are written out for it, which is paid for by their size.
-func (e *evaluation) isIn(set *valueSet, value any) bool {
-	switch value.(type) {
-	case []any, map[string]any:
-		return set.deep && set.others[e.written(value)]
+// isWholeText reports whether a number is an integer, such as 1, 1.0 and 1e3.
+func isWholeText(number string) bool {
+	if strings.ContainsAny(number, "eE") {
+		return newDecimal(number).isWhole()
 	}
-	return set.has(value)
+	_, fraction, _ := strings.Cut(number, ".")
+	return strings.Trim(fraction, "0") == ""
 }
 
-// written is the canonical text of a value.
-func (e *evaluation) written(value any) string {
-	if e.exhausted() {
-		return ""
+// isIn looks a value up; what is no text is written out for it, which is paid for by its size.
+func (e *evaluation) isIn(set *valueSet, value any) bool {
+	switch v := value.(type) {
+	case string:
+		return set.texts[v]
+	case []any, map[string]any:
+		if !set.deep {
+			return false
+		}
 	}
-	text := canonical(value)
-	e.spend(len(text)/canonicalPerCheck, workComparing)
-	return text
+	return len(set.others) > 0 && set.others[string(e.written(value))]
+}
+
+// written is the canonical text of a value, until the next one is written.
+func (e *evaluation) written(value any) []byte {
+	if e.exhausted() {
+		return nil
+	}
+	e.text = appendCanonical(e.text[:0], value)
+	e.spend(len(e.text)/canonicalPerCheck, workComparing)
+	return e.text
 }
 
 func (e *evaluation) checkNumber(n *node, value json.Number) bool {
 	if n.minimum == nil && n.maximum == nil && n.exclusiveMinimum == nil && n.exclusiveMaximum == nil &&
 		n.multipleOf == nil {
 		return true
+	}
+	if !e.spend(priceOf(value), workLongValues) {
+		return false
 	}
 	d := newDecimal(string(value))
 	all := true
@@ -118,10 +133,18 @@ func (e *evaluation) checkNumber(n *node, value json.Number) bool {
 	return all
 }
 
+// priceOf is what reading a number takes.
+func priceOf(number json.Number) int {
+	if strings.ContainsAny(string(number), ".eE") {
+		return checksPerFraction
+	}
+	return 0
+}
+
 // isMultiple pays for the digits that the division works on.
 func (e *evaluation) isMultiple(d, step decimal) bool {
 	digits := len(d.digits) + len(step.digits) + max(d.exponent-step.exponent, step.exponent-d.exponent)
-	return e.spend(1+digits*digits/10_000+digits/20, workMultiples) && d.isMultipleOf(step)
+	return e.spend(1+digits*digits/5_000+digits/4, workMultiples) && d.isMultipleOf(step)
 }
 
 func (e *evaluation) checkText(n *node, text string) bool {
@@ -141,9 +164,9 @@ func (e *evaluation) checkText(n *node, text string) bool {
 
 // fits pays beforehand what the check of a format can take.
 func (e *evaluation) fits(format, text string) bool {
-	price := 1 + len(text)/formatPerCheck
+	price := checksPerFormat + len(text)/formatPerCheck
 	if format == "regex" { // a short expression may have a large tree
-		price = 1 + len(text)*checksPerRegexByte
+		price = parsingPrice(text)
 	}
 	return e.spend(price, workFormats) && formats[format](text)
 }
@@ -158,41 +181,6 @@ func (e *evaluation) checkCount(what, of string, low, high *int, count int) bool
 		all = e.fail("max"+what, with("must have at most %d %s", *high, of))
 	}
 	return all
-}
-
-// expression is a regular expression, and what it costs.
-type expression struct {
-	*regexp.Regexp
-	size int // instructions of its program
-}
-
-// newExpression compiles an expression of at most so many instructions.
-func newExpression(text string, most int) (*expression, error) {
-	parsed, err := syntax.Parse(text, syntax.Perl)
-	if err != nil {
-		return nil, err
-	}
-	program, err := syntax.Compile(parsed.Simplify())
-	if err != nil {
-		return nil, err
-	}
-	if len(program.Inst) > most {
-		return nil, errManyInstructions
-	}
-	compiled, err := regexp.Compile(text)
-	if err != nil {
-		return nil, err
-	}
-	return &expression{compiled, len(program.Inst)}, nil
-}
-
-var errManyInstructions = fmt.Errorf("the expressions of one document may have %d instructions: shorten them, or "+
-	"ask for fewer repetitions", maxInstructions)
-
-// matches pays beforehand what the match can take at worst: every instruction for every byte.
-func (e *evaluation) matches(regex *expression, text string) bool {
-	return e.spend(2+regex.size*len(text)/stepsPerCheck, workPatterns) &&
-		regex.MatchString(text)
 }
 
 // clip shortens a text for people.

@@ -219,19 +219,16 @@ func (p *parser) readPattern(n *node, value any) {
 
 // regex compiles an expression; the engine has no look-around and no back references.
 func (p *parser) regex(n *node, keyword, text string) *expression {
-	if p.instructions > maxInstructions { // which has been said
+	if p.expressions.spent() { // which has been said
 		return nil
 	}
-	compiled, err := newExpression(text, maxInstructions-p.instructions)
+	compiled, err := p.expressions.compile(text)
 	switch {
-	case errors.Is(err, errManyInstructions):
-		p.instructions = maxInstructions + 1
+	case errors.Is(err, errCostlyExpressions):
 		p.fault(n.path, keyword, err.Error())
 	case err != nil:
 		p.fault(n.path, keyword, fmt.Sprintf("%s: expressions are those of Go (RE2), which have no "+
 			"look-ahead, no look-behind, no back references and no \\u escapes: rewrite it without", brief(err)))
-	default:
-		p.instructions += compiled.size
 	}
 	return compiled
 }

@@ -24,6 +24,8 @@ const (
 	maxInPlaceDepth = 500
 	// maxInstructions bounds the expressions of a document: an instruction takes about 100 bytes for good.
 	maxInstructions = 200_000
+	// maxParsed bounds the checks that reading the expressions of a document takes, each of which is done four times.
+	maxParsed = 5_000_000
 	// maxWork bounds the checks of one validation, one more for each byte of the payload; a check takes about 50 ns.
 	maxWork = 500_000
 	// maxOmitted is how many violations are counted past MaxViolations.

@@ -16,7 +16,7 @@ type parser struct {
 	problems []SchemaProblem
 	omitted  int // problems past MaxViolations
 
-	instructions int // of the expressions so far
+	expressions expressions
 }
 
 // parse reads a document. Its error is a *SchemaError with all problems.
