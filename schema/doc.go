@@ -37,6 +37,7 @@
 //   - [Check] and [CheckHistory] compare versions of a contract, [CheckDir] a directory of them.
 //   - [Upcast] brings payloads of older versions to the newest struct.
 //   - [NewRegistry] keeps the versions in the database; [Validator] holds the producers of all programs to them.
+//   - outbox.CheckPayloads and outboxtest.RequireDecodes find stored payloads that a new program could not read.
 //
 // All functions of this package are safe for concurrent use, and so are the values they return.
 package schema

@@ -57,8 +57,8 @@ func (e *SchemaError) Error() string {
 
 func (e *SchemaError) Unwrap() error { return ErrInvalidSchema }
 
-// ValidationError lists every way in which a payload breaks its schema, sorted by path. It never holds the payload's
-// values, only its keys. It is an [ErrInvalidPayload].
+// ValidationError lists every way in which a payload breaks its schema, sorted by path; where explaining takes too much
+// work, what was found until then. It never holds the payload's values, only its keys. It is an [ErrInvalidPayload].
 type ValidationError struct {
 	Violations []Violation
 	Omitted    int // how many more there are, past [MaxViolations]; the count stops at 10,000

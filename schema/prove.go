@@ -119,7 +119,8 @@ func (p *prover) key(nodes []*node) string {
 
 // refute adds schemas to a claim and reports whether that contradicts itself. The claim is used up.
 func (p *prover) refute(c *claim, pos, neg []*node) bool {
-	p.steps += 1 + (len(c.seenPos)+len(c.seenNeg))/10 // a large claim costs more
+	known := len(c.seenPos)
+	p.steps += 1 + (known+len(c.seenNeg))/10 // a large claim costs more, and so does making one
 	if p.spent() {
 		return false
 	}
@@ -133,6 +134,7 @@ func (p *prover) refute(c *claim, pos, neg []*node) bool {
 			return true
 		}
 	}
+	p.steps += (len(c.seenPos) - known) / 10
 	return !c.types().any() || p.choose(c)
 }
 
