@@ -9,8 +9,8 @@ import (
 )
 
 // strictKeepsItsWord is the promise of the strict check: what passes the old version passes the new one whenever we
-// say that it is backward compatible, and the reverse for forward. The referee is reference, which shares no code
-// with the check or the evaluator.
+// say that it is backward compatible, and the reverse for forward. The referee is reference, which shares only
+// formats and numbers with the check and the evaluator.
 func strictKeepsItsWord(t *rapid.T) {
 	old := randomDocument(t)
 	next := changed(t, old)
