@@ -2,7 +2,6 @@ package schema
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -340,61 +339,4 @@ func (r *reporter) keepItems(old, new []*node) {
 		}
 		r.keep(was.at(i), is.at(i))
 	}
-}
-
-// declaredTypes are the types that schemas accept together, as far as type says so.
-func declaredTypes(nodes []*node) typeSet {
-	types := anyType
-	for _, n := range nodes {
-		types &= n.declaredTypes()
-	}
-	return types
-}
-
-func (n *node) declaredTypes() typeSet {
-	switch {
-	case n.isFalse():
-		return 0
-	case n.ref != nil:
-		return n.ref.declaredTypes()
-	}
-	types := anyType
-	if n.types != 0 {
-		types = n.types
-	}
-	types &= declaredTypes(n.allOf)
-	for _, choice := range [][]*node{n.anyOf, n.oneOf} {
-		var union typeSet
-		for _, branch := range choice {
-			union |= branch.declaredTypes()
-		}
-		if choice != nil {
-			types &= union
-		}
-	}
-	return types
-}
-
-// possibleTypes are the types that schemas let through together.
-func possibleTypes(nodes []*node) typeSet {
-	types := anyType
-	for _, n := range nodes {
-		types &= n.possibleTypes()
-	}
-	return types
-}
-
-func typesOf(values []any) (types typeSet) {
-	for _, value := range values {
-		number, isNumber := value.(json.Number)
-		switch {
-		case !isNumber:
-			types |= typeOf(value)
-		case rational(number).IsInt():
-			types |= typeInteger
-		default:
-			types |= typeFraction
-		}
-	}
-	return types
 }

@@ -46,43 +46,6 @@ func (n *node) listed() *valueSet {
 	return n.enumSet
 }
 
-// possibleTypes are the types that a schema lets through, as far as type, enum, const, multipleOf and the choices
-// between such schemas tell.
-func (n *node) possibleTypes() typeSet {
-	if n.ref != nil {
-		return n.ref.possibleTypes()
-	}
-	if n.always != nil && !*n.always {
-		return 0
-	}
-	types := anyType
-	if n.types != 0 {
-		types = n.types
-	}
-	if listed := append(slices.Clone(n.enum), n.konst...); listed != nil {
-		types &= typesOf(listed)
-	}
-	if n.multipleOf != nil && n.multipleOf.exact.isWhole() {
-		types &^= typeFraction
-	}
-	for _, part := range n.allOf {
-		types &= part.possibleTypes()
-	}
-	for _, choice := range [][]*node{n.anyOf, n.oneOf} {
-		if choice != nil {
-			types &= unionOf(choice, (*node).possibleTypes)
-		}
-	}
-	return types
-}
-
-func unionOf(branches []*node, types func(*node) typeSet) (union typeSet) {
-	for _, branch := range branches {
-		union |= types(branch)
-	}
-	return union
-}
-
 // disjoint reports whether no value passes both schemas, as far as that is plain: they share no type, or both are
 // objects with a property that names the variant, and the names differ.
 func disjoint(a, b *node) bool {
