@@ -70,8 +70,8 @@ func hostilePayloads() []hostilePayload {
 		{"different numbers", `{"uniqueItems":true}`, "[" + numbersTo(150_000) + "]", ""},
 		{"few different items, often", `{"contains":{"uniqueItems":true,"contains":{"const":0}}}`,
 			mebibyte("[1,2,3,4,5,6,7,8,9]"), "work"},
-		{"many enums of a long array", all(300, func(i int) any { return object{"enum": []any{[]any{i}}} }), mebibyte("12"),
-			"enum"},
+		{"many enums of a long array", all(300, func(i int) any { return object{"enum": []any{[]any{i}}} }),
+			mebibyte("12"), "enum"},
 		{"a choice of choices", each(choices(7, object{"const": 0})), mebibyte("1"), "anyOf"},
 		{"nots within nots", each(nots(150)), mebibyte("1"), "work"},
 		{"many bounds of fractions", each(object{"allOf": many(9, func(i int) any {

@@ -101,13 +101,13 @@ func TestGuideKnowsWhatPasses(t *testing.T) {
 
 // The guide's table of what is refused, run.
 func TestGuideKnowsWhatIsRefused(t *testing.T) {
-	const draft4, id = "of draft 4 (`id`, boolean `exclusiveMinimum`), misspelt ones", "$id"
+	const otherDrafts = "keywords of 2019-09 and 2020-12 (`$defs`, `prefixItems`, `dependentRequired`, " +
+		"`unevaluatedProperties`, …), of draft 4 (`id`, boolean `exclusiveMinimum`), misspelt ones"
 	for first, documents := range map[string][]string{
-		"keywords of 2019-09 and 2020-12 (`$defs`, `prefixItems`, `dependentRequired`, `unevaluatedProperties`, …), " +
-			draft4: {`{"$defs":{}}`, `{"prefixItems":[]}`, `{"dependentRequired":{}}`, `{"unevaluatedProperties":false}`,
-			`{"id":"a"}`, `{"exclusiveMinimum":true}`, `{"minlength":1}`},
+		otherDrafts: {`{"$defs":{}}`, `{"prefixItems":[]}`, `{"dependentRequired":{}}`,
+			`{"unevaluatedProperties":false}`, `{"id":"a"}`, `{"exclusiveMinimum":true}`, `{"minlength":1}`},
 		"references to another document, to an anchor or an `$id`; `$id` below the root": {
-			`{"$ref":"http://example.com/a"}`, `{"$ref":"#a"}`, `{"items":{"` + id + `":"a"}}`},
+			`{"$ref":"http://example.com/a"}`, `{"$ref":"#a"}`, `{"items":{"$id":"a"}}`},
 		"a reference that comes back to itself without a property or an item between": {`{"not":{"$ref":"#"}}`},
 		"keywords beside `$ref`": {`{"items":{"$ref":"#","type":"string"}}`},
 		"`then` and `else` without `if`, `additionalItems` without a list under `items`": {`{"then":true}`,
@@ -116,7 +116,9 @@ func TestGuideKnowsWhatIsRefused(t *testing.T) {
 		"expressions with look-ahead, look-behind, back references or `\\u`": {`{"pattern":"(?=a)"}`,
 			`{"pattern":"(?<=a)"}`, `{"pattern":"(a)\\1"}`, `{"pattern":"\\u0041"}`},
 		"expressions of more than 200,000 instructions in one document, or that take long to read": {
-			written(object{"allOf": many(11, func(int) any { return object{"pattern": strings.Repeat("(a{1000})", 20)} })}),
+			written(object{"allOf": many(11, func(int) any {
+				return object{"pattern": strings.Repeat("(a{1000})", 20)}
+			})}),
 			written(object{"pattern": strings.Repeat(`\pL`, 2000)})},
 		"an empty `type` or `enum`, `minLength` above `maxLength`, and so on": {`{"type":[]}`, `{"enum":[]}`,
 			`{"minLength":2,"maxLength":1}`, `{"minItems":2,"maxItems":1}`},

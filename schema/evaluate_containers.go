@@ -179,7 +179,8 @@ func (e *evaluation) checkDependencies(n *node, properties map[string]any) bool 
 		}
 		all = e.hasAll(d.keys, properties, func(needed string) bool {
 			return e.fail("dependencies", func() string {
-				return fmt.Sprintf("lacks the property %s, which %s asks for", quoteClipped(needed), quoteClipped(d.key))
+				return fmt.Sprintf("lacks the property %s, which %s asks for", quoteClipped(needed),
+					quoteClipped(d.key))
 			})
 		}) && all
 	}

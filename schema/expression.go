@@ -39,8 +39,8 @@ func (x *expressions) compile(text string) (*expression, error) {
 		return nil, err
 	}
 	if x.instructions += len(program.Inst); x.instructions > maxInstructions {
-		return nil, fmt.Errorf("%w: its expressions may have %d instructions: shorten them, or ask for fewer repetitions",
-			errCostlyExpressions, maxInstructions)
+		return nil, fmt.Errorf("%w: its expressions may have %d instructions: shorten them, or ask for fewer "+
+			"repetitions", errCostlyExpressions, maxInstructions)
 	}
 	compiled, err := regexp.Compile(text)
 	if err != nil {

@@ -50,8 +50,8 @@ func (p *prover) covered(from []*node, want *node) bool {
 	return requiredBy(from, want) || p.empty(from, []*node{want})
 }
 
-// requiredBy reports whether want asks for nothing but a property that a schema of from plainly requires. Structs require
-// thousands of properties, and this spares a proof for each.
+// requiredBy reports whether want asks for nothing but a property that a schema of from plainly requires. Structs
+// require many properties, and this spares a proof for each.
 func requiredBy(from []*node, want *node) bool {
 	return want.atom == "required" && slices.ContainsFunc(targets(from), func(n *node) bool {
 		return slices.Contains(n.required, want.required[0])
