@@ -59,11 +59,14 @@ const (
 	checksPerFolding   = 100_000 // for a wide range of which each letter is looked at in both cases
 )
 
+// foldsCase finds the flag i.
+var foldsCase = regexp.MustCompile(`\(\?[a-zA-Z-]*i`)
+
 // parsingPrice is what reading an expression takes at worst.
 func parsingPrice(text string) int {
 	price := 1 + len(text)*checksPerRegexByte
 	price += (strings.Count(text, `\p`) + strings.Count(text, `\P`)) * checksPerClass
-	if !strings.Contains(text, "(?") {
+	if !foldsCase.MatchString(text) {
 		return price
 	}
 	for i, ranges := range strings.Split(text, "-") {
