@@ -17,18 +17,19 @@ import (
 )
 
 const (
-	// childLease is the lease of subscribers whose process a test ends or freezes.
-	childLease = time.Second
-	// steadyLease is the lease of one that must not be lost to a machine that is busy.
-	steadyLease = 3 * time.Second
+	// childLease is a lease that is not lost to a machine that is busy.
+	childLease = 8 * time.Second
+	// toTheKill is the lease of subscribers whose process a test ends or freezes: nobody takes them over
+	// before endLease.
+	toTheKill = time.Minute
 )
 
-// spawnSubscriber starts a process that runs a subscriber of orders with childLease. What it does
+// spawnSubscriber starts a process that runs a subscriber of orders with the lease toTheKill. What it does
 // with an event, mode says: "print" handles it at once, "hang" waits for the end of its context
 // first, "die" ends the process. It prints "got <id> <version> <attempt>" when a handler begins.
 func spawnSubscriber(b *bed, name, mode string) *faults.Child {
 	b.t.Helper()
-	return spawnLeased(b, name, mode, childLease)
+	return spawnLeased(b, name, mode, toTheKill)
 }
 
 func spawnLeased(b *bed, name, mode string, lease time.Duration) *faults.Child {
@@ -37,6 +38,12 @@ func spawnLeased(b *bed, name, mode string, lease time.Duration) *faults.Child {
 		"CHILD_LEASE="+lease.String())
 	c.Await(b.t, "up", soon)
 	return c
+}
+
+// endLease has the lease of a subscriber's owner, which is silent from now on, end soon.
+func (b *bed) endLease(name string) {
+	b.t.Helper()
+	b.exec(`UPDATE public.strunk_subscribers SET lease_ms = 1000 WHERE name = $1`, name)
 }
 
 func childBox() *outbox.Box {

@@ -29,6 +29,10 @@ import (
 func TestMain(m *testing.M) {
 	faults.Main(faults.Roles{"subscriber": childSubscriber, "relay": childRelay})
 	must(flag.Set("rapid.checks", "20"))
+	flag.Parse()
+	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
+		_ = parallel.Value.Set("8") // they wait for leases and heartbeats more than they compute
+	}
 	os.Exit(m.Run())
 }
 

@@ -35,9 +35,10 @@ func TestReplayWhileRunning(t *testing.T) {
 		t.Errorf("after the replay it began %q; want version 1 of a", line)
 	}
 	child.Kill()
+	b.endLease("replayed")
 
 	var got record
-	b.run(orders.Subscriber("replayed", got.handle, events.VisibilityTimeout(childLease)))
+	b.run(orders.Subscriber("replayed", got.handle))
 	got.await(t, 2)
 	b.reachHead("replayed")
 	for i := range 8 {

@@ -38,7 +38,7 @@ func TestTwoProcessesOneSubscriber(t *testing.T) {
 	t.Parallel()
 	const n = 60
 	b := newBed(t)
-	child := spawnLeased(b, "shared", "print", steadyLease)
+	child := spawnLeased(b, "shared", "print", childLease)
 	awaitOwner(b, "shared", child.PID())
 	var got record
 	b.run(orders.Subscriber("shared", got.handle))
@@ -63,6 +63,7 @@ func TestTwoProcessesOneSubscriber(t *testing.T) {
 		t.Errorf("the owner was given %d different events; want %d, each once", len(each), n)
 	}
 	child.Kill()
+	b.endLease("shared")
 	b.publishMany(n)
 	got.await(t, n)
 	b.reachHead("shared")
@@ -78,15 +79,15 @@ func TestOwnerKilledAnotherTakesOver(t *testing.T) {
 	t.Parallel()
 	const n = 20
 	b := newBed(t)
-	child := spawnSubscriber(b, "killed", "hang")
+	child := spawnLeased(b, "killed", "hang", childLease)
 	awaitOwner(b, "killed", child.PID())
 	b.publishMany(n)
 	begun := awaitGot(t, child, 1)
 	var got record
 	began := time.Now()
 	b.run(orders.Subscriber("killed", got.handle))
-	child.Kill()
 	heartbeat := value[time.Time](b, `SELECT heartbeat_at FROM public.strunk_subscribers WHERE name = 'killed'`)
+	child.Kill()
 	got.await(t, n)
 	if watched := time.Since(began); watched < childLease {
 		t.Errorf("taken over when the owner had been watched for %v; want its lease of %v", watched, childLease)
@@ -132,6 +133,7 @@ func TestStaleOwnerCannotMoveCursor(t *testing.T) {
 	} else {
 		noError(t, err)
 	}
+	b.endLease("stale")
 	begun, finish := make(chan string, 10), make(chan struct{})
 	stop := b.run(orders.Subscriber("stale", func(_ context.Context, e events.Event[order]) error {
 		begun <- e.EntityID
@@ -188,6 +190,7 @@ func TestCrashesCountAsAttempts(t *testing.T) {
 			}
 		}
 		child.Kill()
+		b.endLease("crash")
 	}
 	child := spawnSubscriber(b, "crash", "die")
 	b.reachHead("crash")

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -15,7 +14,7 @@ import (
 )
 
 // soon bounds every wait for something that must happen: no test waits this long unless it fails.
-const soon = 90 * time.Second
+const soon = testkit.Soon
 
 // logs collects what a box has to say; it is shown when the test fails.
 type logs struct {

@@ -154,8 +154,8 @@ func (b *mending) handled(n int) {
 			if got != n {
 				b.t.Errorf("%s %d was handled; want %d", name, got, n)
 			}
-		case <-time.After(time.Minute):
-			b.t.Fatalf("%s %d was not handled in a minute", name, n)
+		case <-time.After(soon):
+			b.t.Fatalf("%s %d was not handled within %v", name, n, soon)
 		}
 	}
 	testkit.Eventually(b.t, "the task is stored as delivered, and the cursor behind its event", func() bool {

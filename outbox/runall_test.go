@@ -36,7 +36,7 @@ func (h *handled) worker(shard string) outbox.Binding {
 
 func (h *handled) await(t *testing.T, want string) {
 	t.Helper()
-	timeout := time.After(60 * time.Second)
+	timeout := time.After(soon)
 	for {
 		h.mu.Lock()
 		all := strings.Join(h.seen, " ")

@@ -16,12 +16,12 @@ import (
 )
 
 const (
-	processes = 5
+	processes = 4
 	schedules = 4
-	kills     = 12
+	kills     = 8
 )
 
-// TestOneTaskPerTickAcrossProcesses has five processes run the same schedules while they are killed and replaced, and
+// TestOneTaskPerTickAcrossProcesses has four processes run the same schedules while they are killed and replaced, and
 // wants exactly one task for every due time: none twice, none left out.
 func TestOneTaskPerTickAcrossProcesses(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package schedule_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -80,9 +81,9 @@ func TestMisfirePolicies(t *testing.T) {
 	}
 }
 
-// TestDueWithinMilliseconds keeps polling out of the way: what is on time is so because the loop
-// sleeps until the due time, and because a change wakes it.
-func TestDueWithinMilliseconds(t *testing.T) {
+// A schedule fires not before it is due, and then because the loop sleeps until that time and a change wakes it: a loop
+// that looks every ten seconds, as this one does at the latest, needs longer for so many rounds than the test waits.
+func TestFiresWhenDue(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
 	box, err := outbox.Open(t.Context(), pool, outbox.Config{PollInterval: time.Hour})
@@ -93,22 +94,20 @@ func TestDueWithinMilliseconds(t *testing.T) {
 	testkit.Eventually(t, "the runner runs", func() bool {
 		return query[int](t, pool, `SELECT count(*) FROM public.strunk_loops WHERE loop = 'scheduler'`) == 1
 	})
-	const ticks = 20
+	const rounds = 15
 	elsewhere := openBox(t, pool) // a process of its own to the runner: only NOTIFY joins them
 	mustRegister(t, elsewhere, "soon", "every 100ms")
-	testkit.Eventually(t, "enough ticks", func() bool {
-		return query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs`) >= ticks
+	testkit.EventuallyState(t, "enough rounds in which it fires", func() (string, bool) {
+		n := query[int](t, pool, `SELECT count(DISTINCT xmin::text) FROM public.strunk_schedule_runs`)
+		return fmt.Sprint(n), n >= rounds
 	})
-	late := query[[]float64](t, pool, `SELECT percentile_cont(ARRAY[0, 0.5, 0.9, 1]) WITHIN GROUP (ORDER BY
+	late := query[[]float64](t, pool, `SELECT percentile_cont(ARRAY[0.5, 0.9, 1]) WITHIN GROUP (ORDER BY
 		extract(epoch FROM fired_at - due_at) * 1000)
 		FROM public.strunk_schedule_runs`)
-	t.Logf("ms from due to enqueued: least %.1f, median %.1f, 90 %% %.1f, most %.1f", late[0], late[1], late[2],
-		late[3])
-	if late[0] < 0 {
-		t.Error("a task was enqueued before it was due")
-	}
-	if late[1] > 250 { // generous: a loop that polled would be late by seconds
-		t.Errorf("the median is %.1f ms late; the loop does not wake on time", late[1])
+	t.Logf("ms from due to enqueued: median %.1f, 90 %% %.1f, most %.1f", late[0], late[1], late[2])
+	if early := query[int](t, pool, `SELECT count(*) FROM public.strunk_schedule_runs
+		WHERE fired_at < due_at`); early > 0 {
+		t.Errorf("%d tasks were enqueued before they were due", early)
 	}
 }
 
@@ -370,7 +369,7 @@ func TestRunnerSurvivesAnOutage(t *testing.T) {
 }
 
 func runs(t testing.TB, pool *pgxpool.Pool) int {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Soon)
 	defer cancel()
 	for {
 		var n int

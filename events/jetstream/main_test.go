@@ -48,8 +48,13 @@ func newBed(t testing.TB) *bed { return bedOn(t, outboxtest.New(t)) }
 
 func bedOn(t testing.TB, pool *pgxpool.Pool) *bed {
 	t.Helper()
+	return bedWith(t, pool, 5*time.Second)
+}
+
+func bedWith(t testing.TB, pool *pgxpool.Pool, grace time.Duration) *bed {
+	t.Helper()
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
-	box, err := outbox.Open(t.Context(), pool, outbox.Config{Logger: logger, Grace: 5 * time.Second})
+	box, err := outbox.Open(t.Context(), pool, outbox.Config{Logger: logger, Grace: grace})
 	if err != nil {
 		t.Fatal(err)
 	}
