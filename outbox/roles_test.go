@@ -48,9 +48,9 @@ var internalFunctions = []string{
 	"strunk_enqueue_keyed", "strunk_enqueue_or_find", "strunk_enqueue_or_replace", "strunk_enqueue_in_period",
 	"strunk_tasks_to_enqueue",
 	"strunk_revive", "strunk_revive_delivery", "strunk_schedule_enqueue", "strunk_schema_parts",
-	"strunk_take_delivered",
+	"strunk_take_delivered", "strunk_task_part",
 	"strunk_compact_span", "strunk_fingerprint", "strunk_note_failure", "strunk_why_not_admitted",
-	"strunk_why_not_claimed",
+	"strunk_why_not_claimed", "strunk_write_task",
 }
 
 // roles is a database with the roles of Grants, under a prefix of its own.
@@ -145,7 +145,7 @@ func testPrivileges(t *testing.T) {
 			AND has_table_privilege($1, oid, p)`, r.name(role))
 	}
 	want := map[string][]string{"producer": {}, "worker": {"strunk_workers INSERT"}, "subscriber": {}, "reader": {},
-		"operator": {"strunk_outbox UPDATE"}}
+		"operator": {"strunk_outbox UPDATE", "strunk_tasks DELETE", "strunk_tasks UPDATE"}}
 	if diff := cmp.Diff(want, writes); diff != "" {
 		t.Errorf("what may be written past the functions (-want +got):\n%s", diff)
 	}

@@ -201,7 +201,7 @@ const unknownVersion = -1
 // obeyVersion forgets what was known under other limits.
 func (a *admission) obeyVersion(version int64) {
 	if a.version != version {
-		a.version, a.arrivals, a.waits, a.lowSeq, a.lowSlot = version, arrivals{}, nil, 0, 0
+		a.version, a.arrivals, a.waits, a.lowSeq, a.lowSlot = version, arrivals{}, keyWaits{}, 0, 0
 		a.sweep.restart()
 	}
 }

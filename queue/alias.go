@@ -17,6 +17,14 @@ func (w *worker) PreviousNames() (kind, name string, previous []string) {
 	return "queue", w.def.name, w.def.cfg.Aliases
 }
 
+// allNames are the names of the queue that a worker of one of them belongs to.
+func (w *worker) allNames() []string {
+	if w.names == nil {
+		return w.def.names()
+	}
+	return w.names
+}
+
 // permits bounds the handlers that run under all of a worker's names; nil where it has but one.
 type permits chan struct{}
 
@@ -49,7 +57,7 @@ func (w *worker) runNames(life core.Life, rt core.Runtime) error {
 		def := *w.def
 		def.name, def.cfg.Aliases = name, nil
 		under := *w
-		under.def, under.permits = &def, shared
+		under.def, under.permits, under.names = &def, shared, names
 		go func() { ended <- under.runGuarded(life, rt) }()
 	}
 	var errs []error

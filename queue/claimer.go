@@ -41,6 +41,7 @@ type claimer struct {
 	starter     *starter
 	passage     *passage
 	progress    *progressWriter
+	holder      *holder
 	marks       *watermarks
 	// giveBackReady gives back the tasks that have not started.
 	giveBackReady func()
@@ -358,7 +359,8 @@ func (c *claimer) scan(rows pgx.Rows, number int64, limit int) ([]*job, error) {
 }
 
 func (c *claimer) newJob(number int64, now time.Time) job {
-	return job{claim: number, arrived: now, queue: c.queue, logger: c.rt.Logger(), progress: c.progress}
+	return job{claim: number, arrived: now, queue: c.queue, logger: c.rt.Logger(), progress: c.progress,
+		holder: c.holder}
 }
 
 // inOrder sorts the jobs of one claim by their positions: the second pass may have found some that

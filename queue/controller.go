@@ -21,11 +21,8 @@ const (
 	cancellationInterval = 500 * time.Millisecond
 )
 
-// sqlControl returns the control messages for the workers of queue $1.
-const sqlControl = `SELECT paused, task_id, reason FROM {schema}.strunk_control($1::text)`
-
-// controller reads a queue's control messages (whether it is paused, which tasks are to be cancelled, its limits) and
-// applies them to the session.
+// controller reads a queue's control messages (whether it is paused or on hold, which keys of it are, which tasks are
+// to be cancelled, its limits) and applies them to the session.
 type controller struct {
 	rt     core.Runtime
 	queue  string
@@ -38,12 +35,10 @@ type controller struct {
 
 	paused  atomic.Bool
 	resumed chan struct{} // signalled when a pause ends
-	some    atomic.Bool   // whether requests has any
+	some    atomic.Bool   // whether there are cancellation requests
+	held    atomic.Bool   // whether keys are on hold
 	mu      sync.Mutex
-	// requests are the tasks of the queue that are to be cancelled, with the last errors that they get, as the look
-	// that began at looked has found them.
-	requests map[int64]string
-	looked   time.Time
+	last    controlMessages
 }
 
 func newController(rt core.Runtime, queue string, poll time.Duration, limits *limiter) *controller {
@@ -88,15 +83,24 @@ func (c *controller) interval() time.Duration {
 	if c.some.Load() {
 		interval = min(interval, cancellationInterval)
 	}
+	if left := time.Until(c.messages().holdEnds); left > 0 {
+		interval = min(interval, left)
+	}
 	return interval
+}
+
+// messages are what the last look has found. Nobody changes them.
+func (c *controller) messages() controlMessages {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
 }
 
 // refresh asks the database, on the connection that handlers cannot exhaust, and applies what they say.
 func (c *controller) refresh(ctx context.Context) error {
-	paused, requests, looked := false, map[int64]string{}, time.Now()
+	found := controlMessages{looked: time.Now()}
 	limits, apply := c.limits.read()
-	messages := core.Statement{SQL: c.rt.SQL(sqlControl), Args: []any{c.queue},
-		Scan: func(rows pgx.Rows) error { return scanControl(rows, &paused, requests) }}
+	messages := core.Statement{SQL: c.rt.SQL(sqlControl), Args: []any{c.queue}, Scan: found.scan}
 	err := c.rt.Control(ctx, func(conn *pgx.Conn) error {
 		return core.RetryConflicts(ctx, func() error { return core.OneMessage(ctx, conn, messages, limits) })
 	})
@@ -105,32 +109,15 @@ func (c *controller) refresh(ctx context.Context) error {
 	}
 	apply()
 	c.mu.Lock()
-	c.requests, c.looked = requests, looked
-	c.some.Store(len(requests) > 0)
+	c.last = found
+	c.some.Store(len(found.requests) > 0)
+	c.held.Store(len(found.keyHolds) > 0)
 	c.mu.Unlock()
-	for id, text := range requests {
-		c.onCancel(id, text, looked)
+	for id, text := range found.requests {
+		c.onCancel(id, text, found.looked)
 	}
-	c.setPaused(paused)
+	c.setPaused(found.paused, !found.holdEnds.IsZero())
 	return nil
-}
-
-func scanControl(rows pgx.Rows, paused *bool, requests map[int64]string) error {
-	clear(requests)
-	for rows.Next() {
-		var p *bool
-		var id *int64
-		var text *string
-		if err := rows.Scan(&p, &id, &text); err != nil {
-			return err
-		}
-		if p != nil {
-			*paused = *p
-		} else if id != nil && text != nil {
-			requests[*id] = *text
-		}
-	}
-	return rows.Err()
 }
 
 // cancelRequested reports whether a task is to be cancelled, and the text of its last error if it is. A request that
@@ -140,23 +127,38 @@ func (c *controller) cancelRequested(ctx context.Context, j *job) (text string, 
 	if !c.some.Load() {
 		return "", false
 	}
-	text, ok, looked := c.request(j.id)
-	if !ok || !looked.Before(j.arrived) {
+	return lookedUp(ctx, c, j, func(m controlMessages) (string, bool) {
+		text, ok := m.requests[j.id]
 		return text, ok
-	}
-	if err := c.refresh(ctx); err != nil {
-		logWarning(c.rt, c.queue, "looking for a cancellation failed; the last look counts", err)
-		return text, true
-	}
-	text, ok, _ = c.request(j.id)
-	return text, ok
+	})
 }
 
-func (c *controller) request(id int64) (text string, ok bool, looked time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	text, ok = c.requests[id]
-	return text, ok, c.looked
+// keyHeld reports whether the customer key of a task is on hold. A hold that was read before the task was claimed is
+// looked for once more: it may have been lifted, and the task admitted since.
+func (c *controller) keyHeld(ctx context.Context, j *job) bool {
+	if j.key == "" || !c.held.Load() {
+		return false
+	}
+	_, held := lookedUp(ctx, c, j, func(m controlMessages) (time.Time, bool) {
+		ends, held := m.keyHolds[j.key]
+		return ends, held && time.Now().Before(ends)
+	})
+	return held
+}
+
+// lookedUp finds something about a task in the last messages, and once more in new ones where the last look began
+// before the task was claimed.
+func lookedUp[V any](ctx context.Context, c *controller, j *job, find func(controlMessages) (V, bool)) (V, bool) {
+	last := c.messages()
+	v, ok := find(last)
+	if !ok || !last.looked.Before(j.arrived) {
+		return v, ok
+	}
+	if err := c.refresh(ctx); err != nil {
+		logWarning(c.rt, c.queue, "looking for control messages failed; the last look counts", err)
+		return v, true
+	}
+	return find(c.messages())
 }
 
 func (c *controller) isPaused() bool { return c.paused.Load() }
@@ -173,16 +175,21 @@ func (c *controller) awaitResume(ctx context.Context) bool {
 	return true
 }
 
-// setPaused begins or ends a pause.
-func (c *controller) setPaused(paused bool) {
+// setPaused begins or ends a pause; held says that it is a hold.
+func (c *controller) setPaused(paused, held bool) {
 	if c.paused.Swap(paused) == paused {
 		return
 	}
-	if paused {
+	switch {
+	case held:
+		c.rt.Logger().Info("strunk: a queue was put on hold", "queue", c.queue)
+	case paused:
 		c.rt.Logger().Info("strunk: a queue was paused", "queue", c.queue)
-		c.onPause()
+	default:
+		c.rt.Logger().Info("strunk: a queue was resumed", "queue", c.queue)
+		signal(c.resumed)
+		c.limits.nudge()
 		return
 	}
-	c.rt.Logger().Info("strunk: a queue was resumed", "queue", c.queue)
-	signal(c.resumed)
+	c.onPause()
 }

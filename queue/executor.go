@@ -79,7 +79,8 @@ func (x *executor) begin(j *job) bool {
 	permit := x.permits.take(x.life.Soft, x.base)
 	text, cancel := x.control.cancelRequested(x.base, j)
 	switch {
-	case !permit || x.life.Soft.Err() != nil || x.base.Err() != nil || x.control.isPaused():
+	case !permit || x.life.Soft.Err() != nil || x.base.Err() != nil || x.control.isPaused(),
+		x.control.keyHeld(x.base, j):
 		x.giveBack(j)
 	case cancel:
 		x.drop(j, outcome{job: j, kind: outcomeCancelled, err: &cancelled{text}})

@@ -29,6 +29,7 @@ type job struct {
 	at                    pgtype.TID // where the claim left the row
 	logger                *slog.Logger
 	progress              *progressWriter // nil outside a worker
+	holder                *holder         // nil outside a worker
 	remote                bool            // it is handled where no database is
 
 	// result is the handler's result, as JSON; nil where its queue has no results.

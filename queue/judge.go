@@ -113,6 +113,10 @@ func requested(j *job, err error) (outcome, bool) {
 	if errors.As(err, &s) {
 		return outcome{job: j, kind: outcomeRetry, delay: s.d, refund: true}, true
 	}
+	var h *onHold
+	if errors.As(err, &h) {
+		return givenBack(j), true
+	}
 	var d *discarded
 	if errors.As(err, &d) {
 		return outcome{job: j, kind: outcomeDiscarded, err: err}, true

@@ -73,6 +73,9 @@ func (l *limiter) mustClaim() bool {
 // wake is signalled when there is a reason to claim.
 func (l *limiter) wake() <-chan struct{} { return l.admission.released.wake }
 
+// nudge gives a claimer that sleeps a reason to claim.
+func (l *limiter) nudge() { signal(l.admission.released.wake) }
+
 // ended is told of a task whose outcome was written.
 func (l *limiter) ended(j *job) {
 	if j.key != "" && l.inForce().keyed() {

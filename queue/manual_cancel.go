@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/strunk-go/strunk/internal/core"
 )
 
@@ -31,10 +29,10 @@ func (c *Claim[T]) CancelRequests(ctx context.Context) (ids []int64, err error) 
 // of them that wait are cancelled by it, and what has ended is forgotten, as at each look of a
 // worker.
 func (h *manualClaim) cancelRequests(ctx context.Context) (map[int64]string, error) {
-	paused, requests := false, map[int64]string{}
+	var found controlMessages
 	err := core.Write(ctx, h.host.Pool(), core.Statement{SQL: h.host.SQL(sqlControl), Args: []any{h.def.name},
-		Scan: func(rows pgx.Rows) error { return scanControl(rows, &paused, requests) }})
-	return requests, err
+		Scan: found.scan})
+	return found.requests, err
 }
 
 // fail ends an attempt with an error, or because the task is to be cancelled.

@@ -96,7 +96,8 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration, siz
 	s.claimer = &claimer{rt: s.rt, queue: s.queue, concurrency: w.opts.concurrency, timeout: w.opts.timeout, poll: poll,
 		carries: w.carries, lease: s.lease, numbers: numbers, latency: latency, control: s.control, limits: s.limits,
 		patience: w.opts.claimTimeout, size: size, buffer: s.buffer, starter: s.starter, progress: progress,
-		marks: newWatermarks(), breaks: s.rt.Breaks(),
+		holder: &holder{host: s.rt, names: w.allNames(), control: s.control},
+		marks:  newWatermarks(), breaks: s.rt.Breaks(),
 		passage:       s.passage,
 		giveBackReady: s.executor.giveBackReady}
 	s.control.onPause, s.control.onCancel = s.executor.giveBackReady, s.executor.cancel

@@ -32,6 +32,10 @@ const (
 	CausePromoterBehind Cause = "promoter_behind"
 	// CausePaused says that the queue was paused at Since by Name.
 	CausePaused Cause = "paused"
+	// CauseHeld says that the queue is on hold until Until, since Since, by Name: see Hold.
+	CauseHeld Cause = "held"
+	// CauseKeyHeld says the same of the task's customer key: see HoldKey.
+	CauseKeyHeld Cause = "key_held"
 	// CauseNoWorker says that no process works the queue Name.
 	CauseNoWorker Cause = "no_worker"
 	// CauseKeyHeldByDead says that dead letter TaskID keeps the customer key waiting, see Limits.HoldDead.

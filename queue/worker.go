@@ -28,6 +28,7 @@ type worker struct {
 	carries bool
 	opts    workerOptions
 	permits
+	names []string // all names of the queue, where it has several
 }
 
 func newWorker(def *definition, work work, opts []WorkerOption) *worker {

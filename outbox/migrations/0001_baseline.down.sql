@@ -26,6 +26,7 @@ DROP TABLE
     {schema}.strunk_queues,
     {schema}.strunk_limits,
     {schema}.strunk_rates,
+    {schema}.strunk_holds,
     {schema}.strunk_cancels,
     {schema}.strunk_dedups,
     {schema}.strunk_results,

@@ -239,6 +239,18 @@ CREATE TABLE {schema}.strunk_rates (
 
 CREATE INDEX strunk_rates_until ON {schema}.strunk_rates (until_us);
 
+-- Until when a queue, or (not empty) a customer key of it, begins no task: see strunk_hold. What is over is
+-- deleted with other marks that are. One row for each: a second hold only makes it longer.
+CREATE TABLE {schema}.strunk_holds (
+    until        timestamptz NOT NULL,
+    since        timestamptz NOT NULL,
+    queue        text COLLATE "C" NOT NULL,
+    customer_key text COLLATE "C" NOT NULL,
+    held_by      text        NOT NULL,
+    reason       text        NOT NULL,
+    PRIMARY KEY (queue, customer_key)
+);
+
 -- Running tasks that are to be cancelled: by task, not by token, so that the request outlives the
 -- worker that runs the task now.
 CREATE TABLE {schema}.strunk_cancels (

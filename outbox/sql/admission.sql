@@ -15,8 +15,8 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
 $$;
 
 -- Admits the next tasks of these keys, of each at most p_max and what its quota and its rate leave.
--- Returns, for each key, how many it admitted, and where its rate holds it up the microseconds
--- until the next may begin. The caller holds the admission lock. In the rows, key is the queue and
+-- Returns, for each key, how many it admitted, and where its rate or a hold (strunk_hold) holds it up
+-- the microseconds until the next may begin. The caller holds the admission lock. In the rows, key is the queue and
 -- customer_key the key. A task that returns with a backlog_seq goes first, and while it is put off for
 -- another attempt its place in the quota is kept. Slots and seqs are looked for above p_low_slot and
 -- p_low_seq (see limits.sql). A task that somebody has locked is not admitted, and with FIFO nothing
@@ -37,7 +37,10 @@ DECLARE
     v_hold    constant boolean := coalesce(p_limits.hold_dead, false);
     v_now     constant bigint := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
     v_ahead   text[];
+    v_held    boolean; -- some key of the queue is on hold
 BEGIN
+    v_held := EXISTS (SELECT 1 FROM {schema}.strunk_holds h
+        WHERE h.queue = p_queue AND h.customer_key > '' AND h.until > clock_timestamp());
     IF v_step IS NOT NULL THEN
         v_ahead := {schema}.strunk_rates_ahead(p_queue, p_keys, p_limits.key_rate_burst, v_step);
     END IF;
@@ -46,8 +49,9 @@ BEGIN
     END IF;
     RETURN QUERY
     WITH quota AS MATERIALIZED (
-        SELECT k.key, k.o, coalesce(rate.until_us, v_now) AS until_us, slots.unclaimed,
-            CASE WHEN v_hold AND EXISTS (SELECT 1 FROM {schema}.strunk_outbox_dead d
+        SELECT k.key, k.o, coalesce(rate.until_us, v_now) AS until_us, slots.unclaimed, held.left_us,
+            CASE WHEN held.left_us > 0 THEN 0
+                WHEN v_hold AND EXISTS (SELECT 1 FROM {schema}.strunk_outbox_dead d
                 WHERE d.key = p_queue AND d.customer_key = k.key AND d.backlog_seq IS NOT NULL) THEN 0
                 ELSE least(p_max, v_running - slots.n) END AS free,
             CASE WHEN v_step IS NULL THEN v_max
@@ -63,6 +67,9 @@ BEGIN
             SELECT r.until_us FROM {schema}.strunk_rates r
             WHERE v_step IS NOT NULL AND r.queue = p_queue AND r.customer_key = k.key AND r.until_us > v_now
             ORDER BY r.until_us DESC LIMIT 1) rate ON true
+        LEFT JOIN LATERAL (
+            SELECT ceil(extract(epoch FROM h.until) * 1000000)::bigint - v_now AS left_us FROM {schema}.strunk_holds h
+            WHERE v_held AND h.queue = p_queue AND h.customer_key = k.key) held ON true
         ORDER BY k.o),
     next AS MATERIALIZED (
         SELECT q.key, n.tid FROM quota q CROSS JOIN LATERAL (
@@ -85,7 +92,8 @@ BEGIN
         FROM locked WHERE t.ctid = locked.tid
         RETURNING t.customer_key)
     SELECT q.key, coalesce(d.n, 0),
-        CASE WHEN v_step IS NOT NULL AND q.free > 0 AND greatest(q.tokens, 0) <= coalesce(d.n, 0)
+        CASE WHEN q.left_us > 0 THEN q.left_us
+            WHEN v_step IS NOT NULL AND q.free > 0 AND greatest(q.tokens, 0) <= coalesce(d.n, 0)
             THEN q.until_us + (q.unclaimed + coalesce(d.n, 0) + 1 - p_limits.key_rate_burst) * v_step - v_now END
     FROM quota q LEFT JOIN (SELECT x.customer_key AS key, count(*) AS n FROM done x GROUP BY x.customer_key) d
         ON d.key = q.key;
@@ -100,7 +108,7 @@ END $$;
 --   late_top             the highest seq that it has looked at above p_late; null where that was all
 --   low_seq, low_slot    numbers to pass next time: nothing waits at or below low_seq, and no slot is
 --                        at or below low_slot
---   wait_keys, waits_us  the keys that their rate holds up, and for how long
+--   wait_keys, waits_us  the keys that their rate or a hold holds up, and for how long
 CREATE OR REPLACE FUNCTION {schema}.strunk_admit(
     p_queue text, p_limits bigint, p_keys text[], p_top bigint, p_late bigint, p_limit integer,
     p_settled bigint, p_low_seq bigint, p_low_slot bigint)

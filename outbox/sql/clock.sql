@@ -9,8 +9,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         WHERE l.loop = p_loop AND l.last_ok_at > clock_timestamp() + interval '5 s')
 $$;
 
--- Brings forward what waits for longer than its rule says: tasks and deliveries that back off, and
--- dedup keys that are held for a period. An attempt, or an enqueue, that has not happened yet by the
+-- Brings forward what waits for longer than its rule says: tasks and deliveries that back off, dedup
+-- keys that are held for a period, and holds. An attempt, or an enqueue, that has not happened yet by the
 -- clock counts as one of now. What is due at a time that somebody chose stays. At most p_limit of
 -- each; returns how many: 0 is the end. Locks: the rows, in the order in which it finds them, SKIP LOCKED.
 CREATE OR REPLACE FUNCTION {schema}.strunk_bring_forward(p_limit integer) RETURNS bigint
@@ -36,6 +36,11 @@ BEGIN
     UPDATE {schema}.strunk_dedups d SET expires_at = v_now + (d.expires_at - d.held_at), held_at = v_now
     WHERE (d.queue, d.dedup_key) IN (SELECT w.queue, w.dedup_key FROM {schema}.strunk_dedups w
         WHERE w.expires_at > v_now AND w.held_at > v_now LIMIT p_limit FOR UPDATE SKIP LOCKED);
+    GET DIAGNOSTICS v_n = ROW_COUNT;
+    v_all := v_all + v_n;
+    UPDATE {schema}.strunk_holds h SET until = v_now + (h.until - h.since), since = v_now
+    WHERE (h.queue, h.customer_key) IN (SELECT w.queue, w.customer_key FROM {schema}.strunk_holds w
+        WHERE w.since > v_now LIMIT p_limit FOR UPDATE SKIP LOCKED);
     GET DIAGNOSTICS v_n = ROW_COUNT;
     RETURN v_all + v_n;
 END $$;

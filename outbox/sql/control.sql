@@ -63,22 +63,30 @@ BEGIN
     PERFORM pg_notify({channel}, 'c:' || p_queue);
 END $$;
 
--- What a worker must know besides its tasks: first a row that says whether its queue is paused,
--- then one for each task that is to be cancelled and has not ended. All workers of the queue hear
--- of all of these: whichever has the task, or claims it after it was given back, ends it. Those
--- that wait are cancelled here, by whichever worker looks first. Without cancellations it writes
--- nothing.
+-- What a worker must know besides its tasks: first a row that says whether its queue is paused or on
+-- hold, and (hold_us, the microseconds left) for how long it is on hold; then one for each customer key
+-- on hold, with its hold_us; then one for each task that is to be cancelled and has not ended. All
+-- workers of the queue hear of all of these: whichever has the task, or claims it after it was given
+-- back, ends it. Those that wait are cancelled here, by whichever worker looks first. Without
+-- cancellations it writes nothing.
 CREATE OR REPLACE FUNCTION {schema}.strunk_control(p_queue text) RETURNS TABLE (paused boolean, task_id bigint,
-    reason text)
+    reason text, customer_key text, hold_us bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 SET jit = off AS $$
 DECLARE
     v_request   record;
     v_status text;
+    v_hold_us bigint;
+    v_now     timestamptz := clock_timestamp();
 BEGIN
-    RETURN QUERY SELECT EXISTS (SELECT 1 FROM {schema}.strunk_queues q WHERE q.queue = p_queue
-        AND q.paused_at IS NOT NULL),
-        NULL::bigint, NULL::text;
+    SELECT ceil(extract(epoch FROM h.until - v_now) * 1000000)::bigint INTO v_hold_us
+    FROM {schema}.strunk_holds h WHERE h.queue = p_queue AND h.customer_key = '' AND h.until > v_now;
+    RETURN QUERY SELECT v_hold_us IS NOT NULL OR EXISTS (SELECT 1 FROM {schema}.strunk_queues q
+        WHERE q.queue = p_queue AND q.paused_at IS NOT NULL), NULL::bigint, NULL::text, NULL::text, v_hold_us;
+    RETURN QUERY SELECT NULL::boolean, NULL::bigint, NULL::text, h.customer_key,
+        ceil(extract(epoch FROM h.until - v_now) * 1000000)::bigint
+    FROM {schema}.strunk_holds h WHERE h.queue = p_queue AND h.customer_key > '' AND h.until > v_now
+    ORDER BY h.until DESC LIMIT 10000;
     FOR v_request IN SELECT c.task_id, c.reason FROM {schema}.strunk_cancels c WHERE c.queue = p_queue
         ORDER BY c.task_id LOOP
         SELECT t.status INTO v_status FROM {schema}.strunk_outbox_tasks t WHERE t.id = v_request.task_id;
@@ -88,7 +96,7 @@ BEGIN
             PERFORM 1 FROM {schema}.strunk_outbox_tasks t WHERE t.id = v_request.task_id;
         END IF;
         IF FOUND THEN
-            RETURN QUERY SELECT NULL::boolean, v_request.task_id, v_request.reason;
+            RETURN QUERY SELECT NULL::boolean, v_request.task_id, v_request.reason, NULL::text, NULL::bigint;
         ELSE
             DELETE FROM {schema}.strunk_cancels c WHERE c.queue = p_queue AND c.task_id = v_request.task_id;
         END IF;

@@ -137,6 +137,9 @@ BEGIN
     DELETE FROM {schema}.strunk_cancels c
     WHERE NOT EXISTS (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.id = c.task_id);
     GET DIAGNOSTICS v_n = ROW_COUNT;
+    v_all := v_all + v_n;
+    DELETE FROM {schema}.strunk_holds h WHERE h.until < v_now;
+    GET DIAGNOSTICS v_n = ROW_COUNT;
     RETURN v_all + v_n;
 END $$;
 

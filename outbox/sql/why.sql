@@ -9,6 +9,8 @@
 --   due_later          until; n: attempts so far; name: the last error, where it is a retry
 --   promoter_behind    since: the due time
 --   paused             since; name: who did it
+--   held               until when the queue is on hold; since; name: by whom
+--   key_held           as held, of the customer key
 --   no_worker          name: the queue
 --   key_held_by_dead   task_id: the dead letter that keeps the key waiting; since
 --   key_full           task_id, name (its status), n (its attempts) and until (its due time) of a task
@@ -54,6 +56,11 @@ BEGIN
     RETURN QUERY SELECT 'paused', q.paused_at, NULL::timestamptz, NULL::bigint, NULL::bigint,
         coalesce(q.paused_by, '')
     FROM {schema}.strunk_queues q WHERE q.queue = v_task.key AND q.paused_at IS NOT NULL;
+    RETURN QUERY SELECT CASE WHEN h.customer_key = '' THEN 'held' ELSE 'key_held' END, h.since, h.until, NULL::bigint,
+        NULL::bigint, h.held_by
+    FROM {schema}.strunk_holds h
+    WHERE h.queue = v_task.key AND h.customer_key IN ('', v_task.customer_key) AND h.until > v_now
+    ORDER BY h.customer_key;
     IF NOT EXISTS (SELECT 1 FROM {schema}.strunk_workers w WHERE w.queue = v_task.key AND NOT w.expired) THEN
         RETURN QUERY SELECT 'no_worker', NULL::timestamptz, NULL::timestamptz, NULL::bigint, NULL::bigint,
             v_task.key::text;
