@@ -41,7 +41,7 @@ func (p *program) noteEmpty(q ops.Queue) {
 		return // nobody has counted
 	}
 	tasks := q.Pending.N + q.Scheduled.N + q.Claimed.N + q.Dead.N + q.Cancelled.N + q.Discarded.N
-	if tasks == 0 && q.Workers == 0 && q.PausedAt == nil {
+	if tasks == 0 && q.Workers == 0 && q.PausedAt == nil && q.HeldUntil == nil {
 		fmt.Fprintf(p.Err, "strunk: note: queue %q has no waiting task, dead letter or worker; `strunk queues` "+
 			"lists those that have\n", q.Name)
 	}
@@ -59,7 +59,7 @@ func (p *program) noteUnused(ctx context.Context, box *outbox.Box, queue string)
 // noteMisspelt is noteEmpty for a command that has set something for a queue, and keeps nothing from being done.
 func (p *program) noteMisspelt(ctx context.Context, box *outbox.Box, queue string) {
 	if q, err := ops.QueueStats(ctx, box, queue); err == nil {
-		q.PausedAt = nil
+		q.PausedAt, q.HeldUntil = nil, nil
 		p.noteEmpty(q)
 	}
 }
@@ -71,7 +71,7 @@ func queueTable(q ops.Queue) *table {
 		{"discarded", q.Discarded}, {"delivered", countOrDash(q.Delivered)},
 		{"waiting for", ago(q.WaitingFor)}, {"next due", stampOrDash(q.NextDueAt)}, {"workers", q.Workers},
 		{"concurrency", q.Concurrency},
-		{"paused since", stampOrDash(q.PausedAt)}} {
+		{"paused since", stampOrDash(q.PausedAt)}, {"on hold until", stampOrDash(q.HeldUntil)}} {
 		t.add(row[0], row[1])
 	}
 	return t
@@ -105,11 +105,19 @@ func (p *program) queues() *ucli.Command {
 				"WORKERS#", "PAUSED"}}
 			for _, q := range queues {
 				t.add(q.Name, q.Pending, q.Scheduled, q.Claimed, q.Dead, ago(q.WaitingFor), q.Workers,
-					yesNo(q.PausedAt != nil))
+					stopped(q))
 			}
 			return p.showList(c, queues, t, "no queues")
 		}),
 	}
+}
+
+// stopped says whether a queue is paused, or on hold.
+func stopped(q ops.Queue) string {
+	if q.PausedAt == nil && q.HeldUntil != nil {
+		return "on hold"
+	}
+	return yesNo(q.PausedAt != nil)
 }
 
 func (p *program) health() *ucli.Command {

@@ -92,7 +92,8 @@ func (f *facts) scheduler(r *Report, t Thresholds) {
 		"a schedule is late by %v: a process must run schedule.Runner")
 }
 
-// checkQueues tells queues that nobody works from those that are behind. A paused queue waits because it was told to.
+// checkQueues tells queues that nobody works from those that are behind. A queue that is paused or on
+// hold waits because it was told to.
 func (f *facts) checkQueues(r *Report, t Thresholds) {
 	var idle, late, paused names
 	for _, q := range f.queues {
@@ -100,7 +101,7 @@ func (f *facts) checkQueues(r *Report, t Thresholds) {
 			continue
 		}
 		switch {
-		case q.PausedAt != nil:
+		case q.PausedAt != nil, q.HeldUntil != nil:
 			paused.add(q.Name, q.WaitingFor.Duration)
 		case q.Workers == 0:
 			idle.add(q.Name, q.WaitingFor.Duration)
@@ -118,7 +119,7 @@ func (f *facts) checkQueues(r *Report, t Thresholds) {
 		r.add(CheckQueues, StatusFail, "the oldest pending task is older than %v: %v", t.OldestPending,
 			append(late, idle...))
 	case paused != nil:
-		r.add(CheckQueues, StatusWarn, "tasks wait in paused queues: %v", paused)
+		r.add(CheckQueues, StatusWarn, "tasks wait in queues that are paused or on hold: %v", paused)
 	case len(f.queues) == MaxLimit:
 		r.add(CheckQueues, StatusWarn, "only the first %d queues were looked at", MaxLimit)
 	default:

@@ -287,15 +287,7 @@ func TestChangesDoWhatTheySay(t *testing.T) {
 	waiting := queryOne[int64](t, pool, `SELECT public.strunk_enqueue('reports', '{}')`)
 	change := func(path, body string) ops.Done {
 		t.Helper()
-		status, answer, _ := do(t, h, request{method: "POST", path: path, token: changeToken, body: body})
-		if status != 200 {
-			t.Fatalf("POST %s: %d %s", path, status, answer)
-		}
-		var done ops.Done
-		if err := json.Unmarshal([]byte(answer), &done); err != nil {
-			t.Fatal(err)
-		}
-		return done
+		return post(t, h, path, body)
 	}
 	if done := change("/v1/dead-letters/retry", `{"ids":[`+str(first)+`]}`); done.Changed != 1 {
 		t.Errorf("retry by id: %+v", done)

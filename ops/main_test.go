@@ -126,6 +126,25 @@ func get[T any](t testing.TB, h http.Handler, path string) (v T) {
 	return v
 }
 
+// post makes a change that must succeed.
+func post(t testing.TB, h http.Handler, path, body string) ops.Done {
+	t.Helper()
+	return answer[ops.Done](t, h, path, body)
+}
+
+// answer is what a change that must succeed answers.
+func answer[T any](t testing.TB, h http.Handler, path, body string) (v T) {
+	t.Helper()
+	status, doc, _ := do(t, h, request{method: "POST", path: path, token: changeToken, body: body})
+	if status != http.StatusOK {
+		t.Fatalf("POST %s: %d %s", path, status, doc)
+	}
+	if err := json.Unmarshal([]byte(doc), &v); err != nil {
+		t.Fatalf("POST %s: %v: %s", path, err, doc)
+	}
+	return v
+}
+
 // die makes n dead letters of a queue, without a worker, and returns the first's id.
 func die(t testing.TB, pool *pgxpool.Pool, queue, payload, why string, n int) (first int64) {
 	t.Helper()

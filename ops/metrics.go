@@ -50,7 +50,7 @@ var (
 		"queue")
 	descWorkers     = desc("queue_workers", "Processes that work the queue.", "queue")
 	descConcurrency = desc("queue_concurrency", "Tasks that the queue's workers handle at once.", "queue")
-	descPaused      = desc("queue_paused", "Whether the queue is paused.", "queue")
+	descPaused      = desc("queue_paused", "Whether the queue is paused or on hold.", "queue")
 	descLagEvents   = desc("subscriber_waiting_events",
 		"Events after the subscriber's cursor; beyond a cap as counted last.", "subscriber", "entity_type")
 	descLag = desc("subscriber_lag_seconds", "Age of the first event that the subscriber has not handled.",
@@ -130,7 +130,7 @@ func collectQueues(l Live, gauge gauges) {
 		gauge(descOldest, q.WaitingFor.Seconds(), q.Name)
 		gauge(descWorkers, float64(q.Workers), q.Name)
 		gauge(descConcurrency, float64(q.Concurrency), q.Name)
-		gauge(descPaused, truth(q.PausedAt != nil), q.Name)
+		gauge(descPaused, truth(q.PausedAt != nil || q.HeldUntil != nil), q.Name)
 	}
 }
 

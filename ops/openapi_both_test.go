@@ -69,7 +69,7 @@ func TestOpenAPIMatchesTheHandlerBothWays(t *testing.T) {
 	if !slices.Equal(routes, described) {
 		t.Errorf("routes\n%v\ndescribed\n%v", routes, described)
 	}
-	for _, path := range []string{"/v1", "/v1/", "/v1/queues/", "/v1/queues/a/b", "/v1/tasks", "/v2/queues",
+	for _, path := range []string{"/v1", "/v1/", "/v1/queues/", "/v1/queues/a/b", "/v1/tasks/", "/v2/queues",
 		"/v1/queues/a/purge"} {
 		if status, _, _ := do(t, h, request{method: "GET", path: path, token: readToken}); status != 404 {
 			t.Errorf("GET %s answers %d and is not described", path, status)
@@ -86,6 +86,13 @@ var bodies = map[string]string{
 	"/v1/subscribers/{subscriber}/retry-parked":   `{"entity_id":"1"}`,
 	"/v1/subscribers/{subscriber}/release-parked": `{"entity_id":"1"}`,
 	"/v1/subscribers/{subscriber}/retry-dead":     `{"ids":[1]}`,
+	"/v1/queues/{queue}/hold":                     `{"customer_key":"acme","for_seconds":60}`,
+	"/v1/queues/{queue}/lift-hold":                `{"customer_key":"acme"}`,
+	"/v1/tasks/run-now":                           `{"ids":[999999]}`,
+	"/v1/tasks/reschedule":                        `{"ids":[999999],"due_at":"2030-01-01T00:00:00Z"}`,
+	"/v1/tasks/priority":                          `{"ids":[999999],"priority":4}`,
+	"/v1/tasks/discard":                           `{"ids":[999999],"reason":"test"}`,
+	"/v1/tasks/delete":                            `{"ids":[999999]}`,
 }
 
 // holds tries one operation: without a token, with too little permission, as it is meant to be, and

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/strunk-go/strunk/events"
@@ -95,7 +96,7 @@ type (
 	EntityBody struct {
 		EntityID string `json:"entity_id"`
 	}
-	// IDsBody is the body of retry_dead_events.
+	// IDsBody is the body of retry_dead_events, run_tasks_now and delete_tasks.
 	IDsBody struct {
 		IDs []int64 `json:"ids"`
 	}
@@ -108,7 +109,7 @@ var (
 
 // operations are the HTTP API, beside the streams and the pages.
 func (s *server) operations() []operation {
-	return append(s.readings(), s.changes()...)
+	return slices.Concat(s.readings(), s.changes(), acts())
 }
 
 func (s *server) readings() []operation {
@@ -135,12 +136,18 @@ func (s *server) readings() []operation {
 		}),
 		reading("list_workers", "/v1/workers", "Worker processes by id", listWorkers,
 			parameter{"queue", "string", "of this queue"}, after, upTo),
+		reading("list_holds", "/v1/holds", "Holds of queues and of customer keys, by queue and key", listHolds,
+			parameter{"queue", "string", "of this queue"},
+			parameter{"after_queue", "string", "the queue of the last hold of the page before"},
+			parameter{"after_key", "string", "the customer key of the last hold of the page before"}, upTo),
 		reading("list_schedules", "/v1/schedules", "Schedules by id", listSchedules, after, upTo),
 		reading("list_dead_letters", "/v1/dead-letters", "Dead letters by id, without payloads", listDead,
 			parameter{"queue", "string", "of this queue"}, parameter{"subscriber", "string", "of this subscriber"},
 			parameter{"status", "string", "dead (the default), cancelled or discarded"},
 			parameter{"from", "integer", "the last id of the page before"},
 			parameter{"newest", "boolean", "newest first"}, upTo),
+		reading("list_tasks", "/v1/tasks", "Tasks of any queue, newest first, without payloads", listTasks,
+			taskParameters...),
 		reading("get_task", "/v1/tasks/{id}", "One task, or one subscriber's copy of an event", getTask,
 			parameter{"payload", "boolean", "with payload and metadata: needs the permission payloads"}),
 		reading("list_errors", "/v1/errors", "Why attempts fail, the most frequent reason first", listErrors,
@@ -295,6 +302,9 @@ func (s *server) changes() []operation {
 	return []operation{
 		onQueue("pause_queue", "pause", "Begin no more tasks of the queue", (*queue.Queue[json.RawMessage]).Pause),
 		onQueue("resume_queue", "resume", "End a pause", (*queue.Queue[json.RawMessage]).Resume),
+		changing("hold_queue", "/v1/queues/{queue}/hold",
+			"Begin no more tasks of the queue, or of one customer key of it, for a while", holdQueue),
+		changing("lift_hold", "/v1/queues/{queue}/lift-hold", "End a hold before its time", liftHold),
 		changing("retry_dead_letters", "/v1/dead-letters/retry",
 			"Give dead letters of tasks all their attempts again", func(c *call, b DeadSelection) (Done, error) {
 				return changeDead(c, b, queue.RetryDead)

@@ -1,5 +1,7 @@
 package ops
 
+import "strings"
+
 // Question is a statement of this package, for the tests of plans and buffers.
 type Question struct {
 	Name, SQL string
@@ -9,7 +11,7 @@ type Question struct {
 // Questions are all that is asked, of a queue, a subscriber, a task and a place in the dead letters.
 func Questions(queue, subscriber string, task, dead int64) []Question {
 	text, none := func(s string) *string { return &s }, (*string)(nil)
-	return []Question{
+	return append(listings(queue), []Question{
 		{"QueueStats", sqlQueue, []any{queue, CountCap}},
 		{"Queues", sqlQueues, []any{"", DefaultLimit, ListCountCap}},
 		{"Queues of health", sqlQueues, []any{"", MaxLimit, 0}},
@@ -32,5 +34,40 @@ func Questions(queue, subscriber string, task, dead int64) []Question {
 		{"discarded tasks of a queue, newest", sqlDeadLetters, []any{text(queue), none, &dead, true, DefaultLimit,
 			"discarded"}},
 		{"Ready", sqlReady, nil},
+	}...)
+}
+
+// listings are the two statements of a listing, of each part of the table: a window of a thousand tasks, and what a
+// filter finds in such a window.
+func listings(queue string) (all []Question) {
+	for _, q := range []struct {
+		name, status string
+		of           *string
+		low, before  int64 // a thousand of load's ids
+	}{
+		{"running tasks", "", nil, 30_000_001, 30_001_001},
+		{"running tasks of a queue", "", &queue, 30_000_001, 30_001_001},
+		{"dead tasks", "dead", nil, 60_004_001, 60_005_001}, {"dead tasks of a queue", "dead", &queue, 60_004_001,
+			60_005_001},
+		{"discarded tasks", "discarded", nil, 60_004_001, 60_005_001},
+		{"cancelled tasks of a queue", "cancelled", &queue, 60_004_001, 60_005_001},
+		{"delivered tasks", "delivered", nil, 40_004_001, 40_005_001},
+	} {
+		window, list := sqlTaskWindow, sqlListTasks
+		if q.status == "delivered" { // load fills one day, and there are others
+			window = `SELECT w.* FROM {schema}.strunk_days_of_ids(0, 9223372036854775807) d CROSS JOIN LATERAL
+				{schema}.strunk_task_window($1::text, $2::text, coalesce($3, d), $4::bigint, $5::integer) w`
+			list = strings.Replace(sqlListTasks, "FROM {schema}.strunk_list_tasks($1::text, $2::text, $3::text,",
+				"FROM {schema}.strunk_days_of_ids(0, 9223372036854775807) d CROSS JOIN LATERAL "+
+					"{schema}.strunk_list_tasks($1::text, $2::text, coalesce($3::text, d),", 1)
+		}
+		all = append(all, Question{"window of " + q.name, window,
+			[]any{q.status, q.of, (*string)(nil), q.before, 1000}})
+		for _, f := range []struct{ name, filter string }{{"", ""}, {", by payload", `{"to":"ann"}`}} {
+			args := []any{q.status, q.of, (*string)(nil), q.low, q.before, DefaultLimit, nil, nil, nil, nil, nil, nil,
+				orNull(f.filter), nil, nil}
+			all = append(all, Question{q.name + f.name, list, args})
+		}
 	}
+	return all
 }

@@ -38,6 +38,8 @@ type Queue struct {
 	Concurrency int64 `json:"concurrency"`
 	// PausedAt is when the queue was paused; nil where it is not.
 	PausedAt *time.Time `json:"paused_at,omitempty"`
+	// HeldUntil is when the queue's hold ends; nil where it is not on hold. See Holds for those of customer keys.
+	HeldUntil *time.Time `json:"held_until,omitempty"`
 }
 
 const (
@@ -46,7 +48,7 @@ const (
 	s.discarded_precision, s.delivered, s.delivered_precision,
 	(extract(epoch FROM s.counted_for) * 1000000)::bigint, s.waiting_since,
 	coalesce(extract(epoch FROM s.waiting_for) * 1000000, 0)::bigint,
-	s.next_due_at, s.workers, s.concurrency, s.paused_at`
+	s.next_due_at, s.workers, s.concurrency, s.paused_at, s.held_until`
 	// sqlQueue reads the state of queue $1, counting to $2. It locks nothing.
 	sqlQueue = `SELECT ` + queueColumns + ` FROM {schema}.strunk_queue_states(ARRAY[$1::text], $2::integer, true) s`
 	// sqlQueues reads the states of at most $2 queues after the name $1, counting to $3. It locks nothing.
@@ -93,7 +95,7 @@ func scanQueue(rows pgx.Rows) (q Queue, err error) {
 		&q.Claimed.N, &q.Claimed.Precision,
 		&q.Dead.N, &q.Dead.Precision, &q.Cancelled.N, &q.Cancelled.Precision, &q.Discarded.N,
 		&q.Discarded.Precision, &delivered, &deliveredPrecision, &age, &q.WaitingSince, &waiting, &q.NextDueAt,
-		&q.Workers, &q.Concurrency, &q.PausedAt)
+		&q.Workers, &q.Concurrency, &q.PausedAt, &q.HeldUntil)
 	q.WaitingFor = micros(waiting)
 	if delivered != nil && deliveredPrecision != nil {
 		q.Delivered = &Count{N: *delivered, Precision: *deliveredPrecision}

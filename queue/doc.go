@@ -23,8 +23,8 @@
 //	err := box.Run(ctx, Emails.Worker(send, queue.Concurrency(8)))
 //
 // A handler that returns nil has done its task. With an error the task is tried again after a backoff, and is a dead
-// letter once its attempts are spent: [DeadLetters] and [RetryDead]. [Snooze] and [Discard] are answers of another
-// kind.
+// letter once its attempts are spent: [DeadLetters] and [RetryDead]. [Snooze], [Hold] and [Discard] are answers of
+// another kind.
 //
 // # Guarantees
 //

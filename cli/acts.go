@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	ucli "github.com/urfave/cli/v2"
+
+	"github.com/strunk-go/strunk/ops"
+	"github.com/strunk-go/strunk/outbox"
+)
+
+// act is a command that changes tasks by their ids.
+func (p *program) act(name, usage, did string, flags []ucli.Flag,
+	run func(ctx context.Context, c *ucli.Context, box *outbox.Box, ids []int64) (ops.Acted, error)) *ucli.Command {
+	return &ucli.Command{
+		Name: name, Usage: usage, ArgsUsage: "ID…", Flags: flags, Before: needIDs,
+		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+			ids, err := idArgs(c)
+			if err != nil {
+				return err
+			}
+			acted, err := run(ctx, c, box, ids)
+			if err != nil {
+				return err
+			}
+			return p.sayActed(c, did, acted)
+		}),
+	}
+}
+
+// sayActed names the tasks that were not changed, and fails where there are some.
+func (p *program) sayActed(c *ucli.Context, did string, acted ops.Acted) error {
+	tasks := "tasks"
+	if len(acted.Changed) == 1 {
+		tasks = "task"
+	}
+	if err := p.say(c, acted, "%s %d %s", did, len(acted.Changed), tasks); err != nil || len(acted.Unchanged) == 0 {
+		return err
+	}
+	return &exitError{ExitFailed, fmt.Sprintf("not changed, because they run, have ended or are not there "+
+		"(see `strunk show ID`): %s", strings.Trim(fmt.Sprint(acted.Unchanged), "[]"))}
+}
+
+func (p *program) runNow() *ucli.Command {
+	return p.act("run-now", "make tasks that wait due now", "made due", nil,
+		func(ctx context.Context, _ *ucli.Context, box *outbox.Box, ids []int64) (ops.Acted, error) {
+			return ops.RunNow(ctx, box, ids...)
+		})
+}
+
+func (p *program) reschedule() *ucli.Command {
+	return p.act("reschedule", "make tasks that wait due at another time", "rescheduled", []ucli.Flag{
+		&ucli.DurationFlag{Name: "in", Usage: "due so long from now, such as 90s, 15m or 24h"},
+		&ucli.TimestampFlag{Name: "at", Layout: time.RFC3339, Usage: "due at this time, such as 2026-01-31T18:00:00Z"},
+	}, func(ctx context.Context, c *ucli.Context, box *outbox.Box, ids []int64) (ops.Acted, error) {
+		if c.IsSet("in") == c.IsSet("at") {
+			return ops.Acted{}, usagef("reschedule: give --in or --at")
+		}
+		if c.IsSet("at") {
+			return ops.Reschedule(ctx, box, *c.Timestamp("at"), ids...)
+		}
+		now, err := ops.Now(ctx, box)
+		if err != nil {
+			return ops.Acted{}, err
+		}
+		return ops.Reschedule(ctx, box, now.At.Add(c.Duration("in")), ids...)
+	})
+}
+
+func (p *program) setPriority() *ucli.Command {
+	return p.act("priority", "give tasks that wait another priority", "changed", []ucli.Flag{
+		&ucli.IntFlag{Name: "to", Usage: "the priority, 0 to 9; higher ones go first"},
+	}, func(ctx context.Context, c *ucli.Context, box *outbox.Box, ids []int64) (ops.Acted, error) {
+		if !c.IsSet("to") {
+			return ops.Acted{}, usagef("priority: which one? give --to")
+		}
+		return ops.SetPriority(ctx, box, c.Int("to"), ids...)
+	})
+}
+
+func (p *program) discard() *ucli.Command {
+	return p.act("discard", "give up tasks that wait; retry undoes it", "discarded", []ucli.Flag{
+		&ucli.StringFlag{Name: "reason", Usage: "kept as their last error"},
+	}, func(ctx context.Context, c *ucli.Context, box *outbox.Box, ids []int64) (ops.Acted, error) {
+		return ops.Discard(ctx, box, c.String("reason"), ids...)
+	})
+}
+
+func (p *program) deleteTasks() *ucli.Command {
+	return p.act("delete", "delete tasks for good that wait or have ended without success", "deleted",
+		[]ucli.Flag{yesFlag()},
+		func(ctx context.Context, c *ucli.Context, box *outbox.Box, ids []int64) (ops.Acted, error) {
+			if !c.Bool("yes") {
+				return ops.Acted{}, usagef("delete: %d tasks would be deleted for good; say --yes", len(ids))
+			}
+			return ops.DeleteTasks(ctx, box, ids...)
+		})
+}

@@ -1,0 +1,63 @@
+package ops
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/strunk-go/strunk/queue"
+)
+
+var taskParameters = []parameter{
+	{"status", "string", "scheduled, pending, claimed, dead, cancelled, discarded or delivered; the first three " +
+		"where it is missing"},
+	{"queue", "string", "of this queue"},
+	{"customer_key", "string", "with this customer key"},
+	{"dedup_key", "string", "with this dedup key"},
+	{"error", "string", "whose last error contains this text"},
+	{"fingerprint", "string", "whose last error is of this group"},
+	{"metadata_contains", "string", "whose metadata contain this JSON: needs the permission payloads"},
+	{"payload_contains", "string", "whose payload contains this JSON: needs the permission payloads"},
+	{"older_than_seconds", "integer", "enqueued at least so long ago"},
+	{"younger_than_seconds", "integer", "enqueued at most so long ago"},
+	{"examine", "integer", fmt.Sprintf("how many tasks to look at, 1 to %d; %d where it is missing", MaxExamine,
+		DefaultExamine)},
+	{"after", "string", "next of the page before"}, upTo,
+}
+
+func listTasks(c *call) (list TaskList, err error) {
+	f := TaskFilter{Status: queue.Status(c.query.Get("status")), Queue: c.query.Get("queue"),
+		CustomerKey: c.query.Get("customer_key"), DedupKey: c.query.Get("dedup_key"), Error: c.query.Get("error"),
+		Fingerprint: c.query.Get("fingerprint"), Metadata: json.RawMessage(c.query.Get("metadata_contains")),
+		Payload: json.RawMessage(c.query.Get("payload_contains")), After: c.query.Get("after")}
+	var errs [4]error
+	f.OlderThan, errs[0] = c.seconds("older_than_seconds")
+	f.YoungerThan, errs[1] = c.seconds("younger_than_seconds")
+	f.Limit, errs[2] = c.limit()
+	if text := c.query.Get("examine"); text != "" {
+		f.Examine, errs[3] = strconv.Atoi(text)
+	}
+	if err := errors.Join(errs[:]...); err != nil {
+		return list, fmt.Errorf("%w: %w", err, ErrInvalid)
+	}
+	if len(f.Metadata)+len(f.Payload) > 0 { // whoever may search a document may guess what it says
+		if _, err := c.s.cfg.Authorize(c.r, PermissionPayloads); err != nil {
+			return list, err
+		}
+	}
+	return Tasks(c.ctx, c.box, f)
+}
+
+// seconds returns a parameter that is a span of time; zero where it is missing.
+func (c *call) seconds(name string) (time.Duration, error) {
+	n, err := parseID(c.query.Get(name))
+	if err == nil && n > maxErrorsSince {
+		err = fmt.Errorf("%d is more than %d", n, maxErrorsSince)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", name, err)
+	}
+	return time.Duration(n) * time.Second, nil
+}
