@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	ucli "github.com/urfave/cli/v2"
 
@@ -40,6 +41,9 @@ func (p *program) connect(ctx context.Context, c *ucli.Context) (*pgxpool.Pool, 
 	}
 	p.keep(cfg.ConnConfig.Password) // also where PGPASSWORD or a password file gave it
 	cfg.ConnConfig.RuntimeParams["application_name"] = "strunk"
+	if !strings.Contains(dsn, "default_query_exec_mode") { // no named statement: a pooler in transaction mode has none
+		cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)

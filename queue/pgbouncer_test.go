@@ -5,22 +5,13 @@ package queue_test
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/url"
-	"os"
-	"os/exec"
-	"os/user"
-	"path/filepath"
-	"strconv"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/strunk-go/strunk/internal/pgserver"
-	"github.com/strunk-go/strunk/internal/testkit"
+	"github.com/strunk-go/strunk/internal/faults"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/queue"
@@ -41,7 +32,7 @@ func TestPgBouncer(t *testing.T) {
 			t.Parallel()
 			direct := newBed(t)
 			ledger(direct)
-			dsn := startPgBouncer(t, outboxtest.DSN(direct.pool))
+			dsn := faults.PgBouncer(t, outboxtest.DSN(direct.pool), pooled)
 			cfg, err := pgxpool.ParseConfig(dsn)
 			if err != nil {
 				t.Fatal(err)
@@ -139,92 +130,3 @@ func everything(direct, b *bed) {
 
 // pooled is how many connections the pooler has to the server.
 const pooled = 4
-
-// startPgBouncer starts a pooler in transaction mode before a database and returns its DSN. It refuses to run as root.
-func startPgBouncer(t *testing.T, dsn string) string {
-	t.Helper()
-	program := testkit.Program(t, "pgbouncer", "/usr/sbin/pgbouncer")
-	to, err := pgx.ParseConfig(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := os.MkdirTemp("", "strunk-pgbouncer-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	port, err := pgserver.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	target := fmt.Sprintf("host=%s port=%d dbname=%s user=%s", to.Host, to.Port, to.Database, to.User)
-	if to.Password != "" {
-		target += " password=" + to.Password
-	}
-	config := filepath.Join(dir, "pgbouncer.ini")
-	text := fmt.Sprintf(`[databases]
-pooled = %s
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = %d
-unix_socket_dir =
-auth_type = any
-pool_mode = transaction
-default_pool_size = %d
-max_client_conn = 100
-ignore_startup_parameters = extra_float_digits
-log_connections = 0
-log_disconnections = 0
-`, target, port, pooled)
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program, config)
-	var out logs
-	cmd.Stdout, cmd.Stderr = &out, &out
-	unprivileged(t, cmd, dir)
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("pgbouncer: %v", err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("pgbouncer said:\n%s", &out)
-		}
-	})
-	through := url.URL{Scheme: "postgres", User: url.User(to.User), Host: "127.0.0.1:" + strconv.Itoa(port),
-		Path:     "/pooled",
-		RawQuery: "sslmode=disable&application_name=through-pgbouncer"}
-	eventually(t, "pgbouncer answers", func() (string, bool) {
-		conn, err := pgx.Connect(context.Background(), through.String())
-		if err != nil {
-			return err.Error() + "\n" + out.String(), false
-		}
-		return "", conn.Close(context.Background()) == nil
-	})
-	return through.String()
-}
-
-// unprivileged has a command run as another user where this is root, and lets that user into dir.
-func unprivileged(t *testing.T, cmd *exec.Cmd, dir string) {
-	t.Helper()
-	cmd.SysProcAttr = &syscall.SysProcAttr{}
-	if os.Getuid() != 0 {
-		return
-	}
-	for _, name := range []string{"postgres", "nobody"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, err1 := strconv.Atoi(u.Uid)
-		gid, err2 := strconv.Atoi(u.Gid)
-		if err := errors.Join(err1, err2, os.Chown(dir, uid, gid)); err != nil {
-			t.Fatal(err)
-		}
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-		return
-	}
-	t.Fatal("pgbouncer refuses to run as root, and there is neither a user postgres nor nobody")
-}
