@@ -15,7 +15,7 @@ const (
 	// countEvery is how often one process counts at most.
 	countEvery = 15 * time.Second
 	// countShare bounds the time that counting takes: one in countShare, of one connection.
-	countShare = 20
+	countShare = 50
 	// countTimeout bounds one pass; PostgreSQL cancels it, and the numbers stay those of the pass before.
 	countTimeout = 8 * time.Second
 	// keepFailures is how long failed attempts are counted by their group.
