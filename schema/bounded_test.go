@@ -54,7 +54,7 @@ func TestHostileIsBounded(t *testing.T) {
 // not parallel, so that nothing else of the process is measured.
 func takesAtMost(t *testing.T, limit time.Duration, work func() error) (allocated uint64, err error) {
 	t.Helper()
-	const tries = 10 // other processes slow the processor down now and then
+	const tries = 5 // other processes slow the processor down now and then
 	for try := 1; ; try++ {
 		var spent time.Duration
 		spent, allocated, err = measured(work)
