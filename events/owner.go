@@ -196,13 +196,18 @@ func (o *owner) hold(life core.Life, p place) {
 			"cursor", p.cursor)
 	}
 	possiblyStarted := p.possiblyStarted()
+	var pause reloadPause
 	for {
+		began := time.Now()
 		s := newSession(o, life, p, possiblyStarted)
 		reason := s.run()
 		if errors.Is(reason, ErrLeaseLost) {
 			o.rt.Logger().Warn("strunk: a subscriber is another process's now; its handlers were cancelled",
 				"subscriber", o.name)
 			return
+		}
+		if errors.Is(reason, errReload) {
+			core.Sleep(life.Soft, pause.after(time.Since(began)))
 		}
 		if life.Soft.Err() != nil {
 			o.release(life.End)
