@@ -183,7 +183,7 @@ func (c *claimer) ahead() int {
 // free is how many tasks may be claimed now.
 func (c *claimer) free() int {
 	free := c.ahead() - int(c.buffer.waiting.Load()) - int(c.buffer.running.Load())
-	return min(c.limits.bound(free), maxClaimed, max(maxUnsettled, c.concurrency)-int(c.buffer.unsettled.Load()))
+	return min(c.limits.bound(free), maxClaimed, c.buffer.unsettledRoom(c.concurrency))
 }
 
 // claimIfAny claims up to limit tasks, of up to so many bytes. Without a reason to expect any it looks first, which

@@ -26,6 +26,7 @@ type job struct {
 	dedupKey              string
 	key                   string // for the limits per key
 	payload, metadataJSON []byte
+	size                  int64      // of the payload as it was claimed
 	at                    pgtype.TID // where the claim left the row
 	logger                *slog.Logger
 	progress              *progressWriter // nil outside a worker
@@ -124,6 +125,7 @@ func scanJob(rows pgx.Row, j *job, timeout time.Duration) error {
 	if err != nil {
 		return err
 	}
+	j.size = int64(len(j.payload))
 	j.key, j.possiblyStarted = orElse(key, ""), orElse(possiblyStarted, false)
 	j.attempt, j.maxAttempts, j.priority = int(attempts), int(maxAttempts), int(priority)
 	j.createdAt = orElse(created.t, time.Time{})

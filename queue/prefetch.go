@@ -10,6 +10,8 @@ const (
 	// maxUnsettled bounds the tasks that are claimed and whose outcomes are not written; the concurrency where that is
 	// higher.
 	maxUnsettled = 8000
+	// maxUnsettledBytes bounds their payloads: where these are more, no more tasks than the concurrency are claimed.
+	maxUnsettledBytes = 64 << 20
 )
 
 // prefetch is the buffer between the starter and the executor: tasks that may start and wait for a lane. It also counts
@@ -23,16 +25,31 @@ type prefetch struct {
 	allowed   atomic.Int64 // allowed to start, and not ended
 	running   atomic.Int64 // started and not ended
 	unsettled atomic.Int64 // claimed, and the outcome not written
+	bytes     atomic.Int64 // payloads of the unsettled
 }
 
 func newPrefetch() *prefetch {
 	return &prefetch{ready: make(chan *job, maxAhead+maxClaimed), room: make(chan struct{}, 1)}
 }
 
-// claimed counts n tasks as claimed.
-func (p *prefetch) claimed(n int) {
-	p.unsettled.Add(int64(n))
-	p.waiting.Add(int64(n))
+// claimed counts tasks as claimed.
+func (p *prefetch) claimed(jobs []*job) {
+	bytes := int64(0)
+	for _, j := range jobs {
+		bytes += j.size
+	}
+	p.bytes.Add(bytes)
+	p.unsettled.Add(int64(len(jobs)))
+	p.waiting.Add(int64(len(jobs)))
+}
+
+// unsettledRoom is how many more tasks may be claimed, by what is unsettled.
+func (p *prefetch) unsettledRoom(concurrency int) int {
+	room := max(maxUnsettled, concurrency)
+	if p.bytes.Load() >= maxUnsettledBytes {
+		room = concurrency
+	}
+	return room - int(p.unsettled.Load())
 }
 
 // put lets tasks start.
@@ -69,9 +86,14 @@ func (p *prefetch) ended() {
 	p.allowed.Add(-1)
 }
 
-// settled records that n outcomes were written.
-func (p *prefetch) settled(n int) {
-	p.unsettled.Add(-int64(n))
+// settled records that outcomes were written.
+func (p *prefetch) settled(batch []outcome) {
+	bytes := int64(0)
+	for _, o := range batch {
+		bytes += o.job.size
+	}
+	p.bytes.Add(-bytes)
+	p.unsettled.Add(-int64(len(batch)))
 	signal(p.room)
 }
 

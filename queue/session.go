@@ -79,7 +79,7 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration, siz
 			numbers.settled(o.job.claim)
 			s.limits.ended(o.job)
 		}
-		s.buffer.settled(len(batch))
+		s.buffer.settled(batch)
 		s.starter.nudge()
 	}
 	s.limits.passage, s.completer.passage = s.passage, s.passage

@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"testing"
+	"time"
 )
 
 // However many outcomes wait, a statement moves no more payloads than it has time for, and always one.
@@ -29,5 +30,35 @@ func TestCompletionsAreBoundedByBytes(t *testing.T) {
 	}
 	if n := newOutcomeSize().first(small); n != maxOutcomes {
 		t.Errorf("%d small outcomes; want %d", n, maxOutcomes)
+	}
+}
+
+// A worker whose handlers are quick claims ahead of them, but not large payloads: of those it holds no more than its
+// handlers need.
+func TestLargePayloadsAreNotClaimedAhead(t *testing.T) {
+	t.Parallel()
+	const concurrency = 10
+	buffer, quick := newPrefetch(), newLatency()
+	quick.ran(time.Microsecond)
+	c := newTestClaimer(concurrency, buffer, quick)
+	if n := c.free(); n <= concurrency {
+		t.Fatalf("with quick handlers the worker claims %d; want more than its %d handlers need", n, concurrency)
+	}
+	jobs := make([]*job, 70)
+	for i := range jobs {
+		jobs[i] = &job{size: 1 << 20}
+	}
+	buffer.claimed(jobs)
+	if n := c.free(); n > 0 {
+		t.Errorf("with %d tasks of 1 MiB in hand the worker claims %d more", len(jobs), n)
+	}
+	var written []outcome
+	for _, j := range jobs[:65] {
+		written = append(written, outcome{job: j})
+	}
+	buffer.waiting.Add(-int64(len(written)))
+	buffer.settled(written)
+	if n := c.free(); n <= concurrency {
+		t.Errorf("with 5 of them in hand the worker claims %d; want more than its %d handlers need", n, concurrency)
 	}
 }

@@ -49,7 +49,7 @@ func (s *starter) claimFailed() { s.starts.claimFailed() }
 
 // claimed hands on the tasks of a claim, in the order of their positions.
 func (s *starter) claimed(jobs []*job, a allowance) {
-	s.buffer.claimed(len(jobs))
+	s.buffer.claimed(jobs)
 	if s.carries {
 		s.buffer.put(jobs)
 	} else if s.starts.claimed(jobs, a) {
