@@ -108,7 +108,7 @@ func TestBatchIsLeftByACancelledTask(t *testing.T) {
 // mixed, and no more are handled at once than may be.
 func TestBatchUnderLoad(t *testing.T) {
 	t.Parallel()
-	const tasks, keys, size, concurrency = 3000, 40, 16, 3
+	const tasks, keys, size, concurrency = 1500, 40, 16, 3
 	for _, perKey := range []bool{false, true} {
 		t.Run(fmt.Sprintf("per key %v", perKey), func(t *testing.T) {
 			t.Parallel()

@@ -236,7 +236,7 @@ func TestFIFOTaskPutBackByHand(t *testing.T) {
 // before the urgent ones of their keys.
 func TestClaimOfUrgentTasksIsBounded(t *testing.T) {
 	t.Parallel()
-	const keys, old = 60, 200
+	const keys, old = 60, 80
 	b := newBed(t)
 	q := queue.Define[note]("urgent", queue.Config{})
 	b.exec(`SELECT public.strunk_set_limits('urgent', fifo => true)`)

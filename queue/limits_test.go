@@ -196,7 +196,7 @@ func TestRateLimit(t *testing.T) {
 // commits, one at a time, in whatever process.
 func TestFIFOPerKey(t *testing.T) {
 	t.Parallel()
-	const keys, perKey, producers = 1000, 4, 8
+	const keys, perKey, producers = 500, 4, 8
 	b := newBed(t)
 	b.exec(`CREATE TABLE public.committed (n bigserial, key text, id bigint)`)
 	q := queue.Define[note]("fifo", queue.Config{Limits: queue.Limits{FIFO: true}})

@@ -110,15 +110,15 @@ func TestSQLTakesEachKindOfJSON(t *testing.T) {
 	for _, doc := range []string{`'{"text": "x"}'`, `$$ {"text": "x"} $$`, `'{"text": "x"}'::text`,
 		`'{"text": "x"}'::varchar`, `'{"text": "x"}'::json`, `'{"text": "x"}'::jsonb`,
 		`json_build_object('text', 'x')`, `to_jsonb(r)`} {
-		for _, call := range []string{`public.strunk_enqueue('kinds', ` + doc + `)`,
+		calls := []string{`public.strunk_enqueue('kinds', ` + doc + `)`,
 			`public.strunk_enqueue('kinds', ` + doc + `, 5)`,
 			`public.strunk_enqueue(queue => 'kinds', payload => ` + doc + `, metadata => '{"a": "b"}')`,
 			`public.strunk_enqueue('kinds', '{}', metadata => ` + doc + `)`,
 			`public.strunk_publish('kind', '1', ` + doc + `)`,
 			`public.strunk_publish('kind', '1', ` + doc + `, '1.0', '{"a": "b"}', '[]')`,
-			`public.strunk_publish('kind', '1', '{}', diff => ` + doc + `)`} {
-			psql(t, b, `SELECT `+call+` FROM (SELECT 'x' AS text) r`)
-		}
+			`public.strunk_publish('kind', '1', '{}', diff => ` + doc + `)`}
+		const from = ` FROM (SELECT 'x' AS text) r`
+		psql(t, b, `SELECT `+strings.Join(calls, from+`; SELECT `)+from)
 	}
 	b.exec(`SELECT public.strunk_enqueue('kinds', $1)`, `{"text": "x"}`)
 	b.exec(`SELECT public.strunk_publish('kind', '1', $1)`, `{"text": "x"}`)
