@@ -10,7 +10,7 @@ import (
 	"github.com/strunk-go/strunk/internal/core"
 )
 
-// Hold, from within a handler, puts its queue on hold: no process begins a task of it before until,
+// Hold puts the queue of the handler that calls it on hold: no process begins a task of it before until,
 // by the database's clock (at least a second, at most a year from now). It is for a handler that was
 // told to come back later, as by HTTP's status 429. Return what Hold returns: the task is given back,
 // its attempt not spent, and runs after the hold. In a handler in a transaction the transaction is
