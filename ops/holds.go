@@ -37,7 +37,7 @@ type HoldFilter struct {
 	Limit int
 }
 
-// sqlHolds reads at most $4 holds of queue $1 (empty: any) behind key $3 of queue $2. It locks nothing.
+// sqlHolds reads at most $4 holds of queue $1 (empty: any) after key $3 of queue $2. It locks nothing.
 const sqlHolds = `SELECT h.queue, h.customer_key, h.since, h.until, h.held_by, h.reason FROM {schema}.strunk_holds h
 WHERE ($1::text = '' OR h.queue = $1) AND (h.queue, h.customer_key) > ($2::text COLLATE "C", $3::text COLLATE "C")
 	AND h.until > pg_catalog.clock_timestamp()

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgerrcode"
 
@@ -110,6 +111,21 @@ func (c *call) limit() (int, error) {
 		return 0, fmt.Errorf("limit: %q is not from 1 to %d: %w", text, MaxLimit, ErrInvalid)
 	}
 	return n, nil
+}
+
+// maxSeconds bounds a parameter in seconds: a year.
+const maxSeconds = 366 * 24 * 3600
+
+// seconds returns a parameter that is a span of time; zero where it is missing.
+func (c *call) seconds(name string) (time.Duration, error) {
+	n, err := parseID(c.query.Get(name))
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("%s: %w", name, err)
+	case n > maxSeconds:
+		return 0, fmt.Errorf("%s: %d is more than %d: %w", name, n, maxSeconds, ErrInvalid)
+	}
+	return time.Duration(n) * time.Second, nil
 }
 
 func (c *call) flag(name string) (bool, error) {

@@ -231,22 +231,14 @@ func (c *call) deadFilter() (f outbox.DeadFilter, err error) {
 func listErrors(c *call) (list ErrorList, err error) {
 	f := ErrorFilter{Name: c.query.Get("of")}
 	var errs [3]error
-	var since int64
-	since, errs[0] = parseID(c.query.Get("since_seconds"))
+	f.Since, errs[0] = c.seconds("since_seconds")
 	f.New, errs[1] = c.flag("new")
 	f.Limit, errs[2] = c.limit()
-	if err = errors.Join(errs[:]...); err == nil && since > maxErrorsSince {
-		err = fmt.Errorf("since_seconds: %d is more than %d: %w", since, maxErrorsSince, ErrInvalid)
-	}
-	f.Since = time.Duration(since) * time.Second
-	if err == nil {
+	if err = errors.Join(errs[:]...); err == nil {
 		list.Errors, err = ErrorGroups(c.ctx, c.box, f)
 	}
 	return list, err
 }
-
-// maxErrorsSince bounds since_seconds: a year.
-const maxErrorsSince = 366 * 24 * 3600
 
 func whyTask(c *call) (r Reasons, err error) {
 	id, err := c.id()

@@ -153,7 +153,7 @@ func (f TaskFilter) check() error {
 // dayPrefix begins the names of the partitions of delivered tasks; the day follows.
 const dayPrefix = "strunk_outbox_delivered_tasks_"
 
-// goOn reads a position: an id, for delivered tasks behind the day.
+// goOn reads a position: an id, and for delivered tasks the day before it, as in 20260131/42.
 func (w *taskWalk) goOn(after string) (err error) {
 	if after == "" {
 		return nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/strunk-go/strunk/queue"
 )
@@ -48,16 +47,4 @@ func listTasks(c *call) (list TaskList, err error) {
 		}
 	}
 	return Tasks(c.ctx, c.box, f)
-}
-
-// seconds returns a parameter that is a span of time; zero where it is missing.
-func (c *call) seconds(name string) (time.Duration, error) {
-	n, err := parseID(c.query.Get(name))
-	if err == nil && n > maxErrorsSince {
-		err = fmt.Errorf("%d is more than %d", n, maxErrorsSince)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", name, err)
-	}
-	return time.Duration(n) * time.Second, nil
 }

@@ -16,11 +16,11 @@ $$;
 
 -- Admits the next tasks of these keys, of each at most p_max and what its quota and its rate leave.
 -- Returns, for each key, how many it admitted, and where its rate or a hold (strunk_hold) holds it up
--- the microseconds until the next may begin. The caller holds the admission lock. In the rows, key is the queue and
--- customer_key the key. A task that returns with a backlog_seq goes first, and while it is put off for
--- another attempt its place in the quota is kept. Slots and seqs are looked for above p_low_slot and
--- p_low_seq (see limits.sql). A task that somebody has locked is not admitted, and with FIFO nothing
--- of its key is: a later look finds it.
+-- the microseconds until the next may begin. The caller holds the admission lock. In the rows, key is
+-- the queue and customer_key the key. A task that returns with a backlog_seq goes first, and while it
+-- is put off for another attempt its place in the quota is kept. Slots and seqs are looked for above
+-- p_low_slot and p_low_seq (see limits.sql). A task that somebody has locked is not admitted, and with
+-- FIFO nothing of its key is: a later look finds it.
 CREATE OR REPLACE FUNCTION {schema}.strunk_admit_keys(
     p_limits {schema}.strunk_limits, p_queue text, p_keys text[], p_max integer, p_low_seq bigint, p_low_slot bigint)
 RETURNS TABLE (customer_key text, admitted bigint, wait_us bigint)
