@@ -48,7 +48,7 @@ func Handler(box *outbox.Box, cfg Config) (http.Handler, error) {
 		return nil, wrap("handler", err)
 	}
 	s.metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{Timeout: s.cfg.Timeout, EnableOpenMetrics: true})
-	return s.guard(s.mux()), nil
+	return s.guard(problems{s.mux()}), nil
 }
 
 // server is the state behind a Handler.
@@ -178,18 +178,6 @@ func plain(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(text + "\n"))
-}
-
-// Problem is the body of every answer that is an error.
-type Problem struct {
-	// Code is for programs, Message for people.
-	Code    string `json:"code"`
-	Message string `json:"message"`
-}
-
-func fail(w http.ResponseWriter, status int, code, message string) int {
-	reply(w, status, Problem{Code: code, Message: message})
-	return status
 }
 
 func reply(w http.ResponseWriter, status int, body any) {

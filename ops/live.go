@@ -70,8 +70,7 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request) {
 	case s.streams <- struct{}{}:
 		defer func() { <-s.streams }()
 	default:
-		w.Header().Set("Retry-After", "10")
-		fail(w, http.StatusServiceUnavailable, "too_many_streams", "there are too many live streams already")
+		unavailable(w, "too_many_streams", "there are too many live streams already")
 		return
 	}
 	if !parameters(w, r) {

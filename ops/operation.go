@@ -13,13 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgerrcode"
-
-	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
-	"github.com/strunk-go/strunk/queue"
-	"github.com/strunk-go/strunk/schedule"
 )
 
 // operation is one entry of the HTTP API; the OpenAPI document is made of them.
@@ -185,8 +180,7 @@ func (o operation) serve(s *server) http.HandlerFunc {
 		case s.requests <- struct{}{}:
 			defer func() { <-s.requests }()
 		case <-ctx.Done():
-			w.Header().Set("Retry-After", "10")
-			fail(w, http.StatusServiceUnavailable, "busy", "there are too many requests already")
+			unavailable(w, "busy", "there are too many requests already")
 			return
 		}
 		c := &call{ctx: ctx, s: s, box: s.box, r: r.WithContext(ctx), query: r.URL.Query()}
@@ -226,34 +220,6 @@ func parameters(w http.ResponseWriter, r *http.Request, known ...parameter) bool
 		}
 	}
 	return true
-}
-
-// problem answers with an error and returns the status. What only we could have done wrong is for the log.
-func (s *server) problem(w http.ResponseWriter, err error) int {
-	is := func(targets ...error) bool {
-		for _, target := range targets {
-			if errors.Is(err, target) {
-				return true
-			}
-		}
-		return false
-	}
-	switch {
-	case is(ErrUnauthenticated, ErrForbidden):
-		return s.refuse(w, err)
-	case is(errTooLarge):
-		return fail(w, http.StatusRequestEntityTooLarge, "too_large", err.Error())
-	case is(errType):
-		return fail(w, http.StatusUnsupportedMediaType, "media_type", err.Error())
-	case is(ErrNotFound, queue.ErrNotFound, events.ErrNotFound, events.ErrUnknownSubscriber, schedule.ErrNotFound):
-		return fail(w, http.StatusNotFound, "not_found", err.Error())
-	case is(ErrInvalid, queue.ErrInvalid, events.ErrInvalid, schedule.ErrInvalid):
-		return fail(w, http.StatusBadRequest, "invalid", err.Error())
-	case is(context.DeadlineExceeded), core.SQLState(err) == pgerrcode.QueryCanceled:
-		return fail(w, http.StatusGatewayTimeout, "timeout", "the database took too long")
-	}
-	core.BoxHost(s.box).Logger().Error("strunk: an ops request failed", "error", err)
-	return fail(w, http.StatusInternalServerError, "internal", "an internal error; the log has more")
 }
 
 // target is what a request's path names.

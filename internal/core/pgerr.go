@@ -1,7 +1,10 @@
 package core
 
 import (
+	"context"
 	"errors"
+	"io"
+	"net"
 	"strings"
 
 	"github.com/jackc/pgerrcode"
@@ -59,3 +62,22 @@ func IsUnstorable(err error) bool {
 
 // IsDataError reports whether the server refused a value itself (class 22): no repetition makes it acceptable.
 func IsDataError(err error) bool { return strings.HasPrefix(SQLState(err), "22") }
+
+// IsDatabaseAway reports whether err says that no database can be asked at the moment: there is no connection to it,
+// the connection broke, or the server starts, stops, has no room for a connection, or takes no changes (a standby). An
+// error of the context says nothing of it.
+func IsDatabaseAway(err error) bool {
+	var connecting *pgconn.ConnectError
+	var network *net.OpError
+	switch state := SQLState(err); {
+	case errors.As(err, &connecting):
+		return true
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return false
+	case state != "":
+		return strings.HasPrefix(state, "57P0") || pgerrcode.IsConnectionException(state) ||
+			state == pgerrcode.TooManyConnections || state == pgerrcode.ReadOnlySQLTransaction
+	}
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, net.ErrClosed) || pgconn.SafeToRetry(err)
+}
