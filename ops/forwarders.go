@@ -43,7 +43,7 @@ const sqlForwarders = `SELECT f.kind, f.name, f.destination,
 	f.waiting, (extract(epoch FROM f.noted_at - f.waiting_since) * 1000000)::bigint,
 	coalesce(s.deliveries, 0), coalesce(s.deliveries_precision, 'exact'),
 	(extract(epoch FROM coalesce(s.counted_for, q.counted_for)) * 1000000)::bigint,
-	(extract(epoch FROM pg_catalog.clock_timestamp() - f.failing_since) * 1000000)::bigint, coalesce(f.last_error, '')
+	(extract(epoch FROM {schema}.strunk_now() - f.failing_since) * 1000000)::bigint, coalesce(f.last_error, '')
 FROM (SELECT * FROM {schema}.strunk_forwarders WHERE name > $1::text ORDER BY name, kind LIMIT $2::integer) f
 LEFT JOIN LATERAL {schema}.strunk_subscriber_states(f.name, '', 1, $3::integer) s ON f.kind = 'events'
 LEFT JOIN LATERAL {schema}.strunk_queue_states(ARRAY[f.name], $3::integer, false) q ON f.kind = 'tasks'

@@ -40,7 +40,7 @@ type HoldFilter struct {
 // sqlHolds reads at most $4 holds of queue $1 (empty: any) after key $3 of queue $2. It locks nothing.
 const sqlHolds = `SELECT h.queue, h.customer_key, h.since, h.until, h.held_by, h.reason FROM {schema}.strunk_holds h
 WHERE ($1::text = '' OR h.queue = $1) AND (h.queue, h.customer_key) > ($2::text COLLATE "C", $3::text COLLATE "C")
-	AND h.until > pg_catalog.clock_timestamp()
+	AND h.until > {schema}.strunk_now()
 ORDER BY h.queue, h.customer_key LIMIT $4::integer`
 
 // Holds returns the holds that have not ended, by queue and customer key. Errors: [ErrInvalid].
@@ -72,7 +72,7 @@ type NewHold struct {
 
 // sqlSetHold puts queue $1, or key $3 of it, on hold for $2 microseconds, for the reason $4.
 const sqlSetHold = `SELECT {schema}.strunk_hold($1::text,
-	pg_catalog.clock_timestamp() + $2::bigint * interval '1 microsecond', $3::text, $4::text)`
+	{schema}.strunk_now() + $2::bigint * interval '1 microsecond', $3::text, $4::text)`
 
 // SetHold puts a queue, or one customer key of it, on hold in all processes: no task of it is begun until the hold
 // ends, and running handlers go on. It returns when that is: a hold that is there already ends at the later time.

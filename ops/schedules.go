@@ -26,7 +26,7 @@ type Schedule struct {
 
 // sqlSchedules reads at most $2 schedules after the id $1. It locks nothing.
 const sqlSchedules = `SELECT id, queue, spec, time_zone, enabled, next_due,
-	CASE WHEN enabled THEN greatest(extract(epoch FROM pg_catalog.clock_timestamp() - next_due) * 1000000, 0)
+	CASE WHEN enabled THEN greatest(extract(epoch FROM {schema}.strunk_now() - next_due) * 1000000, 0)
 	ELSE 0 END::bigint,
 	last_due, coalesce(last_task_id, 0), coalesce(last_error, '')
 FROM {schema}.strunk_schedules WHERE id > $1::text COLLATE "C" ORDER BY id LIMIT $2::integer`

@@ -20,7 +20,7 @@ type Acted struct {
 
 const (
 	// sqlRunNow makes the waiting tasks $1 due now.
-	sqlRunNow = `SELECT r FROM {schema}.strunk_reschedule($1::bigint[], pg_catalog.clock_timestamp()) r`
+	sqlRunNow = `SELECT r FROM {schema}.strunk_reschedule($1::bigint[], {schema}.strunk_now()) r`
 	// sqlReschedule makes the waiting tasks $1 due at $2.
 	sqlReschedule = `SELECT r FROM {schema}.strunk_reschedule($1::bigint[], $2::timestamptz) r`
 	// sqlSetPriority gives the waiting tasks $1 priority $2.

@@ -206,8 +206,8 @@ FROM {schema}.strunk_task_window($1::text, $2::text, $3::text, $4::bigint, $5::i
 	t.claimed_at, t.finished_at, coalesce(t.customer_key, ''), coalesce(t.dedup_key, ''), coalesce(t.last_error, '')
 FROM {schema}.strunk_list_tasks($1::text, $2::text, $3::text, $4::bigint, $5::bigint, $6::integer, $7::text, $8::text,
 	$9::text, $10::text, $11::text, $12::text::jsonb, $13::text::jsonb,
-	pg_catalog.clock_timestamp() - $14::bigint * interval '1 microsecond',
-	pg_catalog.clock_timestamp() - $15::bigint * interval '1 microsecond') t`
+	{schema}.strunk_now() - $14::bigint * interval '1 microsecond',
+	{schema}.strunk_now() - $15::bigint * interval '1 microsecond') t`
 )
 
 // step looks at one window.

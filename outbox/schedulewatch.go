@@ -17,10 +17,10 @@ const (
 // sqlUnrunSchedule reads the schedule that is overdue the longest, by more than $1 ms, while no process has run
 // schedule.Runner() for as long; null where all is well. It locks nothing.
 const sqlUnrunSchedule = `SELECT (SELECT s.id FROM {schema}.strunk_schedules s
-WHERE s.enabled AND s.next_due < pg_catalog.clock_timestamp() - $1::bigint * interval '1 millisecond'
+WHERE s.enabled AND s.next_due < {schema}.strunk_now() - $1::bigint * interval '1 millisecond'
 	AND NOT EXISTS (SELECT 1 FROM {schema}.strunk_loops l WHERE l.loop = 'scheduler'
 		AND greatest(l.last_ok_at, l.last_error_at)
-			> pg_catalog.clock_timestamp() - $1::bigint * interval '1 millisecond')
+			> {schema}.strunk_now() - $1::bigint * interval '1 millisecond')
 ORDER BY s.next_due LIMIT 1)`
 
 // scheduleWatch says that schedules are registered which no process runs.

@@ -74,7 +74,7 @@ type Reason struct {
 
 const (
 	// sqlWhyTask says whether task $1 is in queue $2 (empty: any), by the database's clock.
-	sqlWhyTask = `SELECT pg_catalog.clock_timestamp() FROM {schema}.strunk_outbox
+	sqlWhyTask = `SELECT {schema}.strunk_now() FROM {schema}.strunk_outbox
 WHERE id = $1 AND kind = 'task' AND ($2 = '' OR key = $2) LIMIT 1`
 	// sqlWhy lists what keeps task $1 from running. It locks nothing.
 	sqlWhy = `SELECT w.cause, w.since, w.until, coalesce(w.task_id, 0), coalesce(w.n, 0), coalesce(w.name, '')

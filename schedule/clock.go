@@ -12,7 +12,7 @@ import (
 
 const (
 	// sqlStanding reads when each schedule is due, and the database's time.
-	sqlStanding = `SELECT pg_catalog.clock_timestamp(), next_due, revision, id, spec, time_zone
+	sqlStanding = `SELECT {schema}.strunk_now(), next_due, revision, id, spec, time_zone
 FROM {schema}.strunk_schedules WHERE enabled ORDER BY id`
 	// sqlSetBack makes schedule $1 at revision $2 due at $3 at the latest.
 	sqlSetBack = `SELECT {schema}.strunk_schedule_set_back($1::text, $2::bigint, $3::timestamptz)`

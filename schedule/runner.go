@@ -63,7 +63,7 @@ func (*runner) Prepare(core.Host) []error { return nil }
 // Run implements core.Binding.
 func (r *runner) Run(life core.Life, rt core.Runtime) error {
 	r.rt, r.end, r.aside = rt, life.End, map[string]time.Time{}
-	woken, stop := rt.Subscribe(topic)
+	woken, stop := rt.Subscribe(core.TopicSchedule)
 	defer stop()
 	for life.Soft.Err() == nil {
 		pause, err := r.tick(life.Soft)

@@ -12,12 +12,9 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-// topic announces that a schedule has changed.
-const topic = "schedule"
-
 const (
 	// sqlNow reads the database's clock.
-	sqlNow = `SELECT pg_catalog.clock_timestamp()`
+	sqlNow = `SELECT {schema}.strunk_now()`
 	// sqlPut registers a schedule; see strunk_schedule_put.
 	sqlPut = `SELECT {schema}.strunk_schedule_put($1::text, $2::text, $3::text, $4::text, $5::timestamptz,
 		$6::text, $7::integer,
@@ -78,7 +75,7 @@ func register(ctx context.Context, box *outbox.Box, id string, item queue.Item, 
 		if err != nil {
 			return err
 		}
-		tx.Wake(topic)
+		tx.Wake(core.TopicSchedule)
 		e, err = entry(ctx, tx, id)
 		return err
 	})
@@ -139,7 +136,7 @@ func flip(ctx context.Context, tx core.Tx, id string, enabled bool, next time.Ti
 	if !there {
 		return ErrNotFound
 	}
-	tx.Wake(topic)
+	tx.Wake(core.TopicSchedule)
 	return nil
 }
 

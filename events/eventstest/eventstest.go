@@ -132,7 +132,7 @@ LEFT JOIN LATERAL {schema}.strunk_subscriber_states(n.name, '', 1, 1) s ON true
 WHERE s.name IS NULL OR s.bootstrapping OR s.waiting > 0
 	OR EXISTS (SELECT FROM {schema}.strunk_outbox_events)
 	OR EXISTS (SELECT FROM {schema}.strunk_outbox_deliveries d WHERE d.subscriber = n.name
-		AND (d.status <> 'scheduled' OR d.due_at < pg_catalog.clock_timestamp() + interval '1 second'))
+		AND (d.status <> 'scheduled' OR d.due_at < {schema}.strunk_now() + interval '1 second'))
 ORDER BY 1`
 
 // CatchUp runs the subscribers until each has handled all events that were committed, and the deliveries that are due

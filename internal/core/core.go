@@ -208,4 +208,6 @@ const (
 	TopicDue = "due"
 	// TopicRelay is announced when events wait for the relay.
 	TopicRelay = "relay"
+	// TopicSchedule is announced when a schedule has changed.
+	TopicSchedule = "schedule"
 )

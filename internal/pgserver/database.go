@@ -15,9 +15,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// namePrefix begins the name of every database that NewDatabase creates; the run of its server and a random part
+// NamePrefix begins the name of every database that NewDatabase creates; the run of its server and a random part
 // follow.
-const namePrefix = "strunk_test_"
+const NamePrefix = "strunk_test_"
 
 // dropTimeout bounds the removal of one database.
 const dropTimeout = 2 * time.Minute
@@ -38,7 +38,7 @@ func (s *Server) NewDatabase(ctx context.Context, template string) (dsn string, 
 			return "", nil, failed("mark this process as the owner of its databases: %w", err)
 		}
 	}
-	name := namePrefix + s.run + "_" + RandomHex(6)
+	name := NamePrefix + s.run + "_" + RandomHex(6)
 	if dsn, err = WithDatabase(s.DSN(), name); err != nil {
 		return "", nil, err
 	}

@@ -46,7 +46,7 @@ func (e *external) open(ctx context.Context, r request) error {
 	if err := e.sweep(ctx, r); err != nil {
 		return fmt.Errorf("look for databases that dead runs left: %w", err)
 	}
-	dog, err := watchDatabases(r, namePrefix+e.run+"_")
+	dog, err := watchDatabases(r, NamePrefix+e.run+"_")
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (e *external) check(ctx context.Context) error {
 }
 
 var (
-	databasePattern = regexp.MustCompile(`^` + namePrefix + `([0-9a-f]{8})_[0-9a-f]+$`)
+	databasePattern = regexp.MustCompile(`^` + NamePrefix + `([0-9a-f]{8})_[0-9a-f]+$`)
 
 	// ownDatabasesSQL lists the databases of the current role.
 	ownDatabasesSQL = `

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -21,6 +22,13 @@ func ExampleNew() {
 			t.Fatal(err)
 		}
 		_ = box // the code under test gets it
+	}
+}
+
+// A test that does not wait for what is due tomorrow.
+func ExampleAdvance() {
+	_ = func(t *testing.T, box *outbox.Box) { // box is open on a pool of outboxtest.New
+		outboxtest.Advance(t, box, 24*time.Hour)
 	}
 }
 

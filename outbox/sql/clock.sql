@@ -1,5 +1,12 @@
--- What a clock that was ahead, and was set right, has left behind: times that the rules allow only
+-- The schema's clock, and what one that was ahead, and was set right, has left behind: times that the rules allow only
 -- later. All of them are times of the database's clock.
+
+-- The time by which strunk's functions decide, for statements that are none. outboxtest.Advance turns it in a test's
+-- database.
+CREATE OR REPLACE FUNCTION {schema}.strunk_now() RETURNS timestamptz
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT clock_timestamp()
+$$;
 
 -- Whether a loop's record is of a time that has not come yet: the clock was set back since. The
 -- record of the loop's next round ends it.

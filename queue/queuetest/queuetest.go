@@ -133,7 +133,7 @@ const DrainTimeout = 30 * time.Second
 // sqlActive counts the tasks of queues $1 that are at work, or will be within a second.
 const sqlActive = `SELECT count(*) FROM {schema}.strunk_outbox
 WHERE kind = 'task' AND key = ANY ($1::text[]) AND (status IN ('pending', 'claimed')
-	OR (status = 'scheduled' AND due_at < pg_catalog.clock_timestamp() + interval '1 second'))`
+	OR (status = 'scheduled' AND due_at < {schema}.strunk_now() + interval '1 second'))`
 
 // Drain runs the workers until no task of their queues is pending, claimed, or due within a second.
 // Tasks scheduled for later stay. It fails the test when that takes longer than DrainTimeout. Tasks
