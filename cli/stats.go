@@ -71,7 +71,8 @@ func queueTable(q ops.Queue) *table {
 		{"discarded", q.Discarded}, {"delivered", countOrDash(q.Delivered)},
 		{"waiting for", ago(q.WaitingFor)}, {"next due", stampOrDash(q.NextDueAt)}, {"workers", q.Workers},
 		{"concurrency", q.Concurrency},
-		{"paused since", stampOrDash(q.PausedAt)}, {"on hold until", stampOrDash(q.HeldUntil)}} {
+		{"paused since", stampOrDash(q.PausedAt)}, {"paused by", orDash(pausedBy(q))},
+		{"on hold until", stampOrDash(q.HeldUntil)}} {
 		t.add(row[0], row[1])
 	}
 	return t
@@ -87,6 +88,10 @@ func overallTable(o ops.Overall) *table {
 		{"workers", o.Workers},
 		{"subscribers", o.Subscribers}, {"schedules", o.Schedules}, {"table size", size(o.TableBytes)}} {
 		t.add(row[0], row[1])
+	}
+	if o.Paused != nil {
+		t.add("all queues paused since", stamp(o.Paused.Since))
+		t.add("all queues paused by", pausedBy(ops.Queue{PausedBy: o.Paused.By, PauseReason: o.Paused.Reason}))
 	}
 	return t
 }
@@ -110,6 +115,15 @@ func (p *program) queues() *ucli.Command {
 			return p.showList(c, queues, t, "no queues")
 		}),
 	}
+}
+
+// pausedBy says who has paused a queue, and why.
+func pausedBy(q ops.Queue) string {
+	by := q.PausedBy
+	if q.PauseReason != "" {
+		by += ": " + q.PauseReason
+	}
+	return clip(by, 120)
 }
 
 // stopped says whether a queue is paused, or on hold.

@@ -142,34 +142,6 @@ func (p *program) runEnqueue(ctx context.Context, c *ucli.Context, box *outbox.B
 	return p.say(c, map[string]any{"id": done.ID, "duplicate": false}, "enqueued task %d", done.ID)
 }
 
-func (p *program) pause() *ucli.Command {
-	return p.switchQueue("pause", "keep a queue's tasks from being begun, in all processes", "paused",
-		(*queue.Queue[json.RawMessage]).Pause)
-}
-
-func (p *program) resume() *ucli.Command {
-	return p.switchQueue("resume", "end a pause", "resumed", (*queue.Queue[json.RawMessage]).Resume)
-}
-
-func (p *program) switchQueue(name, usage, did string,
-	act func(*queue.Queue[json.RawMessage], context.Context, *outbox.Box) error) *ucli.Command {
-	return &ucli.Command{
-		Name: name, Usage: usage, ArgsUsage: "QUEUE",
-		Before: needs("QUEUE"),
-		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			q, err := oneArg(c, "QUEUE")
-			if err != nil {
-				return err
-			}
-			if err := act(rawQueue(q), ctx, box); err != nil {
-				return err
-			}
-			p.noteMisspelt(ctx, box, q)
-			return p.say(c, map[string]any{"queue": q, did: true}, "%s queue %q", did, q)
-		}),
-	}
-}
-
 func (p *program) cancel() *ucli.Command {
 	return &ucli.Command{
 		Name: "cancel", Usage: "cancel a waiting or a running task", ArgsUsage: "ID",

@@ -158,6 +158,7 @@ type facts struct {
 	forwarders                           []Forwarder
 	isolated                             []isolated
 	holders                              []Horizon
+	paused                               *Pause // of all queues
 	loops                                map[string]outbox.LoopStatus
 }
 
@@ -240,7 +241,7 @@ func gather(ctx context.Context, box *outbox.Box) (f facts, err error) {
 		many(&f.isolated, sqlIsolated, []any{maxIsolated}, func(rows pgx.Rows) (i isolated, err error) {
 			return i, rows.Scan(&i.Queue, &i.Latest, &i.Tasks)
 		}),
-		horizonQuestion(&f.holders))
+		horizonQuestion(&f.holders), allPausedQuestion(&f.paused))
 	if err != nil {
 		return f, err
 	}

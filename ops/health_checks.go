@@ -102,7 +102,7 @@ func (f *facts) checkQueues(r *Report, t Thresholds) {
 		}
 		switch {
 		case q.PausedAt != nil, q.HeldUntil != nil:
-			paused.add(q.Name, q.WaitingFor.Duration)
+			paused = append(paused, q.stopped())
 		case q.Workers == 0:
 			idle.add(q.Name, q.WaitingFor.Duration)
 		default:
@@ -118,6 +118,9 @@ func (f *facts) checkQueues(r *Report, t Thresholds) {
 	case late != nil || idle != nil:
 		r.add(CheckQueues, StatusFail, "the oldest pending task is older than %v: %v", t.OldestPending,
 			append(late, idle...))
+	case f.paused != nil:
+		r.add(CheckQueues, StatusWarn, "all queues are paused since %s by %s%s; strunk resume --all",
+			f.paused.Since.UTC().Format(time.RFC3339), f.paused.By, why(f.paused.Reason))
 	case paused != nil:
 		r.add(CheckQueues, StatusWarn, "tasks wait in queues that are paused or on hold: %v", paused)
 	case len(f.queues) == MaxLimit:
@@ -233,6 +236,23 @@ func (f *facts) outcomes(r *Report) {
 	}
 	r.add(CheckOutcomes, StatusWarn, "tasks are dead letters because the database refused their outcomes; their last "+
 		"errors say why. Look for more of the kind (strunk doctor), then retry or purge them: %v", found)
+}
+
+// stopped says who has stopped a queue, and why.
+func (q Queue) stopped() string {
+	waits := fmt.Sprintf("%q (%v", q.Name, short(q.WaitingFor.Duration))
+	if q.PausedAt == nil {
+		return waits + ", on hold)"
+	}
+	return fmt.Sprintf("%s, paused by %s%s)", waits, q.PausedBy, why(q.PauseReason))
+}
+
+// why adds a reason, where there is one.
+func why(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
 }
 
 // names are queues or subscribers with what is to be said of each.

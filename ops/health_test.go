@@ -59,7 +59,12 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 			ops.CheckQueues, ops.StatusFail, `"a" \(6m\d+s\)`},
 		{"paused", "as it was told to", `SELECT public.strunk_pause_queue('a'), public.strunk_enqueue('a',
 			'{}'); UPDATE public.strunk_outbox_tasks SET created_at = now() - interval '6 min'`,
-			ops.CheckQueues, ops.StatusWarn, "paused"},
+			ops.CheckQueues, ops.StatusWarn, `"a" \(6m\d+s, paused by [^:]+\)$`},
+		{"paused for a reason", "it says which", `SELECT public.strunk_pause_queue('a', 'no paper', 'ann'),
+			public.strunk_enqueue('a', '{}'); UPDATE public.strunk_outbox_tasks SET created_at = now() -
+			interval '6 min'`, ops.CheckQueues, ops.StatusWarn, `"a" \(6m\d+s, paused by ann: no paper\)$`},
+		{"all paused", "whether or not something waits", `SELECT public.strunk_pause_all('upgrade', 'ann')`,
+			ops.CheckQueues, ops.StatusWarn, "^all queues are paused since .* by ann: upgrade; "},
 		{"subscriber", "it is behind", `SELECT public.strunk_register('indexer', 'order', 'beginning', 30000);
 			INSERT INTO public.strunk_outbox_delivered_events (id, seq, position, version, created_at, status,
 			kind, key, entity_id)

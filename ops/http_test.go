@@ -148,7 +148,7 @@ func TestRefusals(t *testing.T) {
 	}
 	for _, header := range []map[string]string{nil, {"Sec-Fetch-Site": "same-origin"},
 		{"Origin": "https://ops.example.com"}} {
-		if status, body, _ := do(t, h, request{method: "POST", path: pause, token: changeToken,
+		if status, body, _ := do(t, h, request{method: "POST", path: pause, token: changeToken, body: `{}`,
 			header: header}); status != 200 {
 			t.Errorf("a change that is allowed, with %v: %d %s", header, status, body)
 		}
@@ -173,7 +173,8 @@ func TestEveryChangeIsAudited(t *testing.T) {
 		q            request
 		want         ops.AuditRecord
 	}{
-		{"done", "who did what", request{method: "POST", path: "/v1/queues/emails/pause", token: changeToken},
+		{"done", "who did what", request{method: "POST", path: "/v1/queues/emails/pause", token: changeToken,
+			body: `{"reason":"no"}`},
 			ops.AuditRecord{Actor: "carl", Action: "pause_queue", Target: "emails", Status: 200}},
 		{"with a body", "the request is part of it",
 			request{method: "POST", path: "/v1/dead-letters/retry", token: changeToken, body: `{"queue":"emails"}`},
@@ -306,9 +307,10 @@ func TestChangesDoWhatTheySay(t *testing.T) {
 		done.Changed != 0 {
 		t.Errorf("cancel once more: %+v", done)
 	}
-	change("/v1/queues/emails/pause", "")
+	change("/v1/queues/emails/pause", `{"reason":"the provider is down"}`)
 	q, err := ops.QueueStats(t.Context(), box, "emails")
-	if err != nil || q.Pending.N != 3 || q.Dead.N != 0 || q.PausedAt == nil {
+	if err != nil || q.Pending.N != 3 || q.Dead.N != 0 || q.PausedAt == nil || q.PausedBy != "carl" ||
+		q.PauseReason != "the provider is down" || q.AllPaused {
 		t.Errorf("emails: %+v, %v", q, err)
 	}
 	change("/v1/queues/emails/resume", "")

@@ -88,6 +88,8 @@ var bodies = map[string]string{
 	"/v1/subscribers/{subscriber}/retry-dead":     `{"ids":[1]}`,
 	"/v1/queues/{queue}/hold":                     `{"customer_key":"acme","for_seconds":60}`,
 	"/v1/queues/{queue}/lift-hold":                `{"customer_key":"acme"}`,
+	"/v1/queues/{queue}/pause":                    `{"reason":"test"}`,
+	"/v1/pause-all":                               `{}`,
 	"/v1/tasks/run-now":                           `{"ids":[999999]}`,
 	"/v1/tasks/reschedule":                        `{"ids":[999999],"due_at":"2030-01-01T00:00:00Z"}`,
 	"/v1/tasks/priority":                          `{"ids":[999999],"priority":4}`,

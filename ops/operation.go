@@ -90,6 +90,12 @@ func (c *call) id() (int64, error) {
 	return id, err
 }
 
+// actor names who asks, as the audit does.
+func (c *call) actor() string {
+	actor, _ := c.r.Context().Value(actorKey{}).(string)
+	return actor
+}
+
 // page returns the parameters after and limit.
 func (c *call) page() (Page, error) {
 	n, err := c.limit()

@@ -109,7 +109,7 @@ var (
 
 // operations are the HTTP API, beside the streams and the pages.
 func (s *server) operations() []operation {
-	return slices.Concat(s.readings(), s.changes(), acts())
+	return slices.Concat(s.readings(), pauses(), s.changes(), acts())
 }
 
 func (s *server) readings() []operation {
@@ -292,8 +292,6 @@ func redacted(doc json.RawMessage) json.RawMessage {
 
 func (s *server) changes() []operation {
 	return []operation{
-		onQueue("pause_queue", "pause", "Begin no more tasks of the queue", (*queue.Queue[json.RawMessage]).Pause),
-		onQueue("resume_queue", "resume", "End a pause", (*queue.Queue[json.RawMessage]).Resume),
 		changing("hold_queue", "/v1/queues/{queue}/hold",
 			"Begin no more tasks of the queue, or of one customer key of it, for a while", holdQueue),
 		changing("lift_hold", "/v1/queues/{queue}/lift-hold", "End a hold before its time", liftHold),

@@ -26,10 +26,12 @@ type Overall struct {
 	EventsKept    Count `json:"events_kept"`
 	Head          int64 `json:"head"`
 	// Deliveries counts the copies of events that failed for a subscriber, and of those behind them.
-	Deliveries  Count `json:"deliveries"`
-	Workers     int64 `json:"workers"`
-	Subscribers int64 `json:"subscribers"`
-	Schedules   int64 `json:"schedules"`
+	Deliveries Count `json:"deliveries"`
+	Workers    int64 `json:"workers"`
+	// Paused says that all queues are paused; nil where they are not.
+	Paused      *Pause `json:"paused,omitempty"`
+	Subscribers int64  `json:"subscribers"`
+	Schedules   int64  `json:"schedules"`
 	// TableBytes is the size of all tables with their indexes; Tables has each partition's.
 	TableBytes int64   `json:"table_bytes"`
 	Tables     []Table `json:"tables"`
@@ -66,7 +68,7 @@ FROM {schema}.strunk_overall($1::integer) s`
 
 // OverallStats returns the state of the whole installation, counting to CountCap at once, with the sizes of its tables.
 func OverallStats(ctx context.Context, box *outbox.Box) (o Overall, err error) {
-	err = ask(ctx, box, overallQuestion(&o), tablesQuestion(&o.Tables))
+	err = ask(ctx, box, overallQuestion(&o), allPausedQuestion(&o.Paused), tablesQuestion(&o.Tables))
 	for _, t := range o.Tables {
 		o.TableBytes += t.TotalBytes
 	}

@@ -36,8 +36,13 @@ type Queue struct {
 	// Workers are the processes that work the queue, Concurrency what they handle at once together.
 	Workers     int64 `json:"workers"`
 	Concurrency int64 `json:"concurrency"`
-	// PausedAt is when the queue was paused; nil where it is not.
+	// PausedAt is when the queue was paused, by itself or else with all queues; nil where it is not.
 	PausedAt *time.Time `json:"paused_at,omitempty"`
+	// PausedBy and PauseReason say who has paused it, and why.
+	PausedBy    string `json:"paused_by,omitempty"`
+	PauseReason string `json:"pause_reason,omitempty"`
+	// AllPaused says that all queues are paused: to resume this one alone begins nothing.
+	AllPaused bool `json:"all_paused,omitempty"`
 	// HeldUntil is when the queue's hold ends; nil where it is not on hold. See Holds for those of customer keys.
 	HeldUntil *time.Time `json:"held_until,omitempty"`
 }
@@ -48,7 +53,8 @@ const (
 	s.discarded_precision, s.delivered, s.delivered_precision,
 	(extract(epoch FROM s.counted_for) * 1000000)::bigint, s.waiting_since,
 	coalesce(extract(epoch FROM s.waiting_for) * 1000000, 0)::bigint,
-	s.next_due_at, s.workers, s.concurrency, s.paused_at, s.held_until`
+	s.next_due_at, s.workers, s.concurrency, s.paused_at,
+	coalesce(s.paused_by, ''), coalesce(s.pause_reason, ''), coalesce(s.all_paused, false), s.held_until`
 	// sqlQueue reads the state of queue $1, counting to $2. It locks nothing.
 	sqlQueue = `SELECT ` + queueColumns + ` FROM {schema}.strunk_queue_states(ARRAY[$1::text], $2::integer, true) s`
 	// sqlQueues reads the states of at most $2 queues after the name $1, counting to $3. It locks nothing.
@@ -95,7 +101,8 @@ func scanQueue(rows pgx.Rows) (q Queue, err error) {
 		&q.Claimed.N, &q.Claimed.Precision,
 		&q.Dead.N, &q.Dead.Precision, &q.Cancelled.N, &q.Cancelled.Precision, &q.Discarded.N,
 		&q.Discarded.Precision, &delivered, &deliveredPrecision, &age, &q.WaitingSince, &waiting, &q.NextDueAt,
-		&q.Workers, &q.Concurrency, &q.PausedAt, &q.HeldUntil)
+		&q.Workers, &q.Concurrency, &q.PausedAt, &q.PausedBy, &q.PauseReason,
+		&q.AllPaused, &q.HeldUntil)
 	q.WaitingFor = micros(waiting)
 	if delivered != nil && deliveredPrecision != nil {
 		q.Delivered = &Count{N: *delivered, Precision: *deliveredPrecision}

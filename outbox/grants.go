@@ -122,7 +122,7 @@ func grants() []grant {
 			selects: []string{
 				"strunk_bootstrap", "strunk_cancels", "strunk_closed_days", "strunk_counts", "strunk_count_passes",
 				"strunk_dedups",
-				"strunk_feed", "strunk_feed_floor",
+				"strunk_all_paused", "strunk_feed", "strunk_feed_floor",
 				"strunk_feed_partitions", "strunk_forwarders",
 				"strunk_events_seq", "strunk_failures", "strunk_holds", "strunk_horizon",
 				"strunk_inbox", "strunk_limits",
@@ -139,6 +139,7 @@ func grants() []grant {
 		{role: RoleOperator, also: RoleReader,
 			functions: []string{
 				"strunk_adopt_snapshots", "strunk_cancel", "strunk_hold", "strunk_lift_hold", "strunk_pause_queue",
+				"strunk_pause_all", "strunk_resume_all",
 				"strunk_pause_subscriber",
 				"strunk_purge_ended", "strunk_release_parked",
 				"strunk_delete_tasks", "strunk_discard", "strunk_reschedule",

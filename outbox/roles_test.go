@@ -47,9 +47,10 @@ var internalFunctions = []string{
 	"strunk_recount", "strunk_rename_subscriber", "strunk_tokens", "strunk_rate_step", "strunk_store_ended",
 	"strunk_enqueue_keyed", "strunk_enqueue_or_find", "strunk_enqueue_or_replace", "strunk_enqueue_in_period",
 	"strunk_tasks_to_enqueue",
-	"strunk_revive", "strunk_revive_delivery", "strunk_schedule_enqueue", "strunk_schema_parts",
+	"strunk_pauses", "strunk_revive", "strunk_revive_delivery", "strunk_schedule_enqueue", "strunk_schema_parts",
 	"strunk_take_delivered", "strunk_task_part",
-	"strunk_compact_span", "strunk_fingerprint", "strunk_note_failure", "strunk_why_not_admitted",
+	"strunk_compact_span", "strunk_tell_workers", "strunk_whoami", "strunk_fingerprint",
+	"strunk_note_failure", "strunk_why_not_admitted",
 	"strunk_why_not_claimed", "strunk_write_task",
 }
 
@@ -275,10 +276,13 @@ func testOperators(t *testing.T, r *roles) {
 	if _, err := schedule.RunNow(ctx, box, "tick"); err != nil {
 		t.Error(err)
 	}
-	if err := jobs.Pause(ctx, box); err != nil {
+	if err := jobs.Pause(ctx, box, ""); err != nil {
 		t.Error(err)
 	}
 	if err := jobs.Resume(ctx, box); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(queue.PauseAll(ctx, box, "maintenance"), queue.ResumeAll(ctx, box)); err != nil {
 		t.Error(err)
 	}
 	if err := events.Reset(ctx, box, "indexer"); err != nil {

@@ -143,7 +143,7 @@ func TestPauseIsForAliasesToo(t *testing.T) {
 	b := newBed(t)
 	before, now := queue.Define[note]("old", queue.Config{}),
 		queue.Define[note]("new", queue.Config{Aliases: []string{"old"}})
-	if err := now.Pause(t.Context(), b.box); err != nil {
+	if err := now.Pause(t.Context(), b.box, ""); err != nil {
 		t.Fatal(err)
 	}
 	for _, q := range []*queue.Queue[note]{before, now} {

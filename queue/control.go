@@ -8,13 +8,8 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-const (
-	sqlPause  = `SELECT {schema}.strunk_pause_queue($1::text)`
-	sqlResume = `SELECT {schema}.strunk_resume_queue($1::text)`
-	sqlPaused = `SELECT EXISTS (SELECT 1 FROM {schema}.strunk_queues WHERE queue = $1 AND paused_at IS NOT NULL)`
-	// sqlCancel cancels task $1 for reason $2.
-	sqlCancel = `SELECT {schema}.strunk_cancel($1::bigint, $2::text)`
-)
+// sqlCancel cancels task $1 for reason $2.
+const sqlCancel = `SELECT {schema}.strunk_cancel($1::bigint, $2::text)`
 
 // CancelState says what Cancel has found and done.
 type CancelState string
@@ -57,44 +52,6 @@ func (q *Queue[T]) Cancel(ctx context.Context, box *outbox.Box, id int64, reason
 		return s, nil
 	}
 	return CancelTooLate, nil
-}
-
-// Pause keeps the queue's tasks from being begun, in all processes, until Resume; running handlers
-// go on. Workers hear of it by a notification, or at the next poll where they have none. SELECT
-// strunk_pause_queue('…') does the same.
-func (q *Queue[T]) Pause(ctx context.Context, box *outbox.Box) error {
-	return q.control(ctx, box, "pause", sqlPause)
-}
-
-// Resume ends a pause; without one it does nothing.
-func (q *Queue[T]) Resume(ctx context.Context, box *outbox.Box) error {
-	return q.control(ctx, box, "resume", sqlResume)
-}
-
-func (q *Queue[T]) control(ctx context.Context, box *outbox.Box, what, sql string) error {
-	host, err := q.host(box, what)
-	if err != nil {
-		return err
-	}
-	for _, name := range q.def.names() {
-		if err := core.Write(ctx, host.Pool(), core.Statement{SQL: host.SQL(sql), Args: []any{name}}); err != nil {
-			return fmt.Errorf("strunk/queue: %s: queue %q: %w", what, name, err)
-		}
-		host.WakeLocal(core.TopicControl(name))
-	}
-	return nil
-}
-
-// Paused reports whether the queue is paused.
-func (q *Queue[T]) Paused(ctx context.Context, box *outbox.Box) (paused bool, err error) {
-	host, err := q.host(box, "paused")
-	if err != nil {
-		return false, err
-	}
-	if err := host.Pool().QueryRow(ctx, host.SQL(sqlPaused), q.Name()).Scan(&paused); err != nil {
-		return false, fmt.Errorf("strunk/queue: paused: queue %q: %w", q.Name(), err)
-	}
-	return paused, nil
 }
 
 // host checks what every call outside a transaction needs.

@@ -149,7 +149,7 @@ func TestPauseKeepsTasksFromBeginning(t *testing.T) {
 				return nil
 			}, queue.Concurrency(1)))
 			receive(t, "a long task runs", running)
-			if err := q.Pause(t.Context(), b.box); err != nil {
+			if err := q.Pause(t.Context(), b.box, ""); err != nil {
 				t.Fatal(err)
 			}
 			if paused, err := q.Paused(t.Context(), b.box); !paused || err != nil {

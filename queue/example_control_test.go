@@ -84,7 +84,7 @@ func ExampleQueue_Pause() {
 	ctx := context.Background()
 	box := open(ctx)
 
-	if err := Emails.Pause(ctx, box); err != nil {
+	if err := Emails.Pause(ctx, box, "the provider is down"); err != nil {
 		log.Fatal(err)
 	}
 	paused, err := Emails.Paused(ctx, box)

@@ -13,7 +13,7 @@ func ExampleWhy() {
 	box := open(ctx)
 	Invoices := queue.Define[string]("invoices", queue.Config{})
 	id := enqueue(ctx, box, Invoices, "2026-11")
-	if err := Invoices.Pause(ctx, box); err != nil {
+	if err := Invoices.Pause(ctx, box, "the printer is out of paper"); err != nil {
 		log.Fatal(err)
 	}
 

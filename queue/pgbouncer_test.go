@@ -105,7 +105,7 @@ func everything(direct, b *bed) {
 	if n := value[int](direct, `SELECT count(*) FROM public.ledger`); n != 1 {
 		t.Errorf("%d effects of the handler in a transaction; want 1", n)
 	}
-	if err := plain.Pause(ctx, b.box); err != nil {
+	if err := plain.Pause(ctx, b.box, ""); err != nil {
 		t.Error(err)
 	}
 	if err := plain.Resume(ctx, b.box); err != nil {

@@ -41,7 +41,7 @@ func TestDefaultReadOnly(t *testing.T) {
 
 	// By hand, while nothing runs.
 	noError(t, q.SetLimits(t.Context(), b.box, queue.Limits{Running: 5, RunningPerKey: 1}))
-	noError(t, errors.Join(q.Pause(t.Context(), b.box), q.Resume(t.Context(), b.box)))
+	noError(t, errors.Join(q.Pause(t.Context(), b.box, ""), q.Resume(t.Context(), b.box)))
 	put(b, q.Queue, note{"by hand"}, queue.CustomerKey("k"))
 	put(b, q.Queue, note{"given back"})
 	claim, err := q.Claim(t.Context(), b.box, 2)

@@ -30,8 +30,10 @@ const (
 	CauseDueLater Cause = "due_later"
 	// CausePromoterBehind says that the task became due at Since, and no promoter has made it pending.
 	CausePromoterBehind Cause = "promoter_behind"
-	// CausePaused says that the queue was paused at Since by Name.
+	// CausePaused says that the queue was paused at Since by Name, which says why after a colon.
 	CausePaused Cause = "paused"
+	// CauseAllPaused says that all queues were paused, as CausePaused does.
+	CauseAllPaused Cause = "all_paused"
 	// CauseHeld says that the queue is on hold until Until, since Since, by Name: see Hold.
 	CauseHeld Cause = "held"
 	// CauseKeyHeld says the same of the task's customer key: see HoldKey.

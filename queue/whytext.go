@@ -22,6 +22,8 @@ func (r Reason) say(now time.Time) string {
 		return fmt.Sprintf("it became due%s, and no process runs the promoter, or it is behind", r.ago(now))
 	case CausePaused:
 		return fmt.Sprintf("the queue was paused%s by %s", r.ago(now), orUnknown(r.Name))
+	case CauseAllPaused:
+		return fmt.Sprintf("all queues were paused%s by %s", r.ago(now), orUnknown(r.Name))
 	case CauseHeld:
 		return fmt.Sprintf("the queue is on hold, which ends%s, by %s", r.in(now), orUnknown(r.Name))
 	case CauseKeyHeld:

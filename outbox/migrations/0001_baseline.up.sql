@@ -207,8 +207,17 @@ CREATE TABLE {schema}.strunk_starts (
 CREATE TABLE {schema}.strunk_queues (
     paused_at       timestamptz,
     queue           text COLLATE "C" PRIMARY KEY,
-    paused_by       text,  -- the role, and what its connection calls itself
+    paused_by       text,  -- the role and what its connection calls itself, or whom a program names
+    pause_reason    text,
     declared_limits text[] -- all that programs have declared, in order; the last hundred
+);
+
+-- A pause of all queues, whatever their own: the row is there while it lasts.
+CREATE TABLE {schema}.strunk_all_paused (
+    paused_at timestamptz NOT NULL,
+    one       boolean     PRIMARY KEY DEFAULT true CHECK (one),
+    paused_by text        NOT NULL,
+    reason    text        NOT NULL
 );
 
 -- The limits of queues; a queue without a row has none. Rates are counts in so many microseconds.

@@ -39,29 +39,85 @@ BEGIN
     RETURN 'cancelled';
 END $$;
 
--- Pauses a queue: workers begin no task of it as soon as they have heard. Running handlers go on.
-CREATE OR REPLACE FUNCTION {schema}.strunk_pause_queue(p_queue text) RETURNS void
+-- Whom a pause, a hold or a job is of where nobody is named: the role, and what its connection calls itself.
+CREATE OR REPLACE FUNCTION {schema}.strunk_whoami() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT left(concat_ws(', ', session_user, nullif(current_setting('application_name'), '')), 300)
+$$;
+
+-- Pauses a queue: workers begin no task of it as soon as they have heard. Running handlers go on. One that is
+-- paused already stays as it is. p_by says who does it; null: the role.
+CREATE OR REPLACE FUNCTION {schema}.strunk_pause_queue(p_queue text, p_reason text DEFAULT '', p_by text DEFAULT NULL)
+RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF coalesce(octet_length(p_queue), 0) NOT BETWEEN 1 AND 200 THEN
         RAISE EXCEPTION 'strunk_pause_queue: the queue''s name must have 1 to 200 bytes' USING ERRCODE = '22023';
     END IF;
-    INSERT INTO {schema}.strunk_queues AS q (queue, paused_at, paused_by)
-    VALUES (p_queue, clock_timestamp(), concat_ws(', ', session_user,
-        nullif(left(current_setting('application_name'), 100), '')))
-    ON CONFLICT (queue) DO UPDATE SET paused_at = excluded.paused_at, paused_by = excluded.paused_by
+    INSERT INTO {schema}.strunk_queues AS q (queue, paused_at, paused_by, pause_reason)
+    VALUES (p_queue, clock_timestamp(), left(coalesce(nullif(p_by, ''), {schema}.strunk_whoami()), 300),
+        left(coalesce(p_reason, ''), 1000))
+    ON CONFLICT (queue) DO UPDATE SET paused_at = excluded.paused_at, paused_by = excluded.paused_by,
+        pause_reason = excluded.pause_reason
         WHERE q.paused_at IS NULL;
     PERFORM pg_notify({channel}, 'c:' || p_queue);
 END $$;
 
--- Ends a queue's pause.
+-- Ends a queue's pause. A pause of all queues goes on.
 CREATE OR REPLACE FUNCTION {schema}.strunk_resume_queue(p_queue text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    UPDATE {schema}.strunk_queues q SET paused_at = NULL, paused_by = NULL
+    UPDATE {schema}.strunk_queues q SET paused_at = NULL, paused_by = NULL, pause_reason = NULL
     WHERE q.queue = p_queue AND q.paused_at IS NOT NULL;
     PERFORM pg_notify({channel}, 'c:' || p_queue);
 END $$;
+
+-- Pauses all queues, also those that appear later, beside what each is itself: strunk_resume_all leaves
+-- paused what was paused alone. A pause that is there already stays as it is. Returns the queues whose
+-- workers it has told.
+CREATE OR REPLACE FUNCTION {schema}.strunk_pause_all(p_reason text DEFAULT '', p_by text DEFAULT NULL)
+RETURNS SETOF text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO {schema}.strunk_all_paused (paused_at, paused_by, reason)
+    VALUES (clock_timestamp(), left(coalesce(nullif(p_by, ''), {schema}.strunk_whoami()), 300),
+        left(coalesce(p_reason, ''), 1000))
+    ON CONFLICT DO NOTHING;
+    RETURN QUERY SELECT {schema}.strunk_tell_workers();
+END $$;
+
+-- Ends the pause of all queues. Returns the queues whose workers it has told.
+CREATE OR REPLACE FUNCTION {schema}.strunk_resume_all() RETURNS SETOF text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM {schema}.strunk_all_paused;
+    RETURN QUERY SELECT {schema}.strunk_tell_workers();
+END $$;
+
+-- Has the workers of every queue look at what they must know besides their tasks; returns the queues.
+CREATE OR REPLACE FUNCTION {schema}.strunk_tell_workers() RETURNS SETOF text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_queue text;
+BEGIN
+    FOR v_queue IN SELECT DISTINCT w.queue FROM {schema}.strunk_workers w ORDER BY w.queue LOOP
+        PERFORM pg_notify({channel}, 'c:' || v_queue);
+        RETURN NEXT v_queue;
+    END LOOP;
+END $$;
+
+-- The pauses that keep a queue from being begun: its own, then that of all queues.
+CREATE OR REPLACE FUNCTION {schema}.strunk_pauses(p_queue text)
+RETURNS TABLE (paused_at timestamptz, paused_by text, reason text, of_all boolean)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+    SELECT p.* FROM (
+        SELECT q.paused_at, coalesce(q.paused_by, '') AS paused_by, coalesce(q.pause_reason, '') AS reason,
+            false AS of_all
+        FROM {schema}.strunk_queues q WHERE q.queue = p_queue AND q.paused_at IS NOT NULL
+        UNION ALL
+        SELECT a.paused_at, a.paused_by, a.reason, true FROM {schema}.strunk_all_paused a) p
+    ORDER BY p.of_all
+$$;
 
 -- What a worker must know besides its tasks: first a row that says whether its queue is paused or on
 -- hold, and (hold_us, the microseconds left) for how long it is on hold; then one for each customer key
@@ -81,8 +137,8 @@ DECLARE
 BEGIN
     SELECT ceil(extract(epoch FROM h.until - v_now) * 1000000)::bigint INTO v_hold_us
     FROM {schema}.strunk_holds h WHERE h.queue = p_queue AND h.customer_key = '' AND h.until > v_now;
-    RETURN QUERY SELECT v_hold_us IS NOT NULL OR EXISTS (SELECT 1 FROM {schema}.strunk_queues q
-        WHERE q.queue = p_queue AND q.paused_at IS NOT NULL), NULL::bigint, NULL::text, NULL::text, v_hold_us;
+    RETURN QUERY SELECT v_hold_us IS NOT NULL OR EXISTS (SELECT 1 FROM {schema}.strunk_pauses(p_queue)),
+        NULL::bigint, NULL::text, NULL::text, v_hold_us;
     RETURN QUERY SELECT NULL::boolean, NULL::bigint, NULL::text, h.customer_key,
         ceil(extract(epoch FROM h.until - v_now) * 1000000)::bigint
     FROM {schema}.strunk_holds h WHERE h.queue = p_queue AND h.customer_key > '' AND h.until > v_now

@@ -29,7 +29,7 @@ BEGIN
     v_now := clock_timestamp();
     INSERT INTO {schema}.strunk_holds AS h (until, since, queue, customer_key, held_by, reason)
     VALUES (greatest(p_until, v_now + interval '1 second'), v_now, p_queue, v_key,
-        left(coalesce(p_held_by, concat_ws(', ', session_user, nullif(current_setting('application_name'), ''))), 300),
+        left(coalesce(p_held_by, {schema}.strunk_whoami()), 300),
         left(coalesce(p_reason, ''), 1000))
     ON CONFLICT (queue, customer_key) DO UPDATE SET until = excluded.until, held_by = excluded.held_by,
         since = CASE WHEN h.until > v_now THEN h.since ELSE excluded.since END, reason = excluded.reason

@@ -66,7 +66,8 @@ RETURNS TABLE (queue text, pending bigint, pending_precision text, scheduled big
     claimed_precision text, dead bigint, dead_precision text, cancelled bigint, cancelled_precision text,
     discarded bigint, discarded_precision text, delivered bigint, delivered_precision text,
     counted_for interval, waiting_since timestamptz, waiting_for interval,
-    next_due_at timestamptz, workers bigint, concurrency bigint, paused_at timestamptz, held_until timestamptz)
+    next_due_at timestamptz, workers bigint, concurrency bigint, paused_at timestamptz, paused_by text,
+    pause_reason text, all_paused boolean, held_until timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
     SET enable_hashjoin = off
@@ -134,7 +135,8 @@ BEGIN
         SELECT least(waiting_since, (SELECT greatest(t.due_at, t.created_at) FROM {schema}.strunk_outbox_tasks t
             WHERE t.status = 'pending' AND NOT t.admitted AND t.key = queue ORDER BY t.seq LIMIT 1)) INTO waiting_since;
         waiting_for := v_now - waiting_since;
-        SELECT max(q.paused_at) INTO paused_at FROM {schema}.strunk_queues q WHERE q.queue = strunk_queue_states.queue;
+        SELECT p.paused_at, p.paused_by, p.reason, p.of_all OR EXISTS (SELECT 1 FROM {schema}.strunk_all_paused)
+        INTO paused_at, paused_by, pause_reason, all_paused FROM {schema}.strunk_pauses(queue) p LIMIT 1;
         SELECT max(h.until) INTO held_until FROM {schema}.strunk_holds h
         WHERE h.queue = strunk_queue_states.queue AND h.customer_key = '' AND h.until > v_now;
         IF p_delivered THEN

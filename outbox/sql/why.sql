@@ -8,7 +8,8 @@
 --   worker_lost        name: the worker, or empty; since: its last heartbeat
 --   due_later          until; n: attempts so far; name: the last error, where it is a retry
 --   promoter_behind    since: the due time
---   paused             since; name: who did it
+--   paused             since; name: who did it, and (after a colon) why
+--   all_paused         as paused, of all queues
 --   held               until when the queue is on hold; since; name: by whom
 --   key_held           as held, of the customer key
 --   no_worker          name: the queue
@@ -53,9 +54,9 @@ BEGIN
     ELSIF v_task.status = 'scheduled' THEN
         RETURN QUERY SELECT 'promoter_behind', v_task.due_at, NULL::timestamptz, NULL::bigint, NULL::bigint, '';
     END IF;
-    RETURN QUERY SELECT 'paused', q.paused_at, NULL::timestamptz, NULL::bigint, NULL::bigint,
-        coalesce(q.paused_by, '')
-    FROM {schema}.strunk_queues q WHERE q.queue = v_task.key AND q.paused_at IS NOT NULL;
+    RETURN QUERY SELECT CASE WHEN p.of_all THEN 'all_paused' ELSE 'paused' END, p.paused_at, NULL::timestamptz,
+        NULL::bigint, NULL::bigint, p.paused_by || coalesce(': ' || nullif(p.reason, ''), '')
+    FROM {schema}.strunk_pauses(v_task.key) p;
     RETURN QUERY SELECT CASE WHEN h.customer_key = '' THEN 'held' ELSE 'key_held' END, h.since, h.until, NULL::bigint,
         NULL::bigint, h.held_by
     FROM {schema}.strunk_holds h
