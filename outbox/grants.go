@@ -82,7 +82,7 @@ func grants() []grant {
 				"strunk_claim_rated", "strunk_complete", "strunk_complete_at", "strunk_declare_limits",
 				"strunk_complete_or_fail", "strunk_complete_results", "strunk_control", "strunk_end_claimed",
 				"strunk_ended",
-				"strunk_has_backlog", "strunk_has_pending", "strunk_hold",
+				"strunk_guard", "strunk_has_backlog", "strunk_has_pending", "strunk_hold",
 				"strunk_inbox_mark", "strunk_inbox_marked", "strunk_isolate", "strunk_lock_admission",
 				"strunk_note_forwarder",
 				"strunk_progress", "strunk_quotas_exceed", "strunk_rate_wait_us", "strunk_release_claim",

@@ -40,7 +40,7 @@ type claimer struct {
 	buffer      *prefetch
 	starter     *starter
 	passage     *passage
-	progress    *progressWriter
+	fence       *fence
 	holder      *holder
 	marks       *watermarks
 	// giveBackReady gives back the tasks that have not started.
@@ -359,7 +359,7 @@ func (c *claimer) scan(rows pgx.Rows, number int64, limit int) ([]*job, error) {
 }
 
 func (c *claimer) newJob(number int64, now time.Time) job {
-	return job{claim: number, arrived: now, queue: c.queue, logger: c.rt.Logger(), progress: c.progress,
+	return job{claim: number, arrived: now, queue: c.queue, logger: c.rt.Logger(), fence: c.fence,
 		holder: c.holder}
 }
 

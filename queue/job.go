@@ -29,9 +29,9 @@ type job struct {
 	size                  int64      // of the payload as it was claimed
 	at                    pgtype.TID // where the claim left the row
 	logger                *slog.Logger
-	progress              *progressWriter // nil outside a worker
-	holder                *holder         // nil outside a worker
-	remote                bool            // it is handled where no database is
+	fence                 *fence  // nil outside a worker
+	holder                *holder // nil outside a worker
+	remote                bool    // it is handled where no database is
 
 	// result is the handler's result, as JSON; nil where its queue has no results.
 	result *string
@@ -54,8 +54,8 @@ type jobState struct {
 	deadline atomic.Int64 // unix nanoseconds of the handler's timeout
 	// cancelled is set when the task is to be cancelled while its handler runs.
 	cancelled atomic.Pointer[cancelled]
-	// drop closes the connection of the handler's transaction; nil without one.
-	drop atomic.Pointer[func()]
+	// open are the transactions that strunk has begun and the handler may still use.
+	open openTxs
 }
 
 const (
@@ -64,11 +64,7 @@ const (
 )
 
 // abandon closes what strunk has opened for the job's handler, which did not return.
-func (st *jobState) abandon() {
-	if drop := st.drop.Load(); drop != nil {
-		(*drop)()
-	}
-}
+func (st *jobState) abandon() { st.open.drop() }
 
 // take returns true for the first caller.
 func (st *jobState) take(by int32) bool { return st.taken.CompareAndSwap(0, by) }
@@ -95,7 +91,7 @@ func typedWork[T any](handler Handler[T]) work {
 // taskOf gives a job its type.
 func taskOf[T any](j *job) (Task[T], error) {
 	task := Task[T]{ID: j.id, Queue: j.queue, Attempt: j.attempt, MaxAttempts: j.maxAttempts, Priority: j.priority,
-		CreatedAt: j.createdAt, DueAt: j.dueAt, DedupKey: j.dedupKey, CustomerKey: j.key}
+		CreatedAt: j.createdAt, DueAt: j.dueAt, DedupKey: j.dedupKey, CustomerKey: j.key, Fence: j.seq}
 	if err := decode(j.payload, &task.Payload); err != nil {
 		return task, err
 	}

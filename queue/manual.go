@@ -245,8 +245,7 @@ func (c *Claim[T]) Report(ctx context.Context, id int64, percent int, message st
 	if err := errors.Join(checkRange("percent", percent, 0, 100), core.CheckText(message)); err != nil {
 		return fmt.Errorf("strunk/queue: report: %w: %w", err, ErrInvalid)
 	}
-	progress := progressWriter{host: c.claim.host, worker: c.claim.worker}
-	return progress.report(ctx, &job{id: id, claim: manualNumber, queue: c.claim.def.name}, percent, message)
+	return c.claim.fence().report(ctx, &job{id: id, claim: manualNumber, queue: c.claim.def.name}, percent, message)
 }
 
 // sqlReleaseManual gives up the lease of a manual claim; what is left of its tasks goes back.

@@ -45,23 +45,17 @@ func Report(ctx context.Context, percent int, message string) error {
 	if j.remote {
 		return fmt.Errorf("strunk/queue: report: the worker is at a broker and has no database: %w", ErrNoDatabase)
 	}
-	if j.progress == nil { // in a test
+	if j.fence == nil { // in a test
 		return nil
 	}
-	return j.progress.report(ctx, j, percent, message)
-}
-
-// progressWriter records the progress of tasks under one lease.
-type progressWriter struct {
-	host   core.Host
-	worker int64
+	return j.fence.report(ctx, j, percent, message)
 }
 
 // sqlReport records the progress of task $3 of queue $1, claimed by worker $2 under $4: $5 percent, message $6.
 const sqlReport = `SELECT {schema}.strunk_progress($1::text, $2::bigint, $3::bigint, $4::bigint, $5::integer, $6::text)`
 
-func (w *progressWriter) report(ctx context.Context, j *job, percent int, message string) error {
-	held, err := core.WriteValue[bool](ctx, w.host.Pool(), w.host.SQL(sqlReport), j.queue, w.worker, j.id, j.claim,
+func (f *fence) report(ctx context.Context, j *job, percent int, message string) error {
+	held, err := core.WriteValue[bool](ctx, f.host.Pool(), f.host.SQL(sqlReport), j.queue, f.worker, j.id, j.claim,
 		percent, message)
 	if err == nil && !held {
 		err = ErrLeaseLost
@@ -69,7 +63,7 @@ func (w *progressWriter) report(ctx context.Context, j *job, percent int, messag
 	if err != nil {
 		return fmt.Errorf("strunk/queue: report: queue %q, task %d: %w", j.queue, j.id, err)
 	}
-	w.host.WakeLocal(core.TopicResult(j.queue))
+	f.host.WakeLocal(core.TopicResult(j.queue))
 	return nil
 }
 

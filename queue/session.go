@@ -65,7 +65,6 @@ func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration, 
 
 // wire makes the parts that need the lease.
 func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration, size claimSize) {
-	progress := &progressWriter{host: s.rt, worker: s.lease.ID()}
 	latency, judge := newLatency(), newJudge(w.def, w.opts, w.inTx != nil, s.rt.Logger())
 	writer := newOutcomeWriter(s.life.End, s.rt, w.def, s.lease.ID())
 	chain := middlewares(s.rt, w.def.cfg.Middleware, w.opts.middleware)
@@ -95,7 +94,8 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration, siz
 		work: through(w.handler(s.rt, s.batches, writer), chain)}
 	s.claimer = &claimer{rt: s.rt, queue: s.queue, concurrency: w.opts.concurrency, timeout: w.opts.timeout, poll: poll,
 		carries: w.carries, lease: s.lease, numbers: numbers, latency: latency, control: s.control, limits: s.limits,
-		patience: w.opts.claimTimeout, size: size, buffer: s.buffer, starter: s.starter, progress: progress,
+		patience: w.opts.claimTimeout, size: size, buffer: s.buffer, starter: s.starter,
+		fence:  newFence(s.rt, s.lease.ID(), w.opts.lease),
 		holder: &holder{host: s.rt, names: w.allNames(), control: s.control},
 		marks:  newWatermarks(), breaks: s.rt.Breaks(),
 		passage:       s.passage,

@@ -25,7 +25,7 @@ type txRunner struct {
 
 func newTxRunner(rt core.Runtime, w *worker, inbox *inboxMarks, writer *outcomeWriter) *txRunner {
 	r := &txRunner{rt: rt, queue: w.def.name, handler: w.inTx, level: w.opts.isolation,
-		idle: w.opts.lease - w.opts.lease/4, inbox: inbox, writer: writer}
+		idle: maxIdle(w.opts.lease), inbox: inbox, writer: writer}
 	if r.level == "" {
 		r.level = pgx.ReadCommitted
 	}
@@ -38,7 +38,7 @@ func (r *txRunner) run(ctx context.Context, j *job) error {
 	if err != nil {
 		return &unspent{err, DefaultBackoff.First}
 	}
-	r.watch(j, tx)
+	j.state.open.add(core.TxOf(tx))
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // without effect after a commit
 	first, err := r.inbox.markInTx(ctx, tx, j)
 	if err != nil {
@@ -53,19 +53,6 @@ func (r *txRunner) run(ctx context.Context, j *job) error {
 		return err
 	}
 	return r.commit(ctx, tx, j)
-}
-
-// watch has the connection of the handler's transaction closed when the handler is given up. It may
-// have been given up while the transaction began.
-func (r *txRunner) watch(j *job, tx *outbox.OwnedTx) {
-	dropper, ok := core.TxOf(tx).(core.Dropper)
-	if !ok {
-		return
-	}
-	drop := dropper.Drop
-	if j.state.drop.Store(&drop); j.state.abandoned() {
-		drop()
-	}
 }
 
 // sqlCompleteInTx ends a handler's transaction. The numbers are put in after host.SQL, which caches by text.
@@ -95,11 +82,7 @@ func (r *txRunner) storeResult(ctx context.Context, tx *outbox.OwnedTx, j *job) 
 	t := core.TxOf(tx)
 	t.Wake(core.TopicResult(r.queue))
 	args := []any{r.queue, []int64{j.id}, []string{*j.result}}
-	return t.Query(ctx, r.rt.SQL(sqlStoreResults), args, func(rows core.Rows) error {
-		for rows.Next() {
-		}
-		return rows.Err()
-	})
+	return t.Query(ctx, r.rt.SQL(sqlStoreResults), args, noRows)
 }
 
 // commit commits, and finds out what happened where the answer does not say.

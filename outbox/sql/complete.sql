@@ -80,6 +80,28 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Keeps a claimed task from others until the end of the caller's transaction, or raises STR01: then
+-- nothing of that transaction can be committed. FOR SHARE waits for an outcome or a rescue of the
+-- same task alone, and they wait for it. So a frozen process must not sit in the transaction: the
+-- server ends one that is idle for p_idle_ms.
+CREATE OR REPLACE FUNCTION {schema}.strunk_guard(p_worker bigint, p_id bigint, p_claim bigint, p_idle_ms bigint)
+RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
+DECLARE
+    v_idle interval := current_setting('idle_in_transaction_session_timeout')::interval;
+BEGIN
+    PERFORM 1 FROM {schema}.strunk_outbox_tasks t
+    WHERE t.id = p_id AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker AND t.claim_no + 0 = p_claim
+    FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'strunk_guard: task % is no longer claimed by worker %', p_id, p_worker USING ERRCODE = 'STR01';
+    END IF;
+    IF v_idle = interval '0' OR v_idle > p_idle_ms * interval '1 millisecond' THEN
+        PERFORM set_config('idle_in_transaction_session_timeout', p_idle_ms::text, true);
+    END IF;
+END $$;
+
 -- Completes one task in the transaction of its handler, or raises STR01: then nothing of that
 -- transaction may be committed.
 CREATE OR REPLACE FUNCTION {schema}.strunk_complete_or_fail(p_worker bigint, p_id bigint, p_claim bigint,

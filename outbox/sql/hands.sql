@@ -5,6 +5,7 @@
 -- or has given to another queue, priority or customer key. They draw a new number, as every task
 -- that becomes pending does, so that they lie beyond all watermarks, and are admitted anew. Whoever
 -- may wait for them is woken. A task that a worker has claimed is left alone: its handler may run.
+-- One that a person takes from its worker draws a new number, so that its claims can be told apart.
 -- Only a worker can claim a task. Tasks that were dead, cancelled or discarded are strunk_revive's.
 -- The transaction has an id already when a seq is drawn: that of the edit.
 CREATE OR REPLACE FUNCTION {schema}.strunk_mend_edits() RETURNS trigger
@@ -30,6 +31,9 @@ BEGIN
         due_at = CASE WHEN t.status = 'scheduled' THEN coalesce(t.due_at, v_now) ELSE t.due_at END
     FROM (SELECT u.id, nextval('{schema}.strunk_outbox_id_seq') AS seq FROM unnest(v_edited) AS u(id)) e
     WHERE t.id = e.id;
+    UPDATE {schema}.strunk_outbox_tasks t SET seq = nextval('{schema}.strunk_outbox_id_seq')
+    FROM edited n JOIN original o ON o.id = n.id AND o.kind = 'task' AND o.status = 'claimed'
+    WHERE n.kind = 'task' AND n.status IN ('pending', 'scheduled') AND t.id = n.id;
     UPDATE {schema}.strunk_outbox_dead d SET finished_at = v_now
     FROM edited n WHERE n.kind = 'task' AND n.status = 'dead' AND d.id = n.id AND d.finished_at IS NULL;
     UPDATE {schema}.strunk_outbox_cancelled d SET finished_at = v_now
