@@ -11,39 +11,47 @@ import (
 	"strings"
 )
 
-// Block is a fenced block of Go in a document.
+// Block is a fenced block of a document.
 type Block struct {
-	File  string
-	Line  int // of the fence
-	Lines []string
+	File    string
+	Line    int    // of the fence
+	Section string // the last heading of the second level before it
+	Lines   []string
 }
 
-// Documents returns README.md, CHANGELOG.md and the guides in docs, relative to root.
+// Text is the block as it stands in the document, less its indentation.
+func (b Block) Text() string { return strings.Join(b.Lines, "\n") }
+
+// Documents returns the documents of the root and all below docs, relative to root.
 func Documents(root string) ([]string, error) {
-	guides, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
-	if err != nil {
-		return nil, err
-	}
-	docs := []string{"README.md", "CHANGELOG.md"}
-	for _, guide := range guides {
-		docs = append(docs, filepath.Join("docs", filepath.Base(guide)))
-	}
-	return docs, nil
+	docs := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md"}
+	err := filepath.WalkDir(filepath.Join(root, "docs"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".md" {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		docs = append(docs, rel)
+		return err
+	})
+	return docs, err
 }
 
-// Blocks returns the blocks of a document that are fenced as go.
-func Blocks(root, file string) ([]Block, error) {
+// Blocks returns the blocks of a document that are fenced as the language.
+func Blocks(root, file, language string) ([]Block, error) {
 	text, err := os.ReadFile(filepath.Join(root, file))
 	if err != nil {
 		return nil, err
 	}
 	var blocks []Block
 	var open *Block
+	section := ""
 	for i, line := range strings.Split(string(text), "\n") {
 		fence := strings.TrimSpace(line)
 		switch {
-		case open == nil && fence == "```go":
-			open = &Block{File: file, Line: i + 1}
+		case open == nil && strings.HasPrefix(line, "## "):
+			section = strings.TrimPrefix(line, "## ")
+		case open == nil && fence == "```"+language:
+			open = &Block{File: file, Line: i + 1, Section: section}
 		case open != nil && fence == "```":
 			blocks = append(blocks, *open)
 			open = nil

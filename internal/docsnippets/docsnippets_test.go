@@ -29,7 +29,7 @@ func TestEveryGoBlockIsCompiledAndRun(t *testing.T) {
 	}
 	found := 0
 	for _, doc := range documents(t) {
-		blocks, err := docsnippets.Blocks(root, doc)
+		blocks, err := docsnippets.Blocks(root, doc, "go")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +37,7 @@ func TestEveryGoBlockIsCompiledAndRun(t *testing.T) {
 			if docsnippets.Find(sources, block) == "" {
 				t.Errorf("%s:%d: no _test.go file and no program under examples holds this block, lines in one "+
 					"piece:\n\t%s",
-					block.File, block.Line, strings.Join(block.Lines, "\n\t"))
+					block.File, block.Line, strings.ReplaceAll(block.Text(), "\n", "\n\t"))
 			}
 			found++
 		}
