@@ -37,17 +37,18 @@ func split(ctx context.Context, tx *outbox.OwnedTx, task queue.Task[int64]) erro
 
 // render fans in: it counts down in the transaction that ends its task, so each page counts once.
 func render(ctx context.Context, tx *outbox.OwnedTx, task queue.Task[Page]) error {
-	text := fmt.Sprintf("page %d of report %d", task.Payload.Number, task.Payload.Report) // the work
-	_, err := tx.Pgx().Exec(ctx, `INSERT INTO pages VALUES ($1, $2, $3)`, task.Payload.Report, task.Payload.Number, text)
+	page := task.Payload
+	text := fmt.Sprintf("page %d of report %d", page.Number, page.Report) // the work
+	_, err := tx.Pgx().Exec(ctx, `INSERT INTO pages VALUES ($1, $2, $3)`, page.Report, page.Number, text)
 	if err != nil {
 		return err
 	}
 	var left int
 	err = tx.Pgx().QueryRow(ctx, `UPDATE reports SET pages_left = pages_left - 1 WHERE id = $1
-		RETURNING pages_left`, task.Payload.Report).Scan(&left)
+		RETURNING pages_left`, page.Report).Scan(&left)
 	if err != nil || left > 0 {
 		return err
 	}
-	_, err = Binding.Enqueue(ctx, tx, task.Payload.Report)
+	_, err = Binding.Enqueue(ctx, tx, page.Report)
 	return err
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-// Lookups stay below the provider's quota of 100 calls a minute, over all processes: no minute holds more than 91 + 10 - 1.
+// Lookups stay below the provider's quota of 100 calls a minute, over all processes: no minute holds more
+// than 91 + 10 - 1.
 var Lookups = queue.Define[string]("lookups", queue.Config{
 	Limits: queue.Limits{Rate: queue.Rate{Count: 91, Per: time.Minute, Burst: 10}},
 })

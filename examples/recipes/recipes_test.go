@@ -94,7 +94,8 @@ func TestWebhookIsStoredOnce(t *testing.T) {
 	t.Parallel()
 	box := open(t, "")
 	for range 3 {
-		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/hooks", strings.NewReader(`{"paid": 42}`))
+		body := strings.NewReader(`{"paid": 42}`)
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/hooks", body)
 		request.Header.Set("webhook-id", "msg_1")
 		got := httptest.NewRecorder()
 		receive(box)(got, request)

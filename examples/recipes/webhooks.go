@@ -24,7 +24,8 @@ func receive(box *outbox.Box) http.HandlerFunc {
 		}
 		ctx := r.Context()
 		err = box.InTx(ctx, func(tx *outbox.OwnedTx) error {
-			_, err := inbox.Once(ctx, tx, "payment-provider", r.Header.Get("webhook-id"), func(ctx context.Context) error {
+			id := r.Header.Get("webhook-id")
+			_, err := inbox.Once(ctx, tx, "payment-provider", id, func(ctx context.Context) error {
 				_, err := Hooks.Enqueue(ctx, tx, body)
 				return err
 			})

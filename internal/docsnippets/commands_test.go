@@ -135,7 +135,8 @@ func TestEveryCommandRuns(t *testing.T) {
 			code := cli.Run(t.Context(), append([]string{"strunk", "--database-url", dsn}, words[1:]...),
 				cli.Streams{In: strings.NewReader(""), Out: &out, Err: &out})
 			refused := strings.Contains(comment, "without --yes") // the document says so
-			if fine := code == cli.ExitDone || code == cli.ExitUnhealthy; refused != (code == cli.ExitUsage) || !refused && !fine {
+			fine := code == cli.ExitDone || code == cli.ExitUnhealthy
+			if refused && code != cli.ExitUsage || !refused && !fine {
 				t.Errorf("%s, block at line %d: %q ends with %d:\n%s", block.File, block.Line, line, code, &out)
 			}
 		}

@@ -125,9 +125,9 @@ func (c *contract) checkFunction(name, arguments, returns, roles string) {
 		AND replace(pg_get_function_result(p.oid), 'timestamp with time zone', 'timestamptz') = $3
 		AND p.pronargdefaults >= $4`, name, listed, returns, len(strings.FieldsFunc(optional, isComma)))
 	if len(found) != 1 {
-		c.t.Errorf("docs/sql.md: the database has no %s(%s) that returns %s with these defaults; it has %v", name, listed,
-			returns, c.strings(`SELECT pg_get_function_arguments(oid) || ' returns ' || pg_get_function_result(oid)
-				FROM pg_proc WHERE proname = $1`, name))
+		c.t.Errorf("docs/sql.md: the database has no %s(%s) that returns %s with these defaults; it has %v", name,
+			listed, returns, c.strings(`SELECT pg_get_function_arguments(oid) || ' returns ' ||
+				pg_get_function_result(oid) FROM pg_proc WHERE proname = $1`, name))
 		return
 	}
 	if may := c.mayRole("has_function_privilege", found[0], "EXECUTE"); may != roles {
