@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	ucli "github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/outbox"
@@ -40,6 +42,10 @@ func (p *program) demo() *ucli.Command {
 		Flags: []ucli.Flag{
 			&ucli.DurationFlag{Name: "for", Usage: "how long; 0 is until Ctrl-C"},
 			&ucli.IntFlag{Name: "rate", Value: 20, Usage: "orders a second"},
+			&ucli.BoolFlag{Name: "serve",
+				Usage: "serve the page for people, JSON and metrics over HTTP, to this machine"},
+			&ucli.StringFlag{Name: "address", Value: "localhost:8080",
+				Usage: "where --serve listens; port 0 is any free one"},
 		},
 		Before: noArgs,
 		Action: func(c *ucli.Context) error {
@@ -56,6 +62,13 @@ func (p *program) runDemo(ctx context.Context, c *ucli.Context) (err error) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, d)
 		defer cancel()
+	}
+	var listener net.Listener
+	if c.Bool("serve") {
+		if listener, err = loopback(ctx, c.String("address")); err != nil {
+			return err
+		}
+		defer listener.Close() // again, where it has been served
 	}
 	server, err := outboxtest.Start(ctx)
 	if err != nil {
@@ -74,11 +87,30 @@ func (p *program) runDemo(ctx context.Context, c *ucli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.Out, "A shop runs on a throwaway PostgreSQL (%s). In another terminal:\n\n  export "+
-		"DATABASE_URL='%s'\n", server.Source(), server.DSN())
-	fmt.Fprint(p.Out, "  strunk top\n  strunk tail\n  strunk stats --queue email-queue\n  strunk dead-letters "+
-		"email-queue\n  strunk lag search-indexer\n  strunk schedules\n\nCtrl-C ends it and leaves nothing.\n")
-	return quietEnd(ctx, runShop(ctx, box, c.Int("rate")))
+	p.introduceShop(server, listener)
+	return quietEnd(ctx, runDemoShop(ctx, box, listener, c.Int("rate")))
+}
+
+// introduceShop says what there is to look at.
+func (p *program) introduceShop(server *outboxtest.Server, listener net.Listener) {
+	fmt.Fprintf(p.Out, "A shop runs on a throwaway PostgreSQL (%s).\n\n", server.Source())
+	if listener != nil {
+		fmt.Fprintf(p.Out, "  http://%s/              the page; the first dead letters come within seconds\n"+
+			"  http://%[1]s/metrics       for Prometheus\n  http://%[1]s/v1/openapi.json\n\n", listener.Addr())
+	}
+	fmt.Fprintf(p.Out, "In another terminal:\n\n  export DATABASE_URL='%s'\n  strunk top\n  strunk tail\n"+
+		"  strunk stats --queue email-queue\n  strunk dead-letters email-queue\n  strunk lag search-indexer\n"+
+		"  strunk schedules\n\nCtrl-C ends it and leaves nothing.\n", server.DSN())
+}
+
+// runDemoShop runs the shop, and the page beside it where there is a listener.
+func runDemoShop(ctx context.Context, box *outbox.Box, listener net.Listener, rate int) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return runShop(ctx, box, rate) })
+	if listener != nil {
+		group.Go(func() error { return servePage(ctx, listener, box) })
+	}
+	return group.Wait()
 }
 
 func runShop(ctx context.Context, box *outbox.Box, rate int) error {
@@ -115,8 +147,14 @@ func takeOrders(ctx context.Context, box *outbox.Box, rate int) error {
 	}
 }
 
-// sendDemoMail fails now and then, and always for every fiftieth order, so that there are retries
-// and dead letters to see.
+// The mail server of the demo is away for demoOutage in every demoOutageEvery.
+const (
+	demoOutage      = 3 * time.Second
+	demoOutageEvery = 30 * time.Second
+)
+
+// sendDemoMail fails now and then, while the mail server is away, and always for every fiftieth order, so that there
+// are retries, a queue that recovers, and dead letters to see.
 func sendDemoMail(ctx context.Context, task queue.Task[demoMail]) error {
 	select {
 	case <-time.After(rand.N(100 * time.Millisecond)):
@@ -126,7 +164,7 @@ func sendDemoMail(ctx context.Context, task queue.Task[demoMail]) error {
 	if n := task.Payload.Order; n > 0 && n%50 == 0 {
 		return errors.New("550 no such mailbox")
 	}
-	if rand.N(20) == 0 {
+	if rand.N(20) == 0 || time.Duration(time.Now().UnixNano())%demoOutageEvery < demoOutage {
 		return errors.New("421 try again later")
 	}
 	return nil

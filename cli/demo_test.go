@@ -1,0 +1,61 @@
+package cli_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/strunk-go/strunk/cli"
+	"github.com/strunk-go/strunk/internal/testkit"
+)
+
+// TestDemoServes looks at the demo's page until it shows a dead letter, and ends the demo.
+func TestDemoServes(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	out, printed := io.Pipe()
+	code := make(chan int, 1)
+	go func() {
+		defer printed.Close()
+		code <- cli.Run(ctx, []string{"strunk", "demo", "--serve", "--address", "localhost:0"},
+			cli.Streams{In: strings.NewReader(""), Out: printed, Err: os.Stderr})
+	}()
+	page := regexp.MustCompile(`http://\S+/`)
+	lines, url := bufio.NewScanner(out), ""
+	for url == "" && lines.Scan() {
+		url = page.FindString(lines.Text())
+	}
+	go io.Copy(io.Discard, out)
+	testkit.EventuallyState(t, "the page shows a dead letter", func() (string, bool) {
+		text := get(ctx, url+"dead-letters?queue=email-queue")
+		return text, strings.Contains(text, "550 no such mailbox")
+	})
+	stop()
+	if got := <-code; got != cli.ExitDone {
+		t.Errorf("the demo ended with %d; want %d", got, cli.ExitDone)
+	}
+}
+
+// get returns what an address answers, or why it does not.
+func get(ctx context.Context, url string) string {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err.Error()
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err.Error()
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
