@@ -65,3 +65,24 @@ func TestFailedLookCountsAnew(t *testing.T) {
 		}
 	}
 }
+
+// The row of a worker that was there at the last look and is not any more has the rescue look for tasks without one.
+func TestVanishedWorkerIsLookedFor(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	r, rows := watched(began)
+	r.adopted = began
+	soon := began.Add(adoptPause)
+	if r.observe(rows, soon); r.mustAdopt(soon) {
+		t.Error("with all workers there the rescue looks for tasks without one; want it not to")
+	}
+	if r.observe(nil, soon); !r.mustAdopt(soon) {
+		t.Error("a worker's row has vanished and the rescue does not look for its tasks; want it to")
+	}
+	if r.mustAdopt(soon.Add(-time.Nanosecond)) {
+		t.Errorf("the rescue looks again within %v; want it to wait", adoptPause)
+	}
+	if r.vanished = false; !r.mustAdopt(began.Add(adoptEvery)) {
+		t.Errorf("after %v the rescue does not look for tasks without a worker; want it to", adoptEvery)
+	}
+}
