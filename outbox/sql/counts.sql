@@ -29,11 +29,11 @@ END $$;
 CREATE OR REPLACE FUNCTION {schema}.strunk_count_all(p_bound bigint)
 RETURNS TABLE (part text, name text, n bigint, complete boolean)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT t.status, coalesce(t.key, ''), count(*), true FROM {schema}.strunk_outbox_tasks t
-    GROUP BY GROUPING SETS ((t.status, t.key), (t.status))
-    UNION ALL
-    SELECT 'held', t.worker_id::text, count(*), true FROM {schema}.strunk_outbox_tasks t
-    WHERE t.status = 'claimed' AND t.worker_id IS NOT NULL GROUP BY t.worker_id
+    SELECT CASE WHEN grouping(t.worker_id) = 1 THEN t.status ELSE 'held' END,
+        coalesce(t.key, t.worker_id::text, ''), count(*), true
+    FROM {schema}.strunk_outbox_tasks t
+    GROUP BY GROUPING SETS ((t.status, t.key), (t.status), (t.status, t.worker_id))
+    HAVING grouping(t.worker_id) = 1 OR (t.status = 'claimed' AND t.worker_id IS NOT NULL)
     UNION ALL
     SELECT 'dead', coalesce(d.key, ''), count(*), true FROM {schema}.strunk_outbox_dead d
     WHERE d.kind = 'task' GROUP BY GROUPING SETS ((d.key), ())
