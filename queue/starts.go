@@ -13,10 +13,12 @@ const (
 	// writeFraction bounds what writes cost. Where a handler takes less than writeFraction times as
 	// long as a write, tasks are allowed to start before they have a lane.
 	writeFraction = 10
-	// maxStarts bounds the tasks that may start with one write.
-	maxStarts = 1000
+	// maxStarts bounds the tasks that are allowed to start and have no lane: all that a worker claims ahead.
+	maxStarts = maxAhead + maxClaimed
 	// startedDelay is how long the database may not know that a task has started.
 	startedDelay = 10 * time.Millisecond
+	// claimingDelay is the same while a claim is under way: it, or the next one, says so.
+	claimingDelay = 100 * time.Millisecond
 	// aloneTime is how long a possibly started task runs before others may start beside it.
 	aloneTime = 100 * time.Millisecond
 	// forgetStarts is how many writes are forgotten at a time.
@@ -35,11 +37,12 @@ type starts struct {
 	quiet atomic.Bool  // the next start is to be signalled
 
 	mu        sync.Mutex
-	pending   []*job   // claimed and not allowed to start, in order
+	pending   []*job   // claimed and not handed on, in order
+	granted   int      // the first of the pending that a claim has allowed to start, after the write under way
 	allowed   []*job   // allowed, in order, from the first that is not known to have started
 	writes    int64    // the number of the last write
 	claiming  int64    // the write that a claim under way may make; 0 for none
-	sending   bool     // a write is under way
+	sending   *write   // under way, or nil
 	forgotten int64    // writes below this are forgotten
 	reached   position // up to here all tasks have started
 	// started and may are what was written last.
@@ -78,16 +81,19 @@ func newStarts(lanes int, gathers bool, l *latency, b *prefetch) *starts {
 func (s *starts) beforeClaim() (a allowance) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sending || len(s.pending) > 0 {
-		return a
+	held := s.pending
+	if s.sending != nil {
+		held = append(s.sending.jobs[:len(s.sending.jobs):len(s.sending.jobs)], held...)
 	}
-	free, ready := s.free(), len(s.buffer.ready)
-	if a.tasks = max(s.window()-ready, free); a.tasks <= 0 {
+	free := s.free() - len(held)
+	if a.tasks = max(s.window()-len(s.buffer.ready)-len(held), free); a.tasks <= 0 || unmarked(held) < len(held) {
 		return allowance{}
 	}
 	s.writes++
 	s.claiming = s.writes
-	a.write, a.started, a.atOnce = s.writes, s.advance(), s.atOnce(free)
+	if a.write, a.started = s.writes, s.advance(); len(held) == 0 {
+		a.atOnce = s.atOnce(free)
+	}
 	return a
 }
 
@@ -117,20 +123,28 @@ func (s *starts) claimed(jobs []*job, a allowance) bool {
 	if len(jobs) == 0 {
 		return false
 	}
-	n := 0
+	s.pending = append(s.pending, jobs...)
 	if len(jobs) <= a.tasks {
-		s.may = endOf(jobs[0].claim)
+		s.may, s.unwritten = endOf(jobs[0].claim), time.Time{}
 		if s.started = later(s.started, a.started); len(jobs) <= a.atOnce {
 			s.started, s.allowed = s.may, nil
 		}
-		n = unmarked(jobs)
+		s.granted = unmarked(s.pending)
 	}
-	s.pending = append(s.pending, jobs[n:]...)
-	if s.started != s.may {
-		s.allowed = append(s.allowed, jobs[:n]...)
+	if s.sending == nil {
+		s.handOn()
 	}
-	s.buffer.put(jobs[:n])
 	return len(s.pending) > 0 || s.writes-s.forgotten >= forgetStarts
+}
+
+// handOn hands on the tasks that a claim has allowed to start.
+func (s *starts) handOn() {
+	jobs := s.pending[:s.granted]
+	s.pending, s.granted = s.pending[s.granted:], 0
+	if s.started != s.may {
+		s.allowed = append(s.allowed, jobs...)
+	}
+	s.buffer.put(jobs)
 }
 
 // unmarked is how many of the jobs come before the first that is possibly started.
@@ -149,7 +163,7 @@ func (s *starts) patience() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.unwritten.IsZero() {
-		return max(startedDelay-time.Since(s.unwritten), time.Millisecond)
+		return max(s.delay()-time.Since(s.unwritten), time.Millisecond)
 	}
 	s.quiet.Store(true)
 	if len(s.pending) > 0 && s.pending[0].possiblyStarted {
@@ -174,7 +188,7 @@ func (s *starts) next() *write {
 	if n == 0 && w.forget == nil && !s.overdue(w) {
 		return nil
 	}
-	s.pending, s.allowed, s.sending = s.pending[n:], append(s.allowed, w.jobs...), true
+	s.pending, s.allowed, s.sending = s.pending[n:], append(s.allowed, w.jobs...), w
 	s.writes++
 	w.number, s.unwritten = s.writes, time.Time{}
 	return w
@@ -190,9 +204,17 @@ func (s *starts) overdue(w *write) bool {
 	case s.unwritten.IsZero():
 		s.unwritten = w.began
 	default:
-		return w.began.Sub(s.unwritten) >= startedDelay
+		return w.began.Sub(s.unwritten) >= s.delay()
 	}
 	return false
+}
+
+// delay is how long the database may not know that a task has started.
+func (s *starts) delay() time.Duration {
+	if s.claiming > 0 {
+		return claimingDelay
+	}
+	return startedDelay
 }
 
 // forget has a write forget earlier ones, once there are enough. The write of a claim under way may
@@ -269,7 +291,7 @@ func (s *starts) undo(w *write) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := len(w.jobs)
-	s.sending = false
+	s.sending, s.granted = nil, 0
 	s.allowed = s.allowed[:len(s.allowed)-n]
 	s.pending = append(w.jobs[:n:n], s.pending...)
 }
@@ -279,10 +301,11 @@ func (s *starts) sent(w *write) {
 	s.buffer.put(w.jobs)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.started, s.may, s.sending = later(s.started, w.started), later(s.may, w.may), false
+	s.started, s.may, s.sending = later(s.started, w.started), later(s.may, w.may), nil
 	if w.certain {
 		s.allowed = nil
 	}
+	s.handOn()
 	if w.forget != nil {
 		s.forgotten = w.upTo
 	}
@@ -303,6 +326,6 @@ func (s *starts) takePending() []*job {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	pending := s.pending
-	s.pending = nil
+	s.pending, s.granted = nil, 0
 	return pending
 }

@@ -1,0 +1,121 @@
+package queue
+
+import (
+	"testing"
+	"time"
+)
+
+// fastStarts has handlers so quick that a claim may start all of its tasks.
+func fastStarts() (*starts, *prefetch) {
+	b, l := newPrefetch(), newLatency()
+	l.published.Store(int64(time.Microsecond))
+	s := newStarts(10, false, l, b)
+	s.cost = time.Millisecond
+	return s, b
+}
+
+// jobsOf are tasks of one claim, as the claimer hands them on.
+func jobsOf(b *prefetch, claim int64, seqs ...int64) (jobs []*job) {
+	for _, seq := range seqs {
+		jobs = append(jobs, &job{id: seq, claim: claim, seq: seq})
+	}
+	b.claimed(jobs)
+	return jobs
+}
+
+// handedOn are the sequence numbers of the tasks that may start, in order.
+func handedOn(b *prefetch) (seqs []int64) {
+	b.drain(func(j *job) { seqs = append(seqs, j.seq) })
+	return seqs
+}
+
+func wantHandedOn(t *testing.T, b *prefetch, when string, want ...int64) {
+	t.Helper()
+	got := handedOn(b)
+	same := len(got) == len(want)
+	for i := 0; same && i < len(got); i++ {
+		same = got[i] == want[i]
+	}
+	if !same {
+		t.Errorf("%s the tasks %v are handed on; want %v", when, got, want)
+	}
+}
+
+// writing begins a write for tasks 1 and 2 of claim 1, whose claim could not let them start.
+func writing(t *testing.T, s *starts, b *prefetch) *write {
+	t.Helper()
+	s.claimed(jobsOf(b, 1, 1, 2), allowance{})
+	w := s.next()
+	if w == nil || len(w.jobs) != 2 {
+		t.Fatalf("the write is %+v; want one for two tasks", w)
+	}
+	return w
+}
+
+// TestClaimLetsTasksStartBesideAWrite claims while a write is under way: the claim lets its tasks
+// start, after those of the write, and no further write is needed.
+func TestClaimLetsTasksStartBesideAWrite(t *testing.T) {
+	t.Parallel()
+	s, b := fastStarts()
+	w := writing(t, s, b)
+	a := s.beforeClaim()
+	if a.tasks < 2 || a.atOnce != 0 {
+		t.Fatalf("the allowance is %+v; want it to let two tasks start, and none count as started", a)
+	}
+	s.claimed(jobsOf(b, 2, 3, 4), a)
+	wantHandedOn(t, b, "before the write is committed")
+	s.sent(w)
+	wantHandedOn(t, b, "after it", 1, 2, 3, 4)
+	if len(s.pending) > 0 || s.may != endOf(2) {
+		t.Errorf("%d tasks wait, and tasks may start up to %v; want none, and the end of claim 2", len(s.pending),
+			s.may)
+	}
+}
+
+// TestFailedWriteHandsNothingOn fails the write beside which a claim was made: nothing starts before the next write.
+func TestFailedWriteHandsNothingOn(t *testing.T) {
+	t.Parallel()
+	s, b := fastStarts()
+	w := writing(t, s, b)
+	s.claimed(jobsOf(b, 2, 3, 4), s.beforeClaim())
+	s.undo(w)
+	wantHandedOn(t, b, "after a failed write")
+	again := s.next()
+	if again == nil || len(again.jobs) != 4 {
+		t.Fatalf("the next write is %+v; want one for all four tasks", again)
+	}
+	s.sent(again)
+	wantHandedOn(t, b, "after the next write", 1, 2, 3, 4)
+}
+
+// TestPossiblyStartedTaskHoldsUpClaims has a task that must start alone wait: a claim lets none start beside it.
+func TestPossiblyStartedTaskHoldsUpClaims(t *testing.T) {
+	t.Parallel()
+	s, b := fastStarts()
+	jobs := jobsOf(b, 1, 1, 2)
+	jobs[0].possiblyStarted = true
+	s.claimed(jobs, allowance{})
+	if a := s.beforeClaim(); a.tasks != 0 {
+		t.Errorf("while a possibly started task waits, a claim lets %d tasks start; want none", a.tasks)
+	}
+	w := s.next()
+	if w == nil || len(w.jobs) != 1 {
+		t.Fatalf("the write is %+v; want one for the task alone", w)
+	}
+	if a := s.beforeClaim(); a.tasks != 0 {
+		t.Errorf("during the write of a possibly started task, a claim lets %d tasks start; want none", a.tasks)
+	}
+}
+
+// TestDroppedTasksStayDropped takes what waits while a write is under way, at the end of a worker.
+func TestDroppedTasksStayDropped(t *testing.T) {
+	t.Parallel()
+	s, b := fastStarts()
+	w := writing(t, s, b)
+	s.claimed(jobsOf(b, 2, 3, 4), s.beforeClaim())
+	if dropped := s.takePending(); len(dropped) != 2 {
+		t.Errorf("%d tasks are dropped; want the two of the claim", len(dropped))
+	}
+	s.sent(w)
+	wantHandedOn(t, b, "after the drop", 1, 2)
+}
