@@ -341,10 +341,10 @@ func (c *claimer) advance(ctx context.Context, conn *pgx.Conn, xmin int64) error
 
 // scan reads a claim's rows, which are in claim order.
 func (c *claimer) scan(rows pgx.Rows, number int64, limit int) ([]*job, error) {
-	slab, now := make([]job, 0, limit), time.Now()
+	slab, row, now := make([]job, 0, limit), newJobRow(), time.Now()
 	for rows.Next() {
 		slab = append(slab, c.newJob(number, now))
-		if err := scanJob(rows, &slab[len(slab)-1], c.timeout); err != nil {
+		if err := row.scan(rows, &slab[len(slab)-1], c.timeout); err != nil {
 			return nil, err
 		}
 		if c.carries {

@@ -109,25 +109,39 @@ func decode(doc []byte, into any) error {
 	return nil
 }
 
-// scanJob reads a row of a claim.
-func scanJob(rows pgx.Row, j *job, timeout time.Duration) error {
-	var created, due finite
-	var timeoutMS *int32
-	var dedup, key *string
-	var possiblyStarted *bool
-	var attempts, maxAttempts, priority int16
-	err := rows.Scan(&j.id, &j.seq, &created, &due, &timeoutMS, &attempts, &maxAttempts, &priority, &dedup,
-		&j.payload, &j.metadataJSON, &j.at, &key, &possiblyStarted)
-	if err != nil {
+// jobRow reads the rows of a claim, one after the other, into the same variables: a claim has up to a
+// thousand rows, and a variable of its own for each column of each would cost more than decoding it.
+type jobRow struct {
+	created, due                    finite
+	timeoutMS                       *int32
+	dedup, customer                 *string
+	possiblyStarted                 *bool
+	attempts, maxAttempts, priority int16
+
+	targets [14]any
+}
+
+func newJobRow() *jobRow {
+	r := &jobRow{}
+	r.targets = [14]any{nil, nil, &r.created, &r.due, &r.timeoutMS, &r.attempts, &r.maxAttempts, &r.priority,
+		&r.dedup, nil, nil, nil, &r.customer, &r.possiblyStarted}
+	return r
+}
+
+// scan reads the row. The time-out is for tasks without one of their own.
+func (r *jobRow) scan(rows pgx.Row, j *job, timeout time.Duration) error {
+	r.targets[0], r.targets[1] = &j.id, &j.seq
+	r.targets[9], r.targets[10], r.targets[11] = &j.payload, &j.metadataJSON, &j.at
+	if err := rows.Scan(r.targets[:]...); err != nil {
 		return err
 	}
 	j.size = int64(len(j.payload))
-	j.key, j.possiblyStarted = orElse(key, ""), orElse(possiblyStarted, false)
-	j.attempt, j.maxAttempts, j.priority = int(attempts), int(maxAttempts), int(priority)
-	j.createdAt = orElse(created.t, time.Time{})
-	j.dueAt, j.dedupKey, j.timeout = orElse(due.t, j.createdAt), orElse(dedup, ""), timeout
-	if timeoutMS != nil {
-		j.ownTimeout = time.Duration(*timeoutMS) * time.Millisecond
+	j.key, j.possiblyStarted = orElse(r.customer, ""), orElse(r.possiblyStarted, false)
+	j.attempt, j.maxAttempts, j.priority = int(r.attempts), int(r.maxAttempts), int(r.priority)
+	j.createdAt = orElse(r.created.t, time.Time{})
+	j.dueAt, j.dedupKey, j.timeout = orElse(r.due.t, j.createdAt), orElse(r.dedup, ""), timeout
+	if r.timeoutMS != nil {
+		j.ownTimeout = time.Duration(*r.timeoutMS) * time.Millisecond
 		j.timeout = j.ownTimeout
 	}
 	return nil

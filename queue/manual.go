@@ -194,9 +194,10 @@ func (h *manualClaim) admit(ctx context.Context, tx pgx.Tx, n int) error {
 
 func (h *manualClaim) scan(rows pgx.Rows) (jobs []*job, err error) {
 	defer rows.Close()
+	row := newJobRow()
 	for rows.Next() {
 		j := &job{claim: manualNumber, queue: h.def.name, logger: h.host.Logger()}
-		if err := scanJob(rows, j, h.opts.timeout); err != nil {
+		if err := row.scan(rows, j, h.opts.timeout); err != nil {
 			return nil, err
 		}
 		jobs = append(jobs, j)
