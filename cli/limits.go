@@ -9,26 +9,10 @@ import (
 
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 )
-
-// limitsDoc are a queue's limits as --json prints them; what is not limited is left out.
-type limitsDoc struct {
-	Queue         string   `json:"queue"`
-	Running       int      `json:"running,omitempty"`
-	RunningPerKey int      `json:"running_per_key,omitempty"`
-	Rate          *rateDoc `json:"rate,omitempty"`
-	RatePerKey    *rateDoc `json:"rate_per_key,omitempty"`
-	FIFO          bool     `json:"fifo"`
-	HoldDead      bool     `json:"hold_dead"`
-}
-
-type rateDoc struct {
-	Count   int     `json:"count"`
-	Seconds float64 `json:"seconds"`
-	Burst   int     `json:"burst"`
-}
 
 func (p *program) limits() *ucli.Command {
 	return &ucli.Command{
@@ -56,31 +40,30 @@ func (p *program) runLimits(ctx context.Context, c *ucli.Context, box *outbox.Bo
 	if err != nil {
 		return err
 	}
-	q := rawQueue(name)
 	if c.NumFlags() > 0 && limitsGiven(c) {
 		l, err := givenLimits(c)
 		if err != nil {
 			return err
 		}
-		if err := q.SetLimits(ctx, box, l); err != nil {
+		if err := rawQueue(name).SetLimits(ctx, box, l); err != nil {
 			return err
 		}
 	}
 	p.noteMisspelt(ctx, box, name)
-	l, err := q.Limits(ctx, box)
+	l, err := ops.QueueLimits(ctx, box, name)
 	if err != nil {
 		return err
 	}
-	doc := limitsDoc{Queue: name, Running: l.Running, RunningPerKey: l.RunningPerKey, Rate: docOfRate(l.Rate),
-		RatePerKey: docOfRate(l.RatePerKey),
-		FIFO:       l.FIFO, HoldDead: l.HoldDead}
-	if l == (queue.Limits{}) {
-		return p.say(c, doc, "queue %q has no limits", name)
+	if l.None() {
+		return p.say(c, l, "queue %q has no limits", name)
 	}
 	t := &table{header: []string{"RUNNING", "RUNNING PER KEY", "RATE", "RATE PER KEY", "ORDER"}}
-	t.add(numberOrDash(l.Running), numberOrDash(l.RunningPerKey), rateText(l.Rate), rateText(l.RatePerKey),
-		orderText(l))
-	return p.show(c, doc, t)
+	running := "-"
+	if l.Running != nil {
+		running = strconv.Itoa(*l.Running)
+	}
+	t.add(running, numberOrDash(l.RunningPerKey), rateText(l.Rate), rateText(l.RatePerKey), orderText(l.LimitValues))
+	return p.show(c, l, t)
 }
 
 // limitFlags set limits.
@@ -142,16 +125,9 @@ func parseRate(flag, text string) (r queue.Rate, err error) {
 	return r, nil
 }
 
-func docOfRate(r queue.Rate) *rateDoc {
-	if r == (queue.Rate{}) {
-		return nil
-	}
-	return &rateDoc{Count: r.Count, Seconds: r.Per.Seconds(), Burst: max(r.Burst, 1)}
-}
-
-func rateText(r queue.Rate) string {
+func rateText(r *ops.Rate) string {
 	switch {
-	case r == queue.Rate{}:
+	case r == nil:
 		return "-"
 	case r.Burst > 1:
 		return fmt.Sprintf("%d in %v, %d at once", r.Count, r.Per, r.Burst)
@@ -166,7 +142,7 @@ func numberOrDash(n int) string {
 	return strconv.Itoa(n)
 }
 
-func orderText(l queue.Limits) string {
+func orderText(l ops.LimitValues) string {
 	switch {
 	case l.HoldDead:
 		return "fifo, dead letters hold"

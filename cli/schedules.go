@@ -2,25 +2,13 @@ package cli
 
 import (
 	"context"
-	"time"
 
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/schedule"
 )
-
-// scheduleDoc is a schedule as --json prints it.
-type scheduleDoc struct {
-	ID        string     `json:"id"`
-	Queue     string     `json:"queue"`
-	Spec      string     `json:"spec"`
-	TimeZone  string     `json:"time_zone"`
-	Enabled   bool       `json:"enabled"`
-	NextDue   *time.Time `json:"next_due,omitempty"`
-	LastDue   *time.Time `json:"last_due,omitempty"`
-	LastError string     `json:"last_error,omitempty"`
-}
 
 func (p *program) schedules() *ucli.Command {
 	return &ucli.Command{
@@ -39,23 +27,25 @@ func (p *program) listSchedules(ctx context.Context, c *ucli.Context, box *outbo
 	if c.Args().Present() {
 		return usagef("schedules: there is no %q; see `strunk schedules --help`", c.Args().First())
 	}
-	entries, err := schedule.List(ctx, box)
+	all, err := allSchedules(ctx, box)
 	if err != nil {
 		return err
 	}
-	docs := make([]scheduleDoc, 0, len(entries))
 	t := &table{header: []string{"ID", "QUEUE", "SPEC", "ZONE", "ENABLED", "NEXT DUE", "LAST DUE", "ERROR"}}
-	for _, e := range entries {
-		docs = append(docs, scheduleDoc{ID: e.ID, Queue: e.Queue, Spec: e.Spec, TimeZone: e.TimeZone,
-			Enabled: e.Enabled,
-			NextDue: orNil(e.NextDue), LastDue: orNil(e.LastDue), LastError: e.LastError})
-		t.add(e.ID, e.Queue, e.Spec, e.TimeZone, yesNo(e.Enabled), stamp(e.NextDue), stamp(e.LastDue),
-			clip(e.LastError, 60))
+	for _, s := range all {
+		t.add(s.ID, s.Queue, s.Spec, s.TimeZone, yesNo(s.Enabled), stamp(s.NextDue), stampOrDash(s.LastDue),
+			clip(s.LastError, 60))
 	}
-	if len(docs) == 0 && !c.Bool("json") {
-		return p.say(c, docs, "no schedules")
+	return p.showList(c, all, t, "no schedules")
+}
+
+func allSchedules(ctx context.Context, box *outbox.Box) (all []ops.Schedule, err error) {
+	for page := (ops.Page{Limit: ops.MaxLimit}); ; page.After = all[len(all)-1].ID {
+		found, err := ops.Schedules(ctx, box, page)
+		if all = append(all, found...); err != nil || len(found) < page.Limit {
+			return all, err
+		}
 	}
-	return p.show(c, docs, t)
 }
 
 func (p *program) switchSchedule(name, usage, did string,
@@ -99,12 +89,4 @@ func yesNo(b bool) string {
 		return "yes"
 	}
 	return "no"
-}
-
-func orNil(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC()
-	return &t
 }

@@ -9,10 +9,10 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	ucli "github.com/urfave/cli/v2"
 
+	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/schema"
 )
@@ -20,27 +20,11 @@ import (
 // maxSchema bounds the file that a schema is read from, in bytes.
 const maxSchema = 16 << 20
 
-// subjectDoc and versionDoc are what the registry holds, as --json prints it.
-type (
-	subjectDoc struct {
-		Subject  string      `json:"subject"`
-		Mode     schema.Mode `json:"mode"`
-		Strict   bool        `json:"strict"`
-		Versions []string    `json:"versions"`
-	}
-	versionDoc struct {
-		Subject      string          `json:"subject"`
-		Version      string          `json:"version"`
-		RegisteredAt time.Time       `json:"registered_at"`
-		Document     json.RawMessage `json:"document"`
-	}
-)
-
 func (p *program) schemas() *ucli.Command {
 	return &ucli.Command{
 		Name: "schema", Usage: "look at contracts, check them and register them",
-		Subcommands: []*ucli.Command{p.listSchemas(), p.showSchema(), p.registerSchema(), p.checkSchemas(),
-			p.exportSchemas()},
+		Subcommands: []*ucli.Command{p.listSchemas(), p.showSchema(), p.diffSchemas(), p.registerSchema(),
+			p.checkSchemas(), p.exportSchemas()},
 	}
 }
 
@@ -53,10 +37,11 @@ func (p *program) listSchemas() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			docs := make([]subjectDoc, 0, len(subjects))
+			docs := make([]ops.SchemaSubject, 0, len(subjects))
 			t := &table{header: []string{"SUBJECT", "MODE", "STRICT", "VERSIONS"}}
 			for _, s := range subjects {
-				docs = append(docs, subjectDoc{s.Name, s.Mode, s.Strict, s.Versions})
+				docs = append(docs, ops.SchemaSubject{Subject: s.Name, Mode: string(s.Mode), Strict: s.Strict,
+					Versions: s.Versions})
 				t.add(s.Name, s.Mode, yesNo(s.Strict), strings.Join(s.Versions, " "))
 			}
 			return p.showList(c, docs, t, "no schemas")
@@ -82,7 +67,8 @@ func (p *program) showSchema() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			doc := versionDoc{found.Subject, found.Version, found.RegisteredAt.UTC(), json.RawMessage(found.Document)}
+			doc := ops.SchemaVersion{Subject: found.Subject, Version: found.Version,
+				RegisteredAt: found.RegisteredAt.UTC(), Document: json.RawMessage(found.Document)}
 			return p.say(c, doc, "%s", strings.TrimRight(found.Document.String(), "\n"))
 		}),
 	}

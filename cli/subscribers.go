@@ -159,39 +159,20 @@ func (p *program) parked() *ucli.Command {
 	}
 }
 
-// parkedDoc is a parked entity as --json prints it.
-type parkedDoc struct {
-	EntityType string `json:"entity_type"`
-	EntityID   string `json:"entity_id"`
-	ID         int64  `json:"id"`
-	Position   int64  `json:"position"`
-	Version    int64  `json:"version"`
-	Attempts   int    `json:"attempts"`
-	Events     int64  `json:"events"`
-	Waiting    bool   `json:"waiting_for_a_person"`
-	Error      string `json:"error"`
-}
-
 func (p *program) listParked(ctx context.Context, c *ucli.Context, box *outbox.Box, name string) error {
-	if _, err := ops.SubscriberStats(ctx, box, name); err != nil {
-		return err
-	}
-	all, err := events.Parked(ctx, box, name, c.Int("limit"))
+	all, err := ops.Parked(ctx, box, ops.ParkedFilter{Subscriber: name, Limit: c.Int("limit")})
 	if err != nil {
 		return err
 	}
-	docs := make([]parkedDoc, 0, len(all))
 	t := &table{header: []string{"ENTITY", "POSITION#", "VERSION#", "ATTEMPTS#", "EVENTS#", "NEXT", "ERROR"}}
 	for _, e := range all {
-		docs = append(docs, parkedDoc{e.EntityType, e.EntityID, e.ID, e.Position, e.Version, e.Attempts, e.Events,
-			e.Waiting, e.LastError})
 		next := "another attempt"
-		if e.Waiting {
+		if e.State == ops.DeliveryParked {
 			next = "unpark"
 		}
-		t.add(e.EntityID, e.Position, e.Version, e.Attempts, e.Events, next, clip(e.LastError, 80))
+		t.add(e.EntityID, e.Position, e.Version, e.Attempts, e.Events, next, clip(e.Error, 80))
 	}
-	return p.showList(c, docs, t, "nothing is parked")
+	return p.showList(c, all, t, "nothing is parked")
 }
 
 func (p *program) unpark() *ucli.Command {

@@ -74,6 +74,11 @@ func load(t testing.TB, pool *pgxpool.Pool, n int) {
 			1000)::text, '{}' FROM generate_series(1, %d) i`, n/5),
 		`INSERT INTO public.strunk_subscribers (cursor, started, lease_ms, name, entity_type, start) SELECT i,
 			i, 30000, 'sub-' || lpad(i::text, 2, '0'), 'type-' || i % 10, 'beginning' FROM generate_series(0, 49) i`,
+		// A subscriber whose entities have 200 deliveries each.
+		`INSERT INTO public.strunk_outbox_deliveries (id, seq, position, version, created_at, attempts, status,
+			kind, key, entity_id, subscriber, payload)
+			SELECT 80000000 + i, i, i, i, now(), 1, 'scheduled', 'delivery', 'type-1', (i % 30)::text, 'parking',
+			'{}' FROM generate_series(1, 6000) i`,
 		`ANALYZE`,
 	} {
 		exec(t, pool, sql)
@@ -87,6 +92,7 @@ var bounds = map[string]int64{
 	"Subscribers": 15_000, "Workers": 2_500,
 	"Schedules": 10, "OverallStats": 4_500, "Tables": 100, "Backlog of health": 100, "Horizon": 10, "Task": 90,
 	"Ready":       10,
+	"Parked":      6_000,
 	"DeadLetters": 50, "DeadLetters, newest": 50, "DeadLetters of a queue": 50, "DeadLetters of a queue, newest": 50,
 	"DeadLetters of a subscriber": 50, "cancelled tasks": 50, "discarded tasks of a queue, newest": 50,
 }

@@ -78,6 +78,9 @@ func serve(t testing.TB, cfg ops.Config) (http.Handler, *outbox.Box, *pgxpool.Po
 	if cfg.Authorize == nil && cfg.Tokens == nil && !cfg.Insecure {
 		cfg.Tokens = tokens()
 	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = testkit.Soon
+	}
 	h, err := ops.Handler(box, cfg)
 	if err != nil {
 		t.Fatal(err)

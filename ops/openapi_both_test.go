@@ -56,16 +56,20 @@ func TestOpenAPIMatchesTheHandlerBothWays(t *testing.T) {
 	doc := get[document](t, h, "/v1/openapi.json")
 	var described []string
 	for path, operations := range doc.Paths {
-		for method, o := range operations {
+		for method := range operations {
 			described = append(described, strings.ToUpper(method)+" "+path)
-			if o.OperationID != "live" {
-				holds(t, h, doc, strings.ToUpper(method), path)
-			}
 		}
 	}
 	routes := ops.Routes()
 	slices.Sort(routes)
 	slices.Sort(described)
+	removing := "POST /v1/schedules/{schedule}/remove" // comes last: the others look for that schedule
+	others := slices.DeleteFunc(slices.Clone(described), func(o string) bool { return o == removing })
+	for _, o := range append(others, removing) {
+		if method, path, _ := strings.Cut(o, " "); path != "/v1/live" {
+			holds(t, h, doc, method, path)
+		}
+	}
 	if !slices.Equal(routes, described) {
 		t.Errorf("routes\n%v\ndescribed\n%v", routes, described)
 	}
@@ -95,6 +99,7 @@ var bodies = map[string]string{
 	"/v1/tasks/priority":                          `{"ids":[999999],"priority":4}`,
 	"/v1/tasks/discard":                           `{"ids":[999999],"reason":"test"}`,
 	"/v1/tasks/delete":                            `{"ids":[999999]}`,
+	"/v1/queues/{queue}/set-limits":               `{"running":5,"rate_per_key":{"count":9,"seconds":1,"burst":1}}`,
 }
 
 // holds tries one operation: without a token, with too little permission, as it is meant to be, and
@@ -103,7 +108,7 @@ func holds(t *testing.T, h http.Handler, doc document, method, path string) {
 	t.Helper()
 	o := doc.Paths[path][strings.ToLower(method)]
 	at := strings.NewReplacer("{queue}", "dead", "{subscriber}", "indexer", "{schedule}", "daily", "{id}",
-		"1").Replace(path)
+		"1", "{subject}", "order", "{version}", "1.1").Replace(path)
 	token, less := readToken, ""
 	if o.Permission == ops.PermissionChange {
 		token, less = changeToken, readToken

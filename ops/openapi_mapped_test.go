@@ -29,3 +29,6 @@ func Routes() (all []string) {
 	}
 	return append(all, "GET /v1/live")
 }
+
+// DocumentChanges is documentChanges.
+var DocumentChanges = documentChanges

@@ -230,7 +230,7 @@ func parameters(w http.ResponseWriter, r *http.Request, known ...parameter) bool
 
 // target is what a request's path names.
 func target(r *http.Request) string {
-	for _, key := range []string{"queue", "subscriber", "schedule", "id"} {
+	for _, key := range []string{"queue", "subscriber", "schedule", "subject", "id"} {
 		if v := r.PathValue(key); v != "" {
 			return v
 		}

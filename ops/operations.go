@@ -109,7 +109,8 @@ var (
 
 // operations are the HTTP API, beside the streams and the pages.
 func (s *server) operations() []operation {
-	return slices.Concat(s.readings(), pauses(), s.changes(), acts())
+	return slices.Concat(s.readings(), limitReadings(), parkedReadings(), schemaReadings(), pauses(),
+		s.changes(), acts(), limitChanges(), parkedChanges())
 }
 
 func (s *server) readings() []operation {
@@ -141,6 +142,13 @@ func (s *server) readings() []operation {
 			parameter{"after_queue", "string", "the queue of the last hold of the page before"},
 			parameter{"after_key", "string", "the customer key of the last hold of the page before"}, upTo),
 		reading("list_schedules", "/v1/schedules", "Schedules by id", listSchedules, after, upTo),
+		reading("get_schedule", "/v1/schedules/{schedule}", "One schedule", func(c *call) (s Schedule, err error) {
+			id, err := c.name("schedule")
+			if err != nil {
+				return s, err
+			}
+			return ScheduleStats(c.ctx, c.box, id)
+		}),
 		reading("list_dead_letters", "/v1/dead-letters", "Dead letters by id, without payloads", listDead,
 			parameter{"queue", "string", "of this queue"}, parameter{"subscriber", "string", "of this subscriber"},
 			parameter{"status", "string", "dead (the default), cancelled or discarded"},
@@ -323,14 +331,6 @@ func (s *server) changes() []operation {
 			func(c *call, name string, b SkipBody) (int64, error) {
 				return 1, events.Skip(c.ctx, c.box, name, b.Position)
 			}),
-		onSubscriber("retry_parked", "retry-parked", "Try a parked entity again",
-			func(c *call, name string, b EntityBody) (int64, error) {
-				return 1, events.RetryParked(c.ctx, c.box, name, b.EntityID)
-			}),
-		onSubscriber("release_parked", "release-parked", "Give up on the event that an entity is parked for",
-			func(c *call, name string, b EntityBody) (int64, error) {
-				return 1, events.Release(c.ctx, c.box, name, b.EntityID)
-			}),
 		onSubscriber("retry_dead_events", "retry-dead", "Redeliver dead letters to the subscriber", retryDeadEvents),
 		onSchedule("enable_schedule", "enable", "Let a schedule go on", func(c *call, id string) (Done, error) {
 			return Done{Changed: 1}, schedule.Enable(c.ctx, c.box, id)
@@ -342,6 +342,10 @@ func (s *server) changes() []operation {
 			task, err := schedule.RunNow(c.ctx, c.box, id)
 			return Done{Changed: 1, State: fmt.Sprint(task)}, err
 		}),
+		onSchedule("remove_schedule", "remove", "Delete a schedule; its tasks stay",
+			func(c *call, id string) (Done, error) {
+				return Done{Changed: 1}, schedule.Remove(c.ctx, c.box, id)
+			}),
 	}
 }
 

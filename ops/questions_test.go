@@ -33,6 +33,7 @@ func Questions(queue, subscriber string, task, dead int64) []Question {
 		{"cancelled tasks", sqlDeadLetters, []any{none, none, &dead, false, DefaultLimit, "cancelled"}},
 		{"discarded tasks of a queue, newest", sqlDeadLetters, []any{text(queue), none, &dead, true, DefaultLimit,
 			"discarded"}},
+		{"Parked", sqlParked, []any{"parking", "", "", DefaultLimit, ListCountCap}},
 		{"Ready", sqlReady, nil},
 	}...)
 }

@@ -2,10 +2,12 @@ package ops
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
 )
 
@@ -24,12 +26,18 @@ type Schedule struct {
 	LastError  string     `json:"last_error,omitempty"`
 }
 
-// sqlSchedules reads at most $2 schedules after the id $1. It locks nothing.
-const sqlSchedules = `SELECT id, queue, spec, time_zone, enabled, next_due,
+const (
+	// sqlSchedules reads at most $2 schedules after the id $1. It locks nothing.
+	sqlSchedules = `SELECT ` + scheduleColumns + ` FROM {schema}.strunk_schedules WHERE id > $1::text COLLATE "C"
+	ORDER BY id LIMIT $2::integer`
+	// sqlSchedule reads the schedule $1. It locks nothing.
+	sqlSchedule = `SELECT ` + scheduleColumns + ` FROM {schema}.strunk_schedules WHERE id = $1::text`
+
+	scheduleColumns = `id, queue, spec, time_zone, enabled, next_due,
 	CASE WHEN enabled THEN greatest(extract(epoch FROM {schema}.strunk_now() - next_due) * 1000000, 0)
 	ELSE 0 END::bigint,
-	last_due, coalesce(last_task_id, 0), coalesce(last_error, '')
-FROM {schema}.strunk_schedules WHERE id > $1::text COLLATE "C" ORDER BY id LIMIT $2::integer`
+	last_due, coalesce(last_task_id, 0), coalesce(last_error, '')`
+)
 
 // Schedules returns the recurring tasks in the order of their ids.
 func Schedules(ctx context.Context, box *outbox.Box, page Page) (all []Schedule, err error) {
@@ -41,6 +49,22 @@ func Schedules(ctx context.Context, box *outbox.Box, page Page) (all []Schedule,
 		err = ask(ctx, box, many(&all, sqlSchedules, []any{page.After, n}, scanSchedule))
 	}
 	return all, wrap("schedules", err)
+}
+
+// ScheduleStats returns one recurring task. Errors: [ErrNotFound], [ErrInvalid].
+func ScheduleStats(ctx context.Context, box *outbox.Box, id string) (s Schedule, err error) {
+	if err := core.CheckName(id); err != nil {
+		return s, fmt.Errorf("strunk/ops: schedule stats: the id %w: %w", err, ErrInvalid)
+	}
+	var found []Schedule
+	err = ask(ctx, box, many(&found, sqlSchedule, []any{id}, scanSchedule))
+	switch {
+	case err != nil:
+		return s, wrap("schedule stats", err)
+	case len(found) == 0:
+		return s, fmt.Errorf("strunk/ops: schedule stats: schedule %q: %w", id, ErrNotFound)
+	}
+	return found[0], nil
 }
 
 func scanSchedule(rows pgx.Rows) (s Schedule, err error) {

@@ -20,6 +20,8 @@ func seed(t testing.TB, pool *pgxpool.Pool) {
 	exec(t, pool, `SELECT public.strunk_publish('order', i::text, '{}') FROM generate_series(1, 5) i`)
 	relay(t, pool)
 	exec(t, pool, `SELECT public.strunk_register('indexer', 'order', 'beginning', 30000)`)
+	exec(t, pool, `SELECT public.strunk_schema_put('order', '1.0', '{"type":"object"}', 'backward', false),
+		public.strunk_schema_put('order', '1.1', '{"type":"object","title":"order"}', 'backward', false)`)
 }
 
 // relay moves what waits into the feed, as the loop does.
