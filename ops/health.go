@@ -17,6 +17,7 @@ const (
 	DefaultLoopDelay     = time.Minute
 	DefaultHorizon       = 30 * time.Minute
 	DefaultNotifyUsage   = 0.5
+	DefaultCountsAge     = 15 * time.Minute
 )
 
 // Thresholds say from when on something is wrong. The zero value is usable: each field says what zero means.
@@ -33,6 +34,9 @@ type Thresholds struct {
 	// NotifyUsage is how full PostgreSQL's queue of notifications may be, from 0 to 1; zero means
 	// DefaultNotifyUsage. When it is full, transactions that notify fail.
 	NotifyUsage float64
+	// CountsAge is how long ago the large numbers may have been counted last; zero means DefaultCountsAge. Passes are up
+	// to seven minutes apart.
+	CountsAge time.Duration
 }
 
 func (t Thresholds) withDefaults() Thresholds {
@@ -42,6 +46,7 @@ func (t Thresholds) withDefaults() Thresholds {
 	}{
 		{&t.OldestPending, DefaultOldestPending}, {&t.SubscriberLag, DefaultSubscriberLag},
 		{&t.LoopDelay, DefaultLoopDelay}, {&t.Horizon, DefaultHorizon},
+		{&t.CountsAge, DefaultCountsAge},
 	} {
 		if *d.of == 0 {
 			*d.of = d.by
@@ -55,7 +60,7 @@ func (t Thresholds) withDefaults() Thresholds {
 
 func (t Thresholds) validate() error {
 	if t.OldestPending < 0 || t.SubscriberLag < 0 || t.LoopDelay < 0 || t.Horizon < 0 || t.NotifyUsage < 0 ||
-		t.NotifyUsage > 1 {
+		t.NotifyUsage > 1 || t.CountsAge < 0 {
 		return fmt.Errorf("Thresholds: %+v: none may be negative, NotifyUsage at most 1: %w", t, ErrInvalid)
 	}
 	return nil
@@ -79,6 +84,7 @@ const (
 	CheckRescue      = "rescue"
 	CheckScheduler   = "scheduler"
 	CheckReaper      = "reaper"
+	CheckCounter     = "counter"
 	CheckWorkers     = "workers"
 	CheckQueues      = "queues"
 	CheckSubscribers = "subscribers"
@@ -149,6 +155,7 @@ type facts struct {
 	now                                  time.Time
 	relaySince                           *time.Time
 	promoterFor, schedulerFor, rescueFor *int64 // microseconds
+	countedFor                           *int64 // microseconds; nil: nobody has counted yet
 	missingDays                          []string
 	feedAhead                            bool
 	notify                               float64
@@ -177,6 +184,10 @@ GROUP BY d.key ORDER BY d.key`
 	sqlHorizon = `SELECT h.holder, coalesce(h.name, ''), h.pid, coalesce(h.state, ''), h.xids::bigint,
 		(extract(epoch FROM h.open_for) * 1000000)::bigint
 FROM {schema}.strunk_horizon h LIMIT $1::integer`
+	// sqlCounted reads how long ago the numbers were counted that are too large to be counted for each question. It
+	// locks nothing.
+	sqlCounted = `SELECT (extract(epoch FROM {schema}.strunk_now() - max(p.counted_at)) * 1000000)::bigint
+FROM {schema}.strunk_count_passes p`
 	// maxIsolated is how many tasks that were set aside are counted.
 	maxIsolated = 1000
 	// maxHolders is how many of them are looked at.
@@ -235,6 +246,7 @@ func gather(ctx context.Context, box *outbox.Box) (f facts, err error) {
 	err = ask(ctx, box,
 		one(sqlBacklog, nil, &f.now, &f.relaySince, &f.promoterFor, &f.schedulerFor, &f.rescueFor, &f.missingDays,
 			&f.feedAhead, &f.notify, &f.schedules),
+		one(sqlCounted, nil, &f.countedFor),
 		queuesQuestion(&f.queues, "", MaxLimit, 0),
 		subscribersQuestion(&f.subscribers, "", MaxLimit, 1),
 		forwardersQuestion(&f.forwarders, "", MaxLimit, 1),

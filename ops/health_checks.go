@@ -25,6 +25,7 @@ func (f *facts) report(t Thresholds) Report {
 		"a worker has been silent for %v beyond its lease, and its tasks were not given back")
 	f.scheduler(&r, t)
 	f.loop(&r, t, CheckReaper, string(outbox.LoopReaper), nil, "")
+	f.counter(&r, t)
 	f.checkQueues(&r, t)
 	f.checkSubscribers(&r, t)
 	f.checkForwarders(&r, t)
@@ -90,6 +91,20 @@ func (f *facts) scheduler(r *Report, t Thresholds) {
 	}
 	f.loop(r, t, CheckScheduler, "scheduler", f.schedulerFor,
 		"a schedule is late by %v: a process must run schedule.Runner")
+}
+
+// counter judges by the age of the numbers: a pass that took long is followed by the next one late.
+func (f *facts) counter(r *Report, t Thresholds) {
+	switch {
+	case f.countedFor == nil:
+		r.add(CheckCounter, StatusWarn, "nobody has counted yet, so that large numbers are lower bounds; %s",
+			f.record(string(outbox.LoopCounter)))
+	case micros(*f.countedFor).Duration > t.CountsAge:
+		r.add(CheckCounter, StatusWarn, "large numbers are %v old; %s", short(micros(*f.countedFor).Duration),
+			f.record(string(outbox.LoopCounter)))
+	default:
+		r.add(CheckCounter, StatusOK, "large numbers are %v old", short(micros(*f.countedFor).Duration))
+	}
 }
 
 // checkQueues tells queues that nobody works from those that are behind. A queue that is paused or on

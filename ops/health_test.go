@@ -49,6 +49,12 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 		{"failing loop", "the record says why", `UPDATE public.strunk_loops SET last_ok_at = now() -
 			interval '1 day', last_error_at = now(), last_error = 'disk full' WHERE loop = 'reaper'`,
 			ops.CheckReaper, ops.StatusWarn, "disk full"},
+		{"old counts", "who looks must know", `UPDATE public.strunk_count_passes SET counted_at = now() -
+			interval '20 min'; INSERT INTO public.strunk_loops (loop, interval_ms, last_ok_at, last_error_at,
+			last_error) VALUES ('counter', 15000, now() - interval '20 min', now(), 'it takes too long')`,
+			ops.CheckCounter, ops.StatusWarn, "^large numbers are 20m.*it takes too long"},
+		{"no counts", "nor is nothing a number", `DELETE FROM public.strunk_count_passes`, ops.CheckCounter,
+			ops.StatusWarn, "^nobody has counted yet"},
 		{"no workers", "tasks wait for nobody", `SELECT public.strunk_enqueue('a', '{}');
 			UPDATE public.strunk_outbox_tasks SET created_at = now() - interval '6 min'`,
 			ops.CheckWorkers, ops.StatusFail, `"a" \(6m\d+s\)`},
@@ -88,6 +94,8 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 			box, pool := open(t)
 			exec(t, pool, `INSERT INTO public.strunk_loops (loop, interval_ms, last_ok_at, last_process) SELECT l,
 				60000, now(), 'h/1' FROM unnest('{relay,promoter,rescue,reaper,scheduler}'::text[]) l`)
+			exec(t, pool, `INSERT INTO public.strunk_count_passes (counted_at) VALUES (now())
+				ON CONFLICT (one) DO UPDATE SET counted_at = excluded.counted_at`)
 			exec(t, pool, c.sql)
 			r, err := ops.Health(t.Context(), box, ops.Thresholds{})
 			if err != nil {
