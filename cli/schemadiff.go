@@ -12,8 +12,8 @@ import (
 
 func (p *program) diffSchemas() *ucli.Command {
 	return &ucli.Command{
-		Name: "diff", Usage: "show how two versions of a contract differ: the newest and the one before it where none " +
-			"is given", ArgsUsage: "SUBJECT [OLD [NEW]]",
+		Name: "diff", ArgsUsage: "SUBJECT [OLD [NEW]]",
+		Usage: "show how two versions of a contract differ: the newest and the one before it where none is given",
 		Before: func(c *ucli.Context) error {
 			if c.NArg() < 1 || c.NArg() > 3 {
 				return usagef("diff: give a subject and, if others than the newest two are meant, versions")

@@ -34,8 +34,8 @@ type Thresholds struct {
 	// NotifyUsage is how full PostgreSQL's queue of notifications may be, from 0 to 1; zero means
 	// DefaultNotifyUsage. When it is full, transactions that notify fail.
 	NotifyUsage float64
-	// CountsAge is how long ago the large numbers may have been counted last; zero means DefaultCountsAge. Passes are up
-	// to seven minutes apart.
+	// CountsAge is how long ago the large numbers may have been counted last; zero means
+	// DefaultCountsAge. Passes are up to seven minutes apart.
 	CountsAge time.Duration
 }
 

@@ -12,7 +12,8 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-// Limits are the limits of one queue that are in force: see [queue.Limits]. What is not limited is left out of its JSON.
+// Limits are the limits of one queue that are in force: see [queue.Limits]. What is not limited is
+// left out of its JSON.
 type Limits struct {
 	Queue string `json:"queue"`
 	LimitValues

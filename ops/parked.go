@@ -65,9 +65,10 @@ const (
 		SELECT d.key, d.entity_id, d.id FROM {schema}.strunk_outbox_deliveries d
 		WHERE d.subscriber = $1::text AND (d.key, d.entity_id) > (h.key, h.entity_id)
 		ORDER BY d.subscriber, d.key, d.entity_id, d.version, d.id LIMIT 1) n)
-SELECT d.key, d.entity_id, d.id, CASE WHEN d.status = 'scheduled' AND d.due_at IS NULL THEN 'parked' ELSE 'retrying' END,
-	coalesce(d.position, 0), d.version, d.attempts, d.max_attempts, d.due_at, pg_catalog.left(coalesce(d.last_error, ''),
-	1000), least(e.n, $5::integer), CASE WHEN e.n > $5::integer THEN 'at_least' ELSE 'exact' END
+SELECT d.key, d.entity_id, d.id,
+	CASE WHEN d.status = 'scheduled' AND d.due_at IS NULL THEN 'parked' ELSE 'retrying' END, coalesce(d.position, 0),
+	d.version, d.attempts, d.max_attempts, d.due_at, pg_catalog.left(coalesce(d.last_error, ''), 1000),
+	least(e.n, $5::integer), CASE WHEN e.n > $5::integer THEN 'at_least' ELSE 'exact' END
 FROM (SELECT * FROM heads LIMIT $4::integer) h
 JOIN {schema}.strunk_outbox_deliveries d ON d.id = h.id
 CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT 1 FROM {schema}.strunk_outbox_deliveries x
@@ -97,6 +98,6 @@ func Parked(ctx context.Context, box *outbox.Box, f ParkedFilter) (all []ParkedE
 }
 
 func scanParked(rows pgx.Rows) (p ParkedEntity, err error) {
-	return p, rows.Scan(&p.EntityType, &p.EntityID, &p.ID, &p.State, &p.Position, &p.Version, &p.Attempts, &p.MaxAttempts,
-		&p.NextAttemptAt, &p.Error, &p.Events.N, &p.Events.Precision)
+	return p, rows.Scan(&p.EntityType, &p.EntityID, &p.ID, &p.State, &p.Position, &p.Version, &p.Attempts,
+		&p.MaxAttempts, &p.NextAttemptAt, &p.Error, &p.Events.N, &p.Events.Precision)
 }

@@ -11,12 +11,12 @@ func TestParkedOverHTTP(t *testing.T) {
 	h, _, pool := serve(t, ops.Config{})
 	seed(t, pool)
 	// Entity 1 is parked with 150 events behind it, 2 comes again in an hour, 3 is parked; "other" is of another name.
-	exec(t, pool, `INSERT INTO public.strunk_outbox_deliveries (id, seq, position, version, created_at, due_at, attempts,
-		status, kind, key, entity_id, subscriber, last_error, payload)
+	exec(t, pool, `INSERT INTO public.strunk_outbox_deliveries (id, seq, position, version, created_at, due_at,
+		attempts, status, kind, key, entity_id, subscriber, last_error, payload)
 	SELECT 1000 + i, i, i, i, now(), NULL, 5, 'scheduled', 'delivery', 'order', '1', 'indexer', 'full', '{}'::json
 	FROM generate_series(1, 151) i
-	UNION ALL SELECT 2000, 1, 1, 1, now(), now() + interval '1 hour', 2, 'scheduled', 'delivery', 'order', '2', 'indexer',
-		'busy', '{}'::json
+	UNION ALL SELECT 2000, 1, 1, 1, now(), now() + interval '1 hour', 2, 'scheduled', 'delivery', 'order', '2',
+		'indexer', 'busy', '{}'::json
 	UNION ALL SELECT 3000, 1, 1, 1, now(), NULL, 5, 'scheduled', 'delivery', 'order', '3', 'indexer', 'full', '{}'::json
 	UNION ALL SELECT 4000, 1, 1, 1, now(), NULL, 5, 'scheduled', 'delivery', 'order', '4', 'other', 'full', '{}'::json`)
 	const indexer = "/v1/subscribers/indexer/"

@@ -22,8 +22,9 @@ const latest = "latest"
 func schemaReadings() []operation {
 	return []operation{
 		reading("list_schemas", "/v1/schemas", "Subjects that have contracts, by name", listSchemas, after, upTo),
-		reading("list_schema_versions", "/v1/schemas/{subject}", "Versions of a subject, oldest first, without documents",
-			listSchemaVersions, parameter{"after", "string", "the last version of the page before"}, upTo),
+		reading("list_schema_versions", "/v1/schemas/{subject}",
+			"Versions of a subject, oldest first, without documents", listSchemaVersions,
+			parameter{"after", "string", "the last version of the page before"}, upTo),
 		reading("get_schema", "/v1/schemas/{subject}/{version}", "One version of a subject; latest is the newest",
 			func(c *call) (v SchemaVersion, err error) {
 				subject, version, err := c.schema()

@@ -60,11 +60,13 @@ func Schemas(ctx context.Context, box *outbox.Box, page Page) (all []SchemaSubje
 		err = texts(page.After)
 	}
 	if err == nil {
-		err = ask(ctx, box, many(&all, sqlSchemas, []any{page.After, n}, func(rows pgx.Rows) (s SchemaSubject, err error) {
-			return s, rows.Scan(&s.Subject, &s.Mode, &s.Strict, &s.Versions)
-		}))
+		err = ask(ctx, box, many(&all, sqlSchemas, []any{page.After, n}, scanSubject))
 	}
 	return all, wrap("schemas", err)
+}
+
+func scanSubject(rows pgx.Rows) (s SchemaSubject, err error) {
+	return s, rows.Scan(&s.Subject, &s.Mode, &s.Strict, &s.Versions)
 }
 
 // SchemaVersions returns the versions of a subject without their documents, oldest first; page.After is a version.
