@@ -36,8 +36,8 @@ func blocks(t *testing.T, language string) (all []docsnippets.Block) {
 	return all
 }
 
-// installation is a database with what the documents name: the queues emails, bookings and videos, the dead letter
-// 12345, the subscriber search-indexer and the schedule nightly.
+// installation is a database with what the documents name: the queue emails with the dead letter 12345 and the tasks
+// behind it, the subscriber search-indexer and the schedule nightly.
 func installation(t *testing.T) *pgxpool.Pool {
 	t.Helper()
 	pool := outboxtest.New(t, outboxtest.SearchPath("public"))
@@ -47,40 +47,44 @@ func installation(t *testing.T) *pgxpool.Pool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	emails := queue.Define[map[string]string]("emails", queue.Config{})
-	type order struct{ ID string }
-	orders := events.Define("order", func(o order) string { return o.ID }, events.Config{})
 	handled := func(context.Context, events.Event[order]) error { cancel(); return nil }
-	steps := []func() error{
+	for _, step := range []func() error{
 		func() error { _, err := pool.Exec(ctx, "SELECT setval('strunk_outbox_id_seq', 12344)"); return err },
+		func() error { return box.InTx(ctx, func(tx *outbox.OwnedTx) error { return fill(ctx, tx) }) },
+		func() error { _, err := pool.Exec(ctx, sqlDie); return err },
 		func() error {
-			return box.InTx(ctx, func(tx *outbox.OwnedTx) error {
-				for _, to := range []string{"ann@example.com", "bob@example.com", "cy@example.com"} {
-					if _, err := emails.Enqueue(ctx, tx, map[string]string{"to": to}); err != nil {
-						return err
-					}
-				}
-				_, err := orders.Publish(ctx, tx, order{"42"})
-				return err
-			})
-		},
-		func() error {
-			_, err := pool.Exec(ctx, `UPDATE strunk_outbox SET status = 'dead', finished_at = now(),
-				last_error = 'no such user' WHERE id = 12345`)
-			return err
-		},
-		func() error {
-			_, err := schedule.Register(ctx, box, "nightly", emails, map[string]string{"to": "all"}, "@daily")
+			_, err := schedule.Register(ctx, box, "nightly", emails, mail{"to": "all"}, "@daily")
 			return err
 		},
 		func() error { return box.Run(ctx, orders.Subscriber("search-indexer", handled)) },
-	}
-	for _, step := range steps {
+	} {
 		if err := step(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return pool
+}
+
+type (
+	mail  map[string]string
+	order struct{ ID string }
+)
+
+var (
+	emails = queue.Define[mail]("emails", queue.Config{})
+	orders = events.Define("order", func(o order) string { return o.ID }, events.Config{})
+)
+
+const sqlDie = `UPDATE strunk_outbox SET status = 'dead', finished_at = now(), last_error = 'no such user'
+WHERE id = 12345`
+
+func fill(ctx context.Context, tx *outbox.OwnedTx) error {
+	mails := []mail{{"to": "ann@example.com"}, {"to": "bob@example.com"}, {"to": "cy@example.com"}}
+	if _, err := emails.EnqueueBatch(ctx, tx, mails); err != nil {
+		return err
+	}
+	_, err := orders.Publish(ctx, tx, order{"42"})
+	return err
 }
 
 // TestEverySQLBlockRuns runs each block that is fenced as sql in a transaction that is rolled back. Those of
@@ -114,34 +118,58 @@ var errRollBack = fmt.Errorf("roll back")
 // argument is a word of a command line, or words in single quotes.
 var argument = regexp.MustCompile(`'[^']*'|\S+`)
 
-// TestEveryCommandRuns runs each line that begins with strunk in the blocks that are fenced as sh, one after the other.
-func TestEveryCommandRuns(t *testing.T) {
-	t.Parallel()
-	dsn := outboxtest.DSN(installation(t))
-	run := map[string]bool{}
+// command is a line of a block that begins with strunk.
+type command struct {
+	block docsnippets.Block
+	line  string
+	words []string
+	// refused says that the comment behind it says "without --yes".
+	refused bool
+}
+
+// commands returns each command of the blocks that are fenced as sh, once.
+func commands(t *testing.T) (all []command) {
+	t.Helper()
+	seen := map[string]bool{}
 	for _, block := range blocks(t, "sh") {
 		for _, line := range block.Lines {
 			line, comment, _ := strings.Cut(line, " #")
 			line = strings.TrimSpace(line)
 			words := argument.FindAllString(line, -1)
-			if len(words) == 0 || words[0] != "strunk" || run[line] {
+			if len(words) == 0 || words[0] != "strunk" || seen[line] {
 				continue
 			}
-			run[line] = true
+			seen[line] = true
 			for i, word := range words {
 				words[i] = strings.Trim(word, "'")
 			}
-			var out bytes.Buffer
-			code := cli.Run(t.Context(), append([]string{"strunk", "--database-url", dsn}, words[1:]...),
-				cli.Streams{In: strings.NewReader(""), Out: &out, Err: &out})
-			refused := strings.Contains(comment, "without --yes") // the document says so
-			fine := code == cli.ExitDone || code == cli.ExitUnhealthy
-			if refused && code != cli.ExitUsage || !refused && !fine {
-				t.Errorf("%s, block at line %d: %q ends with %d:\n%s", block.File, block.Line, line, code, &out)
-			}
+			all = append(all, command{block, line, words, strings.Contains(comment, "without --yes")})
 		}
 	}
-	if len(run) == 0 {
+	return all
+}
+
+// TestEveryCommandRuns runs the commands one after the other. One that runs until it is stopped fails.
+func TestEveryCommandRuns(t *testing.T) {
+	t.Parallel()
+	dsn, all := outboxtest.DSN(installation(t)), commands(t)
+	if len(all) == 0 {
 		t.Error("the documents hold no command at all: is the fence still ```sh?")
+	}
+	for _, c := range all {
+		c.run(t, dsn)
+	}
+}
+
+func (c command) run(t *testing.T, dsn string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Soon)
+	defer cancel()
+	var out bytes.Buffer
+	code := cli.Run(ctx, append([]string{"strunk", "--database-url", dsn}, c.words[1:]...),
+		cli.Streams{In: strings.NewReader(""), Out: &out, Err: &out})
+	fine := code == cli.ExitDone || code == cli.ExitUnhealthy
+	if c.refused && code != cli.ExitUsage || !c.refused && !fine {
+		t.Errorf("%s, block at line %d: %q ends with %d:\n%s", c.block.File, c.block.Line, c.line, code, &out)
 	}
 }
