@@ -83,9 +83,10 @@ func TestOpenAPIMatchesTheHandlerBothWays(t *testing.T) {
 
 // bodies are those that change nothing that another operation needs; without one there is none.
 var bodies = map[string]string{
-	"/v1/dead-letters/retry": `{"queue":"dead","limit":1}`,
-	"/v1/dead-letters/purge": `{"queue":"dead","older_than_seconds":1e6}`,
-	"/v1/tasks/{id}/cancel":  `{"reason":"test"}`, "/v1/subscribers/{subscriber}/replay": `{"from":0}`,
+	"/v1/dead-letters/retry":  `{"queue":"dead","limit":1}`,
+	"/v1/dead-letters/purge":  `{"queue":"dead","older_than_seconds":1e6}`,
+	"/v1/batches/{id}/cancel": `{"reason":"test"}`,
+	"/v1/tasks/{id}/cancel":   `{"reason":"test"}`, "/v1/subscribers/{subscriber}/replay": `{"from":0}`,
 	"/v1/subscribers/{subscriber}/skip":           `{"position":1}`,
 	"/v1/subscribers/{subscriber}/retry-parked":   `{"entity_id":"1"}`,
 	"/v1/subscribers/{subscriber}/release-parked": `{"entity_id":"1"}`,

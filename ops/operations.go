@@ -141,6 +141,10 @@ func (s *server) readings() []operation {
 			parameter{"queue", "string", "of this queue"},
 			parameter{"after_queue", "string", "the queue of the last hold of the page before"},
 			parameter{"after_key", "string", "the customer key of the last hold of the page before"}, upTo),
+		reading("list_batches", "/v1/batches", "Batches and how far they have come, the newest first", listBatches,
+			parameter{"unfinished", "boolean", "only those that are not finished"},
+			parameter{"before", "integer", "the id of the last batch of the page before"}, upTo),
+		reading("get_batch", "/v1/batches/{id}", "How far one batch has come", getBatch),
 		reading("list_schedules", "/v1/schedules", "Schedules by id", listSchedules, after, upTo),
 		reading("get_schedule", "/v1/schedules/{schedule}", "One schedule", func(c *call) (s Schedule, err error) {
 			id, err := c.name("schedule")
@@ -311,6 +315,8 @@ func (s *server) changes() []operation {
 			func(c *call, b DeadSelection) (Done, error) {
 				return changeDead(c, b, queue.PurgeDead)
 			}),
+		changing("cancel_batch", "/v1/batches/{id}/cancel", "Cancel all tasks of a batch that have not ended",
+			cancelBatch),
 		changing("cancel_task", "/v1/tasks/{id}/cancel", "Cancel a task that waits or runs", cancelTask),
 		onSubscriber("pause_subscriber", "pause", "Deliver no more events to the subscriber",
 			func(c *call, name string, _ none) (int64, error) {

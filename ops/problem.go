@@ -51,7 +51,8 @@ func (s *server) problem(w http.ResponseWriter, err error) int {
 		return fail(w, http.StatusRequestEntityTooLarge, "too_large", err.Error())
 	case is(errType):
 		return fail(w, http.StatusUnsupportedMediaType, "media_type", err.Error())
-	case is(ErrNotFound, queue.ErrNotFound, events.ErrNotFound, events.ErrUnknownSubscriber, schedule.ErrNotFound):
+	case is(ErrNotFound, queue.ErrNotFound, queue.ErrNoBatch, events.ErrNotFound, events.ErrUnknownSubscriber,
+		schedule.ErrNotFound):
 		return fail(w, http.StatusNotFound, "not_found", err.Error())
 	case is(ErrInvalid, queue.ErrInvalid, events.ErrInvalid, schedule.ErrInvalid):
 		return fail(w, http.StatusBadRequest, "invalid", err.Error())

@@ -19,6 +19,7 @@ func seed(t testing.TB, pool *pgxpool.Pool) {
 	0::smallint, 12::smallint, NULL, false)`)
 	exec(t, pool, `SELECT public.strunk_publish('order', i::text, '{}') FROM generate_series(1, 5) i`)
 	relay(t, pool)
+	exec(t, pool, `INSERT INTO public.strunk_batches (id, created_at, name) VALUES (1, now(), 'import')`)
 	exec(t, pool, `SELECT public.strunk_register('indexer', 'order', 'beginning', 30000)`)
 	exec(t, pool, `SELECT public.strunk_schema_put('order', '1.0', '{"type":"object"}', 'backward', false),
 		public.strunk_schema_put('order', '1.1', '{"type":"object","title":"order"}', 'backward', false)`)

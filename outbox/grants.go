@@ -53,9 +53,11 @@ var maintenanceFunctions = []string{
 	"strunk_reap_notes",
 	"strunk_reap_schedule_runs", "strunk_relay", "strunk_rescue", "strunk_return_claims", "strunk_reap_marks",
 	"strunk_unknown_claims", "strunk_void_claims",
+	"strunk_fold_batches", "strunk_reap_batches", "strunk_recount_batch",
 }
 
-var maintenanceTables = []string{"strunk_loops", "strunk_migrations", "strunk_reaped", "strunk_workers"}
+var maintenanceTables = []string{"strunk_batch_changes", "strunk_loops", "strunk_migrations", "strunk_reaped",
+	"strunk_workers"}
 
 // perJSONType names a function that there is for each type of JSON, with the types of its arguments.
 func perJSONType(signature string) (names []string) {
@@ -70,7 +72,10 @@ func grants() []grant {
 	return []grant{
 		{role: RoleProducer,
 			functions: slices.Concat([]string{"strunk_enqueue_dedup", "strunk_enqueue_many", "strunk_publish_many",
-				"strunk_publish_renamed"},
+				"strunk_publish_renamed", "strunk_batch_members", "strunk_batch_of", "strunk_batch_states",
+				"strunk_cancel_batch",
+				"strunk_close_batch", "strunk_create_batch", "strunk_enqueue_dedup_in_batch",
+				"strunk_enqueue_in_batch"},
 				perJSONType("strunk_enqueue(text, JSON, integer, interval, timestamp with time zone, text, integer, "+
 					"interval, JSON, text)"),
 				perJSONType("strunk_publish(text, text, JSON, text, JSON, JSON, boolean)")),
@@ -78,6 +83,7 @@ func grants() []grant {
 		{role: RoleWorker,
 			functions: append([]string{
 				"strunk_admit", "strunk_admit_released", "strunk_advance_watermarks", "strunk_allow_starts",
+				"strunk_batch_members", "strunk_batch_of", "strunk_batch_states",
 				"strunk_cancel", "strunk_claim",
 				"strunk_claim_rated", "strunk_complete", "strunk_complete_at", "strunk_declare_limits",
 				"strunk_complete_or_fail", "strunk_complete_results", "strunk_control", "strunk_end_claimed",
@@ -110,7 +116,7 @@ func grants() []grant {
 				"strunk_snapshots", "strunk_subscribers"}, maintenanceTables...)},
 		{role: RoleReader,
 			functions: []string{
-				"strunk_as_jsonb", "strunk_backlog",
+				"strunk_as_jsonb", "strunk_backlog", "strunk_batch_members", "strunk_batch_of", "strunk_batch_states",
 				"strunk_count_cancelled", "strunk_count_delivered", "strunk_counted_at",
 				"strunk_dead_letters", "strunk_error_groups",
 				"strunk_inbox_marked", "strunk_inconsistencies",
@@ -120,6 +126,7 @@ func grants() []grant {
 				"strunk_why",
 			},
 			selects: []string{
+				"strunk_batches", "strunk_batch_changes", "strunk_batch_tasks",
 				"strunk_bootstrap", "strunk_cancels", "strunk_closed_days", "strunk_counts", "strunk_count_passes",
 				"strunk_dedups",
 				"strunk_all_paused", "strunk_feed", "strunk_feed_floor",
@@ -139,7 +146,7 @@ func grants() []grant {
 		{role: RoleOperator, also: RoleReader,
 			functions: []string{
 				"strunk_adopt_snapshots", "strunk_cancel", "strunk_hold", "strunk_lift_hold", "strunk_pause_queue",
-				"strunk_pause_all", "strunk_resume_all",
+				"strunk_pause_all", "strunk_resume_all", "strunk_cancel_batch",
 				"strunk_pause_subscriber",
 				"strunk_purge_ended", "strunk_release_parked",
 				"strunk_delete_tasks", "strunk_discard", "strunk_reschedule",

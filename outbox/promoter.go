@@ -69,10 +69,13 @@ func (p *promoter) promote(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	var ms *int64
-	var setBack bool
+	var setBack, changes bool
 	err := p.maintenance.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, p.box.sql(sqlNextDue), p.mark).Scan(&ms, &setBack)
+		return conn.QueryRow(ctx, p.box.sql(sqlNextDue), p.mark).Scan(&ms, &setBack, &changes)
 	})
+	if err == nil && changes {
+		err = p.foldBatches(ctx)
+	}
 	if err == nil && setBack {
 		return 0, p.bringForward(ctx)
 	}
@@ -87,12 +90,28 @@ const (
 	sqlPromote = `SELECT queue, promoted, last_due FROM {schema}.strunk_promote(coalesce($1::timestamptz,
 		'-infinity'), $2::integer)`
 	// sqlNextDue says in how many milliseconds the next task is due, and whether the clock was set back since this
-	// loop's last record.
+	// loop's last record, and whether something has happened to members of batches.
 	sqlNextDue = `SELECT {schema}.strunk_next_due_ms(coalesce($1::timestamptz, '-infinity')),
-	{schema}.strunk_clock_set_back('promoter')`
+	{schema}.strunk_clock_set_back('promoter'), EXISTS (SELECT 1 FROM {schema}.strunk_batch_changes)`
+	// sqlFoldBatches adds up what has happened to members of up to $1 batches, and finishes those of which all
+	// members have ended; it returns how many it has looked at.
+	sqlFoldBatches = `SELECT {schema}.strunk_fold_batches($1::integer)`
 	// sqlBringForward brings forward up to $1 rows that wait longer than their rule says; it returns how many it did.
 	sqlBringForward = `SELECT {schema}.strunk_bring_forward($1::integer)`
 )
+
+// foldChunk bounds the batches that one transaction looks at.
+const foldChunk = 100
+
+// foldBatches brings the counts of batches up to date.
+func (p *promoter) foldBatches(ctx context.Context) error {
+	for {
+		n, err := queryControl[int](ctx, p.maintenance, p.box.sql(sqlFoldBatches), foldChunk)
+		if err != nil || n < foldChunk {
+			return err
+		}
+	}
+}
 
 // bringForward sets right what waits for times of a clock that was ahead, and has the round recorded at once.
 func (p *promoter) bringForward(ctx context.Context) error {

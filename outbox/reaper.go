@@ -54,6 +54,7 @@ func (r *reaper) jobs() []reapJob {
 		{"cancelled and discarded tasks", false, r.reapCancelled},
 		{"events", true, (&feedKeeper{box: r.box, maintenance: r.conn}).keep},
 		{"inbox and results", false, r.reapMarks},
+		{"batches", false, r.reapBatches},
 		{"runs of schedules", false, func(ctx context.Context) error {
 			return r.reapRows(ctx, keep.ScheduleRuns, sqlReapRuns, keep.ScheduleRuns.Milliseconds())
 		}},
@@ -177,6 +178,29 @@ func (r *reaper) reapEnded(ctx context.Context, sql string, all []kept) error {
 func (r *reaper) reapMarks(ctx context.Context) error {
 	keep := r.box.cfg.Retention
 	return r.reapRows(ctx, 0, sqlReapMarks, keep.Inbox.Milliseconds(), keep.maxTaskRetention().Milliseconds())
+}
+
+const (
+	// sqlRecountBatch counts the members of the first batch after $1 that is not finished, and returns it.
+	sqlRecountBatch = `SELECT {schema}.strunk_recount_batch($1::bigint)`
+	// sqlReapBatches deletes up to $2 rows of batches that finished more than $1 ms ago.
+	sqlReapBatches = `SELECT {schema}.strunk_reap_batches($1::bigint, $2::integer)`
+)
+
+// reapBatches looks for members that somebody has deleted, and forgets batches as long after their end as tasks.
+func (r *reaper) reapBatches(ctx context.Context) error {
+	for last := int64(0); ctx.Err() == nil; {
+		next, err := queryControl[*int64](ctx, r.conn, r.box.sql(sqlRecountBatch), last)
+		if err != nil {
+			return err
+		}
+		if next == nil {
+			break
+		}
+		last = *next
+	}
+	keep := r.box.cfg.Retention.maxTaskRetention()
+	return r.reapRows(ctx, keep, sqlReapBatches, keep.Milliseconds())
 }
 
 // reapRows repeats a statement that deletes at most as many rows as its last argument says, which

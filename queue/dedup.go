@@ -118,8 +118,8 @@ func scanEnqueuedDedup(rows core.Rows, done []Enqueued) error {
 		if err := rows.Scan(&ord, &e.ID, &e.Duplicate, &e.Replaced); err != nil {
 			return err
 		}
-		if ord == 0 {
-			return ErrDedupBusy
+		if err := refused(ord); err != nil {
+			return err
 		}
 		done[ord-1] = e
 	}

@@ -50,6 +50,7 @@ type params struct {
 	delays                                           []*int64
 	dues                                             []*time.Time
 	timeouts                                         []*int32
+	batch                                            int64 // of all items; 0: none
 	// by item; nil where all hold their key until done
 	dedupModes map[int]dedupMode
 }
@@ -91,6 +92,10 @@ func (p *params) add(def *definition, doc *string, o enqueueOptions) error {
 	if err != nil {
 		return err
 	}
+	if len(p.queues) > 0 && o.batch != p.batch {
+		return fmt.Errorf("InBatch: the tasks of one call must be of one batch: %w", ErrInvalid)
+	}
+	p.batch = o.batch
 	if o.dedupMode.name != "" {
 		p.addMode(len(p.queues), o.dedupMode)
 	}
@@ -285,7 +290,11 @@ func send(ctx context.Context, t core.Tx, what string, p params) ([]Enqueued, er
 	if p.dedupModes != nil {
 		sql, args, scan = sqlEnqueueDedup, p.dedupArgs, scanEnqueuedDedup
 	}
-	err := t.Query(ctx, t.Host().SQL(sql), args(t.NotifyInside()),
+	arguments := args(t.NotifyInside())
+	if p.batch != 0 {
+		sql, arguments = toBatch(sql), append([]any{p.batch}, arguments...)
+	}
+	err := t.Query(ctx, t.Host().SQL(sql), arguments,
 		func(rows core.Rows) error { return scan(rows, done) })
 	if err != nil {
 		return nil, fmt.Errorf("strunk/queue: %s: %w", what, err)
@@ -301,12 +310,23 @@ func scanEnqueued(rows core.Rows, done []Enqueued) error {
 		if err := rows.Scan(&ord, &e.ID, &e.Duplicate); err != nil {
 			return err
 		}
-		if ord == 0 {
-			return ErrDedupBusy
+		if err := refused(ord); err != nil {
+			return err
 		}
 		done[ord-1] = e
 	}
 	return rows.Err()
+}
+
+// refused is what the number of an item says where it is not from 1 on: nothing was added.
+func refused(ord int) error {
+	switch ord {
+	case 0:
+		return ErrDedupBusy
+	case -1:
+		return ErrBatchEnded
+	}
+	return nil
 }
 
 func announce(t core.Tx, p params) {

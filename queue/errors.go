@@ -37,6 +37,11 @@ var (
 	ErrNoDatabase = errors.New("there is no database")
 	// ErrNotFound says that there is no such task in the queue.
 	ErrNotFound = errors.New("no such task")
+	// ErrNoBatch says that there is no such batch (any more).
+	ErrNoBatch = errors.New("no such batch")
+	// ErrBatchEnded says that a batch takes no more tasks: it is finished, was cancelled, or is not there. Nothing was
+	// added, and the transaction is intact.
+	ErrBatchEnded = errors.New("the batch takes no more tasks")
 	// ErrPoison says that a payload cannot be decoded into the queue's type, or
 	// (schema.UndecodableError) brought to it. Such a task becomes a dead letter at once, its
 	// payload as it was.

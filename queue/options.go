@@ -32,6 +32,7 @@ type enqueueOptions struct {
 	customerKey *string
 	dedupMode   dedupMode
 	metadata    map[string]string
+	batch       int64 // 0: none
 }
 
 type enqueueOption func(*enqueueOptions)

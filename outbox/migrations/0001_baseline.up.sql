@@ -27,6 +27,7 @@ CREATE TABLE {schema}.strunk_outbox (
     claim_no       bigint,
     slot           bigint,
     backlog_seq    bigint,
+    batch_id       bigint,
     created_at     timestamptz NOT NULL,
     due_at         timestamptz,
     claimed_at     timestamptz,
@@ -269,6 +270,48 @@ CREATE TABLE {schema}.strunk_cancels (
     reason       text        NOT NULL,
     PRIMARY KEY (queue, task_id)
 );
+
+-- Batches (see batches.sql). The counts are those of the changes that have been added up. follow_up is the task that is
+-- enqueued when all members have ended, as a row of strunk_outbox_tasks.
+CREATE TABLE {schema}.strunk_batches (
+    id           bigint      PRIMARY KEY,
+    follow_up_id bigint,
+    added        bigint      NOT NULL DEFAULT 0,
+    done         bigint      NOT NULL DEFAULT 0,
+    dead         bigint      NOT NULL DEFAULT 0,
+    cancelled    bigint      NOT NULL DEFAULT 0,
+    discarded    bigint      NOT NULL DEFAULT 0,
+    deleted      bigint      NOT NULL DEFAULT 0,
+    created_at   timestamptz NOT NULL,
+    closed_at    timestamptz,
+    cancelled_at timestamptz,
+    finished_at  timestamptz,
+    name         text        NOT NULL,
+    event_type   text COLLATE "C",
+    follow_up    json
+) WITH (fillfactor = 50);
+
+CREATE INDEX strunk_batches_finished ON {schema}.strunk_batches (finished_at);
+CREATE INDEX strunk_batches_follow_up ON {schema}.strunk_batches (follow_up_id) WHERE follow_up_id IS NOT NULL;
+
+-- The members of batches, for listing and cancelling them. What counts stands in strunk_batch_changes.
+CREATE TABLE {schema}.strunk_batch_tasks (
+    batch_id bigint NOT NULL,
+    task_id  bigint NOT NULL,
+    PRIMARY KEY (batch_id, task_id)
+);
+
+-- What has happened to members and is not yet added up: n tasks more (or fewer) were added, or have ended so. Rows are
+-- added by whoever adds or ends tasks, many tasks at a time, and never changed: no row of a batch is hot.
+CREATE TABLE {schema}.strunk_batch_changes (
+    batch_id bigint NOT NULL,
+    n        bigint NOT NULL,
+    id       uuid   PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+    what     text COLLATE "C" NOT NULL
+        CHECK (what IN ('added', 'done', 'dead', 'cancelled', 'discarded', 'deleted'))
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
+
+CREATE INDEX strunk_batch_changes_batch ON {schema}.strunk_batch_changes (batch_id);
 
 -- Dedup keys that are held for a period, whether or not their task is done.
 CREATE TABLE {schema}.strunk_dedups (

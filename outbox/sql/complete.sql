@@ -44,11 +44,15 @@ BEGIN
     kept AS (
         INSERT INTO {schema}.strunk_outbox_delivered_tasks
             (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts,
-             max_attempts, priority, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
+             max_attempts, priority, batch_id, status, kind, key, dedup_key, customer_key, last_error, payload,
+             metadata, errors)
         SELECT d.id, d.seq, d.worker_id, d.claim_no, d.created_at, d.due_at, d.claimed_at, v_now, d.timeout_ms,
-            d.attempts, d.max_attempts, d.priority, 'delivered', d.kind, d.key, d.dedup_key, d.customer_key,
+            d.attempts, d.max_attempts, d.priority, d.batch_id, 'delivered', d.kind, d.key, d.dedup_key, d.customer_key,
             d.last_error, d.payload, d.metadata, d.errors
-        FROM d WHERE p_keep)
+        FROM d WHERE p_keep),
+    batches AS (
+        INSERT INTO {schema}.strunk_batch_changes (batch_id, n, what)
+        SELECT d.batch_id, count(*), 'done' FROM d WHERE d.batch_id IS NOT NULL GROUP BY d.batch_id)
     SELECT d.id FROM d;
 END $$;
 

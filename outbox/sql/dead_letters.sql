@@ -76,9 +76,10 @@ BEGIN
     LOOP
         FOR i IN 1 .. 2 LOOP
             INSERT INTO {schema}.strunk_outbox_tasks
-                (id, seq, backlog_seq, created_at, due_at, timeout_ms, max_attempts, priority, admitted, status, kind,
-                 key, dedup_key, customer_key, last_error, payload, metadata, errors)
-            VALUES (v_dead.id, nextval('{schema}.strunk_outbox_id_seq'), v_dead.backlog_seq, v_dead.created_at,
+                (id, seq, backlog_seq, batch_id, created_at, due_at, timeout_ms, max_attempts, priority, admitted,
+                 status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
+            VALUES (v_dead.id, nextval('{schema}.strunk_outbox_id_seq'), v_dead.backlog_seq, v_dead.batch_id,
+                v_dead.created_at,
                 clock_timestamp(), v_dead.timeout_ms, v_dead.max_attempts, v_dead.priority,
                 v_dead.customer_key IS NULL, 'pending', v_dead.kind, v_dead.key, v_dead.dedup_key,
                 v_dead.customer_key, v_dead.last_error, v_dead.payload, v_dead.metadata, v_dead.errors)
@@ -87,6 +88,9 @@ BEGIN
             EXIT WHEN FOUND;
             v_dead.dedup_key := NULL;
         END LOOP;
+        IF v_dead.batch_id IS NOT NULL THEN
+            INSERT INTO {schema}.strunk_batch_changes (batch_id, n, what) VALUES (v_dead.batch_id, -1, v_dead.status);
+        END IF;
         IF NOT v_dead.key = ANY (v_queues) THEN
             v_queues := v_queues || v_dead.key;
         END IF;

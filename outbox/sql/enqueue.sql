@@ -27,7 +27,7 @@ $$;
 CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue_many(
     p_queues text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[], p_delays_ms bigint[],
     p_dues timestamptz[], p_dedups text[], p_timeouts_ms integer[], p_metadata text[], p_notify boolean,
-    p_customer_keys text[] DEFAULT NULL)
+    p_customer_keys text[] DEFAULT NULL, p_batch bigint DEFAULT NULL)
 RETURNS TABLE (ord integer, id bigint, duplicate boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -40,9 +40,9 @@ BEGIN
         RETURN QUERY
         WITH ins AS (
             INSERT INTO {schema}.strunk_outbox_tasks
-                (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, admitted, status, kind, key,
+                (id, seq, batch_id, created_at, due_at, timeout_ms, max_attempts, priority, admitted, status, kind, key,
                     customer_key, payload, metadata)
-            SELECT i.n, i.n, v_now, i.due_at, i.timeout_ms, i.max_attempts, i.priority, i.customer_key IS NULL,
+            SELECT i.n, i.n, p_batch, v_now, i.due_at, i.timeout_ms, i.max_attempts, i.priority, i.customer_key IS NULL,
                 CASE WHEN i.due_at > v_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue, i.customer_key,
                 i.payload, i.metadata
             FROM (SELECT nextval('{schema}.strunk_outbox_id_seq') AS n, u.*
@@ -52,7 +52,7 @@ BEGIN
         SELECT (row_number() OVER ())::integer, ins.id, false FROM ins;
     ELSE
         RETURN QUERY SELECT e.* FROM {schema}.strunk_enqueue_keyed(v_now, p_queues, p_payloads, p_priorities,
-            p_max_attempts, p_delays_ms, p_dues, p_dedups, p_timeouts_ms, p_metadata, p_customer_keys) e;
+            p_max_attempts, p_delays_ms, p_dues, p_dedups, p_timeouts_ms, p_metadata, p_customer_keys, p_batch) e;
     END IF;
     IF p_notify THEN
         PERFORM pg_notify({channel}, 'q:' || q) FROM (SELECT DISTINCT unnest(p_queues) AS q) d;
@@ -69,7 +69,8 @@ END $$;
 -- its rounds) and comes back as one row with ord 0.
 CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue_keyed(p_now timestamptz,
     p_queues text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[], p_delays_ms bigint[],
-    p_dues timestamptz[], p_dedups text[], p_timeouts_ms integer[], p_metadata text[], p_customer_keys text[])
+    p_dues timestamptz[], p_dedups text[], p_timeouts_ms integer[], p_metadata text[], p_customer_keys text[],
+    p_batch bigint)
 RETURNS TABLE (ord integer, id bigint, duplicate boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -84,9 +85,9 @@ BEGIN
     FOR round IN 1 .. 100 LOOP
         WITH ins AS (
             INSERT INTO {schema}.strunk_outbox_tasks
-                (id, seq, created_at, due_at, timeout_ms, max_attempts, priority, admitted, status, kind, key,
+                (id, seq, batch_id, created_at, due_at, timeout_ms, max_attempts, priority, admitted, status, kind, key,
                     dedup_key, customer_key, payload, metadata)
-            SELECT v_ids[i.o], v_ids[i.o], p_now, i.due_at, i.timeout_ms, i.max_attempts, i.priority,
+            SELECT v_ids[i.o], v_ids[i.o], p_batch, p_now, i.due_at, i.timeout_ms, i.max_attempts, i.priority,
                 i.customer_key IS NULL, CASE WHEN i.due_at > p_now THEN 'scheduled' ELSE 'pending' END, 'task', i.queue,
                 i.dedup_key, i.customer_key, i.payload, i.metadata
             FROM {schema}.strunk_tasks_to_enqueue(p_now, p_queues, p_payloads, p_priorities, p_max_attempts,

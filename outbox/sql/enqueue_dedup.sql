@@ -16,7 +16,8 @@
 CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue_dedup(
     p_queues text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[], p_delays_ms bigint[],
     p_dues timestamptz[], p_dedups text[], p_timeouts_ms integer[], p_metadata text[],
-    p_modes text[], p_windows_ms bigint[], p_max_ms bigint[], p_notify boolean, p_customer_keys text[] DEFAULT NULL)
+    p_modes text[], p_windows_ms bigint[], p_max_ms bigint[], p_notify boolean, p_customer_keys text[] DEFAULT NULL,
+    p_batch bigint DEFAULT NULL)
 RETURNS TABLE (ord integer, id bigint, duplicate boolean, replaced boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off
@@ -34,6 +35,7 @@ BEGIN
         v_task := NULL;
         v_task.id := v_ids[ord];
         v_task.seq := v_ids[ord];
+        v_task.batch_id := p_batch;
         v_task.created_at := v_now;
         v_task.due_at := coalesce(p_dues[ord], v_now + p_delays_ms[ord] * interval '1 millisecond');
         v_task.timeout_ms := p_timeouts_ms[ord];

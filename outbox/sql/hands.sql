@@ -39,6 +39,14 @@ BEGIN
     UPDATE {schema}.strunk_outbox_cancelled d SET finished_at = v_now
     FROM edited n WHERE n.kind = 'task' AND n.status IN ('cancelled', 'discarded') AND d.id = n.id
         AND d.finished_at IS NULL;
+    INSERT INTO {schema}.strunk_batch_changes (batch_id, n, what)
+    SELECT x.batch_id, sum(x.n), CASE x.status WHEN 'delivered' THEN 'done' ELSE x.status END FROM (
+        SELECT o.batch_id, -1 AS n, o.status FROM original o JOIN edited e ON e.id = o.id AND e.kind = 'task'
+        WHERE o.kind = 'task' AND o.batch_id = e.batch_id AND o.status <> e.status
+        UNION ALL
+        SELECT e.batch_id, 1, e.status FROM edited e JOIN original o ON o.id = e.id AND o.kind = 'task'
+        WHERE e.kind = 'task' AND o.batch_id = e.batch_id AND o.status <> e.status) x
+    WHERE x.status NOT IN ('scheduled', 'pending', 'claimed') GROUP BY x.batch_id, x.status;
     PERFORM pg_notify({channel}, w.topic) FROM (
         SELECT DISTINCT CASE WHEN t.status = 'pending' THEN 'q:' || t.key ELSE 'due' END AS topic
         FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (v_edited)) w;
@@ -48,3 +56,16 @@ END $$;
 CREATE OR REPLACE TRIGGER strunk_mend_edits AFTER UPDATE ON {schema}.strunk_outbox
     REFERENCING OLD TABLE AS original NEW TABLE AS edited
     FOR EACH STATEMENT EXECUTE FUNCTION {schema}.strunk_mend_edits();
+
+-- Counts members of batches that a DELETE of strunk_outbox has taken away before they had ended.
+CREATE OR REPLACE FUNCTION {schema}.strunk_note_deleted() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO {schema}.strunk_batch_changes (batch_id, n, what)
+    SELECT o.batch_id, count(*), 'deleted' FROM original o
+    WHERE o.batch_id IS NOT NULL AND o.status IN ('scheduled', 'pending', 'claimed') GROUP BY o.batch_id;
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER strunk_note_deleted AFTER DELETE ON {schema}.strunk_outbox
+    REFERENCING OLD TABLE AS original FOR EACH STATEMENT EXECUTE FUNCTION {schema}.strunk_note_deleted();

@@ -28,14 +28,20 @@ DECLARE
 BEGIN
     INSERT INTO {schema}.strunk_outbox
         (id, seq, worker_id, claim_no, created_at, due_at, claimed_at, finished_at, timeout_ms, attempts, max_attempts,
-         priority, backlog_seq, status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
+         priority, backlog_seq, batch_id, status, kind, key, dedup_key, customer_key, last_error, payload, metadata,
+         errors)
     VALUES (v_id, p_task.seq, p_task.worker_id, p_task.claim_no, p_task.created_at, p_task.due_at, p_task.claimed_at,
         v_now, p_task.timeout_ms, p_task.attempts, p_task.max_attempts, p_task.priority,
         CASE WHEN p_status = 'dead' AND p_task.customer_key IS NOT NULL
             AND {schema}.strunk_holds_key(p_task.key, p_task.id) THEN p_task.backlog_seq END,
-        p_status, p_task.kind, p_task.key, p_task.dedup_key, p_task.customer_key,
+        p_task.batch_id, p_status, p_task.kind, p_task.key, p_task.dedup_key, p_task.customer_key,
         coalesce(p_error, p_task.last_error), p_task.payload, p_task.metadata,
         {schema}.strunk_add_error(p_task.errors, p_task.attempts, v_now, p_error, p_stack, p_worker_name));
+    IF p_task.batch_id IS NOT NULL THEN
+        INSERT INTO {schema}.strunk_batch_changes (batch_id, n, what) VALUES (p_task.batch_id, 1, p_status);
+        INSERT INTO {schema}.strunk_batch_tasks (batch_id, task_id) SELECT p_task.batch_id, v_id
+        WHERE v_id <> p_task.id;
+    END IF;
     RETURN v_id;
 END $$;
 

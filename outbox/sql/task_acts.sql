@@ -59,8 +59,14 @@ SET jit = off AS $$
 BEGIN
     PERFORM 1 FROM {schema}.strunk_outbox_tasks t
     WHERE t.id = ANY (p_ids) AND t.status IN ('scheduled', 'pending') ORDER BY t.id FOR UPDATE;
-    RETURN QUERY DELETE FROM {schema}.strunk_outbox_tasks t
-    WHERE t.id = ANY (p_ids) AND t.status IN ('scheduled', 'pending') RETURNING t.id;
+    RETURN QUERY
+    WITH d AS (
+        DELETE FROM {schema}.strunk_outbox_tasks t
+        WHERE t.id = ANY (p_ids) AND t.status IN ('scheduled', 'pending') RETURNING t.id, t.batch_id),
+    batches AS (
+        INSERT INTO {schema}.strunk_batch_changes (batch_id, n, what)
+        SELECT d.batch_id, count(*), 'deleted' FROM d WHERE d.batch_id IS NOT NULL GROUP BY d.batch_id)
+    SELECT d.id FROM d;
     RETURN QUERY DELETE FROM {schema}.strunk_outbox_dead d WHERE d.id = ANY (p_ids) AND d.kind = 'task' RETURNING d.id;
     RETURN QUERY DELETE FROM {schema}.strunk_outbox_cancelled c WHERE c.id = ANY (p_ids) RETURNING c.id;
 END $$;
