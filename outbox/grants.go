@@ -53,7 +53,7 @@ var maintenanceFunctions = []string{
 	"strunk_reap_notes",
 	"strunk_reap_schedule_runs", "strunk_relay", "strunk_rescue", "strunk_return_claims", "strunk_reap_marks",
 	"strunk_unknown_claims", "strunk_void_claims",
-	"strunk_fold_batches", "strunk_reap_batches", "strunk_recount_batch",
+	"strunk_fold_batches", "strunk_reap_batches", "strunk_recount_batch", "strunk_reap_outcomes",
 }
 
 var maintenanceTables = []string{"strunk_batch_changes", "strunk_loops", "strunk_migrations", "strunk_reaped",
@@ -84,6 +84,7 @@ func grants() []grant {
 			functions: append([]string{
 				"strunk_admit", "strunk_admit_released", "strunk_advance_watermarks", "strunk_allow_starts",
 				"strunk_batch_members", "strunk_batch_of", "strunk_batch_states",
+				"strunk_complete_publishing", "strunk_complete_publishing_or_fail", "strunk_set_outcomes",
 				"strunk_cancel", "strunk_claim",
 				"strunk_claim_rated", "strunk_complete", "strunk_complete_at", "strunk_declare_limits",
 				"strunk_complete_or_fail", "strunk_complete_results", "strunk_control", "strunk_end_claimed",
@@ -146,7 +147,7 @@ func grants() []grant {
 		{role: RoleOperator, also: RoleReader,
 			functions: []string{
 				"strunk_adopt_snapshots", "strunk_cancel", "strunk_hold", "strunk_lift_hold", "strunk_pause_queue",
-				"strunk_pause_all", "strunk_resume_all", "strunk_cancel_batch",
+				"strunk_pause_all", "strunk_resume_all", "strunk_cancel_batch", "strunk_set_outcomes",
 				"strunk_pause_subscriber",
 				"strunk_purge_ended", "strunk_release_parked",
 				"strunk_delete_tasks", "strunk_discard", "strunk_reschedule",

@@ -55,6 +55,10 @@ func (r *reaper) jobs() []reapJob {
 		{"events", true, (&feedKeeper{box: r.box, maintenance: r.conn}).keep},
 		{"inbox and results", false, r.reapMarks},
 		{"batches", false, r.reapBatches},
+		{"outcomes of tasks", false, func(ctx context.Context) error {
+			longest := keep.maxTaskRetention()
+			return r.reapRows(ctx, longest, sqlReapOutcomes, longest.Milliseconds())
+		}},
 		{"runs of schedules", false, func(ctx context.Context) error {
 			return r.reapRows(ctx, keep.ScheduleRuns, sqlReapRuns, keep.ScheduleRuns.Milliseconds())
 		}},
@@ -185,6 +189,8 @@ const (
 	sqlRecountBatch = `SELECT {schema}.strunk_recount_batch($1::bigint)`
 	// sqlReapBatches deletes up to $2 rows of batches that finished more than $1 ms ago.
 	sqlReapBatches = `SELECT {schema}.strunk_reap_batches($1::bigint, $2::integer)`
+	// sqlReapOutcomes deletes up to $2 snapshots of outcomes older than $1 ms.
+	sqlReapOutcomes = `SELECT {schema}.strunk_reap_outcomes($1::bigint, $2::integer)`
 )
 
 // reapBatches looks for members that somebody has deleted, and forgets batches as long after their end as tasks.

@@ -38,7 +38,7 @@ var internalFunctions = []string{
 	"strunk_add_error", "strunk_admission_key", "strunk_admit_keys", "strunk_advance_feed",
 	"strunk_attach_partition", "strunk_cancel_waiting",
 	"strunk_enqueue_follow_up", "strunk_finish_batch", "strunk_fold_batch", "strunk_hold_batch_open",
-	"strunk_note_deleted", "strunk_note_members", "strunk_sum_of_changes",
+	"strunk_note_deleted", "strunk_note_members", "strunk_publish_outcomes", "strunk_sum_of_changes",
 	"strunk_cap_rates", "strunk_count_all", "strunk_crash_states", "strunk_days_of_ids", "strunk_dead_letter_delivery",
 	"strunk_delivered_task", "strunk_document_bytes",
 	"strunk_epoch_holds", "strunk_forget_feed_partition", "strunk_holds_key", "strunk_mend_feed",

@@ -62,8 +62,8 @@ const (
 	coalesce(cancelled_at, '0001-01-01Z'), coalesce(finished_at, '0001-01-01Z'), added, done, dead, cancelled,
 	discarded, deleted`
 	// sqlBatches reads up to $3 batches with ids below $1 (0: any); with $2 only those that are not finished.
-	sqlBatches = `SELECT ` + batchColumns + ` FROM {schema}.strunk_batch_states(NULL, nullif($1::bigint, 0), $2::boolean,
-	$3::integer)`
+	sqlBatches = `SELECT ` + batchColumns + ` FROM {schema}.strunk_batch_states(NULL, nullif($1::bigint, 0),
+	$2::boolean, $3::integer)`
 	// sqlBatchState reads batch $1.
 	sqlBatchState = `SELECT ` + batchColumns + ` FROM {schema}.strunk_batch_states(ARRAY[$1::bigint])`
 	// sqlBatchMembers reads up to $3 members of batch $1 with ids above $2.

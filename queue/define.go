@@ -47,6 +47,10 @@ type Config struct {
 	DiscardDelivered bool
 	// Limits hold over all processes; the zero value is none.
 	Limits Limits
+	// Outcomes is the entity type as whose state events the outcomes of tasks are published, see [Outcome]; empty means
+	// that they are not. It takes effect when a worker of the queue starts, also for tasks that are cancelled or die
+	// elsewhere; the workers of a queue should agree.
+	Outcomes string
 	// SchemaVersion is the version of the schema that the Validator checks against; empty means the newest.
 	SchemaVersion string
 	// Validator checks each payload before the transaction is touched and before middleware sees it; nil means none.
@@ -128,6 +132,9 @@ func (c Config) problems() (errs []error) {
 		if err != nil {
 			errs = append(errs, err)
 		}
+	}
+	if err := checkOutcomes(c.Outcomes); err != nil {
+		errs = append(errs, err)
 	}
 	if c.SchemaVersion != "" {
 		if err := core.CheckName(c.SchemaVersion); err != nil {

@@ -12,7 +12,7 @@ import (
 
 // A file is imported row by row. When all rows have ended, however they did, one task reports.
 func ExampleNewBatch() {
-	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	ctx, stop := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer stop()
 	box := open(ctx)
 	Rows := queue.Define[string]("rows", queue.Config{MaxAttempts: 1})

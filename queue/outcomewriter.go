@@ -28,6 +28,9 @@ const (
 	sqlCompleteResults = `SELECT * FROM {schema}.strunk_complete_results($1::text, $2::bigint, $3::bigint[],
 		$4::bigint[],
 	$5::text[], $6::boolean)`
+	// sqlCompletePublishing is sqlCompleteResults, with or (null) without results, and publishes which tasks are done.
+	sqlCompletePublishing = `SELECT * FROM {schema}.strunk_complete_publishing($1::text, $2::bigint, $3::bigint[],
+		$4::bigint[], $5::text[], $6::boolean)`
 	// sqlRetry gives tasks back: due after delays $4 in ms, $5 says that the attempt is not spent.
 	sqlRetry = `SELECT * FROM {schema}.strunk_retry($1::bigint, $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[],
 	$6::text[], $7::text[], $8::text)`
@@ -52,11 +55,13 @@ type outcomeWriter struct {
 	process string // host and process id, for the history of attempts
 	keep    bool   // delivered tasks are kept
 	results bool
+	// publishes says that what is done is published.
+	publishes bool
 }
 
 func newOutcomeWriter(end context.Context, host core.Host, def *definition, worker int64) *outcomeWriter {
 	return &outcomeWriter{end: end, host: host, queue: def.name, worker: worker, process: processName(),
-		keep: !def.cfg.DiscardDelivered, results: def.results}
+		keep: !def.cfg.DiscardDelivered, results: def.results, publishes: def.cfg.Outcomes != ""}
 }
 
 // processName is the name of this process in the history of attempts.
@@ -170,12 +175,8 @@ func (w *outcomeWriter) statement(kind outcomeKind, part []outcome, byPlace bool
 
 func (w *outcomeWriter) completion(part []outcome, ids, claims []int64, byPlace bool) (string, []any) {
 	switch {
-	case w.results:
-		results := make([]*string, len(part))
-		for i, o := range part {
-			results[i] = o.job.result
-		}
-		return sqlCompleteResults, []any{w.queue, w.worker, ids, claims, results, w.keep}
+	case w.results, w.publishes:
+		return w.completionWithMore(part, ids, claims)
 	case byPlace:
 		places := make([]pgtype.TID, len(part))
 		for i, o := range part {
@@ -184,6 +185,21 @@ func (w *outcomeWriter) completion(part []outcome, ids, claims []int64, byPlace 
 		return sqlCompleteAt, []any{w.worker, ids, claims, places, w.keep}
 	}
 	return sqlComplete, []any{w.worker, ids, claims, w.keep}
+}
+
+// completionWithMore completes with results, with outcomes that are published, or with both.
+func (w *outcomeWriter) completionWithMore(part []outcome, ids, claims []int64) (string, []any) {
+	sql := sqlCompleteResults
+	if w.publishes {
+		sql = sqlCompletePublishing
+	}
+	var results []*string
+	for _, o := range part {
+		if w.results {
+			results = append(results, o.job.result)
+		}
+	}
+	return sql, []any{w.queue, w.worker, ids, claims, results, w.keep}
 }
 
 func errorsOf(part []outcome) (errs, stacks []*string) {

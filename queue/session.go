@@ -48,6 +48,9 @@ func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration, 
 	if err := s.limits.declare(life.Soft); err != nil {
 		return nil, err
 	}
+	if err := declareOutcomes(life.Soft, rt, w.def); err != nil {
+		return nil, err
+	}
 	if err := s.control.refresh(life.Soft); err != nil {
 		return nil, err
 	}

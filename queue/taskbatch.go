@@ -10,9 +10,10 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// Batch is tasks of any queues whose endings are counted together. A follow-up, a task or a state event, comes once when
-// all have ended. Make one with [NewBatch], add members with [InBatch], and close it: until then it does not finish.
-// A member counts exactly once, by how it ended, whatever is killed and whatever runs twice.
+// Batch is tasks of any queues whose endings are counted together. A follow-up, a task or a state
+// event, comes once when all have ended. Make one with [NewBatch], add members with [InBatch], and
+// close it: until then it does not finish. A member counts exactly once, by how it ended, whatever is
+// killed and whatever runs twice.
 type Batch struct {
 	// ID is the batch's id.
 	ID int64
@@ -43,9 +44,10 @@ func FollowUpEvent(entityType string) BatchOption {
 	return batchOption(func(s *batchSettings) { s.eventType = &entityType })
 }
 
-// InBatch adds the tasks of an enqueue to a batch. A duplicate ([Enqueued]) is not added. Members may be added until the
-// batch is finished or cancelled, so also by the handler of a member: a member that runs keeps its batch from finishing.
-// Where the batch takes none, the enqueue returns [ErrBatchEnded]. All tasks of one call must be of one batch.
+// InBatch adds the tasks of an enqueue to a batch. A duplicate ([Enqueued]) is not added. Members may
+// be added until the batch is finished or cancelled, so also by the handler of a member: a member that
+// runs keeps its batch from finishing. Where the batch takes none, the enqueue returns
+// [ErrBatchEnded]. All tasks of one call must be of one batch.
 func InBatch(b Batch) EnqueueOption {
 	return enqueueOption(func(o *enqueueOptions) { o.batch = b.ID })
 }

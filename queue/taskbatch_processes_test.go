@@ -24,7 +24,7 @@ func childBatched() {
 	must(err)
 	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: quiet})
 	must(err)
-	q := queue.Define[note]("batched", queue.Config{Retry: atOnce, MaxAttempts: 2})
+	q := queue.Define[note]("batched", queue.Config{Retry: atOnce, MaxAttempts: 2, Outcomes: "mail-outcome"})
 	fmt.Println("up")
 	must(box.Run(ctx, q.Worker(func(ctx context.Context, task queue.Task[note]) error {
 		time.Sleep(time.Duration(rand.IntN(8)) * time.Millisecond)
@@ -103,6 +103,12 @@ func TestBatchCountsExactly(t *testing.T) {
 	}
 	if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE key = 'reports'`); n != 1 {
 		t.Errorf("%d follow-ups; want 1", n)
+	}
+	wrong := value[int](b, `SELECT count(*) FROM (SELECT * FROM public.strunk_outbox WHERE key = 'batched') t
+		FULL JOIN (SELECT * FROM public.strunk_outbox WHERE key = 'mail-outcome') e ON e.entity_id = t.id::text
+		WHERE (e.version = 1 AND replace(e.payload->>'status', 'done', 'delivered') = t.status) IS NOT TRUE`)
+	if wrong != 0 {
+		t.Errorf("%d outcomes were published wrongly, not at all or twice", wrong)
 	}
 }
 

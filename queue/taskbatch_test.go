@@ -14,7 +14,8 @@ import (
 )
 
 // newBatch makes a batch with members of q, and closes it unless it stays open.
-func newBatch(b *bed, q *queue.Queue[note], texts []string, open bool, opts ...queue.BatchOption) (queue.Batch, []int64) {
+func newBatch(b *bed, q *queue.Queue[note], texts []string, open bool,
+	opts ...queue.BatchOption) (queue.Batch, []int64) {
 	b.t.Helper()
 	ctx := context.Background()
 	var batch queue.Batch
@@ -283,7 +284,8 @@ func TestBatchWaitsForMembersBeingAdded(t *testing.T) {
 	}
 }
 
-// A finished batch is kept as long as its tasks, and then forgotten; what happens to a member afterwards counts nowhere.
+// A finished batch is kept as long as its tasks, and then forgotten. What happens to a member
+// afterwards counts nowhere.
 func TestBatchRetention(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)

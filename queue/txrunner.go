@@ -58,11 +58,18 @@ func (r *txRunner) run(ctx context.Context, j *job) error {
 // sqlCompleteInTx ends a handler's transaction. The numbers are put in after host.SQL, which caches by text.
 const sqlCompleteInTx = `SELECT {schema}.strunk_complete_or_fail(%d, %d, %d, %t); COMMIT`
 
+// sqlPublishInTx is sqlCompleteInTx that publishes that the task is done.
+const sqlPublishInTx = `SELECT {schema}.strunk_complete_publishing_or_fail(%d, %d, %d, %t); COMMIT`
+
 // txOptions begin and end a handler's transaction. Each is one message. The end is the fenced
 // completion and the COMMIT, which is not reached where the completion raises an error. Both hold
 // no text but numbers and the quoted schema.
 func (r *txRunner) txOptions(j *job) pgx.TxOptions {
-	complete := fmt.Sprintf(r.rt.SQL(sqlCompleteInTx), r.writer.worker, j.id, j.claim, r.writer.keep)
+	sql := sqlCompleteInTx
+	if r.writer.publishes {
+		sql = sqlPublishInTx
+	}
+	complete := fmt.Sprintf(r.rt.SQL(sql), r.writer.worker, j.id, j.claim, r.writer.keep)
 	return pgx.TxOptions{
 		BeginQuery: fmt.Sprintf(`BEGIN ISOLATION LEVEL %s READ WRITE; SET LOCAL
 			idle_in_transaction_session_timeout = %d`,

@@ -24,6 +24,7 @@ DROP TABLE
     {schema}.strunk_workers,
     {schema}.strunk_starts,
     {schema}.strunk_queues,
+    {schema}.strunk_all_paused,
     {schema}.strunk_limits,
     {schema}.strunk_rates,
     {schema}.strunk_holds,

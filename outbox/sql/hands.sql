@@ -47,6 +47,10 @@ BEGIN
         SELECT e.batch_id, 1, e.status FROM edited e JOIN original o ON o.id = e.id AND o.kind = 'task'
         WHERE e.kind = 'task' AND o.batch_id = e.batch_id AND o.status <> e.status) x
     WHERE x.status NOT IN ('scheduled', 'pending', 'claimed') GROUP BY x.batch_id, x.status;
+    PERFORM {schema}.strunk_publish_outcomes(array_agg(e.id), array_agg(e.key), array_agg(e.status),
+        array_agg(e.attempts::integer), array_agg(e.last_error))
+    FROM edited e JOIN original o ON o.id = e.id AND o.kind = 'task'
+    WHERE e.kind = 'task' AND o.status <> e.status AND e.status NOT IN ('scheduled', 'pending', 'claimed');
     PERFORM pg_notify({channel}, w.topic) FROM (
         SELECT DISTINCT CASE WHEN t.status = 'pending' THEN 'q:' || t.key ELSE 'due' END AS topic
         FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (v_edited)) w;

@@ -42,6 +42,10 @@ BEGIN
         INSERT INTO {schema}.strunk_batch_tasks (batch_id, task_id) SELECT p_task.batch_id, v_id
         WHERE v_id <> p_task.id;
     END IF;
+    IF EXISTS (SELECT 1 FROM {schema}.strunk_queues q WHERE q.queue = p_task.key AND q.outcome_type IS NOT NULL) THEN
+        PERFORM {schema}.strunk_publish_outcomes(ARRAY[v_id], ARRAY[p_task.key], ARRAY[p_status],
+            ARRAY[p_task.attempts::integer], ARRAY[coalesce(p_error, p_task.last_error)]);
+    END IF;
     RETURN v_id;
 END $$;
 

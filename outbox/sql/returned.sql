@@ -44,5 +44,7 @@ BEGIN
         p_max_attempts, p_priority, 'dead', 'task', p_queue, nullif(p_dedup, ''), nullif(p_customer, ''), v_error,
         p_payload::json, p_metadata::json,
         {schema}.strunk_add_error(v_errors, p_attempts, v_now, v_error, p_stack, p_by));
+    PERFORM {schema}.strunk_publish_outcomes(ARRAY[v_id], ARRAY[p_queue], ARRAY['dead'], ARRAY[p_attempts],
+        ARRAY[v_error]);
     RETURN true;
 END $$;
