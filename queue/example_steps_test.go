@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"time"
@@ -41,4 +42,62 @@ func ExampleTask_Guard() {
 	// Output:
 	// archived part 1 under a fence: true
 	// archived part 2 under a fence: true
+}
+
+// The card is charged once, although the attempt fails after it.
+func ExampleStep() {
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	box := open(ctx)
+	Checkouts := queue.Define[int]("checkouts", queue.Config{Retry: queue.Backoff{First: time.Millisecond}})
+	enqueue(ctx, box, Checkouts, 42)
+
+	checkout := func(ctx context.Context, task queue.Task[int]) error {
+		receipt, err := queue.Step(ctx, "charge", func(ctx context.Context) (string, error) {
+			fmt.Println("charging for order", task.Payload)
+			return "receipt 7", nil // the id of the task is a good idempotency key for the call
+		})
+		if err != nil {
+			return err
+		}
+		if task.Attempt == 1 {
+			return errors.New("the mail server is away")
+		}
+		fmt.Println("mailing", receipt, "in attempt", task.Attempt)
+		stop()
+		return nil
+	}
+	if err := box.Run(ctx, Checkouts.Worker(checkout)); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// charging for order 42
+	// mailing receipt 7 in attempt 2
+}
+
+// What a step writes and the result that it leaves are committed together.
+func ExampleStepInTx() {
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	box := open(ctx)
+	Transfers := queue.Define[int]("transfers", queue.Config{})
+	enqueue(ctx, box, Transfers, 42)
+
+	transfer := func(ctx context.Context, task queue.Task[int]) error {
+		err := box.InTx(ctx, func(tx *outbox.OwnedTx) error {
+			_, err := queue.StepInTx(ctx, tx, "book", func(ctx context.Context) (bool, error) {
+				_, err := tx.Pgx().Exec(ctx, `UPDATE orders SET status = 'paid' WHERE id = $1`, task.Payload)
+				return true, err
+			})
+			return err
+		})
+		fmt.Println("booked:", err == nil)
+		stop()
+		return err
+	}
+	if err := box.Run(ctx, Transfers.Worker(transfer)); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// booked: true
 }

@@ -44,6 +44,7 @@ type job struct {
 	// logged says that the box's log holds the error of the attempt already.
 	logged atomic.Bool
 
+	steps   stepNames
 	state   jobState
 	inBatch inBatch
 }

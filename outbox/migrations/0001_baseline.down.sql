@@ -34,6 +34,7 @@ DROP TABLE
     {schema}.strunk_batch_changes,
     {schema}.strunk_dedups,
     {schema}.strunk_results,
+    {schema}.strunk_steps,
     {schema}.strunk_inbox,
     {schema}.strunk_feed_partitions,
     {schema}.strunk_feed,

@@ -338,6 +338,21 @@ CREATE TABLE {schema}.strunk_results (
 
 CREATE INDEX strunk_results_updated ON {schema}.strunk_results (updated_at);
 
+-- Results of steps, which a later attempt of the task is given. fence is the seq of the claim that
+-- stored it.
+CREATE TABLE {schema}.strunk_steps (
+    task_id   bigint      NOT NULL,
+    fence     bigint      NOT NULL,
+    stored_at timestamptz NOT NULL,
+    queue     text COLLATE "C" NOT NULL,
+    name      text COLLATE "C" NOT NULL,
+    type      text        NOT NULL,
+    result    json        NOT NULL,
+    PRIMARY KEY (task_id, name)
+);
+
+CREATE INDEX strunk_steps_stored ON {schema}.strunk_steps (stored_at);
+
 -- Messages that a consumer has handled. task_id stands beside marks that workers make: such a mark is needed only while
 -- its task could be handled again, and is kept until then whatever the retention.
 CREATE TABLE {schema}.strunk_inbox (

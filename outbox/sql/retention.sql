@@ -97,7 +97,7 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
 $$;
 
 -- Retention: deletes up to p_limit rows of each of these tables that are past use; returns how
--- many. Marks of the inbox and results go by age; a task's mark stays while the task is active, dead,
+-- many. Marks of the inbox, results and steps go by age; a task's mark stays while the task is active, dead,
 -- cancelled or discarded, for only then can it be handled again.
 CREATE OR REPLACE FUNCTION {schema}.strunk_reap_marks(p_inbox interval, p_tasks interval, p_limit integer)
 RETURNS bigint
@@ -140,7 +140,7 @@ BEGIN
     v_all := v_all + v_n;
     DELETE FROM {schema}.strunk_holds h WHERE h.until < v_now;
     GET DIAGNOSTICS v_n = ROW_COUNT;
-    RETURN v_all + v_n;
+    RETURN v_all + v_n + {schema}.strunk_reap_steps(v_tasks, p_limit);
 END $$;
 
 -- Raises the floor of the feed: whole partitions whose last event was relayed longer than
