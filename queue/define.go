@@ -45,6 +45,9 @@ type Config struct {
 	// DiscardDelivered deletes tasks when they are done instead of keeping them as delivered rows:
 	// less to write, and no history.
 	DiscardDelivered bool
+	// Dedup gives tasks that are enqueued without a dedup key one that is made of their payload: see
+	// DedupByPayload. The zero value gives none.
+	Dedup PayloadDedup
 	// Limits hold over all processes; the zero value is none.
 	Limits Limits
 	// Outcomes is the entity type as whose state events the outcomes of tasks are published, see [Outcome]; empty means

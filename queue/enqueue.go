@@ -18,6 +18,7 @@ $4::smallint[], $5::bigint[], $6::timestamptz[], $7::text[], $8::integer[], $9::
 func newItem(def *definition, payload any, opts []EnqueueOption) Item {
 	item := Item{def: def, opts: applyEnqueue(opts)}
 	item.doc, item.err = encode(def, payload)
+	def.cfg.Dedup.apply(&item)
 	item.err = errors.Join(item.err, item.opts.check())
 	return item
 }
@@ -254,6 +255,7 @@ func enqueueBatch[T any](ctx context.Context, tx outbox.Tx, def *definition, pay
 	for i, payload := range payloads {
 		items[i] = Item{def: def, opts: o}
 		items[i].doc, items[i].err = encode(def, payload)
+		def.cfg.Dedup.apply(&items[i])
 	}
 	if items, err = validate(ctx, tx, what, items); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"reflect"
 
 	"github.com/strunk-go/strunk/outbox"
 )
@@ -15,7 +16,9 @@ type Queue[T any] struct {
 // outbox.Box.Run, so that it can stand in a package-level var. T may be anything that encoding/json can write and read,
 // json.RawMessage included.
 func Define[T any](name string, cfg Config) *Queue[T] {
-	return &Queue[T]{def: newDefinition(name, cfg)}
+	def := newDefinition(name, cfg)
+	def.checkDedup(reflect.TypeFor[T]())
+	return &Queue[T]{def: def}
 }
 
 // Name returns the queue's name, which is the outbox row's key.

@@ -51,6 +51,9 @@ func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration, 
 	if err := declareOutcomes(life.Soft, rt, w.def); err != nil {
 		return nil, err
 	}
+	if err := declareDedup(life.Soft, rt, w.def); err != nil {
+		return nil, err
+	}
 	if err := s.control.refresh(life.Soft); err != nil {
 		return nil, err
 	}
@@ -94,7 +97,7 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration, siz
 	s.executor = &executor{rt: s.rt, concurrency: w.opts.concurrency, life: s.life, base: s.base,
 		buffer: s.buffer, starter: s.starter, latency: latency, control: s.control, judge: judge,
 		completer: s.completer, batches: s.batches, permits: w.permits,
-		work: through(w.handler(s.rt, s.batches, writer), chain)}
+		work: watchDedup(s.rt, w.def, through(w.handler(s.rt, s.batches, writer), chain))}
 	s.claimer = &claimer{rt: s.rt, queue: s.queue, concurrency: w.opts.concurrency, timeout: w.opts.timeout, poll: poll,
 		carries: w.carries, lease: s.lease, numbers: numbers, latency: latency, control: s.control, limits: s.limits,
 		patience: w.opts.claimTimeout, size: size, buffer: s.buffer, starter: s.starter,

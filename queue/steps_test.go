@@ -216,7 +216,8 @@ func stepsInTx(t *testing.T) {
 	}))
 	id := put(b, q, note{})
 	reach(b, q, id, queue.StatusDelivered)
-	if rows := value[int](b, `SELECT count(*) FROM public.notes`); inside.Load() != 2 || outside.Load() != 1 || rows != 1 {
+	rows := value[int](b, `SELECT count(*) FROM public.notes`)
+	if inside.Load() != 2 || outside.Load() != 1 || rows != 1 {
 		t.Errorf("the step in the transaction ran %d times, that outside %d times, and %d rows were written; "+
 			"want 2, 1 and 1", inside.Load(), outside.Load(), rows)
 	}

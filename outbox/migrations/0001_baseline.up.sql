@@ -210,6 +210,7 @@ CREATE TABLE {schema}.strunk_queues (
     queue           text COLLATE "C" PRIMARY KEY,
     paused_by       text,  -- the role and what its connection calls itself, or whom a program names
     pause_reason    text,
+    declared_dedup  text,  -- what the last program that worked it declared, in words; empty for none
     declared_limits text[], -- all that programs have declared, in order; the last hundred
     outcome_type    text COLLATE "C" -- as which entity type outcomes are published; null: not at all
 );

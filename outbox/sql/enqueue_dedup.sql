@@ -154,3 +154,20 @@ BEGIN
     RETURN (SELECT d.task_id FROM {schema}.strunk_dedups d
         WHERE d.queue = p_task.key AND d.dedup_key = p_task.dedup_key);
 END $$;
+
+-- Notes what a worker's program declares about dedup by payload (in words; empty for nothing), and
+-- returns what was noted before where that was something else. A queue for which nothing was ever
+-- declared is left alone.
+CREATE OR REPLACE FUNCTION {schema}.strunk_declare_dedup(p_queue text, p_declared text) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_before text;
+BEGIN
+    SELECT q.declared_dedup INTO v_before FROM {schema}.strunk_queues q WHERE q.queue = p_queue;
+    IF coalesce(v_before, '') = p_declared THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO {schema}.strunk_queues AS q (queue, declared_dedup) VALUES (p_queue, p_declared)
+    ON CONFLICT (queue) DO UPDATE SET declared_dedup = excluded.declared_dedup;
+    RETURN CASE WHEN v_before = '' THEN 'none' ELSE v_before END;
+END $$;
