@@ -14,7 +14,7 @@ func (p *program) commands() []*ucli.Command {
 			p.deleteTasks(), p.pause(), p.resume(), p.holds(), p.limits(), p.batches()}},
 		{"Events", []*ucli.Command{p.subscribers(), p.lag(), p.replay(), p.resetSubscriber(), p.skip(), p.parked(),
 			p.unpark()}},
-		{"Other systems", []*ucli.Command{p.forwarders()}},
+		{"Other systems", []*ucli.Command{p.forwarders(), p.importJobs()}},
 		{"Schedules", []*ucli.Command{p.schedules()}},
 		{"Schemas", []*ucli.Command{p.schemas()}},
 		{"Installation", []*ucli.Command{p.migrate(), p.grants(), p.demo(), p.completion()}},

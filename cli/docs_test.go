@@ -62,7 +62,7 @@ func commandFlags(into map[string][]string, parent string, commands []*ucli.Comm
 	for _, c := range commands {
 		name := strings.TrimSpace(parent + " " + c.Name)
 		commandFlags(into, name, c.Subcommands)
-		if name == "schema" { // only a place for others
+		if name == "schema" || name == "import" { // only a place for others
 			continue
 		}
 		var flags []string
