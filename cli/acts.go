@@ -52,22 +52,33 @@ func (p *program) runNow() *ucli.Command {
 }
 
 func (p *program) reschedule() *ucli.Command {
-	return p.act("reschedule", "make tasks that wait due at another time", "rescheduled", []ucli.Flag{
+	return p.act("reschedule", "make tasks that wait due at another time", "rescheduled", dueFlags(),
+		func(ctx context.Context, c *ucli.Context, box *outbox.Box, ids []int64) (ops.Acted, error) {
+			if c.IsSet("in") == c.IsSet("at") {
+				return ops.Acted{}, usagef("reschedule: give --in or --at")
+			}
+			due, err := dueArg(ctx, c, box)
+			if err != nil {
+				return ops.Acted{}, err
+			}
+			return ops.Reschedule(ctx, box, due, ids...)
+		})
+}
+
+func dueFlags() []ucli.Flag {
+	return []ucli.Flag{
 		&ucli.DurationFlag{Name: "in", Usage: "due so long from now, such as 90s, 15m or 24h"},
 		&ucli.TimestampFlag{Name: "at", Layout: time.RFC3339, Usage: "due at this time, such as 2026-01-31T18:00:00Z"},
-	}, func(ctx context.Context, c *ucli.Context, box *outbox.Box, ids []int64) (ops.Acted, error) {
-		if c.IsSet("in") == c.IsSet("at") {
-			return ops.Acted{}, usagef("reschedule: give --in or --at")
-		}
-		if c.IsSet("at") {
-			return ops.Reschedule(ctx, box, *c.Timestamp("at"), ids...)
-		}
-		now, err := ops.Now(ctx, box)
-		if err != nil {
-			return ops.Acted{}, err
-		}
-		return ops.Reschedule(ctx, box, now.At.Add(c.Duration("in")), ids...)
-	})
+	}
+}
+
+// dueArg is the time of --at, or that of --in by the database's clock.
+func dueArg(ctx context.Context, c *ucli.Context, box *outbox.Box) (time.Time, error) {
+	if c.IsSet("at") {
+		return *c.Timestamp("at"), nil
+	}
+	now, err := ops.Now(ctx, box)
+	return now.At.Add(c.Duration("in")), err
 }
 
 func (p *program) setPriority() *ucli.Command {

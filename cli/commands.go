@@ -11,7 +11,7 @@ func (p *program) commands() []*ucli.Command {
 		{"Look", []*ucli.Command{p.stats(), p.queues(), p.health(), p.doctor(), p.top(), p.tail()}},
 		{"Tasks", []*ucli.Command{p.tasks(), p.deadLetters(), p.errors(), p.showTask(), p.why(), p.retry(),
 			p.retryAll(), p.purge(), p.enqueue(), p.cancel(), p.runNow(), p.reschedule(), p.setPriority(), p.discard(),
-			p.deleteTasks(), p.pause(), p.resume(), p.holds(), p.limits(), p.batches()}},
+			p.deleteTasks(), p.jobs(), p.pause(), p.resume(), p.holds(), p.limits(), p.batches()}},
 		{"Events", []*ucli.Command{p.subscribers(), p.lag(), p.replay(), p.resetSubscriber(), p.skip(), p.parked(),
 			p.unpark()}},
 		{"Other systems", []*ucli.Command{p.forwarders(), p.importJobs()}},

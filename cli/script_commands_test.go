@@ -28,6 +28,7 @@ var changing = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "TIME"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`), "YYYY-MM-DD hh:mm:ss"},
 	{regexp.MustCompile(`(_seconds": )[0-9.e-]+`), "${1}N"},
+	{regexp.MustCompile(`(started by  ).+`), "${1}WHO"},
 	{regexp.MustCompile(`("paused_by": )"[^"]+"`), `${1}"WHO"`},
 	{regexp.MustCompile(`("id": )\d{5,}`), "${1}N"},
 	{regexp.MustCompile(`("n": )\d+(,\s+"precision": "estimate")`), "${1}N${2}"},

@@ -53,6 +53,7 @@ func TestOpenAPIMatchesTheHandlerBothWays(t *testing.T) {
 	t.Parallel()
 	h, _, pool := serve(t, ops.Config{})
 	seed(t, pool)
+	exec(t, pool, `SELECT public.strunk_start_job('retry', '{"queue": "nobody"}')`)
 	doc := get[document](t, h, "/v1/openapi.json")
 	var described []string
 	for path, operations := range doc.Paths {
@@ -95,6 +96,8 @@ var bodies = map[string]string{
 	"/v1/queues/{queue}/lift-hold":                `{"customer_key":"acme"}`,
 	"/v1/queues/{queue}/pause":                    `{"reason":"test"}`,
 	"/v1/pause-all":                               `{}`,
+	"/v1/jobs/start":                              `{"act":"retry","queue":"nobody"}`,
+	"/v1/jobs/{id}/rate":                          `{"per_second":20}`,
 	"/v1/tasks/run-now":                           `{"ids":[999999]}`,
 	"/v1/tasks/reschedule":                        `{"ids":[999999],"due_at":"2030-01-01T00:00:00Z"}`,
 	"/v1/tasks/priority":                          `{"ids":[999999],"priority":4}`,
@@ -121,7 +124,7 @@ func holds(t *testing.T, h http.Handler, doc document, method, path string) {
 	for _, p := range o.Parameters {
 		if p.In == "query" {
 			query += "&" + p.Name + "=" + map[string]string{"limit": "5", "newest": "false", "payload": "false",
-				"from": "0"}[p.Name]
+				"from": "0", "act": "retry"}[p.Name]
 		}
 	}
 	try := func(token, query string, statuses ...int) {

@@ -110,7 +110,7 @@ var (
 // operations are the HTTP API, beside the streams and the pages.
 func (s *server) operations() []operation {
 	return slices.Concat(s.readings(), limitReadings(), parkedReadings(), schemaReadings(), pauses(),
-		s.changes(), acts(), limitChanges(), parkedChanges())
+		s.changes(), acts(), limitChanges(), parkedChanges(), jobOperations())
 }
 
 func (s *server) readings() []operation {

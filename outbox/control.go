@@ -56,13 +56,13 @@ func (c *control) close() {
 	<-c.slot
 }
 
-// autocommit runs one statement as a transaction that waits for its commit's answer and ignores the
+// autocommit runs statements as one transaction that waits for its commit's answer and ignores the
 // server's defaults for isolation and access; it is retried on a conflict. The transaction travels
 // in one message: a process that is frozen in the middle of it, a heartbeat above all, must not
 // keep its row locked against the rescue.
-func (c *control) autocommit(ctx context.Context, statement core.Statement) error {
+func (c *control) autocommit(ctx context.Context, statements ...core.Statement) error {
 	return c.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return core.RetryConflicts(ctx, func() error { return core.OneMessage(ctx, conn, statement) })
+		return core.RetryConflicts(ctx, func() error { return core.OneMessage(ctx, conn, statements...) })
 	})
 }
 

@@ -54,6 +54,7 @@ var maintenanceFunctions = []string{
 	"strunk_reap_schedule_runs", "strunk_relay", "strunk_rescue", "strunk_return_claims", "strunk_reap_marks",
 	"strunk_unknown_claims", "strunk_void_claims",
 	"strunk_fold_batches", "strunk_reap_batches", "strunk_recount_batch", "strunk_reap_outcomes",
+	"strunk_job_failed", "strunk_next_job", "strunk_reap_jobs", "strunk_work_job",
 }
 
 var maintenanceTables = []string{"strunk_batch_changes", "strunk_loops", "strunk_migrations", "strunk_reaped",
@@ -124,6 +125,7 @@ func grants() []grant {
 				"strunk_count_cancelled", "strunk_count_delivered", "strunk_counted_at",
 				"strunk_dead_letters", "strunk_error_groups",
 				"strunk_inbox_marked", "strunk_inconsistencies",
+				"strunk_matching", "strunk_preview_job", "strunk_task_filter",
 				"strunk_list_tasks", "strunk_live_snapshots", "strunk_now", "strunk_overall", "strunk_over_cap",
 				"strunk_queue_names", "strunk_queue_states", "strunk_subscriber_states", "strunk_task",
 				"strunk_task_window", "strunk_worker_states",
@@ -133,7 +135,7 @@ func grants() []grant {
 				"strunk_batches", "strunk_batch_changes", "strunk_batch_tasks",
 				"strunk_bootstrap", "strunk_cancels", "strunk_closed_days", "strunk_counts", "strunk_count_passes",
 				"strunk_dedups",
-				"strunk_all_paused", "strunk_feed", "strunk_feed_floor",
+				"strunk_all_paused", "strunk_bulk_jobs", "strunk_feed", "strunk_feed_floor",
 				"strunk_feed_partitions", "strunk_forwarders",
 				"strunk_events_seq", "strunk_failures", "strunk_holds", "strunk_horizon",
 				"strunk_inbox", "strunk_limits",
@@ -153,6 +155,7 @@ func grants() []grant {
 				"strunk_pause_all", "strunk_resume_all", "strunk_cancel_batch", "strunk_set_outcomes",
 				"strunk_pause_subscriber",
 				"strunk_purge_ended", "strunk_release_parked",
+				"strunk_resume_job", "strunk_set_job_rate", "strunk_start_job", "strunk_stop_job",
 				"strunk_delete_tasks", "strunk_discard", "strunk_reschedule",
 				"strunk_resume_queue", "strunk_retry_ended", "strunk_retry_dead_deliveries", "strunk_retry_parked",
 				"strunk_rewind",

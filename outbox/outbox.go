@@ -35,6 +35,8 @@ const (
 	LoopRelay Loop = "relay"
 	// LoopCounter counts now and then what is too much to be counted for each question of package ops.
 	LoopCounter Loop = "counter"
+	// LoopJobs works the bulk jobs that package ops starts.
+	LoopJobs Loop = "jobs"
 )
 
 // Config configures a Box. The zero value is usable: each field says what zero means.
@@ -99,7 +101,7 @@ func (c Config) withDefaults() Config {
 
 func (c Config) validate() error {
 	known := map[Loop]bool{LoopPromoter: true, LoopRescue: true, LoopReaper: true, LoopRelay: true,
-		LoopCounter: true}
+		LoopCounter: true, LoopJobs: true}
 	for _, loop := range c.Disable {
 		if !known[loop] {
 			return fmt.Errorf("strunk/outbox: Config.Disable: %q is not a loop; use the Loop constants", loop)

@@ -59,6 +59,9 @@ func (r *reaper) jobs() []reapJob {
 			longest := keep.maxTaskRetention()
 			return r.reapRows(ctx, longest, sqlReapOutcomes, longest.Milliseconds())
 		}},
+		{"bulk jobs", false, func(ctx context.Context) error {
+			return r.reapRows(ctx, keepJobs, sqlReapJobs, keepJobs.Milliseconds())
+		}},
 		{"runs of schedules", false, func(ctx context.Context) error {
 			return r.reapRows(ctx, keep.ScheduleRuns, sqlReapRuns, keep.ScheduleRuns.Milliseconds())
 		}},
@@ -136,6 +139,8 @@ const (
 	// what belongs to tasks and is older than $2 ms.
 	sqlReapMarks = `SELECT {schema}.strunk_reap_marks($1::bigint * interval '1 millisecond',
 		$2::bigint * interval '1 millisecond', $3::integer)`
+	// sqlReapJobs deletes up to $2 bulk jobs that have not run for $1 ms.
+	sqlReapJobs = `SELECT {schema}.strunk_reap_jobs($1::bigint, $2::integer)`
 	// sqlReapRuns deletes up to $2 rows of schedules' runs older than $1 ms.
 	sqlReapRuns = `SELECT {schema}.strunk_reap_schedule_runs($1::bigint, $2::integer)`
 )

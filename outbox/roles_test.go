@@ -35,6 +35,7 @@ var orders = events.Define("order", func(o order) string { return o.ID }, events
 
 // internalFunctions are called by strunk's own functions, or by the owner's reaper.
 var internalFunctions = []string{
+	"strunk_act_on", "strunk_act_on_each",
 	"strunk_add_error", "strunk_admission_key", "strunk_admit_keys", "strunk_advance_feed",
 	"strunk_attach_partition", "strunk_cancel_waiting",
 	"strunk_enqueue_follow_up", "strunk_finish_batch", "strunk_fold_batch", "strunk_hold_batch_open",
@@ -213,7 +214,7 @@ func testWork(t *testing.T) {
 	testkit.Eventually(t, "the maintenance is done, but for what takes the owner", func() bool {
 		well := query[[]string](t, r.owner, `SELECT coalesce(array_agg(loop ORDER BY loop), '{}')
 			FROM public.strunk_loops WHERE last_ok_at IS NOT NULL AND last_error IS NULL`)
-		return slices.Equal(well, []string{"counter", "promoter", "reaper of rows", "relay", "rescue",
+		return slices.Equal(well, []string{"counter", "jobs", "promoter", "reaper of rows", "relay", "rescue",
 			"scheduler"})
 	})
 	stopWorker()

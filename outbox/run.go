@@ -85,7 +85,7 @@ type run struct {
 	host
 	leases      *leases
 	maintenance *control
-	slow        *control // for loops whose statements may take long: the reaper and the counter
+	slow        *control // for loops whose statements may take long: the reaper, the counter, bulk jobs
 	relay       *relay
 }
 
@@ -132,6 +132,7 @@ func (r *run) loops() map[string]func(context.Context) {
 		LoopReaper:   newReaper(r.b, r.slow).run,
 		LoopCounter:  (&counter{box: r.b, conn: r.slow}).run,
 		LoopRelay:    r.relay.run,
+		LoopJobs:     (&jobWorker{box: r.b, conn: r.slow}).run,
 	} {
 		if !slices.Contains(r.b.cfg.Disable, loop) {
 			loops[string(loop)] = fn

@@ -206,6 +206,8 @@ func TopicFeed(entityType string) string { return "f:" + entityType }
 const (
 	// TopicDue is announced when a task was scheduled that may be due before the promoter's next look.
 	TopicDue = "due"
+	// TopicJobs is announced when a bulk job was started or resumed.
+	TopicJobs = "jobs"
 	// TopicRelay is announced when events wait for the relay.
 	TopicRelay = "relay"
 	// TopicSchedule is announced when a schedule has changed.
