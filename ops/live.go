@@ -24,6 +24,8 @@ type Live struct {
 	// RelayWaiting is how long the first event that waits for the relay has done so; 0 where none does.
 	RelayWaiting Duration `json:"relay_waiting_seconds"`
 
+	queueTotals, subscriberTotals []counted
+
 	loops   map[string]outbox.LoopStatus
 	holders []Horizon
 	notify  float64
@@ -45,7 +47,9 @@ func live(ctx context.Context, box *outbox.Box, t Thresholds, series int) (l Liv
 	err = ask(ctx, box, overallQuestion(&l.Overall), tablesQuestion(&l.Overall.Tables),
 		queuesQuestion(&l.Queues, "", series, ListCountCap),
 		subscribersQuestion(&l.Subscribers, "", series, ListCountCap),
-		forwardersQuestion(&l.Forwarders, "", series, ListCountCap))
+		forwardersQuestion(&l.Forwarders, "", series, ListCountCap),
+		totalsQuestion(&l.queueTotals, core.CountersOfQueue),
+		totalsQuestion(&l.subscriberTotals, core.CountersOfSubscriber))
 	if err != nil {
 		return l, wrap("live", err)
 	}
@@ -61,6 +65,7 @@ func live(ctx context.Context, box *outbox.Box, t Thresholds, series int) (l Liv
 		l.RelayWaiting.Duration = f.now.Sub(*f.relaySince)
 	}
 	l.Truncated = len(f.queues) > len(l.Queues) || len(f.subscribers) > len(l.Subscribers)
+	l.boundTotals(series)
 	return l, nil
 }
 

@@ -20,9 +20,10 @@ type MetricsConfig struct {
 }
 
 // Collector returns a collector for a registry of your own; /metrics of Handler has one of its own.
+// Counters and histograms are totals since the tables were made: no restart sets them back.
 // Its series are bounded by queues, subscribers, loops, checks and kinds of tables, never by ids.
 // Each process that is scraped shows the whole installation: aggregate with max, not with sum. What
-// a process does is measured by queue/otelqueue and events/otelevents.
+// one process does is measured by queue/otelqueue and events/otelevents.
 func Collector(box *outbox.Box, cfg MetricsConfig) prometheus.Collector {
 	orDefault(&cfg.Series, DefaultMetricSeries)
 	orDefault(&cfg.Refresh, DefaultRefresh)
@@ -95,6 +96,9 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 		descDeadRows, descLoop, descHealth, descHorizon, descNotify} {
 		ch <- d
 	}
+	for _, d := range counterDescs() {
+		ch <- d
+	}
 }
 
 // Collect implements prometheus.Collector. Where the database cannot be asked, strunk_up is 0 and
@@ -117,6 +121,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	collectSubscribers(l, gauge)
 	collectForwarders(l, gauge)
 	collectWhole(l, gauge)
+	collectCounters(l, ch)
 }
 
 type gauges func(d *prometheus.Desc, v float64, labels ...string)

@@ -58,7 +58,7 @@ func TestMetricsAreBoundedByNamesNotByIDs(t *testing.T) {
 		t.Errorf("%d series with one of each, %d with a hundred", before, n)
 	}
 	exec(t, pool, `SELECT public.strunk_enqueue('queue-' || i, '{}') FROM generate_series(1, 90) i`)
-	const perQueue = 10
+	const perQueue = 20
 	if n := series(100); n != before+90*perQueue {
 		t.Errorf("90 queues more made %d series more, not %d each", n-before, perQueue)
 	}
@@ -80,7 +80,7 @@ func TestMetricsLabelsAreNeverIDs(t *testing.T) {
 		t.Errorf("content type %q", header.Get("Content-Type"))
 	}
 	allowed := map[string]bool{"queue": true, "status": true, "subscriber": true, "entity_type": true, "part": true,
-		"loop": true, "check": true, "forwarder": true, "kind": true}
+		"loop": true, "check": true, "forwarder": true, "kind": true, "le": true}
 	for _, m := range regexp.MustCompile(`(\w+)="`).FindAllStringSubmatch(body, -1) {
 		if !allowed[m[1]] {
 			t.Errorf("a label %q", m[1])

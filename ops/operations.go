@@ -166,6 +166,8 @@ func (s *server) readings() []operation {
 			parameter{"of", "string", "of this queue or subscriber"},
 			parameter{"since_seconds", "integer", "how far back failures count; a day where it is missing"},
 			parameter{"new", "boolean", "only groups that had not been there before"}, upTo),
+		reading("rates", "/v1/rates", "What happened to tasks and events lately: counts, waits and run times in steps",
+			readRates, rateParameters...),
 		reading("why_task", "/v1/tasks/{id}/why", "Why a task does not run, the most decisive cause first", whyTask),
 	}
 }

@@ -34,6 +34,8 @@ func Questions(queue, subscriber string, task, dead int64) []Question {
 		{"discarded tasks of a queue, newest", sqlDeadLetters, []any{text(queue), none, &dead, true, DefaultLimit,
 			"discarded"}},
 		{"Parked", sqlParked, []any{"parking", "", "", DefaultLimit, ListCountCap}},
+		{"Rates", sqlRates, []any{"queue", none, "", DefaultLimit, DefaultRatesWindow.Microseconds(), 60}},
+		{"totals of counters", sqlTotals, []any{"queue"}},
 		{"Ready", sqlReady, nil},
 	}...)
 }

@@ -22,6 +22,8 @@ const (
 	keepFailures = 30 * 24 * time.Hour
 	// compactChunk bounds the rows that one compaction of the failures takes together.
 	compactChunk = 20_000
+	// keepCounters is how long counters are kept by the minute.
+	keepCounters = 48 * time.Hour
 	// countBound is up to where delivered tasks, and the events before one subscriber, are counted.
 	countBound = 1_000_000
 )
@@ -35,12 +37,14 @@ const (
 	sqlCount = `SELECT {schema}.strunk_count($1::bigint)`
 	// sqlCompactFailures makes one row of up to $2 failures of a group in a minute, and forgets those older than $1 ms.
 	sqlCompactFailures = `SELECT {schema}.strunk_compact_failures($1::bigint * interval '1 millisecond', $2::integer)`
+	// sqlFoldCounters makes one row of up to $2 rows of counters of a minute, and forgets minutes older than $1 ms.
+	sqlFoldCounters = `SELECT {schema}.strunk_fold_counters($1::bigint * interval '1 millisecond', $2::integer)`
 	// sqlCountGaveUp notes that a pass was given up after $1 ms.
 	sqlCountGaveUp = `SELECT {schema}.strunk_count_gave_up($1::bigint)`
 )
 
 // counter counts now and then what is too much to be counted for each question, and takes failures
-// together. It shares the reaper's connection: nothing that has to be quick waits for it.
+// and counters together. It shares the reaper's connection: nothing that has to be quick waits for it.
 type counter struct {
 	box  *Box
 	conn *control
@@ -51,7 +55,7 @@ func (c *counter) run(ctx context.Context) {
 		mine, err := queryControl[bool](ctx, c.conn, c.box.sql(sqlCountBegin), countEvery.Milliseconds(), countShare,
 			processName())
 		if err == nil && mine {
-			err = errors.Join(c.pass(ctx), c.compact(ctx))
+			err = errors.Join(c.pass(ctx), c.compact(ctx), c.fold(ctx))
 			if ctx.Err() == nil {
 				c.box.loopRan(ctx, c.conn, string(LoopCounter), countEvery, err)
 			}
@@ -67,6 +71,12 @@ func (c *counter) run(ctx context.Context) {
 func (c *counter) compact(ctx context.Context) error {
 	return c.conn.autocommit(ctx, core.Statement{SQL: c.box.sql(sqlCompactFailures),
 		Args: []any{keepFailures.Milliseconds(), compactChunk}})
+}
+
+// fold keeps the rows of counters few: see strunk_fold_counters.
+func (c *counter) fold(ctx context.Context) error {
+	return c.conn.autocommit(ctx, core.Statement{SQL: c.box.sql(sqlFoldCounters),
+		Args: []any{keepCounters.Milliseconds(), compactChunk}})
 }
 
 // pass counts once. What it takes too long for is left to a pass much later.

@@ -44,7 +44,8 @@ type grant struct {
 
 // maintenanceFunctions are for every process that calls Run: its loops may serve others' tasks and events.
 var maintenanceFunctions = []string{
-	"strunk_compact_failures", "strunk_count", "strunk_count_begin", "strunk_count_gave_up",
+	"strunk_add_counters", "strunk_compact_failures", "strunk_count", "strunk_count_begin", "strunk_count_gave_up",
+	"strunk_fold_counters",
 	"strunk_adopt_orphans", "strunk_bring_forward", "strunk_clock_set_back", "strunk_heartbeat",
 	"strunk_expire_lease", "strunk_ensure_feed_partitions",
 	"strunk_close_day", "strunk_ensure_task_partitions", "strunk_loop_begin",
@@ -72,7 +73,8 @@ func perJSONType(signature string) (names []string) {
 func grants() []grant {
 	return []grant{
 		{role: RoleProducer,
-			functions: slices.Concat([]string{"strunk_enqueue_dedup", "strunk_enqueue_many", "strunk_publish_many",
+			functions: slices.Concat([]string{"strunk_add_counters", "strunk_enqueue_dedup", "strunk_enqueue_many",
+				"strunk_publish_many",
 				"strunk_publish_renamed", "strunk_batch_members", "strunk_batch_of", "strunk_batch_states",
 				"strunk_cancel_batch",
 				"strunk_close_batch", "strunk_create_batch", "strunk_enqueue_dedup_in_batch",
@@ -122,7 +124,8 @@ func grants() []grant {
 		{role: RoleReader,
 			functions: []string{
 				"strunk_as_jsonb", "strunk_backlog", "strunk_batch_members", "strunk_batch_of", "strunk_batch_states",
-				"strunk_count_cancelled", "strunk_count_delivered", "strunk_counted_at",
+				"strunk_count_cancelled", "strunk_count_delivered", "strunk_count_from", "strunk_count_steps",
+				"strunk_count_totals", "strunk_counted_at",
 				"strunk_dead_letters", "strunk_error_groups",
 				"strunk_inbox_marked", "strunk_inconsistencies",
 				"strunk_matching", "strunk_preview_job", "strunk_task_filter",
@@ -133,7 +136,8 @@ func grants() []grant {
 			},
 			selects: []string{
 				"strunk_batches", "strunk_batch_changes", "strunk_batch_tasks",
-				"strunk_bootstrap", "strunk_cancels", "strunk_closed_days", "strunk_counts", "strunk_count_passes",
+				"strunk_bootstrap", "strunk_cancels", "strunk_closed_days", "strunk_counters",
+				"strunk_counter_totals", "strunk_counts", "strunk_count_passes",
 				"strunk_dedups",
 				"strunk_all_paused", "strunk_bulk_jobs", "strunk_feed", "strunk_feed_floor",
 				"strunk_feed_partitions", "strunk_forwarders",

@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -45,6 +46,10 @@ func (h host) Settings() core.Settings {
 func (h host) Breaks() int64                                  { return h.b.breaks.n.Load() }
 func (h host) Box() any                                       { return h.b }
 func (h host) Connect(ctx context.Context) (*pgx.Conn, error) { return h.b.connect(ctx) }
+
+func (h host) Counters(of core.CountersOf) *core.Counters { return h.b.counters.of(of) }
+
+func (h host) DatabaseTime(local time.Time) time.Time { return h.b.counters.clock.now(local) }
 
 func (h host) Listen() (stop func()) {
 	if h.b.cfg.PollOnly {

@@ -128,6 +128,7 @@ type Box struct {
 	names      names
 	wakeUps    *wakeUps
 	notifier   *notifier
+	counters   *counters
 	listener   sharedListener
 	breaks     breaks
 	extensions map[any][]any
@@ -159,7 +160,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Box, error) {
 		}
 		b.extensions[key] = append(b.extensions[key], value)
 	}
-	b.notifier = newNotifier(b)
+	b.notifier, b.counters = newNotifier(b), newCounters(b)
 	if err := checkVersion(ctx, pool, b.names); err != nil {
 		return nil, err
 	}

@@ -54,6 +54,7 @@ func (b *Box) Run(ctx context.Context, bindings ...Binding) error {
 		return fmt.Errorf("strunk/outbox: run: nothing was started: %w", err)
 	}
 	b.warnOfConnections(bound)
+	b.counters.askClock(ctx)
 	r := newRun(b)
 	return r.drive(ctx, bound)
 }
@@ -122,6 +123,7 @@ func (r *run) close(end context.Context) {
 // loops returns what runs beside the bindings: those of constants Loop… unless they are disabled, the others always.
 func (r *run) loops() map[string]func(context.Context) {
 	loops := map[string]func(context.Context){"heartbeat": r.leases.heartbeatLoop, "claims": r.leases.compareLoop}
+	loops["counters"] = func(ctx context.Context) { r.b.counters.run(ctx, r.maintenance) }
 	loops["schedule watch"] = (&scheduleWatch{box: r.b, maintenance: r.maintenance}).run
 	if !r.b.cfg.PollOnly {
 		loops["listener"] = r.b.listenShared
@@ -162,6 +164,7 @@ func (r *run) drive(ctx context.Context, bound []core.Binding) error {
 	err := r.runBindings(core.Life{Soft: soft, Hard: hard, End: end}, stop, bound)
 	endMaintenance()
 	maintenance.Wait()
+	r.b.counters.flush(end, r.maintenance.use)
 	r.close(end)
 	return err
 }

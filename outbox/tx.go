@@ -56,6 +56,7 @@ type OwnedTx struct {
 
 	mu     sync.Mutex
 	topics []string
+	added  []enqueued
 	hooks  []func()
 	done   bool
 }
@@ -123,6 +124,7 @@ func (t *OwnedTx) Commit(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("strunk/outbox: commit: %w", err)
 	}
+	t.box.counters.enqueued(t.added)
 	if t.notify {
 		t.box.wake(t.topics)
 	} else {
@@ -211,6 +213,17 @@ func (t *ownedCore) Wake(topics ...string) {
 	}
 }
 
+// Enqueued implements core.Tx.
+func (t *ownedCore) Enqueued(queue string, n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if last := len(t.added) - 1; last >= 0 && t.added[last].queue == queue {
+		t.added[last].n += n
+		return
+	}
+	t.added = append(t.added, enqueued{queue, n})
+}
+
 func (t *ownedCore) Query(ctx context.Context, sql string, args []any, scan func(core.Rows) error) error {
 	return queryPgx(ctx, t.tx, sql, args, scan)
 }
@@ -253,6 +266,9 @@ func (t *borrowed) useBoxTxOrBoxSQLTx() core.Tx { return t }
 func (t *borrowed) Host() core.Host             { return host{t.box} }
 func (t *borrowed) NotifyInside() bool          { return t.notify }
 func (t *borrowed) Wake(...string)              {}
+
+// Enqueued implements core.Tx. A transaction that is rolled back later is counted.
+func (t *borrowed) Enqueued(queue string, n int) { t.box.counters.enqueued([]enqueued{{queue, n}}) }
 
 func (t *borrowed) Validate() error {
 	if !t.valid {

@@ -26,6 +26,7 @@ type completer struct {
 	size    outcomeSize
 	hooks   *deadHooks
 	passage *passage
+	counted *counted
 	// giveUp reports whether outcomes that cannot be written are left to the rescue.
 	giveUp func() bool
 	// written is called with each batch once it is written or given up.
@@ -213,6 +214,7 @@ func withPlainText(o outcome) (outcome, bool) {
 
 // report logs and announces the outcomes of one statement. done are the ids of the tasks that it changed.
 func (c *completer) report(kind outcomeKind, part []outcome, done []int64, lostAnswer bool) {
+	c.counted.settled(part, done)
 	if len(done) < len(part) {
 		c.reportRefused(part, done, lostAnswer)
 	}
@@ -248,6 +250,7 @@ func (c *completer) reportRefused(part []outcome, done []int64, lostAnswer bool)
 		if err != nil {
 			logWarning(c.rt, c.queue, "looking for what a lost answer had done failed", err)
 		}
+		c.counted.settled(refused, ended)
 		refused = missing(refused, ended)
 	}
 	for _, o := range refused {

@@ -302,6 +302,7 @@ func send(ctx context.Context, t core.Tx, what string, p params) ([]Enqueued, er
 		return nil, fmt.Errorf("strunk/queue: %s: %w", what, err)
 	}
 	announce(t, p)
+	countEnqueued(t, p, done)
 	return done, nil
 }
 
@@ -329,6 +330,21 @@ func refused(ord int) error {
 		return ErrBatchEnded
 	}
 	return nil
+}
+
+// countEnqueued counts what was added.
+func countEnqueued(t core.Tx, p params, done []Enqueued) {
+	for i := 0; i < len(done); {
+		name, n := *p.queues[i], 0
+		for ; i < len(done) && *p.queues[i] == name; i++ {
+			if !done[i].Duplicate {
+				n++
+			}
+		}
+		if n > 0 {
+			t.Enqueued(name, n)
+		}
+	}
 }
 
 func announce(t core.Tx, p params) {

@@ -29,6 +29,7 @@ type executor struct {
 	batches     *batcher // of a batch worker; nil for others
 	work        work     // the handler in its middleware
 	permits     permits
+	counted     *counted
 
 	wg    sync.WaitGroup
 	mu    sync.Mutex
@@ -223,12 +224,17 @@ func (x *executor) abandonedOutcome(j *job, ended time.Time) outcome {
 // execute runs the handler and passes on its outcome, also when the handler ends its goroutine.
 func (x *executor) execute(base context.Context, j *job) {
 	began := time.Now()
+	if x.batches == nil { // a batch counts its tasks when it begins
+		x.counted.began(j, began)
+	}
 	ctx, cancel := x.attempt(base, j)
 	err := errors.New("the handler ended its goroutine (runtime.Goexit)")
 	defer func() {
 		ended := context.Cause(ctx)
 		cancel()
-		x.latency.ran(j.inBatch.handled(time.Since(began)))
+		took := j.inBatch.handled(time.Since(began))
+		x.latency.ran(took)
+		x.counted.ran(j, took)
 		x.starter.pass(j) // a task that left its batch before the batch began is not passed yet
 		if j.state.take(byHandler) {
 			x.completer.add(x.judge.decide(j, err, ended))

@@ -41,6 +41,8 @@ type job struct {
 	possiblyStarted bool
 	// passed says that the task has started, or was given back: see starter.pass.
 	passed atomic.Bool
+	// begun says that a handler has begun it: see counted.
+	begun bool
 	// logged says that the box's log holds the error of the attempt already.
 	logged atomic.Bool
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -40,6 +41,10 @@ type manualClaim struct {
 
 	limits inForce
 
+	counted   *counted
+	claimedAt time.Time // by the database's clock
+	began     time.Time // the same by this process's
+
 	mu   sync.Mutex
 	left map[int64]*job
 }
@@ -69,6 +74,7 @@ func (q *Queue[T]) Claim(ctx context.Context, box *outbox.Box, n int, opts ...Wo
 	chain := middlewares(host, q.def.cfg.Middleware)
 	for _, j := range jobs {
 		h.left[j.id] = j
+		h.counted.beganAt(j, h.claimedAt)
 		task, err := Task[T]{}, readThrough(ctx, j, chain)
 		if err == nil {
 			task, err = taskOf[T](j)
@@ -90,12 +96,13 @@ func newManualClaim(def *definition, host core.Host, opts []WorkerOption) *manua
 		left: map[int64]*job{}}
 	h.writer = newOutcomeWriter(context.Background(), host, def, h.worker)
 	h.judge = newJudge(def, h.opts, false, host.Logger())
+	h.counted = newCounted(host, def.name)
 	return h
 }
 
-// sqlAddManual makes the lease row of a manual claim.
+// sqlAddManual makes the lease row of a manual claim, and returns the database's time.
 const sqlAddManual = `INSERT INTO {schema}.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES
-	($1, $2, $3, $4, $5, $6)`
+	($1, $2, $3, $4, $5, $6) RETURNING pg_catalog.clock_timestamp()`
 
 // claim makes the lease and claims under it in one transaction, which leaves nothing where there is nothing to claim.
 func (h *manualClaim) claim(ctx context.Context, n int) (jobs []*job, err error) {
@@ -104,11 +111,12 @@ func (h *manualClaim) claim(ctx context.Context, n int) (jobs []*job, err error)
 			if err := h.lockAdmission(ctx, tx); err != nil {
 				return err
 			}
-			_, err := tx.Exec(ctx, h.host.SQL(sqlAddManual), h.worker, h.opts.lease.Milliseconds(), os.Getpid(), n,
-				h.def.name, hostName())
+			err := tx.QueryRow(ctx, h.host.SQL(sqlAddManual), h.worker, h.opts.lease.Milliseconds(), os.Getpid(), n,
+				h.def.name, hostName()).Scan(&h.claimedAt)
 			if err != nil {
 				return err
 			}
+			h.began = time.Now()
 			jobs, err = h.claimWithin(ctx, tx, n)
 			if err == nil && len(jobs) == 0 {
 				return errNothing
@@ -291,6 +299,8 @@ func (h *manualClaim) end(ctx context.Context, what string, o outcome) error {
 	if err != nil {
 		return fmt.Errorf("strunk/queue: %s: queue %q, task %d: %w", what, h.def.name, j.id, err)
 	}
+	h.counted.settled([]outcome{o}, done)
+	h.counted.ran(j, time.Since(h.began))
 	h.mu.Lock()
 	delete(h.left, j.id)
 	left := len(h.left)

@@ -36,6 +36,7 @@ type session struct {
 	completer *completer
 	hooks     *deadHooks
 	passage   *passage
+	counted   *counted
 }
 
 // newSession reads the queue's control messages first, because a paused queue must not be begun, and takes a lease.
@@ -43,6 +44,7 @@ func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration, 
 	s := &session{rt: rt, life: life, queue: w.def.name, duration: w.opts.lease, buffer: newPrefetch()}
 	numbers := newClaimNumbers()
 	s.passage = newPassage(s.duration, s.buffer)
+	s.counted = newCounted(rt, s.queue)
 	s.limits = newLimiter(life.End, rt, w, poll, numbers, s.buffer)
 	s.control = newController(rt, s.queue, poll, s.limits)
 	if err := s.limits.declare(life.Soft); err != nil {
@@ -79,12 +81,14 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration, siz
 		chain = nil
 	}
 	s.completer = newCompleter(s.rt, w.def, writer, s.hooks, s.giveUp)
+	s.completer.counted = s.counted
 	s.completer.written = func(batch []outcome) {
 		for _, o := range batch {
 			numbers.settled(o.job.claim)
 			s.limits.ended(o.job)
 		}
 		s.buffer.settled(batch)
+		s.counted.settledInTx(batch)
 		s.starter.nudge()
 	}
 	s.limits.passage, s.completer.passage = s.passage, s.passage
@@ -93,10 +97,11 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration, siz
 	s.starter.giveBack = func(j *job) { s.completer.add(givenBack(j)) }
 	if w.batch != nil {
 		s.batches = newBatcher(w.batch, s.base, s.starter, w.opts.concurrency)
+		s.batches.started = s.counted.beginning(s.starter.pass)
 	}
 	s.executor = &executor{rt: s.rt, concurrency: w.opts.concurrency, life: s.life, base: s.base,
 		buffer: s.buffer, starter: s.starter, latency: latency, control: s.control, judge: judge,
-		completer: s.completer, batches: s.batches, permits: w.permits,
+		completer: s.completer, batches: s.batches, permits: w.permits, counted: s.counted,
 		work: watchDedup(s.rt, w.def, through(w.handler(s.rt, s.batches, writer), chain))}
 	s.claimer = &claimer{rt: s.rt, queue: s.queue, concurrency: w.opts.concurrency, timeout: w.opts.timeout, poll: poll,
 		carries: w.carries, lease: s.lease, numbers: numbers, latency: latency, control: s.control, limits: s.limits,

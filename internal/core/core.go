@@ -32,6 +32,9 @@ type Tx interface {
 	NotifyInside() bool
 	// Wake announces topics once the transaction has committed. Without effect where NotifyInside holds.
 	Wake(topics ...string)
+	// Enqueued counts n tasks of a queue once the transaction has committed; at once where nobody tells us of its
+	// commit.
+	Enqueued(queue string, n int)
 	// Validate returns why the transaction cannot be used (made from nil), or nil.
 	Validate() error
 }
@@ -67,6 +70,12 @@ type Host interface {
 	Breaks() int64
 	// Box is the *outbox.Box itself.
 	Box() any
+	// Counters returns the counters of a queue or a subscriber in this process. Count at once: the process writes
+	// what there is soon after the call, and while it runs Run now and then. Safe for concurrent use.
+	Counters(of CountersOf) *Counters
+	// DatabaseTime is what the database's clock shows about at a time of this process's clock: to measure, not to
+	// decide.
+	DatabaseTime(local time.Time) time.Time
 	// Shared returns the one value that a package of strunk keeps with the box under a key, made on
 	// first use. Where two goroutines make it at once, one of the values is dropped.
 	Shared(key any, make func() any) any

@@ -50,6 +50,8 @@ DROP TABLE
     {schema}.strunk_counts,
     {schema}.strunk_failures,
     {schema}.strunk_count_passes,
+    {schema}.strunk_counters,
+    {schema}.strunk_counter_totals,
     {schema}.strunk_closed_days,
     {schema}.strunk_reaped,
     {schema}.strunk_schemas,

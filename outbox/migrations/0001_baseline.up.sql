@@ -606,6 +606,56 @@ CREATE TABLE {schema}.strunk_failures (
 CREATE INDEX strunk_failures_span ON {schema}.strunk_failures (span_s, first_at);
 CREATE INDEX strunk_failures_last ON {schema}.strunk_failures (last_at);
 
+-- What was counted of a queue, or of a subscriber and entity type, in a minute (see counters.sql). Rows are
+-- added by whoever counts, and never changed. in_totals says that a row is the sum of those of its minute,
+-- and is in strunk_counter_totals. waits and runs are histograms: how many waited from when they were due
+-- (events: published), and how many ran, for up to each of 20 durations and for longer; waits_us and runs_us
+-- are the sums. Of a subscriber, done is how many events it has handled.
+CREATE TABLE {schema}.strunk_counters (
+    minute      timestamptz NOT NULL DEFAULT pg_catalog.date_trunc('minute', pg_catalog.clock_timestamp()),
+    enqueued    bigint      NOT NULL DEFAULT 0,
+    done        bigint      NOT NULL DEFAULT 0,
+    failed      bigint      NOT NULL DEFAULT 0,
+    retried     bigint      NOT NULL DEFAULT 0,
+    parked      bigint      NOT NULL DEFAULT 0,
+    dead        bigint      NOT NULL DEFAULT 0,
+    cancelled   bigint      NOT NULL DEFAULT 0,
+    discarded   bigint      NOT NULL DEFAULT 0,
+    waits_us    bigint      NOT NULL DEFAULT 0,
+    runs_us     bigint      NOT NULL DEFAULT 0,
+    id          uuid        PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+    in_totals   boolean     NOT NULL DEFAULT false,
+    kind        text COLLATE "C" NOT NULL CHECK (kind IN ('queue', 'subscriber')),
+    name        text COLLATE "C" NOT NULL,
+    entity_type text COLLATE "C" NOT NULL DEFAULT '',
+    waits       bigint[]    NOT NULL DEFAULT pg_catalog.array_fill(0::bigint, ARRAY[21]),
+    runs        bigint[]    NOT NULL DEFAULT pg_catalog.array_fill(0::bigint, ARRAY[21]),
+    CHECK (cardinality(waits) = 21 AND cardinality(runs) = 21)
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
+
+CREATE INDEX strunk_counters_minute ON {schema}.strunk_counters (in_totals, minute);
+
+-- The sums of all rows of strunk_counters that are folded, those that retention has deleted included: they only rise.
+CREATE TABLE {schema}.strunk_counter_totals (
+    enqueued    bigint      NOT NULL DEFAULT 0,
+    done        bigint      NOT NULL DEFAULT 0,
+    failed      bigint      NOT NULL DEFAULT 0,
+    retried     bigint      NOT NULL DEFAULT 0,
+    parked      bigint      NOT NULL DEFAULT 0,
+    dead        bigint      NOT NULL DEFAULT 0,
+    cancelled   bigint      NOT NULL DEFAULT 0,
+    discarded   bigint      NOT NULL DEFAULT 0,
+    waits_us    bigint      NOT NULL DEFAULT 0,
+    runs_us     bigint      NOT NULL DEFAULT 0,
+    kind        text COLLATE "C" NOT NULL CHECK (kind IN ('queue', 'subscriber')),
+    name        text COLLATE "C" NOT NULL,
+    entity_type text COLLATE "C" NOT NULL DEFAULT '',
+    waits       bigint[]    NOT NULL DEFAULT pg_catalog.array_fill(0::bigint, ARRAY[21]),
+    runs        bigint[]    NOT NULL DEFAULT pg_catalog.array_fill(0::bigint, ARRAY[21]),
+    PRIMARY KEY (kind, name, entity_type),
+    CHECK (cardinality(waits) = 21 AND cardinality(runs) = 21)
+) WITH (fillfactor = 50);
+
 -- The days of the delivered tasks that are closed, and the ids that each holds: see strunk_close_day. One without
 -- tasks has a highest_id below its lowest_id.
 CREATE TABLE {schema}.strunk_closed_days (

@@ -10,7 +10,10 @@ BEGIN
     RETURN QUERY
     WITH d AS (
         DELETE FROM {schema}.strunk_outbox_tasks t
-        WHERE t.id = ANY (p_ids) AND t.status IN ('scheduled', 'pending') RETURNING t AS task)
+        WHERE t.id = ANY (p_ids) AND t.status IN ('scheduled', 'pending') RETURNING t AS task),
+    counted AS (
+        INSERT INTO {schema}.strunk_counters (kind, name, cancelled)
+        SELECT 'queue', (d.task).key, count(*) FROM d GROUP BY 2)
     SELECT {schema}.strunk_store_ended(d.task, NULL, 'cancelled', p_error, NULL, NULL), (d.task).key FROM d;
 END $$;
 

@@ -87,6 +87,10 @@ BEGIN
         'the worker was lost'
     FROM (SELECT t.key, count(*) AS n FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (v_started)
         GROUP BY t.key) f;
+    INSERT INTO {schema}.strunk_counters (kind, name, failed, retried, dead)
+    SELECT 'queue', t.key, count(*), count(*) FILTER (WHERE t.attempts < t.max_attempts),
+        count(*) FILTER (WHERE t.attempts >= t.max_attempts)
+    FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (v_started) GROUP BY t.key;
     RETURN QUERY
     WITH d AS (
         DELETE FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (v_started) AND t.attempts >= t.max_attempts

@@ -112,6 +112,11 @@ BEGIN
         DELETE FROM {schema}.strunk_outbox_tasks t USING u
         WHERE t.ctid = u.tid AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker AND t.claim_no + 0 = u.claim
         RETURNING t AS task, u.error, u.stack),
+    counted AS (
+        INSERT INTO {schema}.strunk_counters (kind, name, dead, cancelled, discarded)
+        SELECT 'queue', e.queue, CASE p_status WHEN 'dead' THEN e.n ELSE 0 END,
+            CASE p_status WHEN 'cancelled' THEN e.n ELSE 0 END, CASE p_status WHEN 'discarded' THEN e.n ELSE 0 END
+        FROM (SELECT (d.task).key AS queue, count(*) AS n FROM d GROUP BY 1) e),
     noted AS (
         INSERT INTO {schema}.strunk_failures (first_at, last_at, n, kind, name, fingerprint, error)
         SELECT f.at, f.at, f.n, 'task', f.queue, f.fingerprint, f.error
@@ -149,5 +154,6 @@ BEGIN
     PERFORM {schema}.strunk_note_failure('task', v_task.key, p_error);
     PERFORM {schema}.strunk_store_ended(v_task, v_id, 'dead', v_error, NULL, p_worker_name);
     UPDATE {schema}.strunk_outbox_dead d SET isolated = true WHERE d.id = v_id;
+    INSERT INTO {schema}.strunk_counters (kind, name, dead) VALUES ('queue', v_task.key, 1);
     RETURN true;
 END $$;

@@ -37,6 +37,7 @@ BEGIN
         v_error := format('task %s, now %s: %s', p_id, v_id, p_error);
     END IF;
     PERFORM {schema}.strunk_note_failure('task', p_queue, p_error);
+    INSERT INTO {schema}.strunk_counters (kind, name, dead) VALUES ('queue', p_queue, 1);
     INSERT INTO {schema}.strunk_outbox_dead
         (id, seq, created_at, due_at, finished_at, timeout_ms, attempts, max_attempts, priority, status, kind, key,
          dedup_key, customer_key, last_error, payload, metadata, errors)

@@ -67,18 +67,25 @@ BEGIN
     RETURN FOUND;
 END $$;
 
--- Enqueues a schedule's task for one due time. Its metadata says which: handlers see it.
+-- Enqueues a schedule's task for one due time, and counts it. Its metadata says which: handlers see it.
 CREATE OR REPLACE FUNCTION {schema}.strunk_schedule_enqueue(p_schedule {schema}.strunk_schedules,
     p_due timestamptz) RETURNS bigint
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT {schema}.strunk_enqueue(
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_now timestamptz := clock_timestamp();
+    v_id  bigint;
+BEGIN
+    v_id := {schema}.strunk_enqueue(
         queue => (p_schedule).queue, payload => (p_schedule).payload, priority => (p_schedule).priority,
             due_at => p_due,
         dedup_key => (p_schedule).dedup_key, max_attempts => (p_schedule).max_attempts,
         timeout => (p_schedule).timeout_ms * interval '1 millisecond',
         metadata => (coalesce((p_schedule).metadata::jsonb, '{}') || jsonb_build_object('schedule', (p_schedule).id,
-            'scheduled_for', to_char(p_due AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')))::json)
-$$;
+            'scheduled_for', to_char(p_due AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')))::json);
+    INSERT INTO {schema}.strunk_counters (kind, name, enqueued)
+    SELECT 'queue', t.key, 1 FROM {schema}.strunk_outbox_tasks t WHERE t.id = v_id AND t.created_at >= v_now;
+    RETURN v_id;
+END $$;
 
 -- Enqueues a schedule's task once more, now, beside its due times. Null where there is no such schedule. A disabled one
 -- runs too: a person asked for it.

@@ -43,7 +43,10 @@ BEGIN
     WHERE t.id = ANY (p_ids) AND t.status IN ('scheduled', 'pending') ORDER BY t.id FOR UPDATE;
     WITH d AS (
         DELETE FROM {schema}.strunk_outbox_tasks t
-        WHERE t.id = ANY (p_ids) AND t.status IN ('scheduled', 'pending') RETURNING t AS task)
+        WHERE t.id = ANY (p_ids) AND t.status IN ('scheduled', 'pending') RETURNING t AS task),
+    counted AS (
+        INSERT INTO {schema}.strunk_counters (kind, name, discarded)
+        SELECT 'queue', (d.task).key, count(*) FROM d GROUP BY 2)
     SELECT array_agg({schema}.strunk_store_ended(d.task, NULL, 'discarded',
         'discarded' || coalesce(': ' || nullif(p_reason, ''), ''), NULL, NULL)) INTO v_ids FROM d;
     PERFORM pg_notify({channel}, 'r:' || q.key)
