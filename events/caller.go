@@ -19,14 +19,16 @@ const sqlIdle = `SELECT pg_catalog.set_config('idle_in_transaction_session_timeo
 type caller struct {
 	t       *tenure
 	latency *latency
+	counted *counted
 }
 
-func newCaller(t *tenure, l *latency) *caller { return &caller{t: t, latency: l} }
+func newCaller(t *tenure, l *latency) *caller { return &caller{t: t, latency: l, counted: newCounted(t)} }
 
 // call runs the handler, in a transaction where it needs one, in which what is settled comes last.
 // gone says that another goroutine has the lane by now.
 func (c *caller) call(l *lane, items []*item, settled settlement) (gone bool, err error) {
 	began := time.Now()
+	c.counted.began(items, began)
 	due := began.Add(c.t.opts.timeout).UnixNano()
 	ctx, cancel := context.WithTimeoutCause(c.t.base, c.t.opts.timeout, ErrTimeout)
 	defer cancel()
@@ -38,9 +40,13 @@ func (c *caller) call(l *lane, items []*item, settled settlement) (gone bool, er
 	} else {
 		err = c.protect(ctx, nil, items)
 	}
-	c.latency.busy.Add(int64(time.Since(began)))
+	took := time.Since(began)
+	c.latency.busy.Add(int64(took))
 	if !l.due.CompareAndSwap(due, 0) {
 		return true, nil
+	}
+	if err == nil || c.t.base.Err() == nil { // what ended with its tenure has not failed
+		c.counted.ran(items, took, err)
 	}
 	if err != nil && errors.Is(context.Cause(ctx), ErrTimeout) {
 		err = fmt.Errorf("%w after %v: %w", ErrTimeout, c.t.opts.timeout, err)

@@ -131,6 +131,7 @@ func (e *executor) handleOne(l *lane, it *item, resumed error) verdict {
 // attempt is the only one that was counted.
 func (e *executor) attempt(l *lane, it *item, possiblyStarted bool, resumed error) (verdict, error) {
 	if resumed != nil {
+		e.caller.counted.failed()
 		return goOn, resumed
 	}
 	if possiblyStarted {

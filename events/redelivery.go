@@ -132,7 +132,9 @@ func (r *redelivery) handle(l *lane, command *item, resumed error) verdict {
 	}
 	for v == goOn && it != nil {
 		err := resumed
-		resumed = nil
+		if resumed = nil; err != nil {
+			r.caller.counted.failed()
+		}
 		if err == nil {
 			var gone bool
 			if gone, err = r.caller.call(l, []*item{it}, r.removing(it)); gone {

@@ -47,6 +47,9 @@ BEGIN
         THEN p_entity ELSE '' END;
     v_errors := {schema}.strunk_add_error(v_errors, p_attempts, v_now, p_error, p_stack, p_worker_name);
     PERFORM {schema}.strunk_note_failure('event', p_name, p_error);
+    INSERT INTO {schema}.strunk_counters (kind, name, entity_type, dead, parked)
+    SELECT 'subscriber', p_name, p_type, (p_state = 'dead')::integer, (p_state = 'parked')::integer
+    WHERE p_state IN ('dead', 'parked');
     PERFORM pg_current_xact_id();
     v_id := nextval('{schema}.strunk_outbox_id_seq');
     IF p_state = 'dead' THEN
@@ -189,14 +192,19 @@ BEGIN
     IF p_dead THEN
         PERFORM {schema}.strunk_dead_letter_delivery(p_id);
         RETURN {schema}.strunk_next_delivery(p_name, v_type, v_entity);
+    ELSIF p_delay_ms IS NULL THEN
+        INSERT INTO {schema}.strunk_counters (kind, name, entity_type, parked) VALUES ('subscriber', p_name, v_type, 1);
     END IF;
     RETURN true;
 END $$;
 
--- Moves a delivery to the dead letters.
+-- Moves a delivery to the dead letters, and counts it.
 CREATE OR REPLACE FUNCTION {schema}.strunk_dead_letter_delivery(p_id bigint) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    WITH d AS (DELETE FROM {schema}.strunk_outbox_deliveries d WHERE d.id = p_id RETURNING d.*)
+    WITH d AS (DELETE FROM {schema}.strunk_outbox_deliveries d WHERE d.id = p_id RETURNING d.*),
+    counted AS (
+        INSERT INTO {schema}.strunk_counters (kind, name, entity_type, dead)
+        SELECT 'subscriber', d.subscriber, d.key, 1 FROM d)
     INSERT INTO {schema}.strunk_outbox_dead
         (id, seq, position, version, claim_no, created_at, claimed_at, finished_at, attempts, max_attempts,
             priority, status, kind, key,
