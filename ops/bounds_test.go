@@ -79,6 +79,12 @@ func load(t testing.TB, pool *pgxpool.Pool, n int) {
 			kind, key, entity_id, subscriber, payload)
 			SELECT 80000000 + i, i, i, i, now(), 1, 'scheduled', 'delivery', 'type-1', (i % 30)::text, 'parking',
 			'{}' FROM generate_series(1, 6000) i`,
+		// Two hours of counters, of which the last minutes are not folded.
+		`INSERT INTO public.strunk_counters (minute, in_totals, kind, name, done)
+			SELECT date_trunc('minute', now()) - m * interval '1 minute', m > 3, 'queue',
+			'queue-' || lpad(q::text, 3, '0'), 7 FROM generate_series(0, 119) m, generate_series(0, 99) q`,
+		`INSERT INTO public.strunk_counter_totals (kind, name, done)
+			SELECT 'queue', 'queue-' || lpad(q::text, 3, '0'), 7000 FROM generate_series(0, 99) q`,
 		`ANALYZE`,
 	} {
 		exec(t, pool, sql)
@@ -91,8 +97,7 @@ var bounds = map[string]int64{
 	"QueueStats": 2_000, "Queues": 40_000, "Queues of health": 12_000, "SubscriberStats": 1_000,
 	"Subscribers": 15_000, "Workers": 2_500,
 	"Schedules": 10, "OverallStats": 4_500, "Tables": 100, "Backlog of health": 100, "Horizon": 10, "Task": 90,
-	"Ready":       10,
-	"Parked":      6_000,
+	"Ready": 10, "Rates": 2_000, "totals of counters": 200, "Parked": 6_000,
 	"DeadLetters": 50, "DeadLetters, newest": 50, "DeadLetters of a queue": 50, "DeadLetters of a queue, newest": 50,
 	"DeadLetters of a subscriber": 50, "cancelled tasks": 50, "discarded tasks of a queue, newest": 50,
 }

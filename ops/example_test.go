@@ -2,10 +2,13 @@ package ops_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -82,6 +85,71 @@ func show(ctx context.Context, box *outbox.Box) error {
 		w := httptest.NewRecorder()
 		mux.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, c.path, nil))
 		fmt.Printf("%s: %d\n", c.name, w.Code)
+	}
+	return nil
+}
+
+func ExampleRates() {
+	ctx := context.Background()
+	server, err := outboxtest.Start(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = server.Close() }()
+	pool, err := pgxpool.New(ctx, server.DSN())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{}); err != nil {
+		log.Fatal(err)
+	}
+	box, err := outbox.Open(ctx, pool, outbox.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := work(ctx, box); err != nil {
+		log.Fatal(err)
+	}
+	if err := showRates(ctx, box); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// emails: 4 enqueued, 3 done, 25 % failed
+}
+
+// work has a worker send four mails, of which one cannot be sent.
+func work(ctx context.Context, box *outbox.Box) error {
+	emails := queue.Define[string]("emails", queue.Config{MaxAttempts: 1})
+	err := box.InTx(ctx, func(tx *outbox.OwnedTx) error {
+		_, err := emails.EnqueueBatch(ctx, tx, []string{"ann", "bob", "nobody", "eve"})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var ended atomic.Int32
+	return box.Run(ctx, emails.Worker(func(_ context.Context, task queue.Task[string]) error {
+		if ended.Add(1) == 4 {
+			stop() // Run writes what was counted before it returns
+		}
+		if task.Payload == "nobody" {
+			return errors.New("there is no such address")
+		}
+		return nil
+	}, queue.Concurrency(1)))
+}
+
+func showRates(ctx context.Context, box *outbox.Box) error {
+	rates, err := ops.Rates(ctx, box, ops.RatesFilter{Queue: "emails", Window: 5 * time.Minute})
+	if err != nil {
+		return err
+	}
+	for _, q := range rates.Queues {
+		fmt.Printf("%s: %d enqueued, %d done, %.0f %% failed\n", q.Queue, q.Total.Enqueued, q.Total.Done,
+			100*q.Total.FailedShare)
 	}
 	return nil
 }
