@@ -22,7 +22,9 @@ type caller struct {
 	counted *counted
 }
 
-func newCaller(t *tenure, l *latency) *caller { return &caller{t: t, latency: l, counted: newCounted(t)} }
+func newCaller(t *tenure, l *latency) *caller {
+	return &caller{t: t, latency: l, counted: newCounted(t)}
+}
 
 // call runs the handler, in a transaction where it needs one, in which what is settled comes last.
 // gone says that another goroutine has the lane by now.

@@ -50,7 +50,8 @@ type counters struct{ handled, failed, parked, dead, waited, ran int64 }
 
 func (b *bed) counters(name string) (c counters) {
 	b.t.Helper()
-	noError(b.t, b.pool.QueryRow(b.t.Context(), `SELECT done, failed, parked, dead, (SELECT sum(n) FROM unnest(waits) n),
+	noError(b.t, b.pool.QueryRow(b.t.Context(), `SELECT done, failed, parked, dead,
+		(SELECT sum(n) FROM unnest(waits) n),
 		(SELECT sum(n) FROM unnest(runs) n) FROM public.strunk_count_totals('subscriber') WHERE name = $1
 		AND entity_type = 'order'`, name).Scan(&c.handled, &c.failed, &c.parked, &c.dead, &c.waited, &c.ran))
 	return c

@@ -21,7 +21,7 @@ type item struct {
 	attempt                         int
 	fromSnapshot                    bool
 	redeliver                       bool
-	begun                           bool // a handler has had it: see counted
+	begun                           bool  // a handler has had it: see counted
 	delivery                        *item // of a command to redeliver: the delivery in hand
 	// of a delivery that is settled: whether its entity has another; nil: the epoch is over
 	left *bool

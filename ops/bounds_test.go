@@ -82,7 +82,8 @@ func load(t testing.TB, pool *pgxpool.Pool, n int) {
 		// Two hours of counters, of which the last minutes are not folded.
 		`INSERT INTO public.strunk_counters (minute, in_totals, kind, name, done)
 			SELECT date_trunc('minute', now()) - m * interval '1 minute', m > 3, 'queue',
-			'queue-' || lpad(q::text, 3, '0'), 7 FROM generate_series(0, 119) m, generate_series(0, 99) q`,
+			'queue-' || lpad(q::text, 3, '0'), 7 FROM generate_series(0, 119) m, generate_series(0, 99) q
+ 			ORDER BY m DESC, q`, // as they come
 		`INSERT INTO public.strunk_counter_totals (kind, name, done)
 			SELECT 'queue', 'queue-' || lpad(q::text, 3, '0'), 7000 FROM generate_series(0, 99) q`,
 		`ANALYZE`,

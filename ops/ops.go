@@ -1,9 +1,10 @@
 // Package ops shows an installation of strunk and its health: as Go values, over HTTP ([Handler]), and as metrics.
 //
 // Everything here reads what is in the database, of all processes. What happens is counted by each
-// process in memory and written now and then ([Rates]). What is few is counted at once and is exact. What goes over a cap is what one
-// process of the installation has counted lately, and says how long ago ([Count]): a question costs
-// the same on ten rows and on ten million. All functions are safe for use by several goroutines.
+// process in memory and written now and then ([Rates]). What is few is counted at once and is exact.
+// What goes over a cap is what one process of the installation has counted lately, and says how long
+// ago ([Count]): a question costs the same on ten rows and on ten million. All functions are safe
+// for use by several goroutines.
 package ops
 
 import (

@@ -14,7 +14,8 @@ import (
 // count adds a row of counters, some minutes ago: done and failed tasks, and as many waits and runs in one bucket each.
 func count(t *testing.T, pool *pgxpool.Pool, queue string, minutesAgo, done, failed int) {
 	t.Helper()
-	exec(t, pool, `INSERT INTO public.strunk_counters (minute, kind, name, enqueued, done, failed, dead, waits, waits_us,
+	exec(t, pool, `INSERT INTO public.strunk_counters (minute, kind, name, enqueued, done, failed,
+		dead, waits, waits_us,
 		runs, runs_us)
 	SELECT date_trunc('minute', now()) - $2::integer * interval '1 minute', 'queue', $1, $3::integer, $3::integer,
 		$4::integer, $4::integer,

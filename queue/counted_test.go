@@ -112,7 +112,8 @@ type counters struct {
 func (b *bed) wantCounters(queue string, want counters) {
 	b.t.Helper()
 	var got counters
-	row := b.pool.QueryRow(context.Background(), `SELECT t.enqueued, (SELECT sum(n) FROM unnest(t.waits) n), t.done, t.failed,
+	row := b.pool.QueryRow(context.Background(), `SELECT t.enqueued,
+		(SELECT sum(n) FROM unnest(t.waits) n), t.done, t.failed,
 		t.retried, t.dead, t.cancelled, t.discarded, (SELECT sum(n) FROM unnest(t.runs) n)
 		FROM public.strunk_count_totals('queue') t WHERE t.name = $1`, queue)
 	if err := row.Scan(&got.enqueued, &got.begun, &got.done, &got.failed, &got.retried, &got.dead, &got.cancelled,

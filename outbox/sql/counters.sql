@@ -104,15 +104,18 @@ RETURNS TABLE (name text, entity_type text, began_at timestamptz, enqueued bigin
     retried bigint, parked bigint, dead bigint, cancelled bigint, discarded bigint, waits_us bigint, runs_us bigint,
     waits bigint[], runs bigint[])
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
-    WITH x AS MATERIALIZED (
-        SELECT floor(extract(epoch FROM c.minute) / p_step_s) AS step, c.* FROM {schema}.strunk_counters c
+    WITH chosen AS MATERIALIZED (
+        SELECT DISTINCT c.name FROM {schema}.strunk_counters c
         WHERE c.in_totals IN (true, false) AND c.minute >= {schema}.strunk_count_from(p_window, p_step_s)
-            AND c.kind = p_kind AND (p_name IS NULL OR c.name = p_name) AND c.name > p_after),
-    chosen AS (SELECT DISTINCT x.name FROM x ORDER BY x.name LIMIT p_limit)
+            AND c.kind = p_kind AND (p_name IS NULL OR c.name = p_name) AND c.name > p_after
+        ORDER BY c.name LIMIT p_limit)
     SELECT x.name, x.entity_type, to_timestamp(x.step * p_step_s), sum(x.enqueued)::bigint, sum(x.done)::bigint,
         sum(x.failed)::bigint, sum(x.retried)::bigint, sum(x.parked)::bigint, sum(x.dead)::bigint,
         sum(x.cancelled)::bigint, sum(x.discarded)::bigint, sum(x.waits_us)::bigint, sum(x.runs_us)::bigint,
         {schema}.strunk_sum_arrays(array_agg(x.waits)), {schema}.strunk_sum_arrays(array_agg(x.runs))
-    FROM x JOIN chosen USING (name)
+    FROM (
+        SELECT floor(extract(epoch FROM c.minute) / p_step_s) AS step, c.* FROM {schema}.strunk_counters c
+        WHERE c.in_totals IN (true, false) AND c.minute >= {schema}.strunk_count_from(p_window, p_step_s)
+            AND c.kind = p_kind AND c.name IN (SELECT n.name FROM chosen n)) x
     GROUP BY x.name, x.entity_type, x.step ORDER BY x.name, x.entity_type, x.step
 $$;
