@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -69,15 +70,18 @@ func (p *promoter) promote(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	var ms *int64
-	var setBack, changes bool
+	var setBack, changes, late bool
 	err := p.maintenance.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, p.box.sql(sqlNextDue), p.mark).Scan(&ms, &setBack, &changes)
+		return conn.QueryRow(ctx, p.box.sql(sqlNextDue), p.mark).Scan(&ms, &setBack, &changes, &late)
 	})
 	if err == nil && changes {
 		err = p.foldBatches(ctx)
 	}
 	if err == nil && setBack {
 		return 0, p.bringForward(ctx)
+	}
+	if err == nil && late {
+		err = p.endLate(ctx)
 	}
 	if err != nil || ms == nil {
 		return p.box.cfg.PollInterval, err
@@ -89,10 +93,13 @@ const (
 	// sqlPromote makes up to $2 tasks that are due at $1 (null: ever) or later pending.
 	sqlPromote = `SELECT queue, promoted, last_due FROM {schema}.strunk_promote(coalesce($1::timestamptz,
 		'-infinity'), $2::integer)`
-	// sqlNextDue says in how many milliseconds the next task is due, and whether the clock was set back since this
-	// loop's last record, and whether something has happened to members of batches.
+	// sqlNextDue says in how many milliseconds the next task is due, whether the clock was set back since this
+	// loop's last record, and whether something has happened to members of batches, or a task that waits is late.
 	sqlNextDue = `SELECT {schema}.strunk_next_due_ms(coalesce($1::timestamptz, '-infinity')),
-	{schema}.strunk_clock_set_back('promoter'), EXISTS (SELECT 1 FROM {schema}.strunk_batch_changes)`
+	{schema}.strunk_clock_set_back('promoter'), EXISTS (SELECT 1 FROM {schema}.strunk_batch_changes),
+	{schema}.strunk_has_late()`
+	// sqlEndLate ends up to $1 tasks that wait and are late.
+	sqlEndLate = `SELECT id, queue FROM {schema}.strunk_end_late($1::integer)`
 	// sqlFoldBatches adds up what has happened to members of up to $1 batches, and finishes those of which all
 	// members have ended; it returns how many it has looked at.
 	sqlFoldBatches = `SELECT {schema}.strunk_fold_batches($1::integer)`
@@ -128,6 +135,38 @@ func (p *promoter) bringForward(ctx context.Context) error {
 			p.box.cfg.Logger.Warn("strunk: the database's clock was set back; retries that waited for times which had "+
 				"already been are due sooner", "rows", all)
 			p.mark, p.report.last = nil, time.Time{}
+			return nil
+		}
+	}
+}
+
+// endLate ends what waits and is late.
+func (p *promoter) endLate(ctx context.Context) error {
+	for {
+		rows, _ := p.limit.Now()
+		var ids []int64
+		var topics []string
+		err := p.maintenance.autocommit(ctx, core.Statement{SQL: p.box.sql(sqlEndLate), Args: []any{rows},
+			Scan: func(found pgx.Rows) error {
+				ids, topics = nil, nil
+				var id int64
+				var queue string
+				_, err := pgx.ForEachRow(found, []any{&id, &queue}, func() error {
+					ids, topics = append(ids, id), append(topics, core.TopicResult(queue))
+					return nil
+				})
+				return err
+			}})
+		if p.box.halved(ctx, "ending late tasks", p.limit, err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		p.box.tasksLate(ctx, ids)
+		slices.Sort(topics)
+		p.box.wake(slices.Compact(topics))
+		if len(ids) < rows {
 			return nil
 		}
 	}

@@ -258,16 +258,28 @@ func rescueOnce(ctx context.Context, b *Box, c *control, worker int64, limit *co
 	return n, queue, dead, err
 }
 
-// tasksDied tells the extensions of tasks that became dead letters with their worker. They call the
-// user's code, which must not delay the rescue.
+// tasksDied tells the extensions of tasks that became dead letters with their worker.
 func (b *Box) tasksDied(ctx context.Context, ids []int64) {
+	tellExtensions(b, ids, func(h core.DeadLetterHook) {
+		h.DeadLettered(context.WithoutCancel(ctx), host{b}, ids)
+	})
+}
+
+// tasksLate tells the extensions of tasks that ended because they had not begun in time.
+func (b *Box) tasksLate(ctx context.Context, ids []int64) {
+	tellExtensions(b, ids, func(h core.LateHook) { h.TasksLate(context.WithoutCancel(ctx), host{b}, ids) })
+}
+
+// tellExtensions tells extensions of a kind about tasks. They call the user's code, which must not
+// delay the loop that calls them.
+func tellExtensions[Hook any](b *Box, ids []int64, tell func(Hook)) {
 	if len(ids) == 0 {
 		return
 	}
 	for _, values := range b.extensions {
 		for _, v := range values {
-			if hook, ok := v.(core.DeadLetterHook); ok {
-				go hook.DeadLettered(context.WithoutCancel(ctx), host{b}, ids)
+			if hook, ok := v.(Hook); ok {
+				go tell(hook)
 			}
 		}
 	}

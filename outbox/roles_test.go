@@ -49,7 +49,7 @@ var internalFunctions = []string{
 	"strunk_next_delivery", "strunk_next_epoch", "strunk_pay", "strunk_quota_key", "strunk_raise_floor",
 	"strunk_recount", "strunk_rename_subscriber", "strunk_sum_arrays",
 	"strunk_tokens", "strunk_rate_step", "strunk_store_ended",
-	"strunk_reap_steps",
+	"strunk_reap_steps", "strunk_store_late",
 	"strunk_enqueue_keyed", "strunk_enqueue_or_find", "strunk_enqueue_or_replace", "strunk_enqueue_in_period",
 	"strunk_tasks_to_enqueue",
 	"strunk_pauses", "strunk_revive", "strunk_revive_delivery", "strunk_schedule_enqueue", "strunk_schema_parts",

@@ -264,7 +264,7 @@ func (c *claimer) claim(ctx context.Context, limit int, bytes int64) (int, error
 // payloads are bounded by $8 bytes. If it claims no more than $9 tasks, they may start: it says so as
 // write $10 of strunk_starts, with what has started ($11), and no more than $12 as started.
 const sqlClaim = `SELECT id, seq, created_at, due_at, timeout_ms, attempts, max_attempts, priority, dedup_key,
-	payload, metadata, at, customer_key, possibly_started
+	payload, metadata, at, customer_key, possibly_started, begin_in_ms
 FROM {schema}.strunk_claim($1::bigint, $2::bigint, $3::text, $4::integer, $5::bigint[], $6::bigint[], $7::bigint,
 	$8::bigint, $9::integer, $10::bigint, $11::bigint[], $12::integer)`
 

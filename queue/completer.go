@@ -119,7 +119,8 @@ func (c *completer) take() (batch []outcome, closed bool) {
 // write writes a batch, sorted by id so that rows are locked in one order everywhere.
 func (c *completer) write(batch []outcome) {
 	slices.SortFunc(batch, func(a, b outcome) int { return cmp.Compare(a.job.id, b.job.id) })
-	for _, kind := range []outcomeKind{outcomeComplete, outcomeRetry, outcomeDead, outcomeCancelled, outcomeDiscarded} {
+	for _, kind := range []outcomeKind{outcomeComplete, outcomeRetry, outcomeDead, outcomeCancelled, outcomeDiscarded,
+		outcomeLate} {
 		var part []outcome
 		for _, o := range batch {
 			if o.kind == kind {
@@ -234,6 +235,9 @@ func (c *completer) report(kind outcomeKind, part []outcome, done []int64, lostA
 	}
 	if c.results && kind != outcomeRetry {
 		c.rt.Wake(core.TopicResult(c.queue))
+	}
+	if kind == outcomeLate {
+		c.hooks.late(c.rt, done)
 	}
 	if kind == outcomeDead {
 		c.hooks.call(slices.DeleteFunc(slices.Clone(part),

@@ -247,17 +247,17 @@ func age(d time.Duration) *int64 {
 	return millis[int64](&d)
 }
 
-// callDeadByID calls a hook for dead letters that this process has not worked itself.
-func callDeadByID(ctx context.Context, host core.Host, m Middleware, ids []int64) {
-	letters, err := listDead(ctx, host, outbox.DeadFilter{IDs: ids, Limit: len(ids)})
+// callByID calls a hook for those of the tasks that have ended with a status.
+func callByID(ctx context.Context, host core.Host, hook func(context.Context, DeadLetter), status string, ids []int64) {
+	letters, err := listDead(ctx, host, outbox.DeadFilter{IDs: ids, Status: status, Limit: len(ids)})
 	if err != nil {
-		host.Logger().Warn("strunk: dead letters could not be read for their hook", "error", err)
+		host.Logger().Warn("strunk: ended tasks could not be read for their hook", "error", err)
 		return
 	}
 	for _, letter := range letters {
 		if err := openRecord(ctx, &letter, middlewares(host)); err != nil {
 			letter.PayloadErr = err
 		}
-		callDead(ctx, host.Logger(), m, letter)
+		callDead(ctx, host.Logger(), hook, letter)
 	}
 }

@@ -42,13 +42,26 @@ func (h *deadHooks) call(dead []outcome) {
 	})
 }
 
+// late calls the Late hooks of the box for tasks that this session has ended. It does not wait for them.
+func (h *deadHooks) late(host core.Host, ids []int64) {
+	values, _ := host.Extension(middlewareKey{}).([]any)
+	if len(ids) == 0 || len(values) == 0 {
+		return
+	}
+	h.running.Go(func() {
+		for _, v := range values {
+			v.(extension).TasksLate(h.ctx, host, ids)
+		}
+	})
+}
+
 func (h *deadHooks) died(o outcome) {
 	now, text := time.Now(), core.ErrorText(o.err)
 	letter := DeadLetter{Status: StatusDead, Raw: o.job.payload, LastError: core.CleanText(text, core.MaxErrorBytes),
 		FinishedAt: now, Attempts: []Attempt{{Number: o.job.attempt, At: now, Error: text, Worker: h.process}}}
 	letter.Task, letter.PayloadErr = taskOf[json.RawMessage](o.job)
 	for _, m := range h.chain {
-		callDead(h.ctx, h.logger, m, letter)
+		callDead(h.ctx, h.logger, m.Dead, letter)
 	}
 }
 
@@ -78,11 +91,11 @@ func (h *deadHooks) await(life core.Life, lost <-chan struct{}) {
 }
 
 // callDead calls a hook.
-func callDead(ctx context.Context, logger *slog.Logger, m Middleware, letter DeadLetter) {
+func callDead(ctx context.Context, logger *slog.Logger, hook func(context.Context, DeadLetter), letter DeadLetter) {
 	defer func() {
 		if r := recover(); r != nil {
-			logger.Error("strunk: a Dead hook panicked", "panic", r, "stack", string(debug.Stack()))
+			logger.Error("strunk: a Dead or Late hook panicked", "panic", r, "stack", string(debug.Stack()))
 		}
 	}()
-	m.Dead(ctx, letter)
+	hook(ctx, letter)
 }

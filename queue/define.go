@@ -48,6 +48,12 @@ type Config struct {
 	// Dedup gives tasks that are enqueued without a dedup key one that is made of their payload: see
 	// DedupByPayload. The zero value gives none.
 	Dedup PayloadDedup
+	// BeginWithin is the time to live of tasks that are enqueued without a deadline of their own: see
+	// the option BeginWithin. Zero means none.
+	BeginWithin time.Duration
+	// DeadIfLate makes dead letters of tasks that have not begun by their deadline: see BeginBefore.
+	// Otherwise they are discarded.
+	DeadIfLate bool
 	// Limits hold over all processes; the zero value is none.
 	Limits Limits
 	// Outcomes is the entity type as whose state events the outcomes of tasks are published, see [Outcome]; empty means
@@ -143,6 +149,9 @@ func (c Config) problems() (errs []error) {
 		if err := core.CheckName(c.SchemaVersion); err != nil {
 			errs = append(errs, fmt.Errorf("SchemaVersion %w", err))
 		}
+	}
+	if c.BeginWithin < 0 || c.BeginWithin > maxWindow {
+		errs = append(errs, fmt.Errorf("BeginWithin: %v is not from 0s to %v", c.BeginWithin, maxWindow))
 	}
 	if c.MaxPayload < 0 {
 		errs = append(errs, fmt.Errorf("MaxPayload: %d is negative", c.MaxPayload))

@@ -93,7 +93,7 @@ func statusAfter(o outcome) Status {
 		return StatusDead
 	case o.kind == outcomeCancelled:
 		return StatusCancelled
-	case o.kind == outcomeDiscarded:
+	case o.kind == outcomeDiscarded, o.kind == outcomeLate:
 		return StatusDiscarded
 	case o.kind == outcomeRetry && o.delay > 0:
 		return StatusScheduled

@@ -54,6 +54,7 @@ type params struct {
 	batch                                            int64 // of all items; 0: none
 	// by item; nil where all hold their key until done
 	dedupModes map[int]dedupMode
+	deadlines  deadlines
 }
 
 func (p *params) args(notify bool) []any {
@@ -100,6 +101,7 @@ func (p *params) add(def *definition, doc *string, o enqueueOptions) error {
 	if o.dedupMode.name != "" {
 		p.addMode(len(p.queues), o.dedupMode)
 	}
+	p.deadlines.add(len(p.queues), def, o)
 	p.queues = append(p.queues, &def.name)
 	p.payloads = append(p.payloads, doc)
 	p.priorities = append(p.priorities, small(o.priority, def.cfg.Priority))
@@ -299,6 +301,9 @@ func send(ctx context.Context, t core.Tx, what string, p params) ([]Enqueued, er
 	err := t.Query(ctx, t.Host().SQL(sql), arguments,
 		func(rows core.Rows) error { return scan(rows, done) })
 	if err != nil {
+		return nil, fmt.Errorf("strunk/queue: %s: %w", what, err)
+	}
+	if err := p.deadlines.set(ctx, t, done); err != nil {
 		return nil, fmt.Errorf("strunk/queue: %s: %w", what, err)
 	}
 	announce(t, p)

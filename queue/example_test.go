@@ -213,7 +213,10 @@ func ExampleDefineWithResult() {
 }
 
 // open is what a program does at its start; here each example has tables of its own on one throwaway server.
-func open(ctx context.Context) *outbox.Box {
+func open(ctx context.Context) *outbox.Box { return openWith(ctx, outbox.Config{}) }
+
+// openWith is open with a configuration of the box.
+func openWith(ctx context.Context, config outbox.Config) *outbox.Box {
 	server, err := exampleServer()
 	if err != nil {
 		log.Fatal(err)
@@ -234,8 +237,8 @@ func open(ctx context.Context) *outbox.Box {
 	if _, err := pool.Exec(ctx, `CREATE TABLE orders (id integer PRIMARY KEY, status text)`); err != nil {
 		log.Fatal(err)
 	}
-	box, err := outbox.Open(ctx, pool, outbox.Config{Schema: schema,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	config.Schema, config.Logger = schema, slog.New(slog.NewTextHandler(io.Discard, nil))
+	box, err := outbox.Open(ctx, pool, config)
 	if err != nil {
 		log.Fatal(err)
 	}

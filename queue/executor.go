@@ -85,7 +85,10 @@ func (x *executor) begin(j *job) bool {
 		x.giveBack(j)
 	case cancel:
 		x.drop(j, outcome{job: j, kind: outcomeCancelled, err: &cancelled{text}})
+	case j.deadline.passed():
+		x.drop(j, outcome{job: j, kind: outcomeLate})
 	default:
+		j.deadline.begin()
 		x.buffer.began()
 		if x.batches == nil {
 			x.starter.pass(j)

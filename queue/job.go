@@ -46,9 +46,11 @@ type job struct {
 	// logged says that the box's log holds the error of the attempt already.
 	logged atomic.Bool
 
-	steps   stepNames
-	state   jobState
-	inBatch inBatch
+	steps stepNames
+	// deadline is until when the task may begin; nil for ever.
+	deadline *deadline
+	state    jobState
+	inBatch  inBatch
 }
 
 // jobState says who settles a job: the handler's return, or the watch that has abandoned the handler.
@@ -119,15 +121,16 @@ type jobRow struct {
 	timeoutMS                       *int32
 	dedup, customer                 *string
 	possiblyStarted                 *bool
+	beginInMS                       *int64
 	attempts, maxAttempts, priority int16
 
-	targets [14]any
+	targets [15]any
 }
 
 func newJobRow() *jobRow {
 	r := &jobRow{}
-	r.targets = [14]any{nil, nil, &r.created, &r.due, &r.timeoutMS, &r.attempts, &r.maxAttempts, &r.priority,
-		&r.dedup, nil, nil, nil, &r.customer, &r.possiblyStarted}
+	r.targets = [15]any{nil, nil, &r.created, &r.due, &r.timeoutMS, &r.attempts, &r.maxAttempts, &r.priority,
+		&r.dedup, nil, nil, nil, &r.customer, &r.possiblyStarted, &r.beginInMS}
 	return r
 }
 
@@ -137,6 +140,9 @@ func (r *jobRow) scan(rows pgx.Row, j *job, timeout time.Duration) error {
 	r.targets[9], r.targets[10], r.targets[11] = &j.payload, &j.metadataJSON, &j.at
 	if err := rows.Scan(r.targets[:]...); err != nil {
 		return err
+	}
+	if r.beginInMS != nil {
+		j.deadline = newDeadline(*r.beginInMS)
 	}
 	j.size = int64(len(j.payload))
 	j.key, j.possiblyStarted = orElse(r.customer, ""), orElse(r.possiblyStarted, false)

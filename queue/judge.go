@@ -17,6 +17,8 @@ const (
 	// outcomeCancelled and outcomeDiscarded end the task as somebody asked: no dead letter.
 	outcomeCancelled
 	outcomeDiscarded
+	// outcomeLate ends the task because it must not begin any more.
+	outcomeLate
 	// outcomeSettled has been written by the handler's own transaction.
 	outcomeSettled
 )

@@ -145,7 +145,7 @@ func (l *limiter) sleep(pause time.Duration) time.Duration {
 const (
 	// sqlClaimRated is sqlClaim for a queue with rates.
 	sqlClaimRated = `SELECT id, seq, created_at, due_at, timeout_ms, attempts, max_attempts, priority, dedup_key,
-	payload, metadata, at, customer_key, possibly_started
+	payload, metadata, at, customer_key, possibly_started, begin_in_ms
 FROM {schema}.strunk_claim_rated($1::bigint, $2::bigint, $3::text, $4::integer, $5::bigint[], $6::bigint[], $7::bigint,
 	$8::bigint)`
 	// sqlRateWait returns how many microseconds it takes until the rate of queue $1 lets a task begin.

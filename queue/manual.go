@@ -79,7 +79,10 @@ func (q *Queue[T]) Claim(ctx context.Context, box *outbox.Box, n int, opts ...Wo
 		if err == nil {
 			task, err = taskOf[T](j)
 		}
-		if err != nil {
+		j.deadline.begin() // unless it is given back by Release
+		if j.deadline.passed() {
+			err = h.end(ctx, "claim", outcome{job: j, kind: outcomeLate})
+		} else if err != nil {
 			err = h.end(ctx, "claim", dead(j, err))
 		} else {
 			c.Tasks = append(c.Tasks, task)

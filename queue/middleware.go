@@ -35,6 +35,10 @@ type Middleware struct {
 	// Dead is called after a task has become a dead letter, in the process that saw it. A process that is killed at
 	// that moment never calls it: it is for alarms; what must not be missed is read from DeadLetters.
 	Dead func(ctx context.Context, letter DeadLetter)
+	// Late is called after a task was discarded, or has become a dead letter, because it had not begun by
+	// its deadline (see BeginBefore), in a process that saw it; Status says which. It is a hook of a box
+	// alone: that of a queue or a worker is never called. As with Dead, a process that is killed may not call it.
+	Late func(ctx context.Context, letter DeadLetter)
 }
 
 type middlewareKey struct{}
@@ -51,7 +55,18 @@ type extension struct{ Middleware }
 // DeadLettered implements core.DeadLetterHook: the rescue has made dead letters of tasks whose worker was lost.
 func (e extension) DeadLettered(ctx context.Context, host core.Host, ids []int64) {
 	if e.Dead != nil {
-		callDeadByID(ctx, host, e.Middleware, ids)
+		callByID(ctx, host, e.Dead, outbox.EndedDead, ids)
+	}
+}
+
+// TasksLate implements core.LateHook.
+func (e extension) TasksLate(ctx context.Context, host core.Host, ids []int64) {
+	if e.Dead != nil {
+		callByID(ctx, host, e.Dead, outbox.EndedDead, ids)
+	}
+	if e.Late != nil {
+		callByID(ctx, host, e.Late, outbox.EndedDead, ids)
+		callByID(ctx, host, e.Late, outbox.EndedDiscarded, ids)
 	}
 }
 

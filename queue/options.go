@@ -31,6 +31,8 @@ type enqueueOptions struct {
 	dedupKey    *string
 	customerKey *string
 	dedupMode   dedupMode
+	beginBefore *time.Time
+	beginWithin *time.Duration
 	metadata    map[string]string
 	batch       int64 // 0: none
 }
@@ -99,7 +101,7 @@ func (o *enqueueOptions) check() error {
 	if o.timeout != nil {
 		errs = append(errs, checkTimeout("Timeout", *o.timeout))
 	}
-	errs = append(errs, o.checkDedup())
+	errs = append(errs, o.checkDedup(), o.checkDeadline())
 	if o.dedupKey != nil {
 		if err := core.CheckKey(*o.dedupKey); err != nil {
 			errs = append(errs, fmt.Errorf("DedupKey: %w", err))

@@ -31,9 +31,12 @@ const (
 	// sqlCompletePublishing is sqlCompleteResults, with or (null) without results, and publishes which tasks are done.
 	sqlCompletePublishing = `SELECT * FROM {schema}.strunk_complete_publishing($1::text, $2::bigint, $3::bigint[],
 		$4::bigint[], $5::text[], $6::boolean)`
-	// sqlRetry gives tasks back: due after delays $4 in ms, $5 says that the attempt is not spent.
+	// sqlRetry gives tasks back: due after delays $4 in ms, $5 says that the attempt is not spent, $9 that it
+	// has begun.
 	sqlRetry = `SELECT * FROM {schema}.strunk_retry($1::bigint, $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[],
-	$6::text[], $7::text[], $8::text)`
+	$6::text[], $7::text[], $8::text, $9::boolean[])`
+	// sqlEndLate ends tasks that must not begin any more.
+	sqlEndLate = `SELECT * FROM {schema}.strunk_end_claimed_late($1::bigint, $2::bigint[], $3::bigint[], $4::text)`
 	// sqlEnd ends tasks with status $4: dead, cancelled or discarded.
 	sqlEnd = `SELECT * FROM {schema}.strunk_end_claimed($1::bigint, $2::bigint[], $3::bigint[], $4::text,
 		$5::text[], $6::text[], $7::text)`
@@ -163,7 +166,9 @@ func (w *outcomeWriter) statement(kind outcomeKind, part []outcome, byPlace bool
 			delays[i], refunds[i] = *millis[int64](&o.delay), o.refund
 		}
 		errs, stacks := errorsOf(part)
-		return sqlRetry, []any{w.worker, ids, claims, delays, refunds, errs, stacks, w.process}
+		return sqlRetry, []any{w.worker, ids, claims, delays, refunds, errs, stacks, w.process, begunOf(part)}
+	case outcomeLate:
+		return sqlEndLate, []any{w.worker, ids, claims, w.process}
 	default:
 		errs, stacks := errorsOf(part)
 		if part[0].isolated {

@@ -200,6 +200,11 @@ type DeadLetterHook interface {
 	DeadLettered(ctx context.Context, host Host, ids []int64)
 }
 
+// LateHook is implemented by extensions that hear of tasks which ended because they had not begun in time.
+type LateHook interface {
+	TasksLate(ctx context.Context, host Host, ids []int64)
+}
+
 // TopicQueue is announced when a task of the queue is pending. This and the other topics are the payloads of NOTIFY.
 func TopicQueue(queue string) string { return "q:" + queue }
 

@@ -32,6 +32,7 @@ CREATE TABLE {schema}.strunk_outbox (
     due_at         timestamptz,
     claimed_at     timestamptz,
     finished_at    timestamptz,
+    begin_before   timestamptz, -- of a task that is of no use if it begins later; null once it has begun
     timeout_ms     integer,
     attempts       smallint    NOT NULL DEFAULT 0,
     max_attempts   smallint    NOT NULL DEFAULT 12,
@@ -42,6 +43,7 @@ CREATE TABLE {schema}.strunk_outbox (
     possibly_started boolean,
     -- A dead letter because the database refused the task's outcome, see strunk_isolate.
     isolated boolean,
+    dead_if_late boolean,
     status         text COLLATE "C" NOT NULL,
     kind           text COLLATE "C" NOT NULL,
     key            text COLLATE "C" NOT NULL,
@@ -86,6 +88,9 @@ CREATE INDEX strunk_outbox_tasks_claim ON {schema}.strunk_outbox_tasks (key, pri
 CREATE UNIQUE INDEX strunk_outbox_tasks_dedup ON {schema}.strunk_outbox_tasks (key, dedup_key)
     WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL OR worker_id IS NULL);
 CREATE INDEX strunk_outbox_tasks_due ON {schema}.strunk_outbox_tasks (due_at) WHERE status = 'scheduled';
+-- For tasks that are late. One without a deadline has no entry.
+CREATE INDEX strunk_outbox_tasks_late ON {schema}.strunk_outbox_tasks (begin_before)
+    WHERE begin_before IS NOT NULL AND status <> 'claimed';
 -- For the rescue and the heartbeat's comparison of claim numbers.
 CREATE INDEX strunk_outbox_tasks_claimed ON {schema}.strunk_outbox_tasks (worker_id, claim_no) WHERE status = 'claimed';
 -- Tasks with a customer_key wait in the backlog of their key until they are admitted

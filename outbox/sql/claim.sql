@@ -7,7 +7,8 @@
 -- pass enters at p_high. What it does not fill is sought once more from p_low; a null p_low leaves
 -- the second pass out. p_limits is the version of the queue's limits that the worker follows, 0 for
 -- none. A worker that does not know of a limit claims nothing (STR02). p_bytes bounds the payloads
--- that a pass claims, as they are stored: the task that reaches it is the last.
+-- that a pass claims, as they are stored: the task that reaches it is the last. begin_in_ms is how
+-- long a task with a deadline may still begin.
 --
 -- A claim of 1 to p_start tasks lets all of them start: it writes so as row p_write of strunk_starts,
 -- together with what has started: all of them where they are p_at_once or fewer, and up to p_started
@@ -25,7 +26,7 @@ CREATE OR REPLACE FUNCTION {schema}.strunk_claim(
     p_write bigint DEFAULT 0, p_started bigint[] DEFAULT NULL, p_at_once integer DEFAULT 0)
 RETURNS TABLE (id bigint, seq bigint, created_at timestamptz, due_at timestamptz, timeout_ms integer, attempts smallint,
     max_attempts smallint, priority smallint, dedup_key text, payload json, metadata json, at tid, customer_key text,
-    possibly_started boolean)
+    possibly_started boolean, begin_in_ms bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
@@ -66,7 +67,9 @@ BEGIN
                     SELECT c.tid, sum(c.bytes) OVER (ROWS UNBOUNDED PRECEDING) - c.bytes AS before FROM c) y
                 WHERE y.before < p_bytes))
         RETURNING t.id, t.seq, t.created_at, t.due_at, t.timeout_ms, t.attempts, t.max_attempts, t.priority,
-                  t.dedup_key, t.payload, t.metadata, t.ctid, t.customer_key, t.possibly_started;
+                  t.dedup_key, t.payload, t.metadata, t.ctid, t.customer_key, t.possibly_started,
+                  CASE WHEN t.begin_before IS NOT NULL THEN
+                      floor(extract(epoch FROM t.begin_before - clock_timestamp()) * 1000)::bigint END;
         GET DIAGNOSTICS v_n = ROW_COUNT;
         v_all := v_all + v_n;
         EXIT WHEN v_n >= v_limit OR p_low IS NULL OR v_watermarks = p_low;

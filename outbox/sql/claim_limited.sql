@@ -7,7 +7,7 @@ CREATE OR REPLACE FUNCTION {schema}.strunk_claim_rated(
     p_bytes bigint DEFAULT 4194304)
 RETURNS TABLE (id bigint, seq bigint, created_at timestamptz, due_at timestamptz, timeout_ms integer, attempts smallint,
     max_attempts smallint, priority smallint, dedup_key text, payload json, metadata json, at tid, customer_key text,
-    possibly_started boolean)
+    possibly_started boolean, begin_in_ms bigint)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_limits {schema}.strunk_limits;

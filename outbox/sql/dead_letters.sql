@@ -29,6 +29,7 @@ BEGIN
     NEW.admitted := NEW.customer_key IS NULL;
     NEW.slot := NULL;
     NEW.isolated := NULL;
+    NEW.begin_before := NULL;
     NEW.worker_id := NULL;
     NEW.claim_no := NULL;
     NEW.claimed_at := NULL;

@@ -45,7 +45,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET e
 $$;
 
 -- Gives back up to p_limit tasks of an expired worker, of p_bytes of payloads and one more: pending,
--- or dead where their attempts are spent. The attempt of a task that had not started is not spent.
+-- or dead where their attempts are spent. The attempt of a task that had not started is not
+-- spent. One that has, or may have, has no deadline any more.
 -- When none is left it removes the worker's row and ends; repeat while it returns rows. Locks in id
 -- order, waits for completions under way (no SKIP LOCKED: a skipped row would be an orphan). The
 -- || '' and + 0 keep the planner from the indexes of status and worker_id: the row is found by its id.
@@ -101,7 +102,7 @@ BEGIN
     RETURN QUERY
     UPDATE {schema}.strunk_outbox_tasks t
     SET status = 'pending', seq = nextval('{schema}.strunk_outbox_id_seq'), admitted = t.customer_key IS NULL,
-        slot = NULL,
+        slot = NULL, begin_before = NULL,
         last_error = 'the worker was lost',
         errors = {schema}.strunk_add_error(t.errors, t.attempts, v_now, 'the worker was lost', NULL, v_worker_name)
     WHERE t.id = ANY (v_started)
@@ -111,6 +112,7 @@ BEGIN
     SET status = 'pending', seq = nextval('{schema}.strunk_outbox_id_seq'), admitted = t.customer_key IS NULL,
         slot = NULL,
         attempts = greatest(0, t.attempts - 1),
+        begin_before = CASE WHEN t.id = ANY (v_maybe) THEN NULL ELSE t.begin_before END,
         possibly_started = CASE WHEN t.id = ANY (v_maybe) THEN true ELSE t.possibly_started END
     WHERE t.id = ANY (v_ids) AND NOT coalesce(t.id = ANY (v_started), false)
     RETURNING t.id, t.key, t.status;

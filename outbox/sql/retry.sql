@@ -51,11 +51,11 @@ END $$;
 
 -- Gives claimed tasks back for another attempt: scheduled after their delay, or pending where it is
 -- 0. A null error is no failure (a shutdown, a snooze), and p_refunds says that the attempt is not
--- spent. A task with a customer key gives its slot up; with FIFO it returns before all others of
--- its key. Fenced and ordered as strunk_complete.
+-- spent. What has begun (p_begun) has no deadline any more. A task with a customer key gives its slot
+-- up; with FIFO it returns before all others of its key. Fenced and ordered as strunk_complete.
 CREATE OR REPLACE FUNCTION {schema}.strunk_retry(
     p_worker bigint, p_ids bigint[], p_claims bigint[], p_delays_ms bigint[], p_refunds boolean[], p_errors text[],
-        p_stacks text[], p_worker_name text)
+        p_stacks text[], p_worker_name text, p_begun boolean[] DEFAULT NULL)
 RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
@@ -66,8 +66,8 @@ BEGIN
     PERFORM pg_current_xact_id();
     RETURN QUERY
     WITH u AS MATERIALIZED (
-        SELECT x.tid, v.* FROM unnest(p_ids, p_claims, p_delays_ms, p_refunds, p_errors, p_stacks)
-            AS v(id, claim, delay, refund, error, stack)
+        SELECT x.tid, v.* FROM unnest(p_ids, p_claims, p_delays_ms, p_refunds, p_errors, p_stacks, p_begun)
+            AS v(id, claim, delay, refund, error, stack, begun)
         CROSS JOIN LATERAL (SELECT t.ctid AS tid FROM {schema}.strunk_outbox_tasks t WHERE t.id = v.id OFFSET 0) x),
     given_back AS (
         UPDATE {schema}.strunk_outbox_tasks t
@@ -80,6 +80,7 @@ BEGIN
                 SELECT 1 FROM {schema}.strunk_limits l WHERE l.queue = t.key AND l.fifo) THEN t.backlog_seq END,
             attempts = greatest(0, t.attempts - u.refund::integer),
             possibly_started = NULL,
+            begin_before = CASE WHEN u.begun THEN NULL ELSE t.begin_before END,
             last_error = coalesce(u.error, t.last_error),
             errors = {schema}.strunk_add_error(t.errors, t.attempts, v_now, u.error, u.stack, p_worker_name)
         FROM u
