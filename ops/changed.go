@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/strunk-go/strunk/outbox"
+	"github.com/strunk-go/strunk/queue"
 )
 
 // MaxChanges bounds the rows of each kind that one call of ChangesSince returns.
@@ -21,13 +22,37 @@ type Mark struct {
 	Head   int64 // of the feed
 }
 
-// Change is a task that was enqueued or has ended, or an event that was published.
+// What has happened to a task or an event.
+const (
+	// ChangeEnqueued is a task that waits for a worker, or has begun since; ChangeDelayed one that waits for its due
+	// time.
+	ChangeEnqueued = "enqueued"
+	ChangeDelayed  = "delayed"
+	// ChangeRetry is a task that has failed and waits for its next attempt.
+	ChangeRetry = "retry"
+	// ChangeDone is a task that is done.
+	ChangeDone = "done"
+	// ChangeDead is a dead letter, of a task or of a subscriber.
+	ChangeDead = "dead"
+	// ChangeCancelled and ChangeDiscarded are tasks that ended so.
+	ChangeCancelled = "cancelled"
+	ChangeDiscarded = "discarded"
+	// ChangePublished is an event that has its place in the feed.
+	ChangePublished = "published"
+)
+
+// Change is a task that was enqueued, has failed or has ended, or an event that was published.
 type Change struct {
-	At     time.Time `json:"at"`
-	ID     int64     `json:"id"`
-	Kind   Kind      `json:"kind"`
-	Status string    `json:"status"`
-	Queue  string    `json:"queue,omitempty"`
+	At   time.Time `json:"at"`
+	ID   int64     `json:"id"`
+	Kind Kind      `json:"kind"`
+	// Happened is what has happened: ChangeRetry and the like. Status is that of the row.
+	Happened string `json:"happened"`
+	Status   string `json:"status"`
+	// Attempts counts the failed attempts; DueAt is when the next one, or the first, is due.
+	Attempts int        `json:"attempts"`
+	DueAt    *time.Time `json:"due_at,omitempty"`
+	Queue    string     `json:"queue,omitempty"`
 	// EntityType and EntityID are those of an event or a delivery.
 	EntityType string          `json:"entity_type,omitempty"`
 	EntityID   string          `json:"entity_id,omitempty"`
@@ -45,32 +70,44 @@ type ChangeFilter struct {
 // delivered rows on a short stretch of their index of ids.
 const idsBack = 20_000
 
+// retriesSeen is how many scheduled tasks, those due next, are looked at for such that have failed.
+const retriesSeen = 1_000
+
 const (
 	// sqlMark reads the moment. It locks nothing.
 	sqlMark = `SELECT pg_catalog.clock_timestamp(), (SELECT last_value FROM {schema}.strunk_outbox_id_seq),
 	(SELECT head FROM {schema}.strunk_feed ORDER BY slot DESC LIMIT 1)`
-	// sqlChanges lists what has changed since $1: rows enqueued (by id, above $2), ended since, and events after
-	// the position $7; of queue $3 or entity type $4 (empty: any). Each part has at most $5 rows and is read by an
-	// index of its own. It locks nothing.
+	// sqlChanges lists what has changed since $1: rows enqueued (by id, above $2), failed (of the $8 tasks that are
+	// due next) and ended since, and events after the position $7; of queue $3 or entity type $4 (empty: any). Each
+	// part has at most $5 rows and is read by an index of its own. It locks nothing.
 	sqlChanges = `
-(SELECT created_at AS at, id, kind, status, key, coalesce(entity_id, ''), '' AS error, payload
+(SELECT created_at AS at, id, kind, status, key, coalesce(entity_id, ''), coalesce(last_error, '') AS error, payload,
+	attempts, due_at
 FROM {schema}.strunk_outbox_tasks
 	WHERE id > $2 AND ($3 = '' OR key = $3) AND $4 = '' ORDER BY id LIMIT $5)
 UNION ALL
-(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), '', payload
+(SELECT (errors -> -1 ->> 'at')::timestamptz, id, kind, status, key, '', coalesce(last_error, ''), payload,
+	attempts, due_at
+FROM (SELECT * FROM {schema}.strunk_outbox_tasks WHERE status = 'scheduled' ORDER BY due_at LIMIT $8) t
+	WHERE t.id <= $2 AND t.attempts > 0 AND (t.errors -> -1 ->> 'at')::timestamptz > $1 AND ($3 = '' OR t.key = $3)
+	AND $4 = '' LIMIT $5)
+UNION ALL
+(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), '', payload, attempts, due_at
 FROM {schema}.strunk_outbox_delivered_tasks
 	WHERE finished_at > $1 AND ($3 = '' OR key = $3) AND $4 = '' AND id > $6 ORDER BY finished_at DESC LIMIT $5)
 UNION ALL
-(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), coalesce(last_error, ''), payload
+(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), coalesce(last_error, ''), payload, attempts,
+	due_at
 FROM {schema}.strunk_outbox_dead
 	WHERE finished_at > $1 AND ($3 = '' OR (kind = 'task' AND key = $3))
 	AND ($4 = '' OR (kind = 'delivery' AND key = $4)) ORDER BY finished_at DESC LIMIT $5)
 UNION ALL
-(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), coalesce(last_error, ''), payload
+(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), coalesce(last_error, ''), payload, attempts,
+	due_at
 FROM {schema}.strunk_outbox_cancelled
 	WHERE finished_at > $1 AND ($3 = '' OR key = $3) AND $4 = '' ORDER BY finished_at DESC LIMIT $5)
 UNION ALL
-(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), '', payload
+(SELECT finished_at, id, kind, status, key, coalesce(entity_id, ''), '', payload, attempts, due_at
 FROM {schema}.strunk_outbox_delivered_events
 	WHERE position > $7 AND $3 = '' AND ($4 = '' OR key = $4) ORDER BY position LIMIT $5)`
 )
@@ -85,7 +122,8 @@ func Now(ctx context.Context, box *outbox.Box) (m Mark, err error) {
 func ChangesSince(ctx context.Context, box *outbox.Box, since Mark, f ChangeFilter) (all []Change, next Mark,
 	err error) {
 	if err = texts(f.Queue, f.EntityType); err == nil {
-		args := []any{since.At, since.LastID, f.Queue, f.EntityType, MaxChanges, since.LastID - idsBack, since.Head}
+		args := []any{since.At, since.LastID, f.Queue, f.EntityType, MaxChanges, since.LastID - idsBack, since.Head,
+			retriesSeen}
 		err = ask(ctx, box, markQuestion(&next), many(&all, sqlChanges, args, scanChange))
 	}
 	slices.SortFunc(all, func(a, b Change) int { return a.At.Compare(b.At) })
@@ -97,10 +135,35 @@ func markQuestion(m *Mark) question { return one(sqlMark, nil, &m.At, &m.LastID,
 func scanChange(rows pgx.Rows) (c Change, err error) {
 	var key string
 	var payload []byte
-	err = rows.Scan(&c.At, &c.ID, &c.Kind, &c.Status, &key, &c.EntityID, &c.Error, &payload)
+	err = rows.Scan(&c.At, &c.ID, &c.Kind, &c.Status, &key, &c.EntityID, &c.Error, &payload, &c.Attempts,
+		&c.DueAt)
+	c.Happened = happened(c)
 	c.Payload = payload
 	c.Queue, c.EntityType = c.Kind.named(key)
 	return c, err
+}
+
+func happened(c Change) string {
+	switch queue.Status(c.Status) {
+	case queue.StatusDead:
+		return ChangeDead
+	case queue.StatusCancelled:
+		return ChangeCancelled
+	case queue.StatusDiscarded:
+		return ChangeDiscarded
+	case queue.StatusDelivered:
+		if c.Kind == KindTask {
+			return ChangeDone
+		}
+		return ChangePublished
+	}
+	switch {
+	case c.Attempts > 0:
+		return ChangeRetry
+	case queue.Status(c.Status) == queue.StatusScheduled:
+		return ChangeDelayed
+	}
+	return ChangeEnqueued
 }
 
 // Counters only rise: rates are their differences.

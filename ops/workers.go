@@ -15,6 +15,9 @@ type Worker struct {
 	Queue string `json:"queue"`
 	Host  string `json:"host"`
 	PID   int    `json:"pid"`
+	// Release is the version of the program that works, Library that of strunk in it, as the go command recorded them.
+	Release string `json:"release"`
+	Library string `json:"library"`
 	// Concurrency is how many tasks it handles at once; Claimed counts those it holds, the next ones included.
 	Concurrency int       `json:"concurrency"`
 	Claimed     Count     `json:"claimed"`
@@ -42,7 +45,8 @@ type WorkerFilter struct {
 // $4. It locks nothing.
 const sqlWorkers = `SELECT s.id, s.queue, s.host, s.pid, s.concurrency, s.claimed, s.claimed_precision,
 	(extract(epoch FROM s.counted_for) * 1000000)::bigint, s.started_at,
-	(extract(epoch FROM s.silent_for) * 1000000)::bigint, s.lease_ms, s.silent, s.expired
+	(extract(epoch FROM s.silent_for) * 1000000)::bigint, s.lease_ms, s.silent, s.expired,
+	s.release, s.library
 FROM {schema}.strunk_worker_states($1::text, $2::bigint, $3::integer, $4::integer) s`
 
 // Workers returns the workers in the order of their ids.
@@ -62,7 +66,7 @@ func scanWorker(rows pgx.Rows) (w Worker, err error) {
 	var silent, lease int64
 	var age *int64
 	err = rows.Scan(&w.ID, &w.Queue, &w.Host, &w.PID, &w.Concurrency, &w.Claimed.N, &w.Claimed.Precision,
-		&age, &w.StartedAt, &silent, &lease, &w.Silent, &w.Expired)
+		&age, &w.StartedAt, &silent, &lease, &w.Silent, &w.Expired, &w.Release, &w.Library)
 	setAge(age, &w.Claimed)
 	w.SilentFor, w.Lease = micros(silent), micros(lease*1000)
 	return w, err

@@ -82,8 +82,9 @@ func (l *lease) voided(number int64) {
 }
 
 // sqlAddWorker makes a lease row; the id is random, so that a token is never used twice.
-const sqlAddWorker = `INSERT INTO {schema}.strunk_workers (id, lease_ms, pid, concurrency, queue, host, writes_starts)
-VALUES ($1, $2, $3, $4, $5, $6, $7)`
+const sqlAddWorker = `INSERT INTO {schema}.strunk_workers (id, lease_ms, pid, concurrency, queue, host, writes_starts,
+	release, library)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
 
 func (ls *leases) add(ctx context.Context, spec core.LeaseSpec) (*lease, error) {
 	host, err := os.Hostname()
@@ -93,7 +94,7 @@ func (ls *leases) add(ctx context.Context, spec core.LeaseSpec) (*lease, error) 
 	l := &lease{owner: ls, id: rand.Int64N(1<<62) + 1, spec: spec, lost: make(chan struct{})}
 	err = ls.maintenance.autocommit(ctx, core.Statement{SQL: ls.box.sql(sqlAddWorker),
 		Args: []any{l.id, spec.Duration.Milliseconds(), os.Getpid(), spec.Concurrency, spec.Queue, host,
-			spec.WritesStarts}})
+			spec.WritesStarts, core.Release(), core.LibraryVersion()}})
 	if err != nil {
 		return nil, fmt.Errorf("strunk/outbox: lease for queue %q: %w", spec.Queue, err)
 	}

@@ -104,8 +104,8 @@ func newManualClaim(def *definition, host core.Host, opts []WorkerOption) *manua
 }
 
 // sqlAddManual makes the lease row of a manual claim, and returns the database's time.
-const sqlAddManual = `INSERT INTO {schema}.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES
-	($1, $2, $3, $4, $5, $6) RETURNING pg_catalog.clock_timestamp()`
+const sqlAddManual = `INSERT INTO {schema}.strunk_workers (id, lease_ms, pid, concurrency, queue, host,
+	release, library) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING pg_catalog.clock_timestamp()`
 
 // claim makes the lease and claims under it in one transaction, which leaves nothing where there is nothing to claim.
 func (h *manualClaim) claim(ctx context.Context, n int) (jobs []*job, err error) {
@@ -115,7 +115,7 @@ func (h *manualClaim) claim(ctx context.Context, n int) (jobs []*job, err error)
 				return err
 			}
 			err := tx.QueryRow(ctx, h.host.SQL(sqlAddManual), h.worker, h.opts.lease.Milliseconds(), os.Getpid(), n,
-				h.def.name, hostName()).Scan(&h.claimedAt)
+				h.def.name, hostName(), core.Release(), core.LibraryVersion()).Scan(&h.claimedAt)
 			if err != nil {
 				return err
 			}

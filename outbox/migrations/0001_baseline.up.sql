@@ -192,7 +192,10 @@ CREATE TABLE {schema}.strunk_workers (
     -- The worker writes ahead in strunk_starts; otherwise whatever it has claimed counts as started.
     writes_starts boolean   NOT NULL DEFAULT false,
     queue       text COLLATE "C" NOT NULL,
-    host        text        NOT NULL
+    host        text        NOT NULL,
+    -- The versions of the program that works, and of this library in it.
+    release     text        NOT NULL DEFAULT '',
+    library     text        NOT NULL DEFAULT ''
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
 
 -- How far each worker may start the tasks that it has claimed, written ahead for many tasks at a

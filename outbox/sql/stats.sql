@@ -268,7 +268,7 @@ CREATE OR REPLACE FUNCTION {schema}.strunk_worker_states(p_queue text, p_after b
 RETURNS TABLE (id bigint, queue text, host text, pid integer, concurrency integer, claimed bigint,
     claimed_precision text, counted_for interval,
     started_at timestamptz, heartbeat_at timestamptz, silent_for interval, lease_ms integer, silent boolean,
-        expired boolean)
+        expired boolean, release text, library text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
     SET jit = off AS $$
@@ -279,7 +279,7 @@ BEGIN
     RETURN QUERY
     SELECT w.id, w.queue::text, w.host, w.pid, w.concurrency, coalesce(o.n, x.n), coalesce(o.precise, 'exact'),
            v_now - {schema}.strunk_counted_at(), w.started_at, w.heartbeat_at, v_now - w.heartbeat_at, w.lease_ms,
-               w.heartbeat_at < v_now - w.lease_ms * interval '1 millisecond', w.expired
+               w.heartbeat_at < v_now - w.lease_ms * interval '1 millisecond', w.expired, w.release, w.library
     FROM (SELECT v.* FROM {schema}.strunk_workers v WHERE v.id > p_after AND (p_queue IS NULL OR v.queue = p_queue)
         ORDER BY v.id LIMIT p_limit) w
     CROSS JOIN LATERAL (

@@ -1,0 +1,38 @@
+package ops_test
+
+import (
+	"testing"
+
+	"github.com/strunk-go/strunk/ops"
+)
+
+// A task that has failed is a retry, with its error; one that was enqueued for later is a delay.
+func TestChangesTellARetryFromADelay(t *testing.T) {
+	t.Parallel()
+	box, pool := open(t)
+	exec(t, pool, `SELECT public.strunk_enqueue('mails', '{}'), public.strunk_enqueue('other', '{}')`)
+	mark, err := ops.Now(t.Context(), box)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec(t, pool, `SELECT public.strunk_enqueue('mails', '{}', delay => interval '1 hour')`)
+	exec(t, pool, `UPDATE public.strunk_outbox_tasks SET status = 'scheduled', due_at = now() + interval '1 minute',
+		attempts = 1, last_error = 'the mailbox is full', errors = jsonb_build_array(jsonb_build_object('attempt', 1,
+		'at', clock_timestamp(), 'error', 'the mailbox is full')) WHERE status = 'pending'`)
+	changes, next, err := ops.ChangesSince(t.Context(), box, mark, ops.ChangeFilter{Queue: "mails"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	happened := map[string]ops.Change{}
+	for _, c := range changes {
+		happened[c.Happened] = c
+	}
+	retry, delay := happened[ops.ChangeRetry], happened[ops.ChangeDelayed]
+	if len(changes) != 2 || retry.Error != "the mailbox is full" || retry.Attempts != 1 || retry.DueAt == nil ||
+		delay.Error != "" || delay.DueAt == nil || retry.ID == delay.ID {
+		t.Errorf("%+v; want one retry with its error, and one delay, of the queue mails alone", changes)
+	}
+	if changes, _, err = ops.ChangesSince(t.Context(), box, next, ops.ChangeFilter{}); err != nil || len(changes) > 0 {
+		t.Errorf("after the next mark: %+v, %v; want nothing", changes, err)
+	}
+}
