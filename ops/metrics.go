@@ -62,6 +62,7 @@ var (
 		"subscriber", "entity_type")
 	descNeedsRestart = desc("subscriber_needs_restart",
 		"Whether the subscriber has stopped because events were dropped.", "subscriber", "entity_type")
+	descSubPaused = desc("subscriber_paused", "Whether the subscriber is paused.", "subscriber", "entity_type")
 	descForwarded = desc("forwarder_sent_messages", "Messages that have arrived, repeats included.", "forwarder",
 		"kind")
 	descForwardWaiting = desc("forwarder_waiting_messages",
@@ -89,7 +90,7 @@ var (
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descUp, descTasks, descOldest, descWorkers, descConcurrency, descPaused,
-		descLagEvents, descLag, descDeliveries,
+		descLagEvents, descLag, descDeliveries, descSubPaused,
 		descSubDead, descNeedsRestart, descForwarded, descForwardWaiting, descForwardLag, descForwardThere,
 		descForwardFailing, descTruncated, descRelay, descRelayEvents, descFeedKept, descHead,
 		descDelivered, descDead, descBytes,
@@ -146,6 +147,7 @@ func collectSubscribers(l Live, gauge gauges) {
 		gauge(descDeliveries, float64(s.Deliveries.N), s.Name, s.EntityType)
 		gauge(descSubDead, float64(s.Dead.N), s.Name, s.EntityType)
 		gauge(descNeedsRestart, truth(s.NeedsRestart), s.Name, s.EntityType)
+		gauge(descSubPaused, truth(s.Paused), s.Name, s.EntityType)
 	}
 }
 
