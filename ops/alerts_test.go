@@ -23,14 +23,14 @@ var well = func() map[string]string {
 		all[`strunk_health_status{check="`+check+`"}`] = "0"
 	}
 	for _, q := range []string{"a", "b", "c"} {
-		for metric, n := range map[string]string{"oldest_pending_seconds": "5", "paused": "0", "workers": "2"} {
+		for metric, n := range map[string]string{"oldest_pending_seconds": "5", "paused": "0", "workers": "2",
+			"dead_total": "88212"} {
 			all[`strunk_queue_`+metric+`{queue="`+q+`"}`] = n
 		}
-		all[`strunk_queue_tasks{queue="`+q+`",status="dead"}`] = "88212"
 	}
 	for _, s := range []string{"indexer", "mailer"} {
 		for metric, n := range map[string]string{"lag_seconds": "1", "paused": "0", "needs_restart": "0",
-			"dead_letters": "7"} {
+			"dead_total": "5", "parked_total": "7"} {
 			all[`strunk_subscriber_`+metric+`{entity_type="order",subscriber="`+s+`"}`] = n
 		}
 	}
@@ -65,7 +65,7 @@ var causes = []cause{
 	{name: "database restarts", reason: "counters go on", lasts: step,
 		series: map[string]string{"^strunk_": missing, "strunk_up": "0"}},
 	{name: "failover", reason: "a standby that was three behind is no reset",
-		series: map[string]string{"queue_tasks": "88209"}, after: map[string]string{"queue_tasks": "88209"}},
+		series: map[string]string{"queue_dead": "88209"}, after: map[string]string{"queue_dead": "88209"}},
 	{name: "not scraped", reason: "silence is no health", series: map[string]string{"^strunk_": missing},
 		alert: "StrunkNotScraped", summary: "No process shows metrics of strunk."},
 	{name: "one process cut off", reason: "the others see everything", instances: "2",
@@ -87,12 +87,13 @@ var causes = []cause{
 		series:  map[string]string{`workers.*"[abc]"`: "0", `oldest_pending.*"[ac]"`: "0+120", `oldest.*"b"`: "0+180"},
 		alert:   "StrunkQueuesWithoutWorkers",
 		summary: "Tasks wait in 3 queues that no process works; longest in b, for 1h 54m 0s."},
-	{name: "slow workers", reason: "the same", series: map[string]string{`oldest_pending.*"a"`: "0+120", `oldest.*"b"`: "0+180"},
-		alert: "StrunkQueuesBehind", summary: "2 queues are behind; the worst is b, by 1h 54m 0s."},
+	{name: "slow workers", reason: "the same",
+		series: map[string]string{`oldest_pending.*"a"`: "0+120", `oldest.*"b"`: "0+180"},
+		alert:  "StrunkQueuesBehind", summary: "2 queues are behind; the worst is b, by 1h 54m 0s."},
 	{name: "paused", reason: "they wait because they were told to",
 		series: map[string]string{"oldest_pending|lag_seconds": "0+120", "paused": "1", "queue_workers": "0"}},
-	{name: "deaths", reason: "the most of one queue", series: map[string]string{`tasks.*"a"`: "88212+4"},
-		after: map[string]string{`tasks.*"a"`: "88368"}, alert: "StrunkDeadLetters",
+	{name: "deaths", reason: "by the counter", series: map[string]string{`dead_total.*"a"`: "88212+4"},
+		after: map[string]string{`dead_total.*"a"`: "88368"}, alert: "StrunkDeadLetters",
 		summary: "32 tasks became dead letters in 15 minutes, most of them of a."},
 	{name: "subscriber behind", reason: "it is told how far", series: map[string]string{`lag.*"indexer"`: "0+120"},
 		alert: "StrunkSubscribersBehind", summary: "1 subscribers are behind; the worst is indexer, by 1h 16m 0s."},
@@ -100,9 +101,9 @@ var causes = []cause{
 		series:  map[string]string{`(lag).*"indexer"`: "0+120", `restart.*"indexer"`: "1"},
 		alert:   "StrunkSubscribersStopped",
 		summary: "1 subscribers lost events and wait for a replay or a reset; one is indexer."},
-	{name: "events given up", reason: "by which subscriber", series: map[string]string{`dead_letters.*"indexer"`: "7+2"},
-		after: map[string]string{`dead_letters.*"indexer"`: "85"}, alert: "StrunkEventsGivenUp",
-		summary: "16 events became dead letters in 15 minutes, most of them of indexer."},
+	{name: "events given up", reason: "parked ones too", series: map[string]string{`parked_total.*"indexer"`: "7+2"},
+		after: map[string]string{`parked_total.*"indexer"`: "85"}, alert: "StrunkEventsGivenUp",
+		summary: "16 events were parked or became dead letters in 15 minutes, most of them of indexer."},
 	{name: "destination away", reason: "that its subscriber falls behind follows",
 		series: map[string]string{`lag.*"mailer"`: "0+120", "forwarder_failing": "1"}, alert: "StrunkForwardersFail",
 		summary: "The destinations of 1 forwarders take nothing; longest of mailer, for 1h 16m 0s."},
@@ -137,7 +138,7 @@ func (c cause) values(series, instance, usual string) string {
 		meanwhile = pick(c.series)
 	}
 	settled := usual
-	if strings.Contains(series, "dead") {
+	if strings.Contains(series, "_total") {
 		settled = after
 	}
 	samples := func(minutes int) int { return minutes/step - 1 } // how often the first is followed by another
@@ -212,7 +213,8 @@ func TestOneCauseOneAlert(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	doc, err := json.Marshal(map[string]any{"rule_files": []string{rules}, "evaluation_interval": interval, "tests": tests})
+	doc, err := json.Marshal(map[string]any{"rule_files": []string{rules}, "evaluation_interval": interval,
+		"tests": tests})
 	if err != nil {
 		t.Fatal(err)
 	}
