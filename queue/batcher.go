@@ -389,8 +389,15 @@ func (b *batcher) abandoned(j *job) {
 // hurry makes every batch due, and each that comes.
 func (b *batcher) hurry() {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.stopping = true
+	b.mu.Unlock()
+	b.closeAll()
+}
+
+// closeAll makes every batch due: a task waits for them that must start alone.
+func (b *batcher) closeAll() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	for first := b.gathering.Front(); first != nil; first = b.gathering.Front() {
 		b.ripen(first.Value.(*batch))
 	}

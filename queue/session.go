@@ -98,6 +98,7 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration, siz
 	if w.batch != nil {
 		s.batches = newBatcher(w.batch, s.base, s.starter, w.opts.concurrency)
 		s.batches.started = s.counted.beginning(s.starter.pass)
+		s.starter.heldUp = s.batches.closeAll
 	}
 	s.executor = &executor{rt: s.rt, concurrency: w.opts.concurrency, life: s.life, base: s.base,
 		buffer: s.buffer, starter: s.starter, latency: latency, control: s.control, judge: judge,

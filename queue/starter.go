@@ -25,6 +25,7 @@ type starter struct {
 	buffer   *prefetch
 	passage  *passage
 	giveBack func(*job) // for tasks that may not start yet
+	heldUp   func()     // is called while a task that must start alone waits for tasks that have not started
 	carries  bool       // no task counts as started: nothing is written
 
 	wake chan struct{} // signalled when there may be something to write
@@ -95,6 +96,9 @@ func (s *starter) run() {
 	for !isClosed(s.done) {
 		w := s.starts.next()
 		if w == nil {
+			if s.heldUp != nil && s.starts.heldUp() {
+				s.heldUp()
+			}
 			s.passage.through(startErrand)
 			s.await(s.starts.patience())
 			continue

@@ -262,6 +262,14 @@ func (s *starts) mayStart() (n int, certain bool) {
 	return n, n > 0 && n <= s.atOnce(free)
 }
 
+// heldUp reports whether a task that must start alone waits for others that may start and have not.
+// In a batch worker those may wait for more tasks, which are behind it.
+func (s *starts) heldUp() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pending) > 0 && s.pending[0].possiblyStarted && len(s.allowed) > 0
+}
+
 // mayStartAlone reports whether the outcomes of all tasks that have started are stored; or all have
 // started, and the last that was alone has been so for long enough.
 func (s *starts) mayStartAlone() bool {

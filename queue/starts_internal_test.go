@@ -107,6 +107,25 @@ func TestPossiblyStartedTaskHoldsUpClaims(t *testing.T) {
 	}
 }
 
+// TestTaskThatMustStartAloneIsHeldUp has a task that must start alone wait for one that gathers in a batch.
+func TestTaskThatMustStartAloneIsHeldUp(t *testing.T) {
+	t.Parallel()
+	s, b := fastStarts()
+	s.gathers = true
+	jobs := jobsOf(b, 1, 1, 2)
+	jobs[1].possiblyStarted = true
+	s.claimed(jobs, s.beforeClaim())
+	wantHandedOn(t, b, "after the claim", 1)
+	if w := s.next(); w != nil || !s.heldUp() {
+		t.Errorf("the next write is %+v, held up: %v; want none, and the second task held up", w, s.heldUp())
+	}
+	jobs[0].passed.Store(true) // its batch has begun
+	s.advance()
+	if s.heldUp() {
+		t.Error("the second task is held up by one that has started; want it not to be")
+	}
+}
+
 // TestDroppedTasksStayDropped takes what waits while a write is under way, at the end of a worker.
 func TestDroppedTasksStayDropped(t *testing.T) {
 	t.Parallel()
