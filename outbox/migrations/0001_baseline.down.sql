@@ -50,6 +50,7 @@ DROP TABLE
     {schema}.strunk_counts,
     {schema}.strunk_failures,
     {schema}.strunk_count_passes,
+    {schema}.strunk_bulk_jobs,
     {schema}.strunk_counters,
     {schema}.strunk_counter_totals,
     {schema}.strunk_closed_days,
