@@ -57,8 +57,8 @@ func TestDatabaseAwayIs503(t *testing.T) {
 	for _, path := range []string{"/v1/queues", "/v1/health", "/v1/tasks/1", "/v1/schedules"} {
 		away("no connection is taken", "GET", path)
 	}
-	away("no connection is taken", "POST", "/v1/queues/emails/pause")
-	if record := <-audited; record.Status != http.StatusServiceUnavailable || record.Action != "pause_queue" {
+	away("no connection is taken", "POST", "/v1/queues/emails/resume")
+	if record := <-audited; record.Status != http.StatusServiceUnavailable || record.Action != "resume_queue" {
 		t.Errorf("audited: %+v", record)
 	}
 	proxy.Up()
