@@ -25,7 +25,7 @@ func TestBashCompletes(t *testing.T) {
 		{"command", "a part of a name", "strunk dead", "dead-letters"},
 		{"behind a flag", "the flag's value is no command", "strunk --database-url postgres://localhost/db subs",
 			"subscribers"},
-		{"subcommand", "nothing is typed yet", "strunk schema ", "list show register check export"},
+		{"subcommand", "nothing is typed yet", "strunk schema ", "list show diff register check export"},
 		{"flag", "behind an argument", "strunk replay search-indexer --f", "--from"},
 		{"hostile", "what stands on the line is not run", "strunk --schema $(echo>" + dir + "/ran) dead",
 			"dead-letters"},
