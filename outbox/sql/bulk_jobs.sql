@@ -174,7 +174,8 @@ END $$;
 
 -- The running job whose next slice is due first, and in how many milliseconds; no row where none runs.
 CREATE OR REPLACE FUNCTION {schema}.strunk_next_job() RETURNS TABLE (id bigint, wait_ms bigint)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
     SELECT j.id, greatest(0, ceil(extract(epoch FROM j.next_at - clock_timestamp()) * 1000))::bigint
     FROM {schema}.strunk_bulk_jobs j WHERE j.state = 'running' ORDER BY j.next_at LIMIT 1
 $$;
@@ -261,7 +262,8 @@ END $$;
 -- Returns the job's state.
 CREATE OR REPLACE FUNCTION {schema}.strunk_job_failed(p_id bigint, p_error text, p_pause_ms bigint, p_most integer)
 RETURNS text
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $$
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
     UPDATE {schema}.strunk_bulk_jobs j SET failures = j.failures + 1, last_error = left(p_error, 1000),
         next_at = clock_timestamp() + p_pause_ms * interval '1 millisecond', changed_at = clock_timestamp(),
         state = CASE WHEN j.failures + 1 >= p_most THEN 'failed' ELSE 'running' END
