@@ -83,7 +83,7 @@ func TestDefaultReadOnly(t *testing.T) {
 	testkit.EventuallyState(t, "the schedule has fired, and every loop has come round", func() (string, bool) {
 		loops := value[string](b, `SELECT string_agg(loop, ' ' ORDER BY loop) FROM public.strunk_loops`)
 		fired := value[int](b, `SELECT count(*) FROM public.strunk_schedule_runs`)
-		return fmt.Sprint(loops, fired), fired > 0 && loops == "counter promoter reaper relay rescue scheduler"
+		return fmt.Sprint(loops, fired), fired > 0 && loops == "counter jobs promoter reaper relay rescue scheduler"
 	})
 	if log := b.logs.String(); strings.Contains(log, "read-only transaction") {
 		t.Error("a statement has failed in a read-only transaction")
