@@ -51,14 +51,9 @@ ORDER BY f.name, f.kind`
 
 // Forwarders returns the forwarders that have ever run, in the order of their names, counting to ListCountCap.
 func Forwarders(ctx context.Context, box *outbox.Box, page Page) (all []Forwarder, err error) {
-	n, err := limit(page.Limit)
-	if err == nil {
-		err = texts(page.After)
-	}
-	if err == nil {
-		err = ask(ctx, box, forwardersQuestion(&all, page.After, n, ListCountCap))
-	}
-	return all, wrap("forwarders", err)
+	return paged(ctx, box, "forwarders", page, func(into *[]Forwarder, after string, limit int) question {
+		return forwardersQuestion(into, after, limit, ListCountCap)
+	})
 }
 
 func forwardersQuestion(into *[]Forwarder, after string, limit, countCap int) question {

@@ -56,14 +56,9 @@ const (
 
 // ListLimits returns the limits of the queues that have any, in the order of the queues' names. Errors: [ErrInvalid].
 func ListLimits(ctx context.Context, box *outbox.Box, page Page) (all []Limits, err error) {
-	n, err := limit(page.Limit)
-	if err == nil {
-		err = texts(page.After)
-	}
-	if err == nil {
-		err = ask(ctx, box, many(&all, sqlListLimits, []any{page.After, n}, scanLimits))
-	}
-	return all, wrap("list limits", err)
+	return paged(ctx, box, "list limits", page, func(into *[]Limits, after string, limit int) question {
+		return many(into, sqlListLimits, []any{after, limit}, scanLimits)
+	})
 }
 
 // QueueLimits returns the limits of one queue; without any it has none, and is no error. Errors: [ErrInvalid].

@@ -79,14 +79,9 @@ func QueueStats(ctx context.Context, box *outbox.Box, queue string) (q Queue, er
 // knows the queues that have a pending task or one that ended without success, a worker, a setting or a schedule,
 // and those that had a scheduled task when a process counted last.
 func Queues(ctx context.Context, box *outbox.Box, page Page) (all []Queue, err error) {
-	n, err := limit(page.Limit)
-	if err == nil {
-		err = texts(page.After)
-	}
-	if err == nil {
-		err = ask(ctx, box, queuesQuestion(&all, page.After, n, ListCountCap))
-	}
-	return all, wrap("queues", err)
+	return paged(ctx, box, "queues", page, func(into *[]Queue, after string, limit int) question {
+		return queuesQuestion(into, after, limit, ListCountCap)
+	})
 }
 
 func queuesQuestion(into *[]Queue, after string, limit, countCap int) question {

@@ -56,6 +56,19 @@ func many[T any](into *[]T, sql string, args []any, scan func(pgx.Rows) (T, erro
 	}}
 }
 
+// paged asks for a page of a list that is ordered by names; question asks for at most limit after a name.
+func paged[T any](ctx context.Context, box *outbox.Box, what string, page Page,
+	question func(into *[]T, after string, limit int) question) (all []T, err error) {
+	n, err := limit(page.Limit)
+	if err == nil {
+		err = texts(page.After)
+	}
+	if err == nil {
+		err = ask(ctx, box, question(&all, page.After, n))
+	}
+	return all, wrap(what, err)
+}
+
 // sqlLimitTime makes PostgreSQL cancel what takes longer than $1 (milliseconds), and keeps it off whole tables, in this
 // transaction.
 const sqlLimitTime = `SELECT pg_catalog.set_config('statement_timeout', $1, true),

@@ -41,14 +41,9 @@ const (
 
 // Schedules returns the recurring tasks in the order of their ids.
 func Schedules(ctx context.Context, box *outbox.Box, page Page) (all []Schedule, err error) {
-	n, err := limit(page.Limit)
-	if err == nil {
-		err = texts(page.After)
-	}
-	if err == nil {
-		err = ask(ctx, box, many(&all, sqlSchedules, []any{page.After, n}, scanSchedule))
-	}
-	return all, wrap("schedules", err)
+	return paged(ctx, box, "schedules", page, func(into *[]Schedule, after string, limit int) question {
+		return many(into, sqlSchedules, []any{after, limit}, scanSchedule)
+	})
 }
 
 // ScheduleStats returns one recurring task. Errors: [ErrNotFound], [ErrInvalid].

@@ -55,14 +55,9 @@ FROM {schema}.strunk_schema_subjects s WHERE s.subject > $1::text COLLATE "C" OR
 
 // Schemas returns the subjects that have contracts, in the order of their names. Errors: [ErrInvalid].
 func Schemas(ctx context.Context, box *outbox.Box, page Page) (all []SchemaSubject, err error) {
-	n, err := limit(page.Limit)
-	if err == nil {
-		err = texts(page.After)
-	}
-	if err == nil {
-		err = ask(ctx, box, many(&all, sqlSchemas, []any{page.After, n}, scanSubject))
-	}
-	return all, wrap("schemas", err)
+	return paged(ctx, box, "schemas", page, func(into *[]SchemaSubject, after string, limit int) question {
+		return many(into, sqlSchemas, []any{after, limit}, scanSubject)
+	})
 }
 
 func scanSubject(rows pgx.Rows) (s SchemaSubject, err error) {

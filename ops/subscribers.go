@@ -81,14 +81,9 @@ func SubscriberStats(ctx context.Context, box *outbox.Box, name string) (s Subsc
 
 // Subscribers returns the states of subscribers in the order of their names, counting to ListCountCap.
 func Subscribers(ctx context.Context, box *outbox.Box, page Page) (all []Subscriber, err error) {
-	n, err := limit(page.Limit)
-	if err == nil {
-		err = texts(page.After)
-	}
-	if err == nil {
-		err = ask(ctx, box, subscribersQuestion(&all, page.After, n, ListCountCap))
-	}
-	return all, wrap("subscribers", err)
+	return paged(ctx, box, "subscribers", page, func(into *[]Subscriber, after string, limit int) question {
+		return subscribersQuestion(into, after, limit, ListCountCap)
+	})
 }
 
 func subscribersQuestion(into *[]Subscriber, after string, limit, countCap int) question {
