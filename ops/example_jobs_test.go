@@ -6,36 +6,17 @@ import (
 	"log"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox"
-	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/queue"
 )
 
 func ExampleStartJob() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	server, err := outboxtest.Start(ctx)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer func() { _ = server.Close() }()
-	pool, err := pgxpool.New(ctx, server.DSN())
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer pool.Close()
-	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{}); err != nil {
-		log.Fatal(err)
-	}
-	box, err := outbox.Open(ctx, pool, outbox.Config{})
-	if err != nil {
-		log.Fatal(err)
-	}
+	box := exampleBox(ctx)
 	emails := queue.Define[string]("emails", queue.Config{})
-	err = box.InTx(ctx, func(tx *outbox.OwnedTx) error {
+	err := box.InTx(ctx, func(tx *outbox.OwnedTx) error {
 		_, err := emails.EnqueueBatch(ctx, tx, []string{"a@example.com", "b@example.com"})
 		return err
 	})

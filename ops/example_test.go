@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,27 +19,39 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-func Example() {
-	ctx := context.Background()
-	server, err := outboxtest.Start(ctx)
+// exampleBox is what a program does at its start; here each example has tables of its own on one throwaway server.
+func exampleBox(ctx context.Context) *outbox.Box {
+	server, err := exampleServer()
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer func() { _ = server.Close() }()
 	pool, err := pgxpool.New(ctx, server.DSN())
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer pool.Close()
-	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{}); err != nil {
+	schema := fmt.Sprintf("example_%d", examples.Add(1))
+	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{Schema: schema}); err != nil {
 		log.Fatal(err)
 	}
-	box, err := outbox.Open(ctx, pool, outbox.Config{})
+	box, err := outbox.Open(ctx, pool, outbox.Config{Schema: schema})
 	if err != nil {
 		log.Fatal(err)
 	}
+	return box
+}
+
+var (
+	examples      atomic.Int64
+	exampleServer = sync.OnceValues(func() (*outboxtest.Server, error) {
+		return outboxtest.Start(context.Background())
+	})
+)
+
+func Example() {
+	ctx := context.Background()
+	box := exampleBox(ctx)
 	emails := queue.Define[string]("emails", queue.Config{})
-	err = box.InTx(ctx, func(tx *outbox.OwnedTx) error {
+	err := box.InTx(ctx, func(tx *outbox.OwnedTx) error {
 		_, err := emails.EnqueueBatch(ctx, tx, []string{"a@example.com", "b@example.com"})
 		return err
 	})
@@ -91,23 +104,7 @@ func show(ctx context.Context, box *outbox.Box) error {
 
 func ExampleRates() {
 	ctx := context.Background()
-	server, err := outboxtest.Start(ctx)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer func() { _ = server.Close() }()
-	pool, err := pgxpool.New(ctx, server.DSN())
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer pool.Close()
-	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{}); err != nil {
-		log.Fatal(err)
-	}
-	box, err := outbox.Open(ctx, pool, outbox.Config{})
-	if err != nil {
-		log.Fatal(err)
-	}
+	box := exampleBox(ctx)
 	if err := work(ctx, box); err != nil {
 		log.Fatal(err)
 	}
