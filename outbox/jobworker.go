@@ -53,13 +53,7 @@ func (w *jobWorker) run(ctx context.Context) {
 			pause = jobPoll
 		}
 		w.report.ran(ctx, w.box, w.conn, jobPoll, err)
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-woken:
-		case <-ctx.Done():
-		}
-		timer.Stop()
+		core.SleepOrWake(ctx, pause, woken)
 	}
 }
 

@@ -111,7 +111,7 @@ func (ls *leases) heartbeatLoop(ctx context.Context) {
 		if err := ls.heartbeat(ctx); err != nil && ctx.Err() == nil {
 			ls.box.cfg.Logger.Warn("strunk: a heartbeat failed; trying again", "error", err)
 		}
-		ls.await(ctx, ls.heartbeatNow)
+		core.SleepOrWake(ctx, ls.interval(), ls.heartbeatNow)
 	}
 }
 
@@ -119,17 +119,7 @@ func (ls *leases) heartbeatLoop(ctx context.Context) {
 func (ls *leases) compareLoop(ctx context.Context) {
 	for ctx.Err() == nil {
 		ls.compare(ctx)
-		ls.await(ctx, ls.compareNow)
-	}
-}
-
-func (ls *leases) await(ctx context.Context, woken <-chan struct{}) {
-	timer := time.NewTimer(ls.interval())
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-woken:
-	case <-ctx.Done():
+		core.SleepOrWake(ctx, ls.interval(), ls.compareNow)
 	}
 }
 

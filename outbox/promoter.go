@@ -43,13 +43,7 @@ func (p *promoter) run(ctx context.Context) {
 			pause = p.box.cfg.PollInterval
 		}
 		p.report.ran(ctx, p.box, p.maintenance, p.box.cfg.PollInterval, err)
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-woken:
-		case <-ctx.Done():
-		}
-		timer.Stop()
+		core.SleepOrWake(ctx, pause, woken)
 	}
 }
 

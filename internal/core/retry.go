@@ -29,11 +29,15 @@ func RetryConflicts(ctx context.Context, fn func() error) error {
 }
 
 // Sleep waits for d or until ctx ends.
-func Sleep(ctx context.Context, d time.Duration) {
+func Sleep(ctx context.Context, d time.Duration) { SleepOrWake(ctx, d, nil) }
+
+// SleepOrWake waits for d, for a signal, or until ctx ends.
+func SleepOrWake(ctx context.Context, d time.Duration, woken <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-woken:
 	case <-ctx.Done():
 	}
 }
