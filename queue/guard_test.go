@@ -32,6 +32,40 @@ func TestGuard(t *testing.T) {
 type overtaken struct {
 	mu    sync.Mutex
 	begun map[int64][]chan struct{} // by task, one for each attempt; closed when a later one begins
+
+	waiting, ended atomic.Int64 // attempts that wait, and handlers that have returned
+}
+
+// wait waits for a later attempt.
+func (o *overtaken) wait(later <-chan struct{}) {
+	o.waiting.Add(1)
+	defer o.waiting.Add(-1)
+	<-later
+}
+
+// loseLeases has three boxes work on tasks, and takes their leases away when every first attempt waits. It returns when
+// all tasks are done and all handlers, of at least so many calls, have returned.
+func (o *overtaken) loseLeases(b *bed, q *queue.Queue[note], tasks int, calls int64, handler queue.Handler[note]) {
+	b.t.Helper()
+	for range 3 {
+		box := bedOn(b.t, b.pool, outbox.Config{})
+		box.run(q.Worker(func(ctx context.Context, task queue.Task[note]) error {
+			defer o.ended.Add(1)
+			return handler(ctx, task)
+		}, queue.Concurrency(tasks)))
+	}
+	putMany(b, q, tasks)
+	eventually(b.t, "every first attempt waits", func() (string, bool) {
+		return fmt.Sprint(o.waiting.Load()), o.waiting.Load() == int64(tasks)
+	})
+	b.expireLeases()
+	eventually(b.t, "all are done", func() (string, bool) {
+		c := b.counts(q.Name())
+		return fmt.Sprint(c), c[queue.StatusDelivered] == tasks
+	})
+	eventually(b.t, "every handler has returned", func() (string, bool) {
+		return fmt.Sprint(o.waiting.Load(), o.ended.Load()), o.waiting.Load() == 0 && o.ended.Load() >= calls
+	})
 }
 
 // begin returns how many attempts of the task have begun, and what is closed when another does.
@@ -55,35 +89,15 @@ func guardOrdersAttempts(t *testing.T) {
 	b.exec(`CREATE TABLE public.writes (n bigserial PRIMARY KEY, task bigint NOT NULL, fence bigint NOT NULL)`)
 	q := queue.Define[note]("guard", queue.Config{Retry: atOnce, MaxAttempts: 1000})
 	attempts := overtaken{begun: map[int64][]chan struct{}{}}
-	var waiting, ended atomic.Int64
-	handler := func(ctx context.Context, task queue.Task[note]) error {
-		defer ended.Add(1)
+	attempts.loseLeases(b, q, tasks, (stale+1)*tasks, func(ctx context.Context, task queue.Task[note]) error {
 		n, later := attempts.begin(task.ID)
 		for i := range commits {
 			if i == 1 && n <= stale {
-				waiting.Add(1)
-				<-later
-				waiting.Add(-1)
+				attempts.wait(later)
 			}
 			guardedWrite(ctx, b, task)
 		}
 		return nil
-	}
-	for range 3 {
-		box := bedOn(t, b.pool, outbox.Config{})
-		box.run(q.Worker(handler, queue.Concurrency(tasks)))
-	}
-	putMany(b, q, tasks)
-	eventually(t, "every first attempt waits", func() (string, bool) {
-		return fmt.Sprint(waiting.Load()), waiting.Load() == tasks
-	})
-	b.expireLeases()
-	eventually(t, "all are done", func() (string, bool) {
-		c := b.counts(q.Name())
-		return fmt.Sprint(c), c[queue.StatusDelivered] == tasks
-	})
-	eventually(t, "every handler has returned", func() (string, bool) {
-		return fmt.Sprint(waiting.Load(), ended.Load()), waiting.Load() == 0 && ended.Load() >= (stale+1)*tasks
 	})
 	late := value[int](b, `SELECT count(*) FROM public.writes w WHERE EXISTS (
 		SELECT 1 FROM public.writes x WHERE x.task = w.task AND x.n < w.n AND x.fence > w.fence)`)

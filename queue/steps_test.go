@@ -32,11 +32,9 @@ func stepsOutliveLeases(t *testing.T) {
 	b.exec(`CREATE TABLE public.charges (task bigint NOT NULL, step text NOT NULL, fence bigint NOT NULL)`)
 	q := queue.Define[note]("steps", queue.Config{Retry: atOnce, MaxAttempts: 1000})
 	attempts := overtaken{begun: map[int64][]chan struct{}{}}
-	var waiting, ended atomic.Int64
 	var mu sync.Mutex
 	seen, fresh := map[int64]map[int64]bool{}, 0
 	handler := func(ctx context.Context, task queue.Task[note]) error {
-		defer ended.Add(1)
 		ctx = context.WithoutCancel(ctx)
 		n, later := attempts.begin(task.ID)
 		first, err := queue.Step(ctx, "first", func(context.Context) (int64, error) {
@@ -55,31 +53,14 @@ func stepsOutliveLeases(t *testing.T) {
 		seen[task.ID][first] = true
 		mu.Unlock()
 		if n == 1 {
-			waiting.Add(1)
-			<-later
-			waiting.Add(-1)
+			attempts.wait(later)
 		}
 		if n == 3 {
 			err = errors.New("once more")
 		}
 		return errors.Join(err, charge(ctx, b, task))
 	}
-	for range 3 {
-		box := bedOn(t, b.pool, outbox.Config{})
-		box.run(q.Worker(handler, queue.Concurrency(tasks)))
-	}
-	putMany(b, q, tasks)
-	eventually(t, "every first attempt waits", func() (string, bool) {
-		return fmt.Sprint(waiting.Load()), waiting.Load() == tasks
-	})
-	b.expireLeases()
-	eventually(t, "all are done", func() (string, bool) {
-		c := b.counts(q.Name())
-		return fmt.Sprint(c), c[queue.StatusDelivered] == tasks
-	})
-	eventually(t, "every handler has returned", func() (string, bool) {
-		return fmt.Sprint(waiting.Load(), ended.Load()), waiting.Load() == 0 && ended.Load() >= 2*tasks
-	})
+	attempts.loseLeases(b, q, tasks, 2*tasks, handler)
 	mu.Lock()
 	defer mu.Unlock()
 	for id, values := range seen {
