@@ -52,14 +52,16 @@ func (t Token) problem() string {
 	return ""
 }
 
-// authorizeTokens authorises by fixed tokens. Secrets are compared in constant time.
+// authorizeTokens authorises by fixed tokens. Secrets are compared in constant time, and wrong ones are answered late.
 func authorizeTokens(known []Token) Authorize {
+	guesses := newGuesses()
 	sums := make([][sha256.Size]byte, 0, len(known))
 	for _, t := range known {
 		sums = append(sums, sha256.Sum256([]byte(t.Secret)))
 	}
 	return func(r *http.Request, need Permission) (string, error) {
-		sum := sha256.Sum256([]byte(bearer(r)))
+		secret := bearer(r)
+		sum := sha256.Sum256([]byte(secret))
 		found := -1
 		for i := range sums {
 			if subtle.ConstantTimeCompare(sum[:], sums[i][:]) == 1 {
@@ -67,6 +69,9 @@ func authorizeTokens(known []Token) Authorize {
 			}
 		}
 		switch {
+		case found < 0 && secret != "":
+			guesses.delay(r)
+			return "", ErrUnauthenticated
 		case found < 0:
 			return "", ErrUnauthenticated
 		case !slices.Contains(known[found].Permissions, need):
