@@ -17,7 +17,8 @@ func (p *program) commands() []*ucli.Command {
 		{"Other systems", []*ucli.Command{p.forwarders(), p.importJobs()}},
 		{"Schedules", []*ucli.Command{p.schedules()}},
 		{"Schemas", []*ucli.Command{p.schemas()}},
-		{"Installation", []*ucli.Command{p.migrate(), p.grants(), p.demo(), p.completion()}},
+		{"Installation", []*ucli.Command{p.migrate(), p.grants(), p.serve(), p.demo(),
+			p.completion()}},
 	}
 	var all []*ucli.Command
 	for _, g := range groups {

@@ -65,7 +65,7 @@ func (p *program) runDemo(ctx context.Context, c *ucli.Context) (err error) {
 	}
 	var listener net.Listener
 	if c.Bool("serve") {
-		if listener, err = loopback(ctx, c.String("address")); err != nil {
+		if listener, err = listen(ctx, c.String("address"), "demo", false); err != nil {
 			return err
 		}
 		defer listener.Close() // again, where it has been served
@@ -108,7 +108,7 @@ func runDemoShop(ctx context.Context, box *outbox.Box, listener net.Listener, ra
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return runShop(ctx, box, rate) })
 	if listener != nil {
-		group.Go(func() error { return servePage(ctx, listener, box) })
+		group.Go(func() error { return serveHTTP(ctx, listener, box, everybodyHere()) })
 	}
 	return group.Wait()
 }

@@ -1,12 +1,9 @@
 package cli_test
 
 import (
-	"bufio"
 	"context"
 	"io"
 	"net/http"
-	"os"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -17,27 +14,12 @@ import (
 // TestDemoServes looks at the demo's page until it shows a dead letter, and ends the demo.
 func TestDemoServes(t *testing.T) {
 	t.Parallel()
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	out, printed := io.Pipe()
-	code := make(chan int, 1)
-	go func() {
-		defer printed.Close()
-		code <- cli.Run(ctx, []string{"strunk", "demo", "--serve", "--address", "localhost:0"},
-			cli.Streams{In: strings.NewReader(""), Out: printed, Err: os.Stderr})
-	}()
-	page := regexp.MustCompile(`http://\S+/`)
-	lines, url := bufio.NewScanner(out), ""
-	for url == "" && lines.Scan() {
-		url = page.FindString(lines.Text())
-	}
-	go io.Copy(io.Discard, out)
+	url, end := served(t, "demo", "--serve", "--address", "localhost:0")
 	testkit.EventuallyState(t, "the page shows a dead letter", func() (string, bool) {
-		text := get(ctx, url+"dead-letters?queue=email-queue")
+		text := get(t.Context(), url+"dead-letters?queue=email-queue")
 		return text, strings.Contains(text, "550 no such mailbox")
 	})
-	stop()
-	if got := <-code; got != cli.ExitDone {
+	if got := end(); got != cli.ExitDone {
 		t.Errorf("the demo ended with %d; want %d", got, cli.ExitDone)
 	}
 }
