@@ -28,7 +28,8 @@ func asked(t *testing.T, authorize Authorize, from, secret string) (time.Duratio
 func TestWrongTokensAreSlowedDown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		authorize := authorizeTokens([]Token{{Name: "rita", Secret: rightSecret, Permissions: []Permission{PermissionRead}}})
+		authorize := authorizeTokens([]Token{{Name: "rita", Secret: rightSecret,
+			Permissions: []Permission{PermissionRead}}})
 		const here, neighbour, elsewhere = "192.0.2.1:1111", "[2001:db8::1]:1", "192.0.2.2:1111"
 		for _, c := range []struct {
 			name, from, secret string
