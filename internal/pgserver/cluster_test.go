@@ -71,6 +71,9 @@ func TestStoppedServerKeepsItsDataAndCrashedOneIsRemoved(t *testing.T) {
 	if got := query[int](t, dsn, "SELECT answer FROM kept"); got != 42 {
 		t.Errorf("after a new start: %d, want 42", got)
 	}
+	if _, _, err := server.NewDatabase(t.Context(), ""); err != nil {
+		t.Errorf("a database after the server was restarted: %v", err)
+	}
 	crash(t, server)
 }
 

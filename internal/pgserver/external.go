@@ -149,6 +149,8 @@ func (e *external) sweep(ctx context.Context, r request) error {
 	for _, run := range runs {
 		live[run] = true
 	}
+	var admin admin
+	defer admin.close()
 	for _, name := range names {
 		match := databasePattern.FindStringSubmatch(name)
 		if match == nil || live[match[1]] {
@@ -193,12 +195,14 @@ func (e *external) dropAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var admin admin
+	defer admin.close()
 	for _, name := range names {
 		match := databasePattern.FindStringSubmatch(name)
 		if match == nil || match[1] != e.run {
 			continue
 		}
-		if err := dropDatabase(e.url, name); err != nil {
+		if err := admin.drop(e.url, name); err != nil {
 			return err
 		}
 	}

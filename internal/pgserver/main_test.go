@@ -129,7 +129,9 @@ func connect(t *testing.T, dsn string) *pgx.Conn {
 
 func exec1(t *testing.T, dsn, sql string) {
 	t.Helper()
-	if err := execute(t.Context(), dsn, sql); err != nil {
+	var admin admin
+	defer admin.close()
+	if err := admin.execute(t.Context(), dsn, func(*pgx.Conn) string { return sql }); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
 }

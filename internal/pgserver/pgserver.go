@@ -50,6 +50,7 @@ type Config struct {
 // Server is a running PostgreSQL server. Its methods are safe for concurrent use.
 type Server struct {
 	backend  Backend
+	admin    admin
 	run      string // of random hexadecimal digits, in the names of this server's databases
 	closing  sync.Once
 	closeErr error
@@ -99,7 +100,10 @@ func (s *Server) Throwaway() bool {
 // Close stops the server and removes it with everything in it. For DATABASE_URL it drops what NewDatabase created
 // and is still there, and leaves the server alone. Later calls return what the first returned.
 func (s *Server) Close() error {
-	s.closing.Do(func() { s.closeErr = s.backend.Close() })
+	s.closing.Do(func() {
+		s.admin.close()
+		s.closeErr = s.backend.Close()
+	})
 	return s.closeErr
 }
 
