@@ -3,6 +3,7 @@ package queue_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -10,8 +11,10 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/internal/faults"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
@@ -246,6 +249,35 @@ func TestLimitsSetWhileRunningAreExact(t *testing.T) {
 			if err := <-set; err != nil {
 				t.Errorf("the change after %s: %v", claim, err)
 			}
+		}
+	})
+	t.Run("by a claim under other limits", func(t *testing.T) {
+		t.Parallel()
+		b := newBed(t)
+		q := queue.Define[note]("other-limits", queue.Config{})
+		put(b, q, note{"a"})
+		b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host) VALUES (1, 30000,
+			1, 10, 'other-limits', 'h')`)
+		refused := func(when string, version int64) {
+			t.Helper()
+			_, err := b.pool.Exec(t.Context(), `SELECT public.strunk_claim(1, 1, 'other-limits', 10,
+				array_fill(0::bigint, ARRAY[10]), NULL, $1)`, version)
+			if pgErr := (*pgconn.PgError)(nil); !errors.As(err, &pgErr) || pgErr.Code != core.CodeLimitsChanged {
+				t.Errorf("%s a claim under version %d: %v; want %s", when, version, err, core.CodeLimitsChanged)
+			}
+		}
+		version := `SELECT version FROM public.strunk_limits WHERE queue = 'other-limits'`
+		refused("without limits", 1)
+		b.exec(`SELECT public.strunk_set_limits('other-limits', running => 1)`)
+		first := value[int64](b, version)
+		refused("with limits", 0)
+		b.exec(`SELECT public.strunk_set_limits('other-limits', running => 2)`)
+		refused("after a change", first)
+		refused("before a change", value[int64](b, version)+1)
+		b.exec(`SELECT public.strunk_set_limits('other-limits')`)
+		refused("without limits again", first)
+		if n := value[int](b, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'pending'`); n != 1 {
+			t.Errorf("%d tasks wait; want the one that no claim took", n)
 		}
 	})
 	t.Run("with a rate that is corrected", func(t *testing.T) {
