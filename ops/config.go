@@ -33,6 +33,9 @@ type Config struct {
 	// TrustedOrigins are other origins ("https://ops.example.com") whose pages may send changes. A
 	// change that a browser sends from any other origin is refused.
 	TrustedOrigins []string
+	// Title is what the page calls the installation, for example "shop, production"; empty means the names of the
+	// database and of the schema.
+	Title string
 	// Redact is called for each payload and metadata that is about to be shown, and returns what is shown instead; nil
 	// shows them as they are stored, to those with PermissionPayloads. What it returns must be JSON or nil.
 	Redact func(ctx context.Context, task TaskDetails, doc json.RawMessage) json.RawMessage

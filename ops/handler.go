@@ -41,6 +41,7 @@ func Handler(box *outbox.Box, cfg Config) (http.Handler, error) {
 			s.cfg.MetricSeries)
 	}
 	s.shared.keep = s.cfg.Refresh
+	s.keepState()
 	s.ready.ask = func(ctx context.Context) (struct{}, error) { return struct{}{}, Ready(ctx, box) }
 	s.ready.keep = time.Second
 	registry := prometheus.NewRegistry()
@@ -48,7 +49,8 @@ func Handler(box *outbox.Box, cfg Config) (http.Handler, error) {
 		return nil, wrap("handler", err)
 	}
 	s.metrics = promhttp.HandlerFor(registry, promhttp.HandlerOpts{Timeout: s.cfg.Timeout, EnableOpenMetrics: true})
-	return s.guard(problems{s.mux()}), nil
+	s.api = problems{s.mux()}
+	return s.guard(s.api), nil
 }
 
 // server is the state behind a Handler.
@@ -61,6 +63,11 @@ type server struct {
 	shared   cached[Live]
 	ready    cached[struct{}]
 	metrics  http.Handler
+	// state and trends are what the views show of everything.
+	state  cached[state]
+	trends map[string]*cached[trends]
+	// api is where the page's forms go as well.
+	api http.Handler
 }
 
 func (s *server) mux() *http.ServeMux {
@@ -73,14 +80,14 @@ func (s *server) mux() *http.ServeMux {
 	for _, o := range s.operations() {
 		mux.Handle(o.method+" "+o.path, s.permit(o.permission, o.id, o.serve(s)))
 	}
-	s.pages(mux)
+	s.page(mux)
 	return mux
 }
 
-// securityHeaders go with every answer. Nothing that is served here needs a script.
+// securityHeaders go with every answer. Scripts and styles are files of the page alone.
 var securityHeaders = map[string]string{
-	"Content-Security-Policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri " +
-		"'none'; form-action 'none'",
+	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
+		"form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 	"X-Content-Type-Options":       "nosniff",
 	"X-Frame-Options":              "DENY",
 	"Referrer-Policy":              "no-referrer",
@@ -181,10 +188,10 @@ func plain(w http.ResponseWriter, status int, text string) {
 }
 
 func reply(w http.ResponseWriter, status int, body any) {
-	if p, ok := body.(page); ok {
+	if page, ok := body.(html); ok {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.WriteHeader(status)
-		_, _ = w.Write(p.html.Bytes())
+		_, _ = w.Write(page.doc)
 		return
 	}
 	doc, err := json.Marshal(body) // escapes <, > and &

@@ -216,11 +216,11 @@ func parameters(w http.ResponseWriter, r *http.Request, known ...parameter) bool
 		return false
 	}
 	for name, values := range query {
-		found := false
+		found, repeats := false, false
 		for _, p := range known {
-			found = found || p.name == name
+			found, repeats = found || p.name == name, repeats || p.name == name && p.kind == "ids"
 		}
-		if !found || len(values) > 1 {
+		if !found || len(values) > 1 && !repeats {
 			fail(w, http.StatusBadRequest, "invalid", fmt.Sprintf("the parameter %q is unknown or repeated", name))
 			return false
 		}

@@ -1,0 +1,259 @@
+package ops
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// nowShown is what Now shows.
+type nowShown struct {
+	Needs []Need
+	// Fine is the line of what is fine.
+	Fine       string
+	Over, Last string
+	Plots      []plot
+	Queues     []queueRow
+	// AllQueues is how many there are.
+	AllQueues int
+}
+
+// Need is something that needs a person.
+type Need struct {
+	// Class is how bad it is: bad, warn or calm.
+	Class string
+	// Title says what it is, Detail what more is known.
+	Title, Detail string
+	// Action is what to do, Link where. Change says that who may not change cannot follow it.
+	Action, Link string
+	Change       bool
+}
+
+// plot is a line of values with what it is now.
+type plot struct {
+	Title, Now string
+	// Bad says that high is bad.
+	Bad    bool
+	Values []float64
+}
+
+// worstQueues is how many queues Now shows.
+const worstQueues = 10
+
+func nowView(c *call) (any, error) {
+	over := c.query.Get("over")
+	orDefault(&over, "hour")
+	if _, known := spans[over]; !known {
+		return nil, fmt.Errorf("over: %q is neither hour nor 2d: %w", over, ErrInvalid)
+	}
+	st, err := c.s.state.get(c.ctx)
+	if err != nil {
+		return nil, err
+	}
+	t, err := c.s.trends[over].get(c.ctx)
+	if err != nil {
+		return nil, err
+	}
+	v := nowShown{Needs: st.needs(c.s.cfg.Thresholds), Fine: fine(st.report), Over: over, Last: spans[over].last,
+		Plots: t.plots(), AllQueues: len(st.queues)}
+	worst := worstFirst(st.queues, c.s.cfg.Thresholds)
+	hour, err := c.s.trends["hour"].get(c.ctx)
+	if err == nil {
+		v.Queues, err = c.s.rows(c, worst[:min(worstQueues, len(worst))], hour)
+	}
+	return v, err
+}
+
+// plots are the four of Now.
+func (t trends) plots() []plot {
+	all := []plot{{Title: "Enqueued"}, {Title: "Done"}, {Title: "Failed attempts", Bad: true},
+		{Title: "Wait, p95", Bad: true}}
+	for _, s := range t.all {
+		for i, v := range []float64{float64(s.Enqueued), float64(s.Done), float64(s.Failed), s.Wait.P95.Seconds()} {
+			all[i].Values = append(all[i].Values, v)
+		}
+	}
+	var last QueueStep
+	if n := len(t.all); n > 0 {
+		last = t.all[n-1]
+	}
+	all[0].Now, all[1].Now = perSecond(last.Enqueued, t.step), perSecond(last.Done, t.step)
+	all[2].Now, all[3].Now = perSecond(last.Failed, t.step), "–"
+	if last.Wait.N > 0 {
+		all[3].Now = age(last.Wait.P95)
+	}
+	return all
+}
+
+// fine says which checks are.
+func fine(r Report) string {
+	var ok []string
+	for _, c := range r.Checks {
+		if c.Status == StatusOK {
+			ok = append(ok, c.Name)
+		}
+	}
+	if len(ok) == 0 {
+		return fmt.Sprintf("None of %d checks is fine.", len(r.Checks))
+	}
+	return fmt.Sprintf("%d of %d checks are fine: %s.", len(ok), len(r.Checks), strings.Join(ok, ", "))
+}
+
+// needs are what needs a person, the worst first.
+func (st *state) needs(t Thresholds) []Need {
+	all := slices.Concat(st.queueNeeds(t), st.subscriberNeeds(), st.checkNeeds(), st.errorNeeds())
+	order := []string{"bad", "warn", "calm"}
+	slices.SortStableFunc(all, func(a, b Need) int {
+		return slices.Index(order, a.Class) - slices.Index(order, b.Class)
+	})
+	return all
+}
+
+// queueNeeds are of queues: without a worker, behind, paused by hand, on hold.
+func (st *state) queueNeeds(t Thresholds) (all []Need) {
+	by := make([][]Queue, len(queueStates))
+	for _, q := range worstFirst(st.queues, t) {
+		by[q.stateOf(t)] = append(by[q.stateOf(t)], q)
+	}
+	if q := by[0]; len(q) > 0 {
+		all = append(all, Need{Class: "bad", Title: these(len(q), "queue has tasks and no process works it",
+			"queues have tasks and no process works them"), Detail: "The oldest task has waited for " +
+			age(q[0].WaitingFor) + ": " + queueNames(q), Action: "Show", Link: "queues?state=no+worker"})
+	}
+	if q := by[1]; len(q) > 0 {
+		all = append(all, Need{Class: "warn", Title: these(len(q), "queue is behind", "queues are behind"),
+			Detail: "The oldest task has waited for " + age(q[0].WaitingFor) + ": " + queueNames(q), Action: "Show",
+			Link: "queues?state=behind"})
+	}
+	if p := st.paused; p != nil {
+		return append(all, Need{Class: "warn", Title: "All queues are paused", Detail: stoppedBy(p.By, p.Reason,
+			st.now.Sub(p.Since)), Action: "Resume …", Link: "confirm?op=resume_all_queues", Change: true})
+	}
+	if q := by[2]; len(q) > 0 {
+		n := Need{Class: "calm", Title: these(len(q), "queue is paused by hand", "queues are paused by hand"),
+			Detail: queueNames(q) + " · " + stoppedBy(q[0].PausedBy, q[0].PauseReason, st.now.Sub(*q[0].PausedAt)),
+			Action: "Show", Link: "queues?state=paused"}
+		if len(q) == 1 {
+			n.Action, n.Change = "Resume …", true
+			n.Link = "confirm?op=resume_queue&queue=" + url.QueryEscape(q[0].Name)
+		}
+		all = append(all, n)
+	}
+	if q := by[3]; len(q) > 0 {
+		all = append(all, Need{Class: "calm", Title: these(len(q), "queue is on hold", "queues are on hold"),
+			Detail: queueNames(q), Action: "Show", Link: "queues?state=on+hold"})
+	}
+	return all
+}
+
+// stoppedBy says who has paused it, when and why.
+func stoppedBy(by, reason string, ago time.Duration) string {
+	text := "by " + by + ", " + age(ago) + " ago"
+	if reason != "" {
+		text += ": “" + reason + "”"
+	}
+	return text
+}
+
+// these says of how many something holds.
+func these(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return grouped(n) + " " + many
+}
+
+// shownNames is how many names a sentence has.
+const shownNames = 3
+
+func queueNames(queues []Queue) string {
+	var all []string
+	for _, q := range queues {
+		all = append(all, q.Name)
+	}
+	return firstNames(all)
+}
+
+func firstNames(all []string) string {
+	if len(all) > shownNames {
+		return fmt.Sprintf("%s and %s more", strings.Join(all[:shownNames], ", "), grouped(len(all)-shownNames))
+	}
+	return strings.Join(all, ", ")
+}
+
+// subscriberNeeds are of subscribers that are blocked, must be restarted, or have deliveries that fail.
+func (st *state) subscriberNeeds() (all []Need) {
+	var blocked, stopped, parked []string
+	for _, s := range st.subscribers {
+		switch {
+		case s.NeedsRestart:
+			stopped = append(stopped, s.Name)
+		case s.Blocked != nil:
+			blocked = append(blocked, fmt.Sprintf("%s at %d (%s)", s.Name, s.Blocked.Position, clip(s.Blocked.Error)))
+		case s.Deliveries.N > 0:
+			parked = append(parked, s.Name)
+		}
+	}
+	need := func(class, one, many string, names []string) {
+		if len(names) > 0 {
+			all = append(all, Need{Class: class, Title: these(len(names), one, many), Detail: firstNames(names),
+				Action: "Look", Link: "events"})
+		}
+	}
+	need("bad", "subscriber has lost events: replay or reset it", "subscribers have lost events: replay or reset them",
+		stopped)
+	need("bad", "subscriber is blocked by one event", "subscribers are blocked by one event each", blocked)
+	need("warn", "subscriber has deliveries that fail", "subscribers have deliveries that fail", parked)
+	return all
+}
+
+// clipped is how much of an error a sentence shows.
+const clipped = 80
+
+func clip(text string) string {
+	if r := []rune(text); len(r) > clipped {
+		return string(r[:clipped]) + "…"
+	}
+	return text
+}
+
+// checkNeeds are checks of health that have no sentence of their own.
+func (st *state) checkNeeds() (all []Need) {
+	own := []string{CheckWorkers, CheckQueues}
+	for _, c := range st.report.Checks {
+		if c.Status == StatusOK || slices.Contains(own, c.Name) {
+			continue
+		}
+		n := Need{Class: "warn", Title: "The check " + c.Name + " is not fine", Detail: c.Message, Action: "Look",
+			Link: "database"}
+		if c.Status == StatusFail {
+			n.Class = "bad"
+		}
+		if c.Name == CheckSubscribers || c.Name == CheckForwarders {
+			n.Link = "events"
+		}
+		all = append(all, n)
+	}
+	return all
+}
+
+// errorNeeds say what is new among the errors, and how many dead letters wait for a decision.
+func (st *state) errorNeeds() []Need {
+	dead := st.overall.Dead
+	n := Need{Action: "Errors", Link: "errors"}
+	switch {
+	case len(st.fresh) > 0:
+		n.Class = "warn"
+		n.Title = these(len(st.fresh), "new kind of error in the last hour", "new kinds of error in the last hour")
+		n.Detail = fmt.Sprintf("Most of them “%s”; %s dead letters in all", clip(st.fresh[0].Example), dead)
+	case dead.N > 0:
+		n.Class = "calm"
+		n.Title = fmt.Sprintf("%s dead letters wait for a decision", dead)
+		n.Detail = "No kind of error is new in the last hour"
+	default:
+		return nil
+	}
+	return []Need{n}
+}

@@ -1,0 +1,187 @@
+package ops
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/strunk-go/strunk/internal/core"
+	"github.com/strunk-go/strunk/outbox"
+)
+
+// state is what the views show of the whole installation. It is asked for at most once in Config.Refresh.
+type state struct {
+	facts
+	report  Report
+	overall Overall
+	// fresh are the error groups that are new in the last hour.
+	fresh []ErrorGroup
+}
+
+// maxGroups is how many new error groups are counted.
+const maxGroups = 100
+
+func (s *server) keepState() {
+	s.state.ask = func(ctx context.Context) (state, error) { return askState(ctx, s.box, s.cfg.Thresholds) }
+	s.state.keep = s.cfg.Refresh
+	s.trends = map[string]*cached[trends]{}
+	for name, span := range spans {
+		s.trends[name] = &cached[trends]{keep: span.keep, ask: func(ctx context.Context) (trends, error) {
+			return askTrends(ctx, s.box, span)
+		}}
+	}
+}
+
+func askState(ctx context.Context, box *outbox.Box, t Thresholds) (st state, err error) {
+	if st.facts, err = gather(ctx, box); err != nil {
+		return st, wrap("page", err)
+	}
+	err = ask(ctx, box, overallQuestion(&st.overall), many(&st.fresh, sqlErrorGroups,
+		[]any{orNull(""), time.Hour.Microseconds(), true, maxGroups}, scanErrorGroup))
+	st.report = st.facts.report(t)
+	return st, wrap("page", err)
+}
+
+// span is how far back plots go.
+type span struct {
+	window, step, keep time.Duration
+	title, last        string
+}
+
+// spans are the plots' spans, by the parameter over. Two days change slowly, and cost more.
+var spans = map[string]span{
+	"hour": {time.Hour, time.Minute, 10 * time.Second, "the last hour", "last minute"},
+	"2d":   {MaxRatesWindow, time.Hour, time.Minute, "two days", "last hour"},
+}
+
+// trends are what happened lately to all queues together, and to each.
+type trends struct {
+	steps  int
+	step   time.Duration
+	all    []QueueStep
+	queues map[string]QueueTrend
+}
+
+// QueueTrend is what happened to one queue lately.
+type QueueTrend struct {
+	Total QueueStep
+	// Done and Failed count by the step.
+	Done, Failed []float64
+}
+
+// askTrends asks for the steps of all queues. The last step is not over: it is left out.
+func askTrends(ctx context.Context, box *outbox.Box, of span) (t trends, err error) {
+	var from, to time.Time
+	var rows []countedStep
+	window, step := of.window.Microseconds(), int(of.step.Seconds())
+	err = ask(ctx, box, one(sqlRatesSpan, []any{window, step}, &to, &from), many(&rows, sqlRates,
+		[]any{core.CountersOfQueue, orNull(""), "", MaxLimit, window, step}, scanCountedStep))
+	return newTrends(rows, from, to, of.step), wrap("page", err)
+}
+
+func newTrends(rows []countedStep, from, to time.Time, step time.Duration) trends {
+	t := trends{steps: max(int(to.Sub(from)/step), 0), step: step, queues: map[string]QueueTrend{}}
+	all, totals := make([]countedStep, t.steps), map[string]*countedStep{}
+	for _, r := range rows {
+		i := int(r.at.Sub(from) / step)
+		if i < 0 || i >= t.steps {
+			continue
+		}
+		all[i].add(r.counted)
+		if totals[r.name] == nil {
+			totals[r.name] = &countedStep{at: from}
+			t.queues[r.name] = QueueTrend{Done: make([]float64, t.steps), Failed: make([]float64, t.steps)}
+		}
+		totals[r.name].add(r.counted)
+		q := t.queues[r.name]
+		q.Done[i], q.Failed[i] = q.Done[i]+float64(r.done), q.Failed[i]+float64(r.failed)
+	}
+	for i := range all {
+		all[i].at = from.Add(time.Duration(i) * step)
+		t.all = append(t.all, all[i].ofQueue())
+	}
+	for name, q := range t.queues {
+		q.Total = totals[name].ofQueue()
+		t.queues[name] = q
+	}
+	return t
+}
+
+// over is how much time the steps cover.
+func (t trends) over() time.Duration { return time.Duration(t.steps) * t.step }
+
+// queueRow is a queue as tables show it.
+type queueRow struct {
+	Queue
+	Queued QueueTrend
+	Over   time.Duration
+	// State is a word, Class how bad it is: bad, warn, calm or empty.
+	State, Class string
+}
+
+// queueStates are the words for a queue's state, the worst first, and how bad each is.
+var queueStates = []struct{ word, class string }{
+	{"no worker", "bad"}, {"behind", "warn"}, {"paused", "calm"}, {"on hold", "calm"}, {"working", ""}, {"idle", ""},
+}
+
+// stateOf is the place of a queue's state in queueStates.
+func (q Queue) stateOf(t Thresholds) int {
+	switch {
+	case q.PausedAt != nil:
+		return 2
+	case q.HeldUntil != nil:
+		return 3
+	case q.WaitingSince != nil && q.Workers == 0:
+		return 0
+	case q.WaitingFor.Duration > t.OldestPending:
+		return 1
+	case q.WaitingSince != nil || q.Claimed.N > 0:
+		return 4
+	}
+	return 5
+}
+
+// worstFirst orders queues: by state, then by how long the first task has waited, then by name.
+func worstFirst(queues []Queue, t Thresholds) []Queue {
+	sorted := slices.Clone(queues)
+	slices.SortStableFunc(sorted, func(a, b Queue) int {
+		return cmp.Or(cmp.Compare(a.stateOf(t), b.stateOf(t)), cmp.Compare(b.WaitingFor.Duration,
+			a.WaitingFor.Duration),
+			cmp.Compare(a.Name, b.Name))
+	})
+	return sorted
+}
+
+// sqlQueuesNamed reads the states of the queues $1, counting to $2. It locks nothing.
+const sqlQueuesNamed = `SELECT ` + queueColumns + `
+FROM {schema}.strunk_queue_states($1::text[], $2::integer, false) s`
+
+// rows counts some queues anew, and adds what happened to them.
+func (s *server) rows(c *call, queues []Queue, t trends) ([]queueRow, error) {
+	names := make([]string, 0, len(queues))
+	for _, q := range queues {
+		names = append(names, q.Name)
+	}
+	var found []Queue
+	if err := ask(c.ctx, c.box, many(&found, sqlQueuesNamed, []any{names, ListCountCap}, scanQueue)); err != nil {
+		return nil, wrap("queues", err)
+	}
+	now := map[string]Queue{}
+	for _, q := range found {
+		now[q.Name] = q
+	}
+	rows := make([]queueRow, 0, len(queues))
+	for _, q := range queues {
+		if counted, there := now[q.Name]; there {
+			q = counted
+		}
+		rows = append(rows, newQueueRow(q, t, s.cfg.Thresholds))
+	}
+	return rows, nil
+}
+
+func newQueueRow(q Queue, t trends, limits Thresholds) queueRow {
+	st := queueStates[q.stateOf(limits)]
+	return queueRow{Queue: q, Queued: t.queues[q.Name], Over: t.over(), State: st.word, Class: st.class}
+}
