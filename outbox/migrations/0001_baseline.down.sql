@@ -49,6 +49,7 @@ DROP TABLE
     {schema}.strunk_loops,
     {schema}.strunk_counts,
     {schema}.strunk_failures,
+    {schema}.strunk_audit,
     {schema}.strunk_count_passes,
     {schema}.strunk_bulk_jobs,
     {schema}.strunk_counters,

@@ -664,6 +664,22 @@ CREATE TABLE {schema}.strunk_counter_totals (
     CHECK (cardinality(waits) = 21 AND cardinality(runs) = 21)
 ) WITH (fillfactor = 50);
 
+-- What people have changed by the program strunk: see audit.sql. ended_at is null while it is being done,
+-- and where the program was killed.
+CREATE TABLE {schema}.strunk_audit (
+    at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    ended_at timestamptz,
+    changed  bigint,
+    id       uuid        PRIMARY KEY,
+    role     text        NOT NULL,
+    actor    text        NOT NULL,
+    action   text        NOT NULL,
+    target   text        NOT NULL,
+    error    text        NOT NULL DEFAULT ''
+);
+
+CREATE INDEX strunk_audit_at ON {schema}.strunk_audit (at);
+
 -- The days of the delivered tasks that are closed, and the ids that each holds: see strunk_close_day. One without
 -- tasks has a highest_id below its lowest_id.
 CREATE TABLE {schema}.strunk_closed_days (

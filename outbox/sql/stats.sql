@@ -292,6 +292,26 @@ END $$;
 CREATE OR REPLACE VIEW {schema}.strunk_worker_stats AS
     SELECT s.* FROM {schema}.strunk_worker_states(NULL, 0, 1000, 100) s;
 
+-- The tasks that run longest: of each worker (of queue p_queue, or null for all; at most 1,000) the oldest that
+-- it has claimed and begun, looking at its first 20. running_for counts from the claim, so it is how long the
+-- task runs at the most.
+CREATE OR REPLACE FUNCTION {schema}.strunk_running_tasks(p_queue text, p_limit integer)
+RETURNS TABLE (id bigint, queue text, worker_id bigint, claimed_at timestamptz, running_for interval,
+    attempt integer)
+LANGUAGE sql STABLE SECURITY DEFINER ROWS 100
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+    SELECT x.id, x.key::text, w.id, x.claimed_at, clock_timestamp() - x.claimed_at, x.attempts + 1
+    FROM (SELECT v.* FROM {schema}.strunk_workers v WHERE p_queue IS NULL OR v.queue = p_queue
+        ORDER BY v.id LIMIT 1000) w
+    LEFT JOIN LATERAL (SELECT max(s.started_to) AS started_to FROM {schema}.strunk_starts s
+        WHERE s.worker_id = w.id) s ON true
+    CROSS JOIN LATERAL (
+        SELECT t.* FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'claimed' AND t.worker_id = w.id
+        ORDER BY t.worker_id, t.claim_no LIMIT 20) x
+    WHERE NOT w.writes_starts OR ARRAY[x.claim_no, 9 - x.priority, x.seq] <= s.started_to
+    ORDER BY x.claimed_at, x.id LIMIT p_limit
+$$;
+
 -- Ended rows of one status (dead, cancelled, discarded), without their payloads: of a queue, of a
 -- subscriber, or all; after p_from in id order, or with p_newest before it, newest first. A null
 -- p_from is the beginning. A range of one key: see strunk_queue_states. The statement is put
