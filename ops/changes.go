@@ -37,6 +37,25 @@ func onSubscriber[B any](id, verb, summary string, run func(c *call, name string
 	})
 }
 
+// rewinding is onSubscriber for what sets its cursor back; its answer says where the cursor was.
+func rewinding[B any](id, verb, summary string, run func(c *call, name string, body B) error) operation {
+	return changing(id, "/v1/subscribers/{subscriber}/"+verb, summary, func(c *call, body B) (d Done, err error) {
+		name, err := c.name("subscriber")
+		if err != nil {
+			return d, err
+		}
+		var cursor int64
+		err = notFoundWithout(ask(c.ctx, c.box, one(sqlCursor, []any{name}, &cursor)), "subscriber %q", name)
+		if err == nil {
+			err = run(c, name, body)
+		}
+		return Done{Changed: 1, State: fmt.Sprintf("the cursor was at %d", cursor)}, err
+	})
+}
+
+// sqlCursor reads the cursor of subscriber $1. It locks nothing.
+const sqlCursor = `SELECT s.cursor FROM {schema}.strunk_subscribers s WHERE s.name = $1::text`
+
 func onSchedule(id, verb, summary string, run func(c *call, id string) (Done, error)) operation {
 	return changing(id, "/v1/schedules/{schedule}/"+verb, summary, func(c *call, _ none) (Done, error) {
 		name, err := c.name("schedule")

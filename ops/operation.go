@@ -57,7 +57,7 @@ func changing[B, A any](id, path, summary string, run func(c *call, body B) (A, 
 		if o.body != nil {
 			c.body = body
 		}
-		return run(c, body)
+		return noted(c, id, body, run)
 	}
 	return o
 }

@@ -55,7 +55,7 @@ type (
 type Done struct {
 	// Changed is how many tasks or events were changed, where that is a number.
 	Changed int64 `json:"changed"`
-	// State says what became of the task, or the id of the new one.
+	// State says what became of the task, the id of the new one, or where the cursor of a subscriber was.
 	State string `json:"state,omitempty"`
 }
 
@@ -109,7 +109,7 @@ var (
 
 // operations are the HTTP API, beside the streams and the pages.
 func (s *server) operations() []operation {
-	return slices.Concat(s.readings(), limitReadings(), parkedReadings(), schemaReadings(), pauses(),
+	return slices.Concat(s.readings(), limitReadings(), parkedReadings(), schemaReadings(), auditReadings(), pauses(),
 		s.changes(), acts(), limitChanges(), parkedChanges(), jobOperations())
 }
 
@@ -327,14 +327,10 @@ func (s *server) changes() []operation {
 		onSubscriber("resume_subscriber", "resume", "End a pause", func(c *call, name string, _ none) (int64, error) {
 			return 1, events.Resume(c.ctx, c.box, name)
 		}),
-		onSubscriber("replay_subscriber", "replay", "Deliver the events from a position on again",
-			func(c *call, name string, b ReplayBody) (int64, error) {
-				return 1, events.Replay(c.ctx, c.box, name, b.From)
-			}),
-		onSubscriber("reset_subscriber", "reset", "Start over as when the name was new",
-			func(c *call, name string, _ none) (int64, error) {
-				return 1, events.Reset(c.ctx, c.box, name)
-			}),
+		rewinding("replay_subscriber", "replay", "Deliver the events from a position on again",
+			func(c *call, name string, b ReplayBody) error { return events.Replay(c.ctx, c.box, name, b.From) }),
+		rewinding("reset_subscriber", "reset", "Start over as when the name was new",
+			func(c *call, name string, _ none) error { return events.Reset(c.ctx, c.box, name) }),
 		onSubscriber("skip_event", "skip", "Pass the event that blocks the subscriber",
 			func(c *call, name string, b SkipBody) (int64, error) {
 				return 1, events.Skip(c.ctx, c.box, name, b.Position)

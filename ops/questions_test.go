@@ -37,6 +37,13 @@ func Questions(queue, subscriber string, task, dead int64) []Question {
 		{"Rates", sqlRates, []any{"queue", none, "", DefaultLimit, DefaultRatesWindow.Microseconds(), 60}},
 		{"totals of counters", sqlTotals, []any{"queue"}},
 		{"Ready", sqlReady, nil},
+		{"Snapshot", sqlSnapshot, []any{"type-1", "1"}},
+		{"Versions", sqlVersions, []any{"type-1", "1", int64(1) << 62, examinedEvents, MaxVersions, comparedBytes}},
+		{"Entity at subscribers", sqlEntityProgress, []any{"type-1", "1", MaxEntitySubscribers, examinedDead}},
+		{"Replay preview", sqlReplayPreview, []any{subscriber, int64(0), CountCap}},
+		{"Events by contract", sqlSchemaEvents, []any{"type-1", examinedUses}},
+		{"Running tasks", sqlRunning, []any{none, DefaultLimit}},
+		{"Audit", sqlAudit, []any{none, none, nil, DefaultLimit, examinedAtOnce}},
 	}...)
 }
 

@@ -28,6 +28,14 @@ func one(sql string, args []any, into ...any) question {
 	}}
 }
 
+// notFoundWithout says that what is not there was not found, where an error says that there was no row.
+func notFoundWithout(err error, what string, args ...any) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf(what+": %w", append(args, ErrNotFound)...)
+	}
+	return err
+}
+
 // then has the question do something with the row once it is read.
 func (q question) then(do func()) question {
 	read := q.scan

@@ -664,8 +664,8 @@ CREATE TABLE {schema}.strunk_counter_totals (
     CHECK (cardinality(waits) = 21 AND cardinality(runs) = 21)
 ) WITH (fillfactor = 50);
 
--- What people have changed by the program strunk: see audit.sql. ended_at is null while it is being done,
--- and where the program was killed.
+-- What people have changed by the program strunk and over HTTP: see audit.sql. ended_at is null while it is being
+-- done, and where the process was killed.
 CREATE TABLE {schema}.strunk_audit (
     at       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     ended_at timestamptz,
@@ -675,6 +675,7 @@ CREATE TABLE {schema}.strunk_audit (
     actor    text        NOT NULL,
     action   text        NOT NULL,
     target   text        NOT NULL,
+    reason   text        NOT NULL DEFAULT '',
     error    text        NOT NULL DEFAULT ''
 );
 
