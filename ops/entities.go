@@ -104,8 +104,7 @@ FROM {schema}.strunk_snapshots s WHERE s.entity_type = $1::text AND s.entity_id 
 	// bytes are left out. The feed has no index of entities: that would cost every publication.
 	// It locks nothing.
 	sqlVersions = `WITH looked AS MATERIALIZED (
-	SELECT e.position, e.entity_id FROM {schema}.strunk_outbox_delivered_events e
-	WHERE e.key = $1::text AND e.position < $3::bigint ORDER BY e.position DESC LIMIT $4::integer)
+	SELECT l.pos AS position, l.entity_id FROM {schema}.strunk_latest_events($1::text, $3::bigint, $4::integer) l)
 SELECT l.n, coalesce(l.first, 0), v.version, v.position, v.created_at, coalesce(v.schema_version, ''),
 	v.payload IS NULL, v.payload IS NOT NULL AND v.bytes > $6::integer,
 	CASE WHEN v.bytes <= $6::integer THEN v.payload END

@@ -44,9 +44,8 @@ const examinedUses = 1_000
 
 const (
 	// sqlSchemaEvents counts the newest $2 events of type $1 by the version that they carry. It locks nothing.
-	sqlSchemaEvents = `SELECT coalesce(e.schema_version, ''), count(*), max(e.created_at)
-FROM (SELECT x.schema_version, x.created_at FROM {schema}.strunk_outbox_delivered_events x
-	WHERE x.key = $1::text ORDER BY x.position DESC LIMIT $2::integer) e GROUP BY 1 ORDER BY 3 DESC, 1`
+	sqlSchemaEvents = `SELECT coalesce(e.schema_version, ''), count(*), max(e.published_at)
+FROM {schema}.strunk_latest_events($1::text, 9223372036854775807, $2::integer) e GROUP BY 1 ORDER BY 3 DESC, 1`
 	// sqlSchemaSubscribers reads the names of at most $2 subscribers of type $1. It locks nothing.
 	sqlSchemaSubscribers = `SELECT s.name FROM {schema}.strunk_subscribers s
 WHERE s.entity_type = $1::text OR $1::text = ANY (s.previous_types) ORDER BY s.name LIMIT $2::integer`

@@ -43,6 +43,16 @@ BEGIN
     WHERE e.up_to - e.bytes < p_bytes ORDER BY e.position LIMIT p_limit;
 END $$;
 
+-- The newest events of a type before position p_before, newest first, without their states: at most p_limit.
+CREATE OR REPLACE FUNCTION {schema}.strunk_latest_events(p_type text, p_before bigint, p_limit integer)
+RETURNS TABLE (pos bigint, published_at timestamptz, entity_id text, schema_version text)
+LANGUAGE sql STABLE SECURITY DEFINER ROWS 1000
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET jit = off AS $$
+    SELECT e.position, e.created_at, e.entity_id, e.schema_version FROM {schema}.strunk_outbox_delivered_events e
+    WHERE e.key = p_type AND e.position < p_before ORDER BY e.position DESC LIMIT p_limit
+$$;
+
 -- Moves a cursor forward and, with p_tidy, drops the attempts up to it. p_saved is where the owner
 -- knows the cursor to be at least: one that is below it was lost in a crash of the server, and
 -- must not pass what was lost with it. Fenced; false where the epoch is another, or the cursor was
