@@ -58,7 +58,8 @@ type ChangeNote struct {
 	change NewChange
 }
 
-// sqlNoteChange notes change $1 of actor $2: action $3 on $4 for reason $5 begins, or has changed $6 rows with error $7.
+// sqlNoteChange notes change $1 of actor $2: action $3 on $4 for reason $5 begins, or has changed $6 rows with error
+// $7.
 const sqlNoteChange = `SELECT {schema}.strunk_note_change($1::uuid, $2::text, $3::text, $4::text, $5::text, $6::bigint,
 	$7::text)`
 
@@ -96,7 +97,8 @@ func (n *ChangeNote) write(ctx context.Context, changed *int64, failure string) 
 
 // sqlAudit reads at most $4 changes of actor $1 and of action $2 (null: any) before $3, newest first, of the newest
 // $5. It locks nothing.
-const sqlAudit = `SELECT a.at, a.ended_at, a.role, a.actor, a.action, a.target, a.reason, coalesce(a.changed, 0), a.error
+const sqlAudit = `SELECT a.at, a.ended_at, a.role, a.actor, a.action, a.target, a.reason, coalesce(a.changed, 0),
+	a.error
 FROM (SELECT * FROM {schema}.strunk_audit x WHERE x.at < coalesce($3::timestamptz, 'infinity')
 	ORDER BY x.at DESC LIMIT $5::integer) a
 WHERE a.actor = coalesce($1::text, a.actor) AND a.action = coalesce($2::text, a.action)

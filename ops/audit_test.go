@@ -35,15 +35,17 @@ func TestChangesAreNoted(t *testing.T) {
 	list := get[ops.ChangeRecordList](t, h, "/v1/audit")
 	var got []string
 	for _, r := range list.Changes {
-		got = append(got, fmt.Sprintf("%s %s %s why=%q n=%d failed=%t ended=%t", r.Actor, r.Action, r.Target, r.Reason,
-			r.Changed, r.Error != "", r.EndedAt != nil))
+		got = append(got, fmt.Sprintf("%s %s %s why=%q n=%d failed=%t ended=%t", r.Actor, r.Action, r.Target,
+			r.Reason, r.Changed, r.Error != "", r.EndedAt != nil))
 	}
 	want := []string{
 		`ann@laptop purge-dead --queue dead why="old" n=0 failed=false ended=false`,
-		`olga start_job {"act":"cancel","queue":"emails","payload_contains":"hidden"} why="" n=1 failed=false ended=true`,
+		`olga start_job {"act":"cancel","queue":"emails","payload_contains":"hidden"} why="" n=1 failed=false ` +
+			`ended=true`,
 		`carl pause_subscriber nobody why="" n=0 failed=true ended=true`,
 		`carl retry_dead_letters {"queue":"dead"} why="" n=3 failed=false ended=true`,
-		`carl pause_queue emails {"reason":"provider \u003cdown\u003e"} why="provider <down>" n=1 failed=false ended=true`,
+		`carl pause_queue emails {"reason":"provider \u003cdown\u003e"} why="provider <down>" n=1 failed=false ` +
+			`ended=true`,
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got\n%q\nwant\n%q", got, want)

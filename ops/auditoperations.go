@@ -18,7 +18,8 @@ type ChangeRecordList struct {
 
 func auditReadings() []operation {
 	return []operation{
-		reading("list_audit", "/v1/audit", "What people have changed, by the program strunk and over HTTP, newest first",
+		reading("list_audit", "/v1/audit",
+			"What people have changed, by the program strunk and over HTTP, newest first",
 			listAudit, parameter{"actor", "string", "by this actor"},
 			parameter{"action", "string", "only this command or operation"},
 			parameter{"before", "string", "the time of the last change of the page before (RFC 3339)"}, upTo),
@@ -61,7 +62,8 @@ func noted[B, A any](c *call, id string, body B, run func(*call, B) (A, error)) 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), c.s.cfg.Timeout)
 	defer cancel()
 	if noteErr := note.End(ctx, changedBy(answer, err), err); noteErr != nil {
-		core.BoxHost(c.box).Logger().Error("strunk: the end of a change could not be noted", "action", id, "error", noteErr)
+		core.BoxHost(c.box).Logger().Error("strunk: the end of a change could not be noted", "action", id, "error",
+			noteErr)
 	}
 	return answer, err
 }

@@ -64,12 +64,10 @@ func ReadSchemaUses(ctx context.Context, box *outbox.Box, subject string) (u Sch
 		many(&u.Events, sqlSchemaEvents, []any{subject, examinedUses}, func(rows pgx.Rows) (e SchemaUse, err error) {
 			return e, rows.Scan(&e.Version, &e.Events, &e.LastAt)
 		}),
-		many(&u.Subscribers, sqlSchemaSubscribers, []any{subject, DefaultLimit}, func(rows pgx.Rows) (s string, err error) {
-			return s, rows.Scan(&s)
-		}),
-		many(&u.Workers, sqlSchemaWorkers, []any{subject, DefaultLimit}, func(rows pgx.Rows) (r ReleaseUse, err error) {
-			return r, rows.Scan(&r.Release, &r.Workers)
-		}))
+		many(&u.Subscribers, sqlSchemaSubscribers, []any{subject, DefaultLimit},
+			func(rows pgx.Rows) (s string, err error) { return s, rows.Scan(&s) }),
+		many(&u.Workers, sqlSchemaWorkers, []any{subject, DefaultLimit},
+			func(rows pgx.Rows) (r ReleaseUse, err error) { return r, rows.Scan(&r.Release, &r.Workers) }))
 	u.Subject = subject
 	for _, e := range u.Events {
 		u.Examined += e.Events

@@ -10,7 +10,8 @@ SET jit = off AS $$
 BEGIN
     INSERT INTO {schema}.strunk_audit AS a (id, role, actor, action, target, reason, changed, error, ended_at)
     VALUES (p_id, session_user, left(p_actor, 200), left(p_action, 200), left(p_target, 1000),
-        left(p_reason, 1000), p_changed, left(p_error, 1000), CASE WHEN p_changed IS NOT NULL THEN clock_timestamp() END)
+        left(p_reason, 1000), p_changed, left(p_error, 1000),
+        CASE WHEN p_changed IS NOT NULL THEN clock_timestamp() END)
     ON CONFLICT (id) DO UPDATE SET changed = excluded.changed, error = excluded.error, ended_at = excluded.ended_at
         WHERE a.ended_at IS NULL AND a.role = session_user;
     DELETE FROM {schema}.strunk_audit a WHERE a.ctid = ANY (ARRAY(
