@@ -51,7 +51,8 @@ func Main() int {
 }
 
 // Run runs one command: args as os.Args has them, the program's name first. It returns an exit
-// code. Flags may stand before and after a command's arguments, and global flags anywhere.
+// code. Flags may stand before and after a command's arguments, and global flags anywhere. Run may be called from
+// several goroutines at once.
 func Run(ctx context.Context, args []string, streams Streams) (code int) {
 	p := &program{Streams: streams}
 	defer func() {
@@ -65,6 +66,7 @@ func Run(ctx context.Context, args []string, streams Streams) (code int) {
 	}
 	args, err := reorder(app, args)
 	if err == nil {
+		withHelp(app, args)
 		err = app.RunContext(ctx, args)
 	}
 	return p.fail(err)

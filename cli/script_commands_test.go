@@ -3,12 +3,8 @@ package cli_test
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"os/exec"
 	"regexp"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -38,39 +34,12 @@ var changing = []struct {
 	{regexp.MustCompile(` +(\d+m)?\d+(\.\d+)?(ms|s)\b`), " AGE"},
 }
 
-// steady runs a command (`exec steady strunk show 1`) and writes what it prints with words for all that changes.
-func steady() {
-	cmd := exec.Command(os.Args[1], os.Args[2:]...)
-	cmd.Stdin, cmd.Stderr = os.Stdin, os.Stderr
-	out, err := cmd.Output()
+// steadied writes words for all that changes.
+func steadied(out []byte) []byte {
 	for _, c := range changing {
 		out = c.what.ReplaceAll(out, []byte(c.as))
 	}
-	_, _ = os.Stdout.Write(out)
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		os.Exit(exit.ExitCode())
-	} else if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(125)
-	}
-}
-
-// exitCode runs a command that must end with a code: `code 2 strunk nonsense`.
-func exitCode(ts *testscript.TestScript, _ bool, args []string) {
-	want, err := strconv.Atoi(args[0])
-	ts.Check(err)
-	got := 0
-	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) {
-			ts.Fatalf("%v", err)
-		}
-		got = exit.ExitCode()
-	}
-	if got != want {
-		ts.Fatalf("exit code %d, not %d", got, want)
-	}
+	return out
 }
 
 // runSQL runs one statement: `sql 'UPDATE …'`.

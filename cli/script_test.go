@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(cli.Main())
 	}
-	testscript.Main(m, map[string]func(){"strunk": func() { os.Exit(cli.Main()) }, "steady": steady})
+	testscript.Main(m, map[string]func(){"program": func() { os.Exit(cli.Main()) }})
 }
 
 // TestScripts runs testdata/script: each in a database of its own, which DATABASE_URL names.
@@ -41,13 +41,12 @@ func TestScripts(t *testing.T) {
 		t.Fatal("no scripts", err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
-		RequireExplicitExec: true,
-		UpdateScripts:       os.Getenv("UPDATE") != "",
-		Setup:               func(env *testscript.Env) error { return setup(t, env) },
+		Dir:           "testdata/script",
+		UpdateScripts: os.Getenv("UPDATE") != "",
+		Setup:         func(env *testscript.Env) error { return setup(t, env) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"sql": runSQL, "psql": runPsql, "code": exitCode, "work": work, "seed": seed, "schedules": seedSchedule,
-			"fail": failEvents, "die": makeDead},
+			"strunk": runProgram, "steady": runSteady, "code": exitCode, "sql": runSQL, "psql": runPsql, "work": work,
+			"seed": seed, "schedules": seedSchedule, "fail": failEvents, "die": makeDead},
 	})
 }
 
