@@ -31,22 +31,22 @@ type view struct {
 
 // views are all views: one line each.
 func views() []view {
-	return []view{
+	return append(moreViews(), []view{
 		{"", "Now", "now", "", nowView, named("over")},
 		{"tasks", "Tasks", "tasks", "tasks", tasksView, taskParameters},
 		{"task", "Task", "task", "tasks", taskView, named("id")},
 		{"jobs", "Bulk jobs", "jobs", "jobs", jobsView, named("state", "after")},
 		{"job", "Bulk job", "job", "jobs", jobView, named("id")},
 		{"confirm", "Confirm", "confirm", "", confirmView, confirmParameters()},
-	}
+	}...)
 }
 
 // navigation are the paths of the views that the navigation lists, with what it calls them.
-var navigation = []navEntry{
+var navigation = append([]navEntry{
 	{"", "Now", false},
 	{"tasks", "Tasks", false},
 	{"jobs", "Bulk jobs", false},
-}
+}, moreNavigation...)
 
 // named are parameters of a view.
 func named(names ...string) (all []parameter) {

@@ -85,7 +85,7 @@ func needed(f field) field {
 
 // actions are all actions, by the views that they are for.
 func actions() []action {
-	return slices.Concat(queueActions(), taskActions(), jobActions())
+	return slices.Concat(queueActions(), taskActions(), jobActions(), subscriberActions(), scheduleActions())
 }
 
 func actionOf(op string) (action, error) {

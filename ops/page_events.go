@@ -1,0 +1,84 @@
+package ops
+
+// eventsShown is what the view of all subscribers shows.
+type eventsShown struct {
+	// Head is the newest position of the feed, Waiting counts the events that wait for the relay.
+	Head, Earliest int64
+	Waiting        Count
+	Subscribers    []subscriberRow
+	Forwarders     []Forwarder
+	// Older is the name to go on after; empty on the last page.
+	Next string
+}
+
+// subscriberRow is a subscriber with the word for its state.
+type subscriberRow struct {
+	Subscriber
+	State, Class string
+}
+
+// subscribersShown is how many subscribers a page of the view has.
+const subscribersShown = 50
+
+func eventsView(c *call) (any, error) {
+	var v eventsShown
+	var subscribers []Subscriber
+	after := c.query.Get("after")
+	if err := texts(after); err != nil {
+		return nil, err
+	}
+	var overall Overall
+	err := ask(c.ctx, c.box, overallQuestion(&overall),
+		subscribersQuestion(&subscribers, after, subscribersShown, ListCountCap),
+		forwardersQuestion(&v.Forwarders, "", DefaultLimit, ListCountCap))
+	v.Head, v.Waiting = overall.Head, overall.EventsWaiting
+	for _, s := range subscribers {
+		v.Earliest = s.Earliest
+		v.Subscribers = append(v.Subscribers, s.row(c.s.cfg.Thresholds))
+	}
+	if n := len(subscribers); n == subscribersShown {
+		v.Next = subscribers[n-1].Name
+	}
+	return v, wrap("page", err)
+}
+
+// row names the state of a subscriber: the worst that is true of it.
+func (s Subscriber) row(t Thresholds) subscriberRow {
+	r := subscriberRow{Subscriber: s}
+	switch {
+	case s.NeedsRestart:
+		r.State, r.Class = "has lost events", "bad"
+	case s.Blocked != nil:
+		r.State, r.Class = "blocked", "bad"
+	case s.Paused:
+		r.State = "paused"
+	case s.Owner == "":
+		r.State, r.Class = "nobody runs it", "warn"
+	case s.Silent:
+		r.State, r.Class = "its process is silent", "warn"
+	case s.Deliveries.N > 0:
+		r.State, r.Class = "some deliveries fail", "warn"
+	case s.Bootstrapping:
+		r.State = "catches up from snapshots"
+	case s.Lag.Duration > t.SubscriberLag:
+		r.State, r.Class = "behind", "warn"
+	default:
+		r.State = "ok"
+	}
+	return r
+}
+
+// Behind is how many positions the cursor is behind the head, of events of any type.
+func (r subscriberRow) Behind() int64 { return max(0, r.Head-r.Cursor) }
+
+// barWidth is how many units the bar of positions is wide.
+const barWidth = 1000
+
+// Passed is how much of the bar from the earliest to the last position is behind the cursor.
+func (r subscriberRow) Passed() int64 {
+	kept := r.Head - r.Earliest + 1
+	if kept <= 0 {
+		return barWidth
+	}
+	return min(barWidth, max(0, int64(float64(r.Cursor-r.Earliest+1)/float64(kept)*barWidth)))
+}
