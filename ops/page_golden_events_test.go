@@ -68,12 +68,12 @@ func TestGoldenSubscriber(t *testing.T) {
 	checkGolden(t, "subscriber", map[string]any{
 		"empty": subscriberShown{subscriberRow: goldenSubscriber("indexer", 5000, same)},
 		"busy": subscriberShown{subscriberRow: busy, Parked: []ParkedEntity{parked("o-1", "no such account"), retrying},
-			NextType: "order", NextID: "o-2", Dead: []DeadLetter{dead("o-3", "gone")}, OlderDead: 99},
+			NextType: "order", NextID: "o-2", DeadLetters: []DeadLetter{dead("o-3", "gone")}, OlderDead: 99},
 		"hostile": subscriberShown{subscriberRow: goldenSubscriber(hostileName, 900, func(s *Subscriber) {
 			s.EntityType, s.NeedsRestart, s.Paused, s.Owner, s.Silent = arabicRTL, true, true, longName, true
 			s.Blocked = &Blocked{Position: 901, Attempts: 1, Error: hostileName}
 		}), Parked: []ParkedEntity{parked(hostileName, longName), parked(arabicRTL, hostileName)},
-			Dead: []DeadLetter{dead(hostileName, hostileName), dead(longName, arabicRTL)}},
+			DeadLetters: []DeadLetter{dead(hostileName, hostileName), dead(longName, arabicRTL)}},
 	})
 }
 

@@ -14,7 +14,7 @@ type subscriberShown struct {
 	Parked []ParkedEntity
 	// NextType and NextID go on with the parked entities; empty on the last page.
 	NextType, NextID string
-	Dead             []DeadLetter
+	DeadLetters      []DeadLetter
 	// OlderDead is the id before which there may be more dead letters; zero where there are none.
 	OlderDead int64
 }
@@ -44,9 +44,9 @@ func subscriberView(c *call) (any, error) {
 	if f.After, err = parseID(c.query.Get("dead_before")); err != nil {
 		return nil, err
 	}
-	v.Dead, err = DeadLetters(c.ctx, c.box, f)
-	if n := len(v.Dead); n == deadShown {
-		v.OlderDead = v.Dead[n-1].ID
+	v.DeadLetters, err = DeadLetters(c.ctx, c.box, f)
+	if n := len(v.DeadLetters); n == deadShown {
+		v.OlderDead = v.DeadLetters[n-1].ID
 	}
 	return v, err
 }
