@@ -11,8 +11,9 @@ import (
 
 func goldenSubscriber(name string, cursor int64, change func(*Subscriber)) subscriberRow {
 	since := goldenNow.Add(-14 * time.Minute)
-	s := Subscriber{Name: name, EntityType: "order", Start: "beginning", RegisteredAt: since, Cursor: cursor, Head: 5000,
-		Earliest: 1001, MovedAt: since, Owner: "web-1/42", Waiting: someCount(5000 - cursor), Deliveries: someCount(0),
+	s := Subscriber{Name: name, EntityType: "order", Start: "beginning", RegisteredAt: since, Cursor: cursor,
+		Head: 5000, Earliest: 1001, MovedAt: since, Owner: "web-1/42",
+		Waiting: someCount(5000 - cursor), Deliveries: someCount(0),
 		Dead: someCount(0)}
 	if cursor < s.Head {
 		s.LagSince, s.Lag = &since, Duration{14 * time.Minute}
@@ -88,15 +89,16 @@ func TestGoldenEntity(t *testing.T) {
 	entity := Entity{Type: "order", ID: "o-1", Version: 4, UpdatedAt: goldenNow, SchemaVersion: "1.1", Deleted: true,
 		Versions: []EntityVersion{gone, version(3, `{"total":2,"items":["a","b"],"note":"late"}`),
 			version(2, `{"total":1,"items":["a"]}`), version(1, `{"total":1,"items":["a"]}`)}, Examined: 1000, From: 7,
-		Older: true, Subscribers: []EntityProgress{{Subscriber: "ledger", Cursor: 500}, {Subscriber: "slow", Cursor: 250},
-			{Subscriber: "broken", Cursor: 500, Failing: 3, DeliveryID: 81, Error: "no such account"},
+		Older: true, Subscribers: []EntityProgress{{Subscriber: "ledger", Cursor: 500},
+			{Subscriber: "slow", Cursor: 250}, {Subscriber: "broken", Cursor: 500, Failing: 3, DeliveryID: 81,
+				Error: "no such account"},
 			{Subscriber: "gone", Cursor: 500, Dead: 2, DeadID: 99, Error: "gone"},
 			{Subscriber: "new", Bootstrapping: true}}}
 	hostile := Entity{Type: hostileName, ID: arabicRTL, Version: 9, UpdatedAt: goldenNow, Examined: 2, From: 800,
 		State: json.RawMessage(`{"` + `</pre><script>` + `":1}`), Versions: []EntityVersion{
 			version(9, `{"<script>":"<b>","`+longName+`":[1]}`), version(8, `{"<script>":"<script>"}`)},
-		Subscribers: []EntityProgress{{Subscriber: hostileName, Failing: 9, Cursor: 1000, DeliveryID: 1, Error: longName},
-			{Subscriber: longName, Cursor: 1000}}}
+		Subscribers: []EntityProgress{{Subscriber: hostileName, Failing: 9, Cursor: 1000, DeliveryID: 1,
+			Error: longName}, {Subscriber: longName, Cursor: 1000}}}
 	checkGolden(t, "entity", map[string]any{"empty": entityShown{}, "busy": showEntity(entity, true),
 		"hostile": showEntity(hostile, true)})
 	hidden := entity
@@ -146,11 +148,11 @@ func TestGoldenProcesses(t *testing.T) {
 	}
 	checkGolden(t, "processes", map[string]any{
 		"empty": shown("emails", nil, nil),
-		"busy": shown("", []Worker{worker(1, "emails", "web-1", time.Second, false), worker(2, "sms", "web-1",
-			time.Second, false), worker(3, "emails", "web-2", time.Minute, false), worker(4, "emails", "web-3",
+		"busy": shown("", []Worker{worker(1, "emails", "web-1", time.Second, false), worker(2, "sms",
+			"web-1", time.Second, false), worker(3, "emails", "web-2", time.Minute, false), worker(4, "emails", "web-3",
 			time.Hour, true)}, []RunningTask{task(11, "emails", 1, time.Minute), task(12, "sms", 2, time.Hour)}),
-		"hostile": shown(hostileName, []Worker{worker(1, hostileName, longName, time.Second, false), worker(2, arabicRTL,
-			arabicRTL, time.Second, false)}, []RunningTask{task(11, hostileName, 1, time.Minute)}),
+		"hostile": shown(hostileName, []Worker{worker(1, hostileName, longName, time.Second, false), worker(2,
+			arabicRTL, arabicRTL, time.Second, false)}, []RunningTask{task(11, hostileName, 1, time.Minute)}),
 	})
 }
 
@@ -158,9 +160,11 @@ func TestGoldenContracts(t *testing.T) {
 	t.Parallel()
 	checkGolden(t, "contracts", map[string]any{
 		"empty": contractsShown{},
-		"busy": contractsShown{Next: "user", Subjects: []SchemaSubject{{Subject: "order", Mode: "backward", Strict: true,
+		"busy": contractsShown{Next: "user", Subjects: []SchemaSubject{{Subject: "order", Mode: "backward",
+			Strict:   true,
 			Versions: []string{"1.0", "1.1"}}, {Subject: "user", Mode: "full"}}},
-		"hostile": contractsShown{Subjects: []SchemaSubject{{Subject: hostileName, Mode: "none", Versions: []string{"1"}},
+		"hostile": contractsShown{Subjects: []SchemaSubject{{Subject: hostileName, Mode: "none",
+			Versions: []string{"1"}},
 			{Subject: longName, Mode: "full"}, {Subject: arabicRTL, Mode: "full"}}},
 	})
 	version := SchemaVersion{Subject: "order", Version: "1.1", RegisteredAt: goldenNow}
@@ -192,7 +196,8 @@ func TestGoldenDatabase(t *testing.T) {
 	pid, open := 4711, Duration{2 * time.Hour}
 	checkGolden(t, "database", map[string]any{
 		"empty": databaseShown{},
-		"busy": databaseShown{Findings: []Finding{{"version", StatusOK, "PostgreSQL 15.4"}, {"horizon", StatusWarn, "old"}},
+		"busy": databaseShown{Findings: []Finding{{"version", StatusOK, "PostgreSQL 15.4"},
+			{"horizon", StatusWarn, "old"}},
 			Checks: []Check{{CheckHorizon, StatusWarn, "old"}, {CheckRelay, StatusFail, "nobody runs it"}},
 			Loops: []loopRow{loopOf(outbox.LoopStatus{Loop: "relay", Interval: time.Second, LastOK: goldenNow,
 				By: "web-1/42", Age: time.Second}), loopOf(outbox.LoopStatus{Loop: "rescue", Interval: time.Second,

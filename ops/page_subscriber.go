@@ -79,8 +79,8 @@ func subscriberActions() []action {
 		{op: "retry_all_parked", title: "Retry all parked entities", fields: name, says: saysAllParked,
 			cli: func(f url.Values) []string { return []string{"unpark", f.Get("subscriber")} }},
 		{op: "release_parked", title: "Give up on the event", fields: with(hidden(fieldText, "entity_id")...),
-			says: saysEntity("The event that fails becomes a dead letter; those behind it are delivered."), danger: true,
-			cli: func(f url.Values) []string {
+			says:   saysEntity("The event that fails becomes a dead letter; those behind it are delivered."),
+			danger: true, cli: func(f url.Values) []string {
 				return []string{"unpark", f.Get("subscriber"), f.Get("entity_id"), "--give-up", "--yes"}
 			}},
 	}
@@ -125,8 +125,8 @@ func saysReplay(c *call, form url.Values) (Said, error) {
 		return Said{}, fmt.Errorf("from: position %d is no longer kept; the earliest is %d: %w", from, p.Earliest,
 			ErrInvalid)
 	}
-	return Said{Text: fmt.Sprintf("%s goes back from position %d to %d and handles again what it had passed. %s of its "+
-		"deliveries are dropped, since they come again. The events that it has passed, and that come again:",
+	return Said{Text: fmt.Sprintf("%s goes back from position %d to %d and handles again what it had passed. %s of "+
+		"its deliveries are dropped, since they come again. The events that it has passed, and that come again:",
 		p.Subscriber, p.Cursor, p.From, p.Deliveries), Count: &p.Again}, nil
 }
 
@@ -140,9 +140,9 @@ func saysReset(c *call, form url.Values) (Said, error) {
 	if s.Start == "snapshots" {
 		where = "with the snapshots"
 	}
-	return Said{Text: fmt.Sprintf("%s starts over %s. All its deliveries are dropped, since they come again. Its cursor is "+
-		"at %d: keep that number if you may want to go on from there. The events that it has passed, and that are kept:",
-		s.Name, where, s.Cursor), Count: &p.Again}, err
+	return Said{Text: fmt.Sprintf("%s starts over %s. All its deliveries are dropped, since they come again. Its "+
+		"cursor is at %d: keep that number if you may want to go on from there. The events that it has passed, and "+
+		"that are kept:", s.Name, where, s.Cursor), Count: &p.Again}, err
 }
 
 func saysSkip(c *call, form url.Values) (Said, error) {
@@ -151,8 +151,9 @@ func saysSkip(c *call, form url.Values) (Said, error) {
 		return Said{}, err
 	}
 	if position := form.Get("position"); s.Blocked == nil || fmt.Sprint(s.Blocked.Position) != position {
-		return Said{}, fmt.Errorf("the event at position %s does not block %s any more: %w", position, s.Name, ErrInvalid)
+		return Said{}, fmt.Errorf("the event at position %s does not block %s any more: %w", position, s.Name,
+			ErrInvalid)
 	}
-	return Said{Text: fmt.Sprintf("%s passes the event at position %d, which has failed %d times: %s. A copy of it becomes "+
-		"a dead letter.", s.Name, s.Blocked.Position, s.Blocked.Attempts, clip(s.Blocked.Error))}, nil
+	return Said{Text: fmt.Sprintf("%s passes the event at position %d, which has failed %d times: %s. A copy of it "+
+		"becomes a dead letter.", s.Name, s.Blocked.Position, s.Blocked.Attempts, clip(s.Blocked.Error))}, nil
 }
