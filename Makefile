@@ -1,7 +1,7 @@
 # `make` alone lists the targets: the words after ## are their help.
 
 .DEFAULT_GOAL := help
-.PHONY: help ci build test test-matrix race models mutate fuzz lint format bench bench-peers bench-brokers example release
+.PHONY: help ci build test test-matrix race models mutate fuzz lint format bench bench-peers bench-brokers example page-pictures release
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ format: ## Rewrite the sources with gofmt
 
 example: ## Run examples/orderflow; it ends in "orderflow: ok"
 	go run ./examples/orderflow
+
+page-pictures: ## Make the pictures of docs/page anew (needs Chromium)
+	cd ops/browsertest && go test -count=1 -run TestPictures -pictures ../../docs/page .
 
 bench: ## Measure enqueueing, working and latency on a durable server, and the share of a publish that validation takes
 	go test -run '^$$' -bench . ./queue

@@ -69,16 +69,21 @@ func live(ctx context.Context, box *outbox.Box, t Thresholds, series int) (l Liv
 	return l, nil
 }
 
-// stream sends Live as server-sent events until the client goes, Config.Done is closed or DefaultStreamFor is over.
+// stream sends Live as server-sent events.
 func (s *server) stream(w http.ResponseWriter, r *http.Request) {
+	if parameters(w, r) {
+		s.sendEvents(w, r, s.liveEvent)
+	}
+}
+
+// sendEvents sends what next returns as server-sent events, each Config.Refresh, until the client goes, Config.Done is
+// closed or DefaultStreamFor is over.
+func (s *server) sendEvents(w http.ResponseWriter, r *http.Request, next nextEvent) {
 	select {
 	case s.streams <- struct{}{}:
 		defer func() { <-s.streams }()
 	default:
 		unavailable(w, "too_many_streams", "there are too many live streams already")
-		return
-	}
-	if !parameters(w, r) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
@@ -89,7 +94,7 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request) {
 	tick := time.NewTicker(s.cfg.Refresh)
 	defer tick.Stop()
 	for {
-		if !s.send(r.Context(), w, out) {
+		if name, doc := next(r.Context()); !s.send(w, out, name, doc) {
 			return
 		}
 		select {
@@ -104,19 +109,25 @@ func (s *server) stream(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// send writes one event; a client that does not read within the timeout is dropped.
-func (s *server) send(ctx context.Context, w http.ResponseWriter, out *http.ResponseController) bool {
-	event, doc := "live", []byte(nil)
+// nextEvent returns the name and the document of the next event of a stream.
+type nextEvent func(context.Context) (name string, doc []byte)
+
+func (s *server) liveEvent(ctx context.Context) (name string, doc []byte) {
 	now, err := s.shared.get(ctx)
 	if err == nil {
 		doc, err = json.Marshal(now)
 	}
 	if err != nil {
 		core.BoxHost(s.box).Logger().Warn("strunk: a live update failed", "error", err)
-		event, doc = "problem", []byte(`{"code":"internal","message":"the database could not be asked; trying again"}`)
+		return "problem", []byte(`{"code":"internal","message":"the database could not be asked; trying again"}`)
 	}
+	return "live", doc
+}
+
+// send writes one event; a client that does not read within the timeout is dropped.
+func (s *server) send(w http.ResponseWriter, out *http.ResponseController, name string, doc []byte) bool {
 	_ = out.SetWriteDeadline(time.Now().Add(s.cfg.Timeout)) // not every writer can
-	if _, err := w.Write([]byte("event: " + event + "\ndata: " + string(doc) + "\n\n")); err != nil {
+	if _, err := w.Write([]byte("event: " + name + "\ndata: " + string(doc) + "\n\n")); err != nil {
 		return false
 	}
 	return out.Flush() == nil

@@ -16,7 +16,13 @@ import (
 // follow opens a stream; next returns the next event, or false at the end.
 func follow(t *testing.T, url string) (status int, next func() (event, data string, ok bool)) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/v1/live", nil)
+	return followPath(t, url+"/v1/live")
+}
+
+// followPath opens the stream of an address.
+func followPath(t *testing.T, url string) (status int, next func() (event, data string, ok bool)) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +90,9 @@ func TestLiveUpdates(t *testing.T) {
 func TestLiveIsAskedOnceForAll(t *testing.T) {
 	t.Parallel()
 	h, _, pool := serve(t, ops.Config{Refresh: time.Hour})
-	do(t, h, request{method: "GET", path: "/", token: readToken})
+	for _, path := range []string{"/", "/metrics"} {
+		do(t, h, request{method: "GET", path: path, token: readToken})
+	}
 	exec(t, pool, `SELECT public.strunk_enqueue('later', '{}')`)
 	for _, path := range []string{"/", "/metrics"} {
 		if _, body, _ := do(t, h, request{method: "GET", path: path, token: readToken}); strings.Contains(body,

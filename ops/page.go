@@ -81,6 +81,7 @@ func (s *server) page(mux *http.ServeMux) {
 		}
 		mux.Handle(pattern, s.htmlProblems(s.permit(PermissionRead, "page", s.view(v))))
 	}
+	mux.Handle("GET /follow", s.permit(PermissionRead, "page", s.follow))
 	mux.Handle("POST /do", s.htmlProblems(s.permit(PermissionChange, "page", s.do)))
 	_ = fs.WalkDir(pageFiles, "page", func(file string, d fs.DirEntry, _ error) error {
 		if kind := mime.TypeByExtension(path.Ext(file)); !d.IsDir() && servedKinds[path.Ext(file)] {
@@ -93,10 +94,18 @@ func (s *server) page(mux *http.ServeMux) {
 // servedKinds are the assets that are served as they are.
 var servedKinds = map[string]bool{".css": true, ".js": true}
 
+// asset serves a file of the page. A browser keeps it, and asks each time whether it is still that of this version.
 func asset(file, kind string) http.HandlerFunc {
 	doc, _ := pageFiles.ReadFile(file)
-	return func(w http.ResponseWriter, _ *http.Request) {
+	tag := `"` + pageVersion + `"`
+	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", kind)
+		w.Header().Set("Cache-Control", "private, no-cache")
+		w.Header().Set("ETag", tag)
+		if r.Header.Get("If-None-Match") == tag {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
 		_, _ = w.Write(doc)
 	}
 }

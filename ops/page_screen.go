@@ -32,6 +32,8 @@ type screen struct {
 	Self string
 	// Token is what a form must bring.
 	Token string
+	// Live says that the script keeps the view up to date.
+	Live bool
 	// Search is what was searched for last.
 	Search string
 	Data   any
@@ -45,6 +47,7 @@ func (s *server) screen(w http.ResponseWriter, r *http.Request, v view) *screen 
 	page := &screen{Title: v.title, Installation: s.installation(), Actor: actor, At: time.Now().UTC(),
 		MayChange: s.may(r, PermissionChange), MayPayloads: s.may(r, PermissionPayloads), Self: self(r),
 		Token: formToken(w, r), Notice: takeNotice(w, r), Search: r.URL.Query().Get("q"), template: v.template}
+	page.Live = v.template != "confirm" && v.template != "problem"
 	for _, e := range navigation {
 		e.Current = e.Path == v.under && v.template != "problem"
 		page.Nav = append(page.Nav, e)

@@ -1,0 +1,83 @@
+package browsertest
+
+import (
+	"testing"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/strunk-go/strunk/internal/testkit"
+)
+
+// TestPage runs all tests of the page in one browser, on one database.
+func TestPage(t *testing.T) {
+	b := newBed(t)
+	for _, c := range []struct {
+		name string
+		test func(t *testing.T, b *bed)
+	}{
+		{"views", testViews},
+		{"injected script is reported", testReports},
+		{"live", testLive},
+		{"new rows", testNewRows},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, b) })
+	}
+}
+
+// views are all views, each with a text that it must show.
+var views = []struct{ name, path, shows string }{
+	{"now", "./", "invoices"},
+}
+
+// Each view is shown without a word on the console, fits into the screen, and breaks no rule of axe-core.
+func testViews(t *testing.T, b *bed) {
+	for _, v := range views {
+		t.Run(v.name, func(t *testing.T) {
+			tb := b.open(t, b.operator).get(v.path)
+			if !tb.has("main", v.shows) {
+				t.Fatalf("there is no %q in\n%s", v.shows, tb.text("main"))
+			}
+			tb.pause() // nothing changes while it is looked at
+			tb.checkAxe("light at 1400 pixels", allRules)
+			tb.theme("dark")
+			tb.checkAxe("dark at 1400 pixels", shownRules)
+			tb.do(chromedp.EmulateViewport(390, 900))
+			tb.checkAxe("dark at 390 pixels", shownRules)
+			tb.theme("light")
+			tb.checkAxe("light at 390 pixels", shownRules)
+			tb.checkWidth()
+		})
+	}
+}
+
+// checkWidth checks that the page does not scroll sideways.
+func (tb *tab) checkWidth() {
+	tb.t.Helper()
+	if over := ask[int](tb, `document.documentElement.scrollWidth - innerWidth`); over > 0 {
+		tb.t.Errorf("the page is %d pixels too wide", over)
+	}
+}
+
+// pause presses the button Pause, where there is one.
+func (tb *tab) pause() {
+	tb.t.Helper()
+	ask[chromedp.Void](tb, `document.querySelector('header button[aria-pressed=false]')?.click()`)
+}
+
+// The policy holds, and these tests see what breaks it.
+func testReports(t *testing.T, b *bed) {
+	tb := b.open(t, b.operator)
+	tb.get("./")
+	ask[any](tb, `{ const s = document.createElement('script'); s.textContent = 'document.title = "run"';
+		document.body.append(s); document.body.insertAdjacentHTML('beforeend', '<p style="color:red">x</p>'); null }`)
+	testkit.Eventually(t, "both are reported", func() bool {
+		tb.mu.Lock()
+		defer tb.mu.Unlock()
+		return len(tb.said) == 2
+	})
+	tb.expect("script-src")
+	tb.expect("style-src")
+	if title := ask[string](tb, `document.title`); title == "run" {
+		t.Error("an inline script has run")
+	}
+}
