@@ -188,6 +188,11 @@ func plain(w http.ResponseWriter, status int, text string) {
 }
 
 func reply(w http.ResponseWriter, status int, body any) {
+	if to, ok := body.(redirect); ok {
+		w.Header().Set("Location", string(to))
+		w.WriteHeader(http.StatusSeeOther)
+		return
+	}
 	if page, ok := body.(html); ok {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.WriteHeader(status)
@@ -228,4 +233,11 @@ func (c *cached[T]) get(ctx context.Context) (T, error) {
 	c.value, c.err = c.ask(ctx)
 	c.asked = time.Now()
 	return c.value, c.err
+}
+
+// forget has the next one ask anew: something was changed.
+func (c *cached[T]) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked = time.Time{}
 }

@@ -33,6 +33,10 @@ type view struct {
 func views() []view {
 	return append(moreViews(), []view{
 		{"", "Now", "now", "", nowView, named("over")},
+		{"queues", "Queues", "queues", "queues", queuesView, named("q", "state", "sort", "from")},
+		{"queue", "Queue", "queue", "queues", queueView, named("name", "over")},
+		{"errors", "Errors", "errors", "errors", errorsView, named("of", "since_seconds", "new", "group")},
+		{"search", "Search", "search", "search", searchView, named("q")},
 		{"tasks", "Tasks", "tasks", "tasks", tasksView, taskParameters},
 		{"task", "Task", "task", "tasks", taskView, named("id")},
 		{"jobs", "Bulk jobs", "jobs", "jobs", jobsView, named("state", "after")},
@@ -44,7 +48,9 @@ func views() []view {
 // navigation are the paths of the views that the navigation lists, with what it calls them.
 var navigation = append([]navEntry{
 	{"", "Now", false},
+	{"queues", "Queues", false},
 	{"tasks", "Tasks", false},
+	{"errors", "Errors", false},
 	{"jobs", "Bulk jobs", false},
 }, moreNavigation...)
 
@@ -117,8 +123,8 @@ func (s *server) view(v view) http.HandlerFunc {
 		screen := s.screen(w, r, v)
 		o.run = func(c *call) (any, error) {
 			data, err := v.fill(c)
-			if err != nil {
-				return nil, err
+			if to, elsewhere := data.(redirect); err != nil || elsewhere {
+				return to, err
 			}
 			screen.Data = data
 			return screen.render()

@@ -48,6 +48,7 @@ func (s *server) do(w http.ResponseWriter, r *http.Request) {
 		fail(w, max(got.status, http.StatusBadRequest), p.Code, p.Message)
 		return
 	}
+	s.state.forget()
 	a.answered(w, r, got.body.Bytes())
 }
 

@@ -61,7 +61,7 @@ func nowView(c *call) (any, error) {
 	worst := worstFirst(st.queues, c.s.cfg.Thresholds)
 	hour, err := c.s.trends["hour"].get(c.ctx)
 	if err == nil {
-		v.Queues, err = c.s.rows(c, worst[:min(worstQueues, len(worst))], hour)
+		v.Queues, err = c.rows(worst[:min(worstQueues, len(worst))], hour)
 	}
 	return v, err
 }

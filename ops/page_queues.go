@@ -1,43 +1,119 @@
 package ops
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
+	"slices"
+	"strconv"
+	"strings"
 )
 
-// queueActions are what can be done to queues.
-func queueActions() []action {
-	queue := hidden(fieldText, "queue")
-	return []action{
-		{op: "pause_queue", title: "Pause the queue", fields: append(queue[:1:1],
-			prompt("reason", "Reason", fieldText, "for those who find it paused")), says: saysQueue(
-			"No more tasks of %s will be begun, by any process; those that run go on."),
-			cli: func(f url.Values) []string {
-				return append([]string{"pause", f.Get("queue")}, flags(f, "reason", "reason")...)
-			}},
-		{op: "resume_queue", title: "Resume the queue", fields: queue,
-			says: saysQueue("The tasks of %s are begun again."),
-			cli:  func(f url.Values) []string { return []string{"resume", f.Get("queue")} }},
-		{op: "resume_all_queues", title: "Resume all queues", cli: func(url.Values) []string {
-			return []string{"resume", "--all"}
-		}, says: func(*call, url.Values) (Said, error) {
-			return Said{Text: "The tasks of all queues are begun again, but for queues that are paused by " +
-				"themselves."}, nil
-		}},
-		{op: "pause_all_queues", title: "Pause all queues", fields: []field{prompt("reason", "Reason", fieldText,
-			"for those who find them paused")}, cli: func(f url.Values) []string {
-			return append([]string{"pause", "--all"}, flags(f, "reason", "reason")...)
-		}, says: func(*call, url.Values) (Said, error) {
-			return Said{Text: "No more tasks of any queue will be begun, also of queues that appear later."}, nil
-		}},
-	}
+// queuesShown is what the list of queues shows.
+type queuesShown struct {
+	// Q is a part of a name, State a word of queueStates; empty means any.
+	Q, State string
+	States   []string
+	Heads    []sortHead
+	Rows     []queueRow
+	// Total is how many match.
+	Total     int
+	Next      string
+	AllPaused *Pause
 }
 
-// saysQueue tells what will happen to a queue, and how many tasks wait in it.
-func saysQueue(format string) func(*call, url.Values) (Said, error) {
-	return func(c *call, form url.Values) (Said, error) {
-		q, err := QueueStats(c.ctx, c.box, form.Get("queue"))
-		text := fmt.Sprintf(format, q.Name)
-		return Said{Text: fmt.Sprintf("%s %s of its tasks wait, %s run.", text, q.Pending, q.Claimed)}, err
+// sortHead is a column's head that sorts the table.
+type sortHead struct {
+	Title, Link, Class string
+	Current            bool
+}
+
+// queueSort is a column of the list of queues, and how it sorts.
+type queueSort struct {
+	key, title, class string
+	order             func(a, b Queue) int
+}
+
+// queueSorts are the columns of the list of queues; what has no order does not sort.
+var queueSorts = []queueSort{
+	{"name", "Queue", "", func(a, b Queue) int { return 0 }},
+	{"worst", "State", "", nil},
+	{"waiting", "Waiting", "n", func(a, b Queue) int { return cmp.Compare(b.Pending.N, a.Pending.N) }},
+	{"oldest", "Oldest", "n", func(a, b Queue) int {
+		return cmp.Compare(b.WaitingFor.Duration,
+			a.WaitingFor.Duration)
+	}},
+	{"running", "Running", "n", func(a, b Queue) int { return cmp.Compare(b.Claimed.N, a.Claimed.N) }},
+	{"", "Done", "n w", nil}, {"", "Last hour", "w", nil}, {"", "Failing", "n w", nil},
+	{"dead", "Dead", "n", func(a, b Queue) int { return cmp.Compare(b.Dead.N, a.Dead.N) }},
+}
+
+// sortsByCount are the keys of the columns that are counts: to sort by them, all queues are counted.
+var sortsByCount = []string{"waiting", "running", "dead"}
+
+func queuesView(c *call) (any, error) {
+	st, err := c.s.state.get(c.ctx)
+	if err != nil {
+		return nil, err
 	}
+	t, err := c.s.trends["hour"].get(c.ctx)
+	if err != nil {
+		return nil, err
+	}
+	from, err := parseID(c.query.Get("from"))
+	if err != nil {
+		return nil, fmt.Errorf("from: %w", err)
+	}
+	all := st.queues
+	if slices.Contains(sortsByCount, c.query.Get("sort")) {
+		if all, err = c.counted(all); err != nil {
+			return nil, err
+		}
+	}
+	chosen, err := chooseQueues(all, c.query, c.s.cfg.Thresholds)
+	if err != nil {
+		return nil, err
+	}
+	v := queuesShown{Q: c.query.Get("q"), State: c.query.Get("state"), Heads: sortHeads(c.query), Total: len(chosen),
+		AllPaused: st.paused}
+	for _, s := range queueStates {
+		v.States = append(v.States, s.word)
+	}
+	first := min(int(from), len(chosen))
+	last := min(first+DefaultLimit, len(chosen))
+	if last < len(chosen) {
+		v.Next = "queues?" + changedQuery(c.query, "from", strconv.Itoa(last)).Encode()
+	}
+	v.Rows, err = c.rows(chosen[first:last], t)
+	return v, err
+}
+
+// chooseQueues filters and sorts queues as a query wants.
+func chooseQueues(all []Queue, query url.Values, t Thresholds) ([]Queue, error) {
+	by := cmp.Or(query.Get("sort"), "worst")
+	i := slices.IndexFunc(queueSorts, func(s queueSort) bool { return s.key == by })
+	if i < 0 {
+		return nil, fmt.Errorf("sort: there is no column %q: %w", by, ErrInvalid)
+	}
+	part, state := strings.ToLower(query.Get("q")), query.Get("state")
+	chosen := slices.DeleteFunc(worstFirst(all, t), func(q Queue) bool {
+		return !strings.Contains(strings.ToLower(q.Name), part) ||
+			state != "" && queueStates[q.stateOf(t)].word != state
+	})
+	if order := queueSorts[i].order; order != nil {
+		slices.SortStableFunc(chosen, func(a, b Queue) int { return cmp.Or(order(a, b), cmp.Compare(a.Name, b.Name)) })
+	}
+	return chosen, nil
+}
+
+func sortHeads(query url.Values) (all []sortHead) {
+	by := cmp.Or(query.Get("sort"), "worst")
+	for _, s := range queueSorts {
+		h := sortHead{Title: s.title, Class: s.class, Current: s.key == by}
+		if s.key != "" {
+			h.Link = "queues?" + changedQuery(changedQuery(query, "from", ""), "sort", s.key).Encode()
+		}
+		all = append(all, h)
+	}
+	return all
 }

@@ -28,7 +28,7 @@ func (s *server) keepState() {
 	s.trends = map[string]*cached[trends]{}
 	for name, span := range spans {
 		s.trends[name] = &cached[trends]{keep: span.keep, ask: func(ctx context.Context) (trends, error) {
-			return askTrends(ctx, s.box, span)
+			return askTrends(ctx, s.box, span, "")
 		}}
 	}
 }
@@ -70,13 +70,13 @@ type QueueTrend struct {
 	Done, Failed []float64
 }
 
-// askTrends asks for the steps of all queues. The last step is not over: it is left out.
-func askTrends(ctx context.Context, box *outbox.Box, of span) (t trends, err error) {
+// askTrends asks for the steps of one queue, or of all. The last step is not over: it is left out.
+func askTrends(ctx context.Context, box *outbox.Box, of span, name string) (t trends, err error) {
 	var from, to time.Time
 	var rows []countedStep
 	window, step := of.window.Microseconds(), int(of.step.Seconds())
 	err = ask(ctx, box, one(sqlRatesSpan, []any{window, step}, &to, &from), many(&rows, sqlRates,
-		[]any{core.CountersOfQueue, orNull(""), "", MaxLimit, window, step}, scanCountedStep))
+		[]any{core.CountersOfQueue, orNull(name), "", MaxLimit, window, step}, scanCountedStep))
 	return newTrends(rows, from, to, of.step), wrap("page", err)
 }
 
@@ -157,8 +157,8 @@ func worstFirst(queues []Queue, t Thresholds) []Queue {
 const sqlQueuesNamed = `SELECT ` + queueColumns + `
 FROM {schema}.strunk_queue_states($1::text[], $2::integer, false) s`
 
-// rows counts some queues anew, and adds what happened to them.
-func (s *server) rows(c *call, queues []Queue, t trends) ([]queueRow, error) {
+// counted are some queues with their tasks counted anew: those of state are not counted for it.
+func (c *call) counted(queues []Queue) ([]Queue, error) {
 	names := make([]string, 0, len(queues))
 	for _, q := range queues {
 		names = append(names, q.Name)
@@ -171,14 +171,23 @@ func (s *server) rows(c *call, queues []Queue, t trends) ([]queueRow, error) {
 	for _, q := range found {
 		now[q.Name] = q
 	}
-	rows := make([]queueRow, 0, len(queues))
-	for _, q := range queues {
-		if counted, there := now[q.Name]; there {
-			q = counted
+	all := slices.Clone(queues)
+	for i, q := range all {
+		if again, there := now[q.Name]; there {
+			all[i] = again
 		}
-		rows = append(rows, newQueueRow(q, t, s.cfg.Thresholds))
 	}
-	return rows, nil
+	return all, nil
+}
+
+// rows counts some queues anew, and adds what happened to them.
+func (c *call) rows(queues []Queue, t trends) ([]queueRow, error) {
+	again, err := c.counted(queues)
+	rows := make([]queueRow, 0, len(again))
+	for _, q := range again {
+		rows = append(rows, newQueueRow(q, t, c.s.cfg.Thresholds))
+	}
+	return rows, err
 }
 
 func newQueueRow(q Queue, t trends, limits Thresholds) queueRow {

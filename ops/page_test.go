@@ -232,3 +232,15 @@ func recordTo(mu *sync.Mutex, records *[]ops.AuditRecord) func(context.Context, 
 		*records = append(*records, r)
 	}
 }
+
+func urlEncoded(s string) string { return url.QueryEscape(s) }
+
+// linkTo is where a link of a view leads.
+func linkTo(t testing.TB, view, text string) string {
+	t.Helper()
+	m := regexp.MustCompile(`href="([^"]*)">` + regexp.QuoteMeta(text)).FindStringSubmatch(view)
+	if m == nil {
+		t.Fatalf("no link %q in\n%s", text, view)
+	}
+	return unescape.Replace(m[1])
+}

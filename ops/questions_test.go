@@ -1,6 +1,9 @@
 package ops
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Question is a statement of this package, for the tests of plans and buffers.
 type Question struct {
@@ -44,7 +47,20 @@ func Questions(queue, subscriber string, task, dead int64) []Question {
 		{"Events by contract", sqlSchemaEvents, []any{"type-1", examinedUses}},
 		{"Running tasks", sqlRunning, []any{none, DefaultLimit}},
 		{"Audit", sqlAudit, []any{none, none, nil, DefaultLimit, examinedAtOnce}},
+		{"queues of a page", sqlQueuesNamed, []any{hundredQueues(), ListCountCap}},
+		{"rates of a page", sqlRates, []any{"queue", none, "", MaxLimit, DefaultRatesWindow.Microseconds(), 60}},
+		{"the rest of a task", sqlTaskMore, []any{task}},
+		{"trends of errors", sqlErrorTrends, []any{[]string{"failed"}, trendHours}},
+		{"entities by id", sqlEntities, []any{"7", foundAtMost}},
 	}...)
+}
+
+// hundredQueues are those of load: a page of the list of queues.
+func hundredQueues() (names []string) {
+	for i := range DefaultLimit {
+		names = append(names, fmt.Sprintf("queue-%03d", i))
+	}
+	return names
 }
 
 // listings are the two statements of a listing, of each part of the table: a window of a thousand tasks, and what a

@@ -1,0 +1,221 @@
+package ops
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/strunk-go/strunk/queue"
+)
+
+// queueShown is what the view of one queue shows.
+type queueShown struct {
+	queueRow
+	// Span is hour or 2d, Last what the numbers of the plots are of.
+	Span, Last string
+	Plots      []plot
+	Limits     Limits
+	Workers    []Worker
+	Errors     []ErrorGroup
+	Holds      []Hold
+	// Running are some of the tasks that run, and so have the slots that limits count.
+	Running []ListedTask
+	Actions []actionLink
+}
+
+// shownOfQueue is how many workers, errors, holds and running tasks the view of a queue shows.
+const shownOfQueue = 20
+
+func queueView(c *call) (any, error) {
+	name, over := c.query.Get("name"), c.query.Get("over")
+	orDefault(&over, "hour")
+	of, known := spans[over]
+	if !known {
+		return nil, fmt.Errorf("over: %q is neither hour nor 2d: %w", over, ErrInvalid)
+	}
+	q, err := QueueStats(c.ctx, c.box, name)
+	if err != nil {
+		return nil, err
+	}
+	t, err := askTrends(c.ctx, c.box, of, name)
+	if err != nil {
+		return nil, err
+	}
+	v := queueShown{queueRow: newQueueRow(q, t, c.s.cfg.Thresholds), Span: over, Last: of.last, Plots: t.plots()}
+	if v.Limits, err = QueueLimits(c.ctx, c.box, name); err != nil {
+		return nil, err
+	}
+	err = ask(c.ctx, c.box,
+		many(&v.Workers, sqlWorkers, []any{name, int64(0), shownOfQueue, ListCountCap}, scanWorker),
+		many(&v.Errors, sqlErrorGroups, []any{name, DefaultErrorsSince.Microseconds(), false, shownOfQueue},
+			scanErrorGroup),
+		many(&v.Holds, sqlHolds, []any{name, "", "", shownOfQueue}, scanHold))
+	if err != nil {
+		return nil, wrap("queue", err)
+	}
+	running, err := Tasks(c.ctx, c.box, TaskFilter{Status: queue.StatusClaimed, Queue: name, Limit: shownOfQueue,
+		Examine: MaxLimit})
+	v.Running, v.Actions = running.Tasks, queueLinks(v)
+	return v, err
+}
+
+// queueLinks are what can be done to a queue.
+func queueLinks(v queueShown) (all []actionLink) {
+	add := func(title, op string, danger bool, more url.Values) {
+		q := url.Values{"op": {op}, "queue": {v.Name}, "back": {"queue?" + url.Values{"name": {v.Name}}.Encode()}}
+		for name, values := range more {
+			q[name] = values
+		}
+		all = append(all, actionLink{title, "confirm?" + q.Encode(), danger})
+	}
+	switch {
+	case v.AllPaused:
+		add("Resume all queues …", "resume_all_queues", false, nil)
+	case v.PausedAt != nil:
+		add("Resume …", "resume_queue", false, nil)
+	default:
+		add("Pause …", "pause_queue", false, nil)
+	}
+	if v.HeldUntil != nil {
+		add("Lift the hold …", "lift_hold", false, nil)
+	} else {
+		add("Put on hold …", "hold_queue", false, nil)
+	}
+	add("Change the limits …", "set_limits", false, v.Limits.form())
+	if !v.Limits.None() {
+		add("Take the limits away …", "delete_limits", true, nil)
+	}
+	for i, l := range all { // what is for all queues names none
+		if u, err := url.Parse(l.Link); err == nil && u.Query().Get("op") == "resume_all_queues" {
+			all[i].Link = "confirm?" + changedQuery(u.Query(), "queue", "").Encode()
+		}
+	}
+	return all
+}
+
+// form is what the form of set_limits begins with: the limits in force.
+func (l LimitValues) form() url.Values {
+	f := url.Values{}
+	set := func(name string, n int) {
+		if n != 0 {
+			f.Set(name, strconv.Itoa(n))
+		}
+	}
+	if l.Running != nil {
+		set("running", *l.Running)
+	}
+	set("running_per_key", l.RunningPerKey)
+	for name, r := range map[string]*Rate{"rate": l.Rate, "rate_per_key": l.RatePerKey} {
+		if r != nil {
+			set(name+".count", r.Count)
+			set(name+".burst", r.Burst)
+			f.Set(name+".seconds", r.Per.String())
+		}
+	}
+	for name, on := range map[string]bool{"fifo": l.FIFO, "hold_dead": l.HoldDead} {
+		if on {
+			f.Set(name, "true")
+		}
+	}
+	return f
+}
+
+// String says a rate: 100 in 1m0s, of which 20 at once.
+func (r *Rate) String() string {
+	if r == nil {
+		return "–"
+	}
+	text := fmt.Sprintf("%d in %s", r.Count, age(r.Per))
+	if r.Burst > 1 {
+		text += fmt.Sprintf(", of which %d at once", r.Burst)
+	}
+	return text
+}
+
+// queueActions are what can be done to queues.
+func queueActions() []action {
+	all := func(text string) func(*call, url.Values) (Said, error) {
+		return func(*call, url.Values) (Said, error) { return Said{Text: text}, nil }
+	}
+	queue := field{name: "queue", kind: fieldText}
+	key := field{name: "customer_key", kind: fieldText}
+	reason := prompt("reason", "Reason", fieldText, "for those who find it so")
+	onQueue := func(args []string, pairs ...string) func(url.Values) []string {
+		return func(f url.Values) []string {
+			of := []string{}
+			if f.Get("queue") != "" {
+				of = append(of, f.Get("queue"))
+			}
+			return slices.Concat(args, of, flags(f, pairs...))
+		}
+	}
+	return []action{
+		{op: "pause_queue", title: "Pause the queue", fields: []field{queue, reason}, says: saysQueue(
+			"No more tasks of %s will be begun, by any process; those that run go on."),
+			cli: onQueue([]string{"pause"}, "reason", "reason")},
+		{op: "resume_queue", title: "Resume the queue", fields: []field{queue},
+			says: saysQueue("The tasks of %s are begun again."), cli: onQueue([]string{"resume"})},
+		{op: "pause_all_queues", title: "Pause all queues", danger: true, fields: []field{reason},
+			says: all("No more tasks of any queue will be begun, also of queues that appear later."),
+			cli:  onQueue([]string{"pause", "--all"}, "reason", "reason")},
+		{op: "resume_all_queues", title: "Resume all queues", cli: onQueue([]string{"resume", "--all"}),
+			says: all("The tasks of all queues are begun again, but for queues that are paused by themselves.")},
+		{op: "hold_queue", title: "Put on hold", says: saysQueue("No more tasks of %s will be begun for a while."),
+			fields: []field{queue, needed(prompt("for_seconds", "For", fieldSeconds, "such as 10m, or a number of "+
+				"seconds")), prompt("customer_key", "Customer key", fieldText, "empty: the whole queue"), reason},
+			cli: onQueue([]string{"holds", "set"}, "for_seconds", "for", "customer_key", "key", "reason", "reason")},
+		{op: "lift_hold", title: "Lift the hold", fields: []field{queue, key},
+			says: saysQueue("The tasks of %s that the hold is of are begun again."),
+			cli:  onQueue([]string{"holds", "lift"}, "customer_key", "key")},
+		{op: "set_limits", title: "Change the limits", fields: append([]field{queue}, limitFields()...),
+			says: saysQueue(
+				"These are all limits of %s from now on, for all processes: what is empty is not limited."),
+			cli: limitsCommand},
+		{op: "delete_limits", title: "Take the limits away", danger: true, fields: []field{queue},
+			says: saysQueue("Nothing limits %s any more."), cli: onQueue([]string{"limits", "--none"})},
+	}
+}
+
+func limitFields() []field {
+	rate := func(name, label string) []field {
+		return []field{prompt(name+".count", label, fieldNumber, "tasks that begin"),
+			prompt(name+".seconds", label+": in", fieldSeconds, "such as 1m"),
+			prompt(name+".burst", label+": at once", fieldNumber,
+				"how many of them may begin at once; 1 where it is empty")}
+	}
+	return slices.Concat([]field{prompt("running", "Running at once", fieldNumber, ""),
+		prompt("running_per_key", "Running at once, of one customer key", fieldNumber, "")},
+		rate("rate", "Rate"), rate("rate_per_key", "Rate of one customer key"),
+		[]field{prompt("fifo", "One task of a customer key after the other (FIFO)", fieldFlag, ""),
+			prompt("hold_dead", "A dead letter holds back its customer key", fieldFlag, "")})
+}
+
+func limitsCommand(f url.Values) []string {
+	args := append([]string{"limits", f.Get("queue")}, flags(f, "running", "running", "running_per_key",
+		"running-per-key")...)
+	for _, name := range [][2]string{{"rate", "--rate"}, {"rate_per_key", "--rate-per-key"}} {
+		if n := f.Get(name[0] + ".count"); n != "" {
+			rate := n + "/" + f.Get(name[0]+".seconds")
+			if burst := f.Get(name[0] + ".burst"); burst != "" {
+				rate += "/" + burst
+			}
+			args = append(args, name[1], rate)
+		}
+	}
+	for _, flag := range [][2]string{{"fifo", "--fifo"}, {"hold_dead", "--hold-dead"}} {
+		if f.Get(flag[0]) == "true" {
+			args = append(args, flag[1])
+		}
+	}
+	return args
+}
+
+// saysQueue tells what will happen to a queue, and how many tasks wait in it.
+func saysQueue(format string) func(*call, url.Values) (Said, error) {
+	return func(c *call, form url.Values) (Said, error) {
+		q, err := QueueStats(c.ctx, c.box, form.Get("queue"))
+		text := fmt.Sprintf(format, q.Name)
+		return Said{Text: fmt.Sprintf("%s %s of its tasks wait, %s run.", text, q.Pending, q.Claimed)}, err
+	}
+}
