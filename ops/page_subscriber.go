@@ -19,6 +19,14 @@ type subscriberShown struct {
 	OlderDead int64
 }
 
+// FailedTimes says how often the event that blocks it has failed.
+func (v subscriberShown) FailedTimes() string {
+	if v.Blocked == nil {
+		return ""
+	}
+	return plural(int64(v.Blocked.Attempts), "time")
+}
+
 const (
 	// parkedShown is how many parked entities a page has, deadShown how many dead letters.
 	parkedShown = 50
@@ -154,6 +162,7 @@ func saysSkip(c *call, form url.Values) (Said, error) {
 		return Said{}, fmt.Errorf("the event at position %s does not block %s any more: %w", position, s.Name,
 			ErrInvalid)
 	}
-	return Said{Text: fmt.Sprintf("%s passes the event at position %d, which has failed %d times: %s. A copy of it "+
-		"becomes a dead letter.", s.Name, s.Blocked.Position, s.Blocked.Attempts, clip(s.Blocked.Error))}, nil
+	return Said{Text: fmt.Sprintf("%s passes the event at position %d, which has failed %s: %s. A copy of it "+
+		"becomes a dead letter.", s.Name, s.Blocked.Position,
+		plural(int64(s.Blocked.Attempts), "time"), clip(s.Blocked.Error))}, nil
 }
