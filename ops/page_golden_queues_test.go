@@ -131,8 +131,8 @@ func TestActionsAreOperations(t *testing.T) {
 		if paths[a.op] == "" {
 			t.Errorf("%q: the API has no such operation", a.op)
 		}
-		if a.title == "" || a.cli == nil || a.typed && !a.danger {
-			t.Errorf("%q has no title or no command, or asks for a number without danger", a.op)
+		if a.title == "" || a.typed && !a.danger {
+			t.Errorf("%q has no title, or asks for a number without danger", a.op)
 		}
 	}
 	for _, v := range views() {

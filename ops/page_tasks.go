@@ -108,18 +108,20 @@ func filterFields(query url.Values, payloads bool) []filterField {
 
 // actsOn are the acts that a status allows, of selected tasks (by an operation) and of all (by a bulk job).
 var actsOn = []struct {
-	title, op string
-	act       Act
-	danger    bool
-	statuses  []string
+	title, all, op string
+	act            Act
+	danger         bool
+	statuses       []string
 }{
-	{"Retry", "retry_dead_letters", ActRetry, false, []string{"dead", "cancelled", "discarded"}},
-	{"Run now", "run_tasks_now", ActRunNow, false, []string{"", "scheduled"}},
-	{"Reschedule", "reschedule_tasks", ActReschedule, false, []string{"", "scheduled", "pending"}},
-	{"Change the priority", "set_priority", ActSetPriority, false, []string{"", "scheduled", "pending"}},
-	{"Cancel", "", ActCancel, true, []string{"", "scheduled", "pending", "claimed"}},
-	{"Discard", "discard_tasks", ActDiscard, true, []string{"", "scheduled", "pending"}},
-	{"Delete", "delete_tasks", ActDelete, true, []string{"", "scheduled", "pending", "dead", "cancelled", "discarded"}},
+	{"Retry", "Retry all", "retry_dead_letters", ActRetry, false, []string{"dead", "cancelled", "discarded"}},
+	{"Run now", "Run all now", "run_tasks_now", ActRunNow, false, []string{"", "scheduled"}},
+	{"Reschedule", "Reschedule all", "reschedule_tasks", ActReschedule, false, []string{"", "scheduled", "pending"}},
+	{"Change the priority", "Change the priority of all", "set_priority", ActSetPriority, false, []string{"",
+		"scheduled", "pending"}},
+	{"Cancel", "Cancel all", "", ActCancel, true, []string{"", "scheduled", "pending", "claimed"}},
+	{"Discard", "Discard all", "discard_tasks", ActDiscard, true, []string{"", "scheduled", "pending"}},
+	{"Delete", "Delete all", "delete_tasks", ActDelete, true, []string{"", "scheduled", "pending", "dead",
+		"cancelled", "discarded"}},
 }
 
 // selectedActs are the buttons of a list: Link is the action.
@@ -144,7 +146,7 @@ func matchingActs(query url.Values, f TaskFilter) (all []actionLink) {
 		if f.choosesAll() {
 			q.Set("all", "true")
 		}
-		all = append(all, actionLink{a.title + " all …", "confirm?" + q.Encode(), a.danger})
+		all = append(all, actionLink{a.all + " …", "confirm?" + q.Encode(), a.danger})
 	}
 	return all
 }
