@@ -15,7 +15,7 @@ type Permission string
 const (
 	// PermissionRead lets its holder see everything but payloads.
 	PermissionRead Permission = "read"
-	// PermissionPayloads lets its holder see payloads and metadata, through Config.Redact.
+	// PermissionPayloads lets its holder see payloads, metadata and results, through Config.Redact.
 	PermissionPayloads Permission = "payloads"
 	// PermissionChange lets its holder retry, purge, cancel, pause, replay and so on. It does not include reading.
 	PermissionChange Permission = "change"

@@ -36,8 +36,9 @@ type Config struct {
 	// Title is what the page calls the installation, for example "shop, production"; empty means the names of the
 	// database and of the schema.
 	Title string
-	// Redact is called for each payload and metadata that is about to be shown, and returns what is shown instead; nil
-	// shows them as they are stored, to those with PermissionPayloads. What it returns must be JSON or nil.
+	// Redact is called for each payload, metadata and result that is about to be shown, and returns what is shown
+	// instead; nil shows them as they are stored, to those with PermissionPayloads. What it returns must be JSON or
+	// nil.
 	Redact func(ctx context.Context, task TaskDetails, doc json.RawMessage) json.RawMessage
 	// Audit is called after each change, and after each that was refused, in the request's
 	// goroutine; a record goes to the box's Logger in any case.

@@ -108,6 +108,9 @@ func (a action) answered(w http.ResponseWriter, r *http.Request, doc []byte) {
 // outcome says what an operation has answered.
 func outcome(answer map[string]any) string {
 	state, _ := answer["state"].(string)
+	if _, job := answer["act"]; job {
+		return "the job is " + state
+	}
 	switch changed := answer["changed"].(type) {
 	case []any:
 		text := plural(int64(len(changed)), "task") + " changed"

@@ -131,7 +131,8 @@ func TestBulkJobsOnThePage(t *testing.T) {
 	shows(t, carl.see(start), "<b>7</b> in all", "strunk jobs start delete --status dead --queue sms",
 		"Type 7 to confirm")
 	view := carl.act(start, "typed", "7", "per_second", "0.5", "reason", "test data")
-	shows(t, view, "delete: queue sms, status dead", "test data", "Stop …", "0.5/s", "by <span dir=\"auto\">carl")
+	shows(t, view, "Delete all that match: the job is running", "delete: queue sms, status dead", "test data",
+		"Stop …", "0.5/s", "by <span dir=\"auto\">carl")
 	jobs, err := ops.Jobs(t.Context(), box, ops.JobFilter{})
 	if err != nil || len(jobs) != 1 {
 		t.Fatalf("%+v %v", jobs, err)
