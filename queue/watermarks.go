@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"slices"
 	"time"
 )
 
@@ -31,6 +32,8 @@ type watermarks struct {
 	high, low, candidate []int64
 	candidateXID         int64 // 0 while a claim after the candidate is awaited
 	waiting              bool
+
+	recent recentMarks
 
 	sinceLow  int           // claims since one entered at the low watermarks
 	usual     time.Duration // the time of a claim that reads no finished entries, its tasks' share taken off
@@ -66,8 +69,8 @@ const (
 	lowInterval = time.Second
 	// maxLowInterval is how long the claims of a quiet worker may have to wait for one.
 	maxLowInterval = 5 * time.Second
-	// bottomInterval is the least time between two claims that enter at the bottom: they find rows
-	// that a person has set to pending in place.
+	// bottomInterval is the least time between two claims, or looks, that enter at the bottom: they find
+	// rows that a person has set to pending in place.
 	bottomInterval = 30 * time.Second
 	// advanceInterval is the least time between two moves of the low watermarks.
 	advanceInterval = 50 * time.Millisecond
@@ -87,7 +90,7 @@ type entry struct {
 
 // enter decides where the next claim enters.
 func (m *watermarks) enter(now time.Time) entry {
-	pause := m.pause(now)
+	pause, recent := m.pause(now), m.recent.at(m.high, now)
 	m.sinceLow++
 	switch {
 	case m.bottom.allowed(now, bottomInterval):
@@ -99,7 +102,38 @@ func (m *watermarks) enter(now time.Time) entry {
 		m.sinceLow = 0
 		return entry{first: m.high, second: m.low, scan: &m.full, began: now}
 	}
-	return entry{first: m.high, began: now}
+	return entry{first: m.high, second: recent, began: now}
+}
+
+// recentInterval is how far the watermarks are apart in time that recentMarks keeps.
+const recentInterval = 100 * time.Millisecond
+
+// recentMarks are where the high watermarks stood one to two recentIntervals ago. Transactions that draw their seq early
+// and commit a moment later than others are the rule on a busy queue. A claim that has room left looks once more from
+// there, and finds their tasks without waiting for one from the low watermarks. It reads the entries of what was
+// finished since then, and no older ones.
+type recentMarks struct {
+	older, newer []int64
+	since        time.Time // when newer was taken
+}
+
+// at returns the marks for a claim at a time when the high watermarks are these. Each claim asks.
+func (r *recentMarks) at(high []int64, now time.Time) []int64 {
+	if now.Sub(r.since) >= recentInterval {
+		r.older, r.newer, r.since = r.newer, slices.Clone(high), now
+		if r.older == nil {
+			r.older = r.newer
+		}
+	}
+	return r.older
+}
+
+// look decides where a look enters the index, and says whether it is from the bottom.
+func (m *watermarks) look(now time.Time) (low []int64, fromBottom bool) {
+	if m.bottom.allowed(now, bottomInterval) {
+		return make([]int64, levels), true
+	}
+	return m.low, false
 }
 
 // pause is how long a slow scan from the low watermarks must wait: scanFraction times the recent average from claim to

@@ -1,0 +1,86 @@
+package queue
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/core"
+	"github.com/strunk-go/strunk/outbox"
+	"github.com/strunk-go/strunk/outbox/outboxtest"
+)
+
+// A task that a transaction has numbered early and commits late is claimed by the next claim that has room left, also
+// where a claim from the low watermarks is too slow to be made.
+func TestLateCommitIsClaimedSoon(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	pool := outboxtest.New(t)
+	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	life := core.Life{Soft: ctx, Hard: ctx, End: ctx}
+	s, err := newSession(newWorker(newDefinition("late", Config{}), nil, nil), life, modelRuntime{core.BoxHost(box)},
+		time.Second, newClaimSize())
+	if err != nil {
+		t.Fatal(err)
+	}
+	never := time.Now().Add(time.Hour)
+	s.claimer.marks.bottom.last, s.claimer.marks.full = never, scanCost{last: never, cost: time.Hour}
+
+	enqueue := func(tx pgx.Tx) (id int64) {
+		if err := tx.QueryRow(ctx, `SELECT public.strunk_enqueue('late')`).Scan(&id); err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	begin := func() pgx.Tx {
+		tx, err := pool.Begin(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tx
+	}
+	commit := func(tx pgx.Tx) {
+		if err := tx.Commit(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	claim := func(want int64) {
+		t.Helper()
+		n, err := s.claimer.claim(ctx, 10, maxClaimedBytes)
+		if err != nil || n != 1 {
+			t.Fatalf("claimed %d tasks, %v; want 1", n, err)
+		}
+		if j := <-s.buffer.ready; j.id != want {
+			t.Errorf("claimed task %d; want %d", j.id, want)
+		}
+	}
+	late, other := begin(), begin()
+	first, second := enqueue(late), enqueue(other)
+	commit(other)
+	claim(second)
+	commit(late)
+	claim(first)
+}
+
+// The entries that a second pass reads are those of the last moments, however long the worker has run.
+func TestRecentMarksMoveOn(t *testing.T) {
+	var r recentMarks
+	now := time.Now()
+	for seq := range int64(10) {
+		at := r.at([]int64{seq}, now)
+		if want := max(seq-1, 0); at[0] != want {
+			t.Errorf("%d intervals after the start: from %d; want %d", seq, at[0], want)
+		}
+		if again := r.at([]int64{seq + 100}, now.Add(recentInterval-1)); again[0] != at[0] {
+			t.Errorf("the same interval: from %d; want %d", again[0], at[0])
+		}
+		now = now.Add(recentInterval)
+	}
+}
