@@ -24,6 +24,9 @@ type planNode struct {
 	Loops     float64    `json:"Actual Loops"`
 	Hit       int        `json:"Shared Hit Blocks"`
 	Read      int        `json:"Shared Read Blocks"`
+	WALWrites int        `json:"WAL Records"` // about one for each row version and each index entry
+	WALImages int        `json:"WAL FPI"`
+	WALBytes  int        `json:"WAL Bytes"`
 	Plans     []planNode `json:"Plans"`
 }
 
