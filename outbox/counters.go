@@ -17,7 +17,7 @@ import (
 const (
 	// countersEvery is how often a process writes what it has counted.
 	countersEvery = maxHeartbeatInterval
-	// countersTimeout bounds one such statement, and one question for the time.
+	// countersTimeout bounds one such statement.
 	countersTimeout = 5 * time.Second
 )
 
@@ -79,20 +79,6 @@ func (c *counters) run(ctx context.Context, conn *control) {
 		if ctx.Err() == nil {
 			c.flush(ctx, conn.use)
 		}
-	}
-}
-
-// sqlTime reads the database's clock.
-const sqlTime = `SELECT pg_catalog.clock_timestamp()`
-
-// askClock asks for the database's time, so that what begins first is measured by it too.
-func (c *counters) askClock(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, countersTimeout)
-	defer cancel()
-	var now time.Time
-	sent := time.Now()
-	if err := c.box.pool.QueryRow(ctx, sqlTime).Scan(&now); err == nil {
-		c.clock.answered(now, sent, time.Now())
 	}
 }
 

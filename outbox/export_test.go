@@ -114,5 +114,13 @@ func CompareClaims(ctx context.Context, b *Box, worker int64, claims func() (low
 	c := newControl(b)
 	defer c.close()
 	ls := newLeases(b, c)
-	return ls.returnUnknown(ctx, &lease{owner: ls, id: worker, spec: core.LeaseSpec{Queue: "q", Claims: claims}})
+	due, _, err := ls.begin(ctx, &lease{owner: ls, id: worker, spec: core.LeaseSpec{Queue: "q", Claims: claims}})
+	if err != nil {
+		return err
+	}
+	open, err := openClaims(ctx, b, c, []int64{worker}, []int64{due.low})
+	if err != nil {
+		return err
+	}
+	return ls.returnUnknown(ctx, due, open[worker])
 }

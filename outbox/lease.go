@@ -26,17 +26,17 @@ const (
 
 // leases renews all lease rows of this process with one statement.
 type leases struct {
-	box                      *Box
-	heartbeats               *control // nothing but heartbeats: nothing may delay them
-	maintenance              *control
-	heartbeatNow, compareNow chan struct{}
+	box               *Box
+	heartbeats        *control // nothing but heartbeats: nothing may delay them
+	maintenance       *control
+	added, compareNow chan struct{}
 
 	mu   sync.Mutex
 	held map[int64]*lease
 }
 
 func newLeases(b *Box, maintenance *control) *leases {
-	return &leases{box: b, heartbeats: newControl(b), maintenance: maintenance, heartbeatNow: make(chan struct{}, 1),
+	return &leases{box: b, heartbeats: newControl(b), maintenance: maintenance, added: make(chan struct{}, 1),
 		compareNow: make(chan struct{}, 1), held: map[int64]*lease{}}
 }
 
@@ -51,6 +51,7 @@ type lease struct {
 	void  int64 // claims up to here must be voided; 0 when none
 	stuck bool  // see LeaseSpec.Stuck; of the heartbeat loop alone
 	last  int64 // the last heartbeat that was answered; of the heartbeat loop alone
+	clean int64 // the low number of the last comparison; of the loop of comparisons alone
 }
 
 func (l *lease) ID() int64             { return l.id }
@@ -86,41 +87,47 @@ const sqlAddWorker = `INSERT INTO {schema}.strunk_workers (id, lease_ms, pid, co
 	release, library)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
 
-func (ls *leases) add(ctx context.Context, spec core.LeaseSpec) (*lease, error) {
+func (ls *leases) add(ctx context.Context, spec core.LeaseSpec, before []core.Statement) (*lease, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
 	l := &lease{owner: ls, id: rand.Int64N(1<<62) + 1, spec: spec, lost: make(chan struct{})}
-	err = ls.maintenance.autocommit(ctx, core.Statement{SQL: ls.box.sql(sqlAddWorker),
+	row := core.Statement{SQL: ls.box.sql(sqlAddWorker),
 		Args: []any{l.id, spec.Duration.Milliseconds(), os.Getpid(), spec.Concurrency, spec.Queue, host,
-			spec.WritesStarts, core.Release(), core.LibraryVersion()}})
+			spec.WritesStarts, core.Release(), core.LibraryVersion()}}
+	err = ls.maintenance.autocommit(ctx, append(slices.Clip(before), row)...)
 	if err != nil {
 		return nil, fmt.Errorf("strunk/outbox: lease for queue %q: %w", spec.Queue, err)
 	}
 	ls.mu.Lock()
 	ls.held[l.id] = l
 	ls.mu.Unlock()
-	signal(ls.heartbeatNow)
+	signal(ls.added)
 	return l, nil
 }
 
-// heartbeatLoop sends heartbeats until ctx ends.
+// heartbeatLoop sends heartbeats until ctx ends. The row of a new lease is fresh: its first heartbeat
+// is due an interval later.
 func (ls *leases) heartbeatLoop(ctx context.Context) {
-	for ctx.Err() == nil {
+	for next := time.Now().Add(ls.interval()); ctx.Err() == nil; {
+		core.SleepOrWake(ctx, time.Until(next), ls.added)
+		now := time.Now()
+		if next = minTime(next, now.Add(ls.interval())); now.Before(next) {
+			continue // leases were added: theirs may be shorter
+		}
 		if err := ls.heartbeat(ctx); err != nil && ctx.Err() == nil {
 			ls.box.cfg.Logger.Warn("strunk: a heartbeat failed; trying again", "error", err)
 		}
-		core.SleepOrWake(ctx, ls.interval(), ls.heartbeatNow)
+		next = time.Now().Add(ls.interval())
 	}
 }
 
-// compareLoop compares claims as often as there are heartbeats, apart from them: it may wait for locks.
-func (ls *leases) compareLoop(ctx context.Context) {
-	for ctx.Err() == nil {
-		ls.compare(ctx)
-		core.SleepOrWake(ctx, ls.interval(), ls.compareNow)
+func minTime(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
 	}
+	return b
 }
 
 func (ls *leases) interval() time.Duration {
@@ -234,66 +241,6 @@ func (ls *leases) forget(l *lease) bool {
 	return had
 }
 
-// compare gives back the tasks of claims whose answer never arrived.
-func (ls *leases) compare(ctx context.Context) {
-	for _, l := range ls.all() {
-		if err := ls.compareOne(ctx, l); err != nil && ctx.Err() == nil {
-			ls.box.cfg.Logger.Warn("strunk: looking for lost claims failed; trying again", "queue", l.spec.Queue,
-				"error", err)
-		}
-	}
-}
-
-const (
-	// sqlVoid keeps claims of worker $1 up to number $2 from doing anything any more; it waits for one being committed.
-	sqlVoid = `SELECT {schema}.strunk_void_claims($1::bigint, $2::bigint)`
-	// sqlUnknown lists claims of worker $1 above $2 that are not among $3.
-	sqlUnknown = `SELECT * FROM {schema}.strunk_unknown_claims($1::bigint, $2::bigint, $3::bigint[])`
-	// sqlReturn gives back the tasks of worker $1's claims $2.
-	sqlReturn = `SELECT * FROM {schema}.strunk_return_claims($1::bigint, $2::bigint[])`
-)
-
-func (ls *leases) compareOne(ctx context.Context, l *lease) error {
-	number := l.voiding()
-	if number > 0 {
-		err := ls.maintenance.autocommit(ctx, core.Statement{SQL: ls.box.sql(sqlVoid), Args: []any{l.id, number}})
-		if err != nil {
-			return err
-		}
-	}
-	if l.spec.Claims == nil {
-		return nil
-	}
-	if err := ls.returnUnknown(ctx, l); err != nil {
-		return err
-	}
-	l.voided(number)
-	l.spec.Resolved(number)
-	return nil
-}
-
-func (ls *leases) returnUnknown(ctx context.Context, l *lease) error {
-	low, known := l.spec.Claims()
-	unknown, err := ls.maintenance.queryInt64s(ctx, ls.box.sql(sqlUnknown), l.id, low, known)
-	if err != nil || len(unknown) == 0 {
-		return err
-	}
-	// Asked again after the table was read: a claim that was sent in between is known now.
-	_, known = l.spec.Claims()
-	unknown = slices.DeleteFunc(unknown, func(n int64) bool { return slices.Contains(known, n) })
-	if len(unknown) == 0 {
-		return nil
-	}
-	ids, err := ls.maintenance.queryInt64s(ctx, ls.box.sql(sqlReturn), l.id, unknown)
-	if err != nil {
-		return err
-	}
-	ls.box.cfg.Logger.Warn("strunk: gave back the tasks of claims whose answer was lost", "queue", l.spec.Queue,
-		"tasks", len(ids))
-	ls.box.wake([]string{core.TopicQueue(l.spec.Queue)})
-	return nil
-}
-
 // Release implements core.Lease. What is still claimed then can only be of claims whose answer was lost: it is given
 // back unspent.
 func (l *lease) Release(ctx context.Context) error {
@@ -304,8 +251,8 @@ func (l *lease) Release(ctx context.Context) error {
 	if err := expireLease(ctx, b, c, l.id, nil); err != nil {
 		return fmt.Errorf("strunk/outbox: releasing the lease of queue %q: %w", l.spec.Queue, err)
 	}
-	claims, err := c.queryInt64s(ctx, b.sql(sqlUnknown), l.id, int64(-1), []int64{})
-	if err == nil && len(claims) > 0 {
+	open, err := openClaims(ctx, b, c, []int64{l.id}, []int64{-1})
+	if claims := open[l.id]; err == nil && len(claims) > 0 {
 		_, err = c.queryInt64s(ctx, b.sql(sqlReturn), l.id, claims)
 	}
 	if err == nil {

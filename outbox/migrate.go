@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
@@ -150,10 +151,13 @@ func (m *migrator) upScript(step migration) string {
 type dbVersion struct {
 	version         int
 	compatibleSince int
-	functions       string // the hash of their text
+	functions       string    // the hash of their text
+	now             time.Time // by the database's clock
 }
 
-const sqlVersion = `SELECT m.version, m.compatible_since, m.functions FROM {schema}.strunk_migrations m
+// sqlVersion reads the version, and the database's clock.
+const sqlVersion = `SELECT m.version, m.compatible_since, m.functions, pg_catalog.clock_timestamp()
+	FROM {schema}.strunk_migrations m
 	ORDER BY m.version DESC LIMIT 1`
 
 // rower asks one question of a pool or of a transaction.
@@ -163,7 +167,7 @@ type rower interface {
 
 // readVersion returns the zero value where there is nothing.
 func readVersion(ctx context.Context, db rower, n names) (at dbVersion, err error) {
-	err = db.QueryRow(ctx, n.expand(sqlVersion)).Scan(&at.version, &at.compatibleSince, &at.functions)
+	err = db.QueryRow(ctx, n.expand(sqlVersion)).Scan(&at.version, &at.compatibleSince, &at.functions, &at.now)
 	state := core.SQLState(err)
 	if errors.Is(err, pgx.ErrNoRows) || state == pgerrcode.UndefinedTable || state == pgerrcode.InvalidSchemaName {
 		return dbVersion{}, nil
@@ -171,11 +175,15 @@ func readVersion(ctx context.Context, db rower, n names) (at dbVersion, err erro
 	return at, err
 }
 
-// checkVersion returns why the library cannot work with the database, if it cannot.
-func checkVersion(ctx context.Context, pool *pgxpool.Pool, n names) error {
-	at, err := readVersion(ctx, pool, n)
+// checkVersion returns why the library cannot work with the database, if it cannot. The answer sets the clock.
+func (b *Box) checkVersion(ctx context.Context) error {
+	n, sent := b.names, time.Now()
+	at, err := readVersion(ctx, b.pool, n)
 	if err != nil {
 		return fmt.Errorf("strunk/outbox: open: schema %q: reading its version: %w", n.schema, err)
+	}
+	if !at.now.IsZero() {
+		b.counters.clock.answered(at.now, sent, time.Now())
 	}
 	all, err := migrations()
 	if err != nil {

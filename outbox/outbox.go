@@ -161,7 +161,7 @@ func Open(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Box, error) {
 		b.extensions[key] = append(b.extensions[key], value)
 	}
 	b.notifier, b.counters = newNotifier(b), newCounters(b)
-	if err := checkVersion(ctx, pool, b.names); err != nil {
+	if err := b.checkVersion(ctx); err != nil {
 		return nil, err
 	}
 	return b, nil

@@ -27,6 +27,7 @@ type promoter struct {
 	breaks      int64      // see breaks
 	bottom      time.Time  // of the last scan from the bottom
 	cost        time.Duration
+	expected    bool // the last look has said that a task is due when the promoter wakes
 	limit       *core.BatchLimit
 	report      loopReport
 }
@@ -47,8 +48,35 @@ func (p *promoter) run(ctx context.Context) {
 	}
 }
 
-// promote makes due tasks pending and returns how long to sleep: until the next is due, at most a poll interval.
+// promote makes tasks pending where some are due, does what else has become due, and returns how long to sleep: until
+// the next task is due, at most a poll interval. One statement looks whether there is anything to do; it is left out
+// where the last look has said that a task is due by now.
 func (p *promoter) promote(ctx context.Context) (time.Duration, error) {
+	if p.expected {
+		if err := p.promoteAll(ctx); err != nil {
+			return 0, err
+		}
+	}
+	p.expected = false
+	found, err := p.look(ctx)
+	if err == nil && found.changes {
+		err = p.foldBatches(ctx)
+	}
+	if err == nil && found.setBack {
+		return 0, p.bringForward(ctx)
+	}
+	if err == nil && found.late {
+		err = p.endLate(ctx)
+	}
+	if err != nil || found.next > p.box.cfg.PollInterval {
+		return p.box.cfg.PollInterval, err
+	}
+	p.expected = true
+	return found.next, nil
+}
+
+// promoteAll makes all due tasks pending.
+func (p *promoter) promoteAll(ctx context.Context) error {
 	for {
 		rows, _ := p.limit.Now()
 		n, err := p.chunk(ctx, rows)
@@ -56,31 +84,38 @@ func (p *promoter) promote(ctx context.Context) (time.Duration, error) {
 			continue
 		}
 		if err != nil {
-			return 0, err
+			return err
 		}
 		p.limit.Succeeded()
 		if n < int64(rows) {
-			break
+			return nil
 		}
 	}
+}
+
+// promoterLook is what there is to do for the promoter.
+type promoterLook struct {
+	next    time.Duration // until a task is due, 0 for one that is; more than a poll interval for none before
+	setBack bool          // the clock was set back since the loop's last record
+	changes bool          // something has happened to members of batches
+	late    bool          // a task that waits is late
+}
+
+func (p *promoter) look(ctx context.Context) (found promoterLook, err error) {
+	s := p.scan()
 	var ms *int64
-	var setBack, changes, late bool
-	err := p.maintenance.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, p.box.sql(sqlNextDue), p.mark).Scan(&ms, &setBack, &changes, &late)
+	err = p.maintenance.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, p.box.sql(sqlNextDue), p.mark).Scan(&ms, &found.setBack, &found.changes, &found.late)
 	})
-	if err == nil && changes {
-		err = p.foldBatches(ctx)
+	if err != nil {
+		return found, err
 	}
-	if err == nil && setBack {
-		return 0, p.bringForward(ctx)
+	p.scanned(s)
+	found.next = p.box.cfg.PollInterval + 1
+	if ms != nil { // it may be in so many years that a Duration does not hold them
+		found.next = time.Duration(min(*ms, found.next.Milliseconds()+1)) * time.Millisecond
 	}
-	if err == nil && late {
-		err = p.endLate(ctx)
-	}
-	if err != nil || ms == nil {
-		return p.box.cfg.PollInterval, err
-	}
-	return min(time.Duration(*ms)*time.Millisecond, p.box.cfg.PollInterval), nil
+	return found, nil
 }
 
 const (
@@ -166,13 +201,31 @@ func (p *promoter) endLate(ctx context.Context) error {
 	}
 }
 
-func (p *promoter) chunk(ctx context.Context, limit int) (int64, error) {
-	began := time.Now()
-	breaks := p.box.breaks.n.Load()
-	fromBottom := began.Sub(p.bottom) >= scanFraction*p.cost || breaks != p.breaks
-	if fromBottom {
+// promoterScan is a scan of the index of scheduled tasks.
+type promoterScan struct {
+	began      time.Time
+	breaks     int64
+	fromBottom bool
+}
+
+// scan begins a scan, from the bottom where that may be: mark says where.
+func (p *promoter) scan() promoterScan {
+	s := promoterScan{began: time.Now(), breaks: p.box.breaks.n.Load()}
+	s.fromBottom = s.began.Sub(p.bottom) >= scanFraction*p.cost || s.breaks != p.breaks
+	if s.fromBottom {
 		p.mark = nil
 	}
+	return s
+}
+
+func (p *promoter) scanned(s promoterScan) {
+	if s.fromBottom {
+		p.bottom, p.cost, p.breaks = time.Now(), time.Since(s.began), s.breaks
+	}
+}
+
+func (p *promoter) chunk(ctx context.Context, limit int) (int64, error) {
+	s := p.scan()
 	var (
 		queue  string
 		n, all int64
@@ -197,9 +250,7 @@ func (p *promoter) chunk(ctx context.Context, limit int) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if fromBottom {
-		p.bottom, p.cost, p.breaks = time.Now(), time.Since(began), breaks
-	}
+	p.scanned(s)
 	if latest != nil {
 		p.mark = latest
 		p.box.wake(topics)

@@ -30,6 +30,7 @@ type relay struct {
 	conn   *control // nothing may delay the relay, and it may delay nothing
 	limit  *core.BatchLimit
 	misses int
+	woken  bool      // the relay was woken, or has not looked yet: a round is not preceded by a look
 	mended bool      // the feed was looked at and mended since the start
 	sweep  time.Time // of the last sweep
 	report loopReport
@@ -57,7 +58,7 @@ func (r *relay) run(ctx context.Context) {
 	woken, stop := r.box.wakeUps.subscribe([]string{core.TopicRelay})
 	defer stop()
 	for ctx.Err() == nil {
-		pause, err := r.drain(ctx)
+		pause, err := r.poll(ctx)
 		r.report.ran(ctx, r.box, r.conn, r.box.cfg.PollInterval, err)
 		if r.misses >= relayMisses && !r.box.cfg.PollOnly {
 			core.Sleep(ctx, pause)
@@ -68,10 +69,40 @@ func (r *relay) run(ctx context.Context) {
 		case <-timer.C:
 			r.misses = 0
 		case <-woken:
+			r.woken = true
 		case <-ctx.Done():
 		}
 		timer.Stop()
 	}
+}
+
+// sqlRelayDue looks whether a round of the relay would do something. It locks and writes nothing.
+const sqlRelayDue = `SELECT {schema}.strunk_relay_due()`
+
+// poll drains what waits. Without a wake-up it looks first, which is one statement and takes no lock.
+func (r *relay) poll(ctx context.Context) (time.Duration, error) {
+	if !r.woken && r.mended && !r.mustSweep(time.Now()) {
+		due, err := r.due(ctx)
+		if err != nil && ctx.Err() == nil {
+			r.box.cfg.Logger.Warn("strunk: the relay failed; trying again", "error", err)
+		}
+		if err != nil || !due {
+			return r.box.cfg.PollInterval, err
+		}
+	}
+	r.woken = false
+	return r.drain(ctx)
+}
+
+func (r *relay) due(ctx context.Context) (due bool, err error) {
+	err = r.conn.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, r.box.sql(sqlRelayDue)).Scan(&due)
+	})
+	return due, err
+}
+
+func (r *relay) mustSweep(now time.Time) bool {
+	return now.Sub(r.sweep) >= max(sweepInterval, scanFraction*r.cost)
 }
 
 // drain does rounds until nothing waits, and returns how long to wait without a wake-up. After relayMisses rounds in a
@@ -120,7 +151,7 @@ func (r *relay) round(ctx context.Context) (done relayed, err error) {
 		r.mended = true
 	}
 	began := time.Now()
-	sweep := began.Sub(r.sweep) >= max(sweepInterval, scanFraction*r.cost)
+	sweep := r.mustSweep(began)
 	done, err = r.move(ctx, sweep)
 	if core.IsMissingPartition(err) || core.SQLState(err) == pgerrcode.UniqueViolation {
 		if err = r.extend(ctx); err == nil {

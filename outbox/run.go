@@ -47,14 +47,13 @@ func (b *Box) Run(ctx context.Context, bindings ...Binding) error {
 	if err != nil {
 		return err
 	}
-	if err := checkVersion(ctx, b.pool, b.names); err != nil {
+	if err := b.checkVersion(ctx); err != nil {
 		if ctx.Err() != nil { // stopped while it started
 			return nil
 		}
 		return fmt.Errorf("strunk/outbox: run: nothing was started: %w", err)
 	}
 	b.warnOfConnections(bound)
-	b.counters.askClock(ctx)
 	r := newRun(b)
 	return r.drive(ctx, bound)
 }
@@ -97,8 +96,8 @@ func newRun(b *Box) *run {
 }
 
 // Lease implements core.Runtime.
-func (r *run) Lease(ctx context.Context, spec core.LeaseSpec) (core.Lease, error) {
-	l, err := r.leases.add(ctx, spec)
+func (r *run) Lease(ctx context.Context, spec core.LeaseSpec, before ...core.Statement) (core.Lease, error) {
+	l, err := r.leases.add(ctx, spec, before)
 	if err != nil {
 		return nil, err
 	}
@@ -120,9 +119,10 @@ func (r *run) close(end context.Context) {
 	parts.Wait()
 }
 
-// loops returns what runs beside the bindings: those of constants Loop… unless they are disabled, the others always.
+// loops returns what runs beside the bindings and their heartbeats, once they have begun: those of
+// constants Loop… unless they are disabled, the others always.
 func (r *run) loops() map[string]func(context.Context) {
-	loops := map[string]func(context.Context){"heartbeat": r.leases.heartbeatLoop, "claims": r.leases.compareLoop}
+	loops := map[string]func(context.Context){"claims": r.leases.compareLoop}
 	loops["counters"] = func(ctx context.Context) { r.b.counters.run(ctx, r.maintenance) }
 	loops["schedule watch"] = (&scheduleWatch{box: r.b, maintenance: r.maintenance}).run
 	if !r.b.cfg.PollOnly {
@@ -152,16 +152,21 @@ func (r *run) drive(ctx context.Context, bound []core.Binding) error {
 	defer cut()
 	maintenanceCtx, endMaintenance := context.WithCancel(context.WithoutCancel(ctx))
 
+	start := newStart(bound)
 	var maintenance sync.WaitGroup
+	maintenance.Go(func() { r.keep(maintenanceCtx, "heartbeat", r.leases.heartbeatLoop) })
 	for name, loop := range r.loops() {
-		maintenance.Go(func() { r.keep(maintenanceCtx, name, loop) })
+		maintenance.Go(func() {
+			start.await(maintenanceCtx)
+			r.keep(maintenanceCtx, name, loop)
+		})
 	}
 	context.AfterFunc(soft, func() {
 		time.AfterFunc(r.b.cfg.Grace, kill)
 		time.AfterFunc(r.b.cfg.Grace+afterGrace, cut)
 	})
 
-	err := r.runBindings(core.Life{Soft: soft, Hard: hard, End: end}, stop, bound)
+	err := r.runBindings(core.Life{Soft: soft, Hard: hard, End: end}, start, stop, bound)
 	endMaintenance()
 	maintenance.Wait()
 	r.b.counters.flush(end, r.maintenance.use)
@@ -170,11 +175,14 @@ func (r *run) drive(ctx context.Context, bound []core.Binding) error {
 }
 
 // runBindings returns when all have ended. One that fails stops the others, gracefully.
-func (r *run) runBindings(life core.Life, stop func(), bound []core.Binding) error {
+func (r *run) runBindings(life core.Life, start *start, stop func(), bound []core.Binding) error {
 	errs := make([]error, len(bound))
 	var wg sync.WaitGroup
 	for i, c := range bound {
 		wg.Go(func() {
+			life := life
+			life.OnBegun = start.begun(c)
+			defer life.OnBegun()
 			if errs[i] = r.runBinding(life, c); errs[i] != nil {
 				stop()
 			}

@@ -1,9 +1,13 @@
 package outbox
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // wakeUps passes wake-ups on to this process's subscribers. Signals coalesce: a channel holds at most one.
 type wakeUps struct {
+	all  atomic.Int64 // full polls
 	mu   sync.Mutex
 	subs map[string]map[chan struct{}]struct{}
 }
@@ -46,6 +50,7 @@ func (w *wakeUps) wake(topics []string) {
 
 // wakeAll is the full poll after a gap in which notifications may have been missed.
 func (w *wakeUps) wakeAll() {
+	w.all.Add(1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, chans := range w.subs {

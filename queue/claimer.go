@@ -46,6 +46,12 @@ type claimer struct {
 	// giveBackReady gives back the tasks that have not started.
 	giveBackReady func()
 
+	life      core.Life // is told when the first claim has been answered, or that none is due
+	work      bool      // there was something to claim when the session began
+	questions *questions
+	woken     <-chan struct{} // by announcements of tasks
+	fullPolls int64           // see core.Host.FullPolls
+
 	breaks int64 // see obeyBreaks
 
 	more bool // the last claim has left tasks that could be claimed
@@ -55,6 +61,7 @@ type claimer struct {
 func (c *claimer) run(soft context.Context) {
 	woken, stop := c.rt.Subscribe(core.TopicQueue(c.queue))
 	defer stop()
+	c.woken = woken
 	ctx, cancel := context.WithCancel(soft)
 	defer cancel()
 	go func() {
@@ -64,17 +71,17 @@ func (c *claimer) run(soft context.Context) {
 		case <-ctx.Done():
 		}
 	}()
-	pause, expected := firstPause, true    // expected: there is a reason to claim without looking first
-	for quiet := true; ctx.Err() == nil; { // quiet: the last claim found nothing
-		c.obeyBreaks(ctx)
-		if c.control.isPaused() {
-			c.passage.through(claimErrand)
-		}
-		c.limits.beforeClaim(ctx, quiet)
-		if !c.control.awaitResume(ctx) || !c.awaitRoom(ctx) {
+	pause, expected := firstPause, true // expected: there is a reason to claim without looking first
+	if !c.work {
+		c.life.Begun()
+		expected = c.idle(ctx, pause)
+	}
+	for quiet, first := true, true; ctx.Err() == nil; first = false { // quiet: the last claim found nothing
+		if !c.prepare(ctx, quiet, first) {
 			return
 		}
 		found, again, err := c.round(ctx, expected)
+		c.life.Begun()
 		if again {
 			pause, expected, quiet = firstPause, true, false
 			continue
@@ -83,9 +90,23 @@ func (c *claimer) run(soft context.Context) {
 			pause = firstPause
 		}
 		quiet = found == 0
-		expected = c.idle(ctx, woken, pause) || err != nil
+		expected = c.idle(ctx, pause) || err != nil
 		pause = min(2*pause, c.poll)
 	}
+}
+
+// prepare does what is due before a claim, and waits until there may be one. It reports false at the end of ctx.
+func (c *claimer) prepare(ctx context.Context, quiet, first bool) bool {
+	c.obeyBreaks(ctx)
+	if c.control.isPaused() {
+		c.passage.through(claimErrand)
+		c.life.Begun()
+	}
+	c.limits.obeyVersion()
+	if !first {
+		c.limits.sweep(ctx, quiet)
+	}
+	return c.control.awaitResume(ctx) && c.awaitRoom(ctx)
 }
 
 // round is one claim. again says that there is a reason for another one at once.
@@ -131,21 +152,6 @@ func (c *claimer) reread(ctx context.Context) {
 
 func (c *claimer) warn(what string, err error) { logWarning(c.rt, c.queue, what, err) }
 
-// idle waits for a wake-up or for the pause, and reports whether it was a wake-up.
-func (c *claimer) idle(ctx context.Context, woken <-chan struct{}, pause time.Duration) bool {
-	timer := time.NewTimer(c.limits.sleep(min(pause, c.poll)))
-	defer timer.Stop()
-	select {
-	case <-woken:
-		return true
-	case <-c.limits.wake():
-		return true
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	return false
-}
-
 // awaitRoom blocks until half of the prefetch buffer is free, or nothing waits in it, so that small
 // claims do not cost a round trip each. It reports false at the end of ctx.
 func (c *claimer) awaitRoom(ctx context.Context) bool {
@@ -156,6 +162,7 @@ func (c *claimer) awaitRoom(ctx context.Context) bool {
 			return true
 		}
 		c.passage.through(claimErrand) // no claim is due
+		c.life.Begun()
 		select {
 		case <-c.buffer.room:
 		case <-again:
@@ -195,29 +202,11 @@ func (c *claimer) claimIfAny(ctx context.Context, limit int, bytes int64, expect
 	c.passage.begin(claimErrand)
 	defer func() { c.passage.end(claimErrand, err) }()
 	if !expected && !c.mustClaim() {
-		if any, err := c.hasPending(ctx); err != nil || !any {
+		if any, err := c.look(ctx); err != nil || !any {
 			return 0, err
 		}
 	}
 	return c.claim(ctx, limit, bytes)
-}
-
-// mustClaim reports whether a claim does more than a look would: for limits, by its transaction id, which moves low
-// watermarks that are below the high ones, or by entering at the bottom.
-func (c *claimer) mustClaim() bool {
-	return c.limits.mustClaim() || !c.marks.settled() || c.marks.bottom.allowed(time.Now(), bottomInterval)
-}
-
-// sqlHasPending looks, without writing anything, whether queue $1 has a task that may be claimed above watermarks $2,
-// or a task with a customer key that waits above seq $3.
-const sqlHasPending = `SELECT {schema}.strunk_has_pending($1::text, $2::bigint[])
-	OR {schema}.strunk_has_backlog($1::text, $3::bigint)`
-
-func (c *claimer) hasPending(ctx context.Context) (any bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
-	defer cancel()
-	err = c.rt.Pool().QueryRow(ctx, c.rt.SQL(sqlHasPending), c.queue, c.marks.low, c.limits.looked()).Scan(&any)
-	return any, err
 }
 
 // claimed is the answer to one claim.

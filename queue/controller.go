@@ -24,10 +24,11 @@ const (
 // controller reads a queue's control messages (whether it is paused or on hold, which keys of it are, which tasks are
 // to be cancelled, its limits) and applies them to the session.
 type controller struct {
-	rt     core.Runtime
-	queue  string
-	poll   time.Duration
-	limits *limiter
+	rt        core.Runtime
+	queue     string
+	poll      time.Duration
+	limits    *limiter
+	questions *questions
 	// onPause is called when a pause begins, onCancel for each cancellation request at each look, with
 	// the time at which the look began.
 	onPause  func()
@@ -59,20 +60,54 @@ func (c *controller) run(stop <-chan struct{}) {
 		case <-ctx.Done():
 		}
 	}()
+	polls := c.rt.FullPolls()
 	for {
-		timer := time.NewTimer(c.interval())
+		announced := false
+		timer := time.NewTimer(c.pause())
 		select {
 		case <-stop:
 			timer.Stop()
 			return
 		case <-woken:
+			now := c.rt.FullPolls()
+			polls, announced = now, now == polls // after a full poll it is no sign of messages
 		case <-timer.C:
 		}
 		timer.Stop()
-		if err := c.refresh(ctx); err != nil {
+		if err := c.look(ctx, woken, announced); err != nil {
 			logWarning(c.rt, c.queue, "looking for pauses and cancellations failed; trying again", err)
 		}
 	}
+}
+
+// look reads the control messages where they were announced, where there were some at the last look, and where there
+// are some now, or other limits. The last is asked together with the other queues of the process, and an announcement
+// does not wait for the answer.
+func (c *controller) look(ctx context.Context, woken <-chan struct{}, announced bool) error {
+	if announced || !c.messages().none() {
+		return c.refresh(ctx)
+	}
+	question := controlQuestion{queue: c.queue, limits: c.limits.inForce().version}
+	with, place := c.questions.control.put(c.limits.end, askForControl(c.rt), question)
+	select {
+	case <-with.done:
+		if some, err := with.at(place); err != nil || !some {
+			return err
+		}
+	case <-woken:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return c.refresh(ctx)
+}
+
+// pause is how long it is to the next look. Those of all quiet queues of the process come at the same moments.
+func (c *controller) pause() time.Duration {
+	interval := c.interval()
+	if c.messages().none() {
+		return c.questions.next(time.Now(), interval)
+	}
+	return interval
 }
 
 func (c *controller) interval() time.Duration {
@@ -98,16 +133,29 @@ func (c *controller) messages() controlMessages {
 
 // refresh asks the database, on the connection that handlers cannot exhaust, and applies what they say.
 func (c *controller) refresh(ctx context.Context) error {
-	found := controlMessages{looked: time.Now()}
-	limits, apply := c.limits.read()
-	messages := core.Statement{SQL: c.rt.SQL(sqlControl), Args: []any{c.queue}, Scan: found.scan}
+	statements, obey := c.read()
 	err := c.rt.Control(ctx, func(conn *pgx.Conn) error {
-		return core.RetryConflicts(ctx, func() error { return core.OneMessage(ctx, conn, messages, limits) })
+		return core.RetryConflicts(ctx, func() error { return core.OneMessage(ctx, conn, statements...) })
 	})
 	if err != nil {
 		return fmt.Errorf("strunk/queue: reading the control messages of queue %q: %w", c.queue, err)
 	}
-	apply()
+	obey()
+	return nil
+}
+
+// read returns the statements that read the control messages and the limits in force, and what applies them.
+func (c *controller) read() (statements []core.Statement, obey func()) {
+	found := &controlMessages{looked: time.Now()}
+	limits, obeyLimits := c.limits.read()
+	messages := core.Statement{SQL: c.rt.SQL(sqlControl), Args: []any{c.queue}, Scan: found.scan}
+	return []core.Statement{messages, limits}, func() {
+		obeyLimits()
+		c.obey(*found)
+	}
+}
+
+func (c *controller) obey(found controlMessages) {
 	c.mu.Lock()
 	c.last = found
 	c.some.Store(len(found.requests) > 0)
@@ -117,7 +165,6 @@ func (c *controller) refresh(ctx context.Context) error {
 		c.onCancel(id, text, found.looked)
 	}
 	c.setPaused(found.paused, !found.holdEnds.IsZero())
-	return nil
 }
 
 // cancelRequested reports whether a task is to be cancelled, and the text of its last error if it is. A request that

@@ -47,3 +47,8 @@ func (m *controlMessages) scan(rows pgx.Rows) error {
 	}
 	return rows.Err()
 }
+
+// none reports whether the look has found nothing.
+func (m controlMessages) none() bool {
+	return !m.paused && m.holdEnds.IsZero() && len(m.keyHolds) == 0 && len(m.requests) == 0
+}

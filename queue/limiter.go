@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -83,18 +82,9 @@ func (l *limiter) ended(j *job) {
 	}
 }
 
-// declare makes what the program declares take effect, where it is new.
-func (l *limiter) declare(ctx context.Context) error {
-	err := l.rt.Control(ctx, func(conn *pgx.Conn) error {
-		return core.RetryConflicts(ctx, func() error {
-			return core.OneMessage(ctx, conn, core.Statement{SQL: l.rt.SQL(sqlDeclareLimits),
-				Args: append(l.declared.args(l.queue), l.declared.Version)})
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("strunk/queue: declaring the limits of queue %q: %w", l.queue, err)
-	}
-	return nil
+// declaration is the statement that makes what the program declares take effect, where it is new.
+func (l *limiter) declaration() core.Statement {
+	return core.Statement{SQL: l.rt.SQL(sqlDeclareLimits), Args: append(l.declared.args(l.queue), l.declared.Version)}
 }
 
 // read returns the statement that reads the limits in force, and a function that makes the session obey them.
@@ -115,13 +105,12 @@ func (l *limiter) warn(what string, err error) { logWarning(l.rt, l.queue, what,
 // reckoned with a quota of the old limit.
 func (l *limiter) sentVersion() int64 { return l.admission.version }
 
-// beforeClaim does what is to be done before each claim.
-func (l *limiter) beforeClaim(ctx context.Context, idle bool) {
+// obeyVersion is called before each claim: it forgets what was known under other limits.
+func (l *limiter) obeyVersion() {
 	if version := l.inForce().version; l.admission.version != version {
 		l.admission.obeyVersion(version)
 		l.rate, l.quota.last = time.Time{}, time.Time{} // nothing more begins under a quota of the old limit
 	}
-	l.sweep(ctx, idle)
 }
 
 // sleep bounds how long the claimer may sleep by what nobody wakes it for.

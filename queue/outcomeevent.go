@@ -1,11 +1,8 @@
 package queue
 
 import (
-	"context"
 	"fmt"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/strunk-go/strunk/internal/core"
 )
@@ -44,18 +41,9 @@ func (o Outcome) EntityID() string { return fmt.Sprint(o.ID) }
 // sqlSetOutcomes says that the outcomes of queue $1 are published as type $2; null: not at all.
 const sqlSetOutcomes = `SELECT {schema}.strunk_set_outcomes($1::text, nullif($2::text, ''))`
 
-// declareOutcomes has the outcomes of a queue published, or not, whichever way its tasks end.
-func declareOutcomes(ctx context.Context, rt core.Runtime, def *definition) error {
-	err := rt.Control(ctx, func(conn *pgx.Conn) error {
-		return core.RetryConflicts(ctx, func() error {
-			return core.OneMessage(ctx, conn, core.Statement{SQL: rt.SQL(sqlSetOutcomes),
-				Args: []any{def.name, def.cfg.Outcomes}})
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("strunk/queue: declaring the outcomes of queue %q: %w", def.name, err)
-	}
-	return nil
+// outcomesDeclaration has the outcomes of a queue published, or not, whichever way its tasks end.
+func outcomesDeclaration(host core.Host, def *definition) core.Statement {
+	return core.Statement{SQL: host.SQL(sqlSetOutcomes), Args: []any{def.name, def.cfg.Outcomes}}
 }
 
 func checkOutcomes(entityType string) error {

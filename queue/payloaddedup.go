@@ -138,27 +138,23 @@ func (p PayloadDedup) apply(item *Item) {
 // where that is something else.
 const sqlDeclareDedup = `SELECT coalesce({schema}.strunk_declare_dedup($1::text, $2::text), '')`
 
-// declareDedup compares what this program declares with what the last one declared.
-func declareDedup(ctx context.Context, rt core.Runtime, def *definition) error {
-	declared, before := def.cfg.Dedup.declaration(), ""
-	err := rt.Control(ctx, func(conn *pgx.Conn) error {
-		return core.RetryConflicts(ctx, func() error {
-			return core.OneMessage(ctx, conn, core.Statement{SQL: rt.SQL(sqlDeclareDedup),
-				Args: []any{def.name, declared}, Scan: func(rows pgx.Rows) (err error) {
-					before, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
-					return err
-				}})
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("strunk/queue: declaring the dedup of queue %q: %w", def.name, err)
-	}
+// dedupDeclaration compares what this program declares with what the last one declared, and stores that in before where
+// it is something else.
+func dedupDeclaration(host core.Host, def *definition, before *string) core.Statement {
+	return core.Statement{SQL: host.SQL(sqlDeclareDedup), Args: []any{def.name, def.cfg.Dedup.declaration()},
+		Scan: func(rows pgx.Rows) (err error) {
+			*before, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
+			return err
+		}}
+}
+
+// warnOfDedup says that the last program has declared something else; before is empty where it has not.
+func warnOfDedup(host core.Host, def *definition, before string) {
 	if before != "" {
-		rt.Logger().Warn("strunk: this program declares another Config.Dedup than the last one that worked the queue; "+
-			"while both run, equal payloads may be enqueued twice", "queue", def.name, "declared", declared,
-			"before", before)
+		host.Logger().Warn("strunk: this program declares another Config.Dedup than the last one that worked the "+
+			"queue; while both run, equal payloads may be enqueued twice", "queue", def.name, "declared",
+			def.cfg.Dedup.declaration(), "before", before)
 	}
-	return nil
 }
 
 // watchDedup says once when a task comes whose producer has named other fields than this worker.

@@ -72,7 +72,7 @@ func (b *bed) checkClaimPlans(reason string) {
 		for _, sql := range []string{
 			`SELECT id FROM public.strunk_claim(1, nextval('public.strunk_outbox_id_seq'), 'plan', 20,
 				` + zeros + `, ` + zeros + `)`,
-			`SELECT public.strunk_has_pending('plan', ` + zeros + `)`,
+			`SELECT place FROM public.strunk_queues_with_work('{plan}', ` + zeros + `, '{0}')`,
 			`SELECT public.strunk_advance_watermarks('plan', ` + zeros + `, array_fill(1000000::bigint, ARRAY[10]))`,
 		} {
 			tag, err := pool.Exec(context.Background(), sql)

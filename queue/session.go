@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,7 +40,8 @@ type session struct {
 	counted   *counted
 }
 
-// newSession reads the queue's control messages first, because a paused queue must not be begun, and takes a lease.
+// newSession declares what the program says of the queue, reads the control messages, because a paused
+// queue must not be begun, takes a lease, and looks whether there is work: all of it in one message.
 func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration, size claimSize) (*session, error) {
 	s := &session{rt: rt, life: life, queue: w.def.name, duration: w.opts.lease, buffer: newPrefetch()}
 	numbers := newClaimNumbers()
@@ -47,27 +49,25 @@ func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration, 
 	s.counted = newCounted(rt, s.queue)
 	s.limits = newLimiter(life.End, rt, w, poll, numbers, s.buffer)
 	s.control = newController(rt, s.queue, poll, s.limits)
-	if err := s.limits.declare(life.Soft); err != nil {
-		return nil, err
-	}
-	if err := declareOutcomes(life.Soft, rt, w.def); err != nil {
-		return nil, err
-	}
-	if err := declareDedup(life.Soft, rt, w.def); err != nil {
-		return nil, err
-	}
-	if err := s.control.refresh(life.Soft); err != nil {
-		return nil, err
-	}
+	s.control.questions = questionsOf(rt)
+	var dedup string
+	var work []bool
+	control, obey := s.control.read()
+	look := lookForWork(rt, []workQuestion{{queue: s.queue, low: make([]int64, levels)}}, &work)
 	lease, err := rt.Lease(life.Soft, core.LeaseSpec{Queue: s.queue, Duration: s.duration,
 		Concurrency: w.opts.concurrency, Claims: numbers.known, Stuck: s.passage.stuck,
-		Resolved: numbers.resolved, WritesStarts: true})
+		Resolved: numbers.resolved, WritesStarts: true},
+		slices.Concat([]core.Statement{s.limits.declaration(), outcomesDeclaration(rt, w.def),
+			dedupDeclaration(rt, w.def, &dedup)}, control, []core.Statement{look})...)
 	if err != nil {
 		return nil, err
 	}
+	warnOfDedup(rt, w.def, dedup)
 	s.lease, s.limits.lease = lease, lease
 	s.base, s.cancel = context.WithCancelCause(context.WithoutCancel(life.Hard))
+	obey()
 	s.wire(w, numbers, poll, size)
+	s.claimer.beginsAt(work[0], time.Now())
 	return s, nil
 }
 
@@ -105,11 +105,12 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration, siz
 		completer: s.completer, batches: s.batches, permits: w.permits, counted: s.counted,
 		work: watchDedup(s.rt, w.def, through(w.handler(s.rt, s.batches, writer), chain))}
 	s.claimer = &claimer{rt: s.rt, queue: s.queue, concurrency: w.opts.concurrency, timeout: w.opts.timeout, poll: poll,
-		carries: w.carries, lease: s.lease, numbers: numbers, latency: latency, control: s.control, limits: s.limits,
+		carries: w.carries, life: s.life, lease: s.lease, numbers: numbers, latency: latency, control: s.control,
+		limits:   s.limits,
 		patience: w.opts.claimTimeout, size: size, buffer: s.buffer, starter: s.starter,
 		fence:  newFence(s.rt, s.lease.ID(), w.opts.lease),
 		holder: &holder{host: s.rt, names: w.allNames(), control: s.control},
-		marks:  newWatermarks(), breaks: s.rt.Breaks(),
+		marks:  newWatermarks(), breaks: s.rt.Breaks(), questions: s.control.questions, fullPolls: s.rt.FullPolls(),
 		passage:       s.passage,
 		giveBackReady: s.executor.giveBackReady}
 	s.control.onPause, s.control.onCancel = s.executor.giveBackReady, s.executor.cancel

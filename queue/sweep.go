@@ -26,6 +26,9 @@ const sweptAtOnce = 500
 // sqlSweep looks at up to $3 keys of queue $1 after key $2.
 const sqlSweep = `SELECT last_key, admitted FROM {schema}.strunk_sweep_backlog($1::text, $2::text, $3::integer)`
 
+// spare leaves out the first sweep, where nothing waits.
+func (s *sweep) spare(now time.Time) { s.running, s.ended = false, now }
+
 func (s *sweep) restart() { *s = sweep{running: true, ended: s.ended} }
 
 // pause is how long the claimer may sleep at most.

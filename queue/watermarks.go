@@ -108,10 +108,10 @@ func (m *watermarks) enter(now time.Time) entry {
 // recentInterval is how far the watermarks are apart in time that recentMarks keeps.
 const recentInterval = 100 * time.Millisecond
 
-// recentMarks are where the high watermarks stood one to two recentIntervals ago. Transactions that draw their seq early
-// and commit a moment later than others are the rule on a busy queue. A claim that has room left looks once more from
-// there, and finds their tasks without waiting for one from the low watermarks. It reads the entries of what was
-// finished since then, and no older ones.
+// recentMarks are where the high watermarks stood one to two recentIntervals ago. Transactions that draw
+// their seq early and commit a moment later than others are the rule on a busy queue. A claim that has
+// room left looks once more from there, and finds their tasks without waiting for one from the low
+// watermarks. It reads the entries of what was finished since then, and no older ones.
 type recentMarks struct {
 	older, newer []int64
 	since        time.Time // when newer was taken

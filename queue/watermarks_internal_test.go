@@ -31,12 +31,13 @@ func (r modelRuntime) Control(ctx context.Context, fn func(*pgx.Conn) error) err
 
 var modelWorkers atomic.Int64
 
-func (r modelRuntime) Lease(ctx context.Context, spec core.LeaseSpec) (core.Lease, error) {
+func (r modelRuntime) Lease(ctx context.Context, spec core.LeaseSpec, before ...core.Statement) (core.Lease, error) {
 	id := modelWorkers.Add(1)
-	_, err := r.Pool().Exec(ctx, `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue,
-		host) VALUES ($1, 60000, 1, 1, $2, 'model')`,
-		id, spec.Queue)
-	return modelLease(id), err
+	row := core.Statement{SQL: `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue,
+		host) VALUES ($1, 60000, 1, 1, $2, 'model')`, Args: []any{id, spec.Queue}}
+	return modelLease(id), r.Control(ctx, func(conn *pgx.Conn) error {
+		return core.OneMessage(ctx, conn, append(before, row)...)
+	})
 }
 
 type modelLease int64

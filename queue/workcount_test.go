@@ -94,7 +94,8 @@ func (c workCost) within(t *testing.T, what string, most workCost) {
 		got, most int
 	}{
 		{"statements", c.statements, most.statements}, {"round trips", c.trips, most.trips},
-		{"buffers", c.buffers, most.buffers}, {"WAL records", c.writes, most.writes}, {"WAL bytes", c.bytes, most.bytes},
+		{"buffers", c.buffers, most.buffers}, {"WAL records", c.writes, most.writes},
+		{"WAL bytes", c.bytes, most.bytes},
 	} {
 		if n.got > n.most || n.got == 0 {
 			t.Errorf("%s: %d %s; want 1 to %d", what, n.got, n.name, n.most)
@@ -102,8 +103,8 @@ func (c workCost) within(t *testing.T, what string, most workCost) {
 	}
 }
 
-// What fixed work costs stays within bounds, about a third above what it was when they were set: whoever makes it dearer
-// does so on purpose.
+// What fixed work costs stays within bounds, about a third above what it was when they were set: whoever
+// makes it dearer does so on purpose.
 func TestWorkIsCounted(t *testing.T) {
 	t.Parallel()
 	b := newCostBed(t)

@@ -61,6 +61,9 @@ func (w *worker) Prepare(core.Host) []error {
 	return errs
 }
 
+// BeginsByClaim implements core.Beginner.
+func (w *worker) BeginsByClaim() {}
+
 // Run implements core.Binding: one session for each lease, until the soft end.
 func (w *worker) Run(life core.Life, rt core.Runtime) error {
 	if len(w.def.cfg.Aliases) > 0 {
@@ -77,6 +80,7 @@ func (w *worker) Run(life core.Life, rt core.Runtime) error {
 			return nil
 		}
 		if err != nil {
+			life.Begun()
 			rt.Logger().Warn("strunk: a worker could not take its lease; trying again", "queue", w.def.name, "error",
 				err)
 			core.Sleep(life.Soft, pause)

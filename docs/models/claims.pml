@@ -210,7 +210,7 @@ proctype Compare(byte l) {
 			lease[l].floor = HIGHEST(voided)
 #endif
 		};
-		atomic { /* strunk_unknown_claims, strunk_return_claims, and the numbers are forgotten */
+		atomic { /* strunk_open_claims, strunk_return_claims, and the numbers are forgotten */
 			if :: UNKNOWN(0) -> giveBack(0) :: else fi;
 			if :: UNKNOWN(1) -> giveBack(1) :: else fi;
 			proc[l].unknown = proc[l].unknown & ~voided

@@ -68,6 +68,9 @@ type Host interface {
 	// lost connection, a failover or a restore. Whoever keeps positions in memory reads them again
 	// when it has changed. All subscribers are woken then.
 	Breaks() int64
+	// FullPolls counts how often all subscribers were woken, because notifications may have been missed. Where it has
+	// changed, a wake-up is no sign that there is work.
+	FullPolls() int64
 	// Box is the *outbox.Box itself.
 	Box() any
 	// Counters returns the counters of a queue or a subscriber in this process. Count at once: the process writes
@@ -105,6 +108,15 @@ type Life struct {
 	// End ends shortly after Hard: the binding waits for no answer any more, of a handler or of the
 	// database. Every statement that outlasts Soft and Hard ends with it.
 	End context.Context
+	// OnBegun is told that a [Beginner] has begun, once or more often; nil for nobody.
+	OnBegun func()
+}
+
+// Begun says that the binding has begun.
+func (l Life) Begun() {
+	if l.OnBegun != nil {
+		l.OnBegun()
+	}
 }
 
 const (
@@ -133,8 +145,9 @@ func Outlasting(ctx, end context.Context, timeout time.Duration) (context.Contex
 // Runtime is the running box that a binding is part of.
 type Runtime interface {
 	Host
-	// Lease takes a lease row for a queue and renews it until it is released or lost.
-	Lease(ctx context.Context, spec LeaseSpec) (Lease, error)
+	// Lease takes a lease row for a queue and renews it until it is released or lost. It sends the
+	// statements before, in the same message and transaction.
+	Lease(ctx context.Context, spec LeaseSpec, before ...Statement) (Lease, error)
 	// Control runs fn on the connection that handlers cannot exhaust. One caller at a time.
 	Control(ctx context.Context, fn func(conn *pgx.Conn) error) error
 }
@@ -148,7 +161,7 @@ type LeaseSpec struct {
 	// has claimed count as started.
 	WritesStarts bool
 	// Claims is called at each heartbeat: claim numbers above low that the table holds and that are not among known are
-	// given back. Safe for concurrent use.
+	// given back. They are compared where low has changed, is negative, or claims are known. Safe for concurrent use.
 	Claims func() (low int64, known []int64)
 	// Stuck reports that the worker does not get through to the database, though its process does:
 	// the lease is not renewed. Nil for never. Safe for concurrent use.
@@ -181,6 +194,13 @@ type Binding interface {
 	// Run works until life.Soft ends and what it started has been settled. It returns an error only for what a restart
 	// cannot mend.
 	Run(life Life, rt Runtime) error
+}
+
+// Beginner is implemented by bindings that call Life.Begun when their first claim was answered, or
+// when none is due. The maintenance loops wait for them, so that a process gets to its first task as
+// fast as it can.
+type Beginner interface {
+	BeginsByClaim()
 }
 
 // Renamed is implemented by bindings of what may have had other names: the kind ("queue", "entity

@@ -107,20 +107,28 @@ BEGIN
     RETURN true;
 END $$;
 
--- Whether a queue has a pending task above the watermarks (see strunk_claim). Reads only: polling
--- an empty queue spends no transaction id and writes nothing.
-CREATE OR REPLACE FUNCTION {schema}.strunk_has_pending(p_queue text, p_watermarks bigint[]) RETURNS boolean
+-- Which of these queues have a pending task above the watermarks (see strunk_claim), ten for each queue, or a task with
+-- a customer key that waits above the seq p_backlogs: their places in p_queues, counted from 1. Reads only: polling
+-- empty queues spends no transaction id and writes nothing.
+CREATE OR REPLACE FUNCTION {schema}.strunk_queues_with_work(p_queues text[], p_watermarks bigint[], p_backlogs bigint[])
+RETURNS TABLE (place integer)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
-    RETURN EXISTS (
-        SELECT 1 FROM unnest(p_watermarks) WITH ORDINALITY AS m(watermark, o)
+    FOR i IN 1 .. cardinality(p_queues) LOOP
+        PERFORM 1 FROM unnest(p_watermarks[10 * i - 9:10 * i]) WITH ORDINALITY AS m(watermark, o)
         CROSS JOIN LATERAL (
             SELECT 1 FROM {schema}.strunk_outbox_tasks t
-            WHERE t.status = 'pending' AND t.admitted AND t.key = p_queue AND t.priority = (10 - m.o)::smallint
+            WHERE t.status = 'pending' AND t.admitted AND t.key = p_queues[i] AND t.priority = (10 - m.o)::smallint
                 AND t.seq > m.watermark
-            ORDER BY t.seq LIMIT 1) x);
+            ORDER BY t.seq LIMIT 1) x
+        LIMIT 1;
+        IF FOUND OR {schema}.strunk_has_backlog(p_queues[i], p_backlogs[i]) THEN
+            place := i;
+            RETURN NEXT;
+        END IF;
+    END LOOP;
 END $$;
 
 -- Moves low watermarks forward, from p_from towards p_to, for each priority from 9 down to 0. It

@@ -1,11 +1,12 @@
 -- Claims whose answer was lost, and manual claims.
 
--- Claim numbers above p_low that the table holds for a worker and that the worker does not know of.
-CREATE OR REPLACE FUNCTION {schema}.strunk_unknown_claims(p_worker bigint, p_low bigint,
-    p_known bigint[]) RETURNS SETOF bigint
+-- The claims of which the table holds tasks as claimed: of each of these workers those above its number in p_low.
+CREATE OR REPLACE FUNCTION {schema}.strunk_open_claims(p_workers bigint[], p_low bigint[])
+RETURNS TABLE (worker_id bigint, claim_no bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
-    SELECT DISTINCT t.claim_no FROM {schema}.strunk_outbox_tasks t
-    WHERE t.status = 'claimed' AND t.worker_id = p_worker AND t.claim_no > p_low AND NOT t.claim_no = ANY (p_known)
+    SELECT w.id, c.claim_no FROM unnest(p_workers, p_low) AS w(id, low) CROSS JOIN LATERAL (
+        SELECT DISTINCT t.claim_no FROM {schema}.strunk_outbox_tasks t
+        WHERE t.status = 'claimed' AND t.worker_id = w.id AND t.claim_no > w.low) c
 $$;
 
 -- Voids claim numbers up to p_floor that are still to come. FOR UPDATE waits for a claim that is being committed; one

@@ -161,3 +161,20 @@ BEGIN
         END IF;
     END LOOP;
 END $$;
+
+-- Which of these queues have something that strunk_control would say, or limits of another version than in p_limits (0:
+-- none): their places in p_queues, counted from 1. Reads only.
+CREATE OR REPLACE FUNCTION {schema}.strunk_queues_with_control(p_queues text[], p_limits bigint[])
+RETURNS TABLE (place integer)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off AS $$
+DECLARE
+    v_all boolean := EXISTS (SELECT 1 FROM {schema}.strunk_all_paused);
+BEGIN
+    RETURN QUERY SELECT w.o::integer FROM unnest(p_queues, p_limits) WITH ORDINALITY AS w(queue, limits, o)
+    WHERE v_all
+        OR EXISTS (SELECT 1 FROM {schema}.strunk_queues q WHERE q.queue = w.queue AND q.paused_at IS NOT NULL)
+        OR EXISTS (SELECT 1 FROM {schema}.strunk_holds h WHERE h.queue = w.queue AND h.until > clock_timestamp())
+        OR EXISTS (SELECT 1 FROM {schema}.strunk_cancels c WHERE c.queue = w.queue)
+        OR coalesce((SELECT l.version FROM {schema}.strunk_limits l WHERE l.queue = w.queue), 0) <> w.limits;
+END $$;

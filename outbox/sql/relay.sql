@@ -129,3 +129,17 @@ BEGIN
     SELECT coalesce(max(p.first), 0) <= f.head INTO low FROM {schema}.strunk_feed_partitions p;
     RETURN NEXT;
 END $$;
+
+-- Whether strunk_relay, without p_sweep, would have something to move or to note: an event above the highest seq that
+-- was seen, or numbers that are missing. Reads only.
+CREATE OR REPLACE FUNCTION {schema}.strunk_relay_due() RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    f {schema}.strunk_feed;
+BEGIN
+    SELECT s.* INTO f FROM {schema}.strunk_feed s ORDER BY s.slot DESC LIMIT 1;
+    RETURN NOT isempty(f.missing) OR EXISTS (
+        SELECT 1 FROM {schema}.strunk_outbox_events e WHERE e.seq > f.high ORDER BY e.seq LIMIT 1);
+END $$;

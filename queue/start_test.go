@@ -1,0 +1,50 @@
+package queue_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/strunk-go/strunk/outbox"
+	"github.com/strunk-go/strunk/outbox/outboxtest"
+	"github.com/strunk-go/strunk/queue"
+)
+
+// A process that starts gets to its first claim in three round trips, and asks for nothing else before:
+// the version, then in one message all that a worker needs, then the claim. The maintenance loops come
+// after.
+func TestStartIsShort(t *testing.T) {
+	t.Parallel()
+	other := newBed(t)
+	pool, sent := wired(t, outboxtest.DSN(other.pool))
+	b := bedOn(t, pool, outbox.Config{})
+	begun := make(chan int64, 1)
+	first := queue.Define[note]("first", queue.Config{})
+	id := put(other, first, note{})
+	sent.restart()
+	b.run(first.Worker(func(_ context.Context, task queue.Task[note]) error {
+		begun <- task.ID
+		return nil
+	}))
+	if got := receive(t, "the first task", begun); got != id {
+		t.Fatalf("task %d has begun; want %d", got, id)
+	}
+
+	all, _ := sent.all()
+	claim := slices.IndexFunc(all, func(s sentStatement) bool { return s.name() == "strunk_claim" })
+	if claim < 0 {
+		t.Fatalf("no claim in %v", counted(all))
+	}
+	var before []string
+	for _, s := range all[:claim] {
+		before = append(before, s.name())
+	}
+	want := []string{"strunk_migrations", "strunk_declare_limits", "strunk_set_outcomes", "strunk_declare_dedup",
+		"strunk_control", "strunk_limits", "strunk_queues_with_work", "strunk_workers", "SET LOCAL"}
+	if !slices.Equal(before, want) {
+		t.Errorf("before the first claim were sent %q; want %q", before, want)
+	}
+	if trip := all[claim].trip; trip != 3 {
+		t.Errorf("the first claim is message %d; want 3", trip)
+	}
+}
