@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox"
 )
@@ -111,6 +112,7 @@ func TestMetricsSayThatTheDatabaseIsAway(t *testing.T) {
 
 func metrics(t *testing.T, box *outbox.Box, cfg ops.Config) (int, string, http.Header) {
 	t.Helper()
+	cfg.Timeout = testkit.Soon
 	h, err := ops.Handler(box, cfg)
 	if err != nil {
 		t.Fatal(err)
