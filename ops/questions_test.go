@@ -45,6 +45,7 @@ func Questions(queue, subscriber string, task, dead int64) []Question {
 		{"Entity at subscribers", sqlEntityProgress, []any{"type-1", "1", MaxEntitySubscribers, examinedDead}},
 		{"Replay preview", sqlReplayPreview, []any{subscriber, int64(0), CountCap}},
 		{"Events by contract", sqlSchemaEvents, []any{"type-1", examinedUses}},
+		{"Task states", sqlTaskStates, []any{fifty(task)}},
 		{"Running tasks", sqlRunning, []any{none, DefaultLimit}},
 		{"Audit", sqlAudit, []any{none, none, nil, DefaultLimit, examinedAtOnce}},
 		{"queues of a page", sqlQueuesNamed, []any{hundredQueues(), ListCountCap}},
@@ -61,6 +62,14 @@ func hundredQueues() (names []string) {
 		names = append(names, fmt.Sprintf("queue-%03d", i))
 	}
 	return names
+}
+
+// fifty are ids from one on, as a page of schedules asks for them.
+func fifty(first int64) (ids []int64) {
+	for i := range int64(schedulesPerPage) {
+		ids = append(ids, first+i)
+	}
+	return ids
 }
 
 // listings are the two statements of a listing, of each part of the table: a window of a thousand tasks, and what a
