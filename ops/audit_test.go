@@ -57,8 +57,9 @@ func TestChangesAreNoted(t *testing.T) {
 	if err != nil || len(all) != 1 || all[0].Changed != 3 || all[0].Error != "cut off" || all[0].EndedAt == nil {
 		t.Errorf("%v, %+v", err, all)
 	}
-	if list := get[ops.ChangeRecordList](t, h, "/v1/audit?limit=1&before="+all[0].At.UTC().Format(time.RFC3339Nano)); len(
-		list.Changes) != 1 || list.Changes[0].Action != "start_job" || list.Next == nil {
+	before := all[0].At.UTC().Format(time.RFC3339Nano)
+	if list := get[ops.ChangeRecordList](t, h, "/v1/audit?limit=1&before="+before); len(list.Changes) != 1 ||
+		list.Changes[0].Action != "start_job" || list.Next == nil {
 		t.Errorf("the page after: %+v", list)
 	}
 }

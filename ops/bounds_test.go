@@ -100,11 +100,10 @@ var bounds = map[string]int64{
 	"Schedules": 10, "OverallStats": 4_500, "Tables": 100, "Backlog of health": 100, "Horizon": 10, "Task": 90,
 	"Ready": 10, "Rates": 2_000, "totals of counters": 200, "Parked": 6_000,
 	"Snapshot": 10, "Versions": 2_000, "Entity at subscribers": 2_000, "Replay preview": 500,
-	"Events by contract": 1_500, "Running tasks": 6_000, "Audit": 10,
-	"Task states":      6_000,
+	"Events by contract": 1_500, "Running tasks": 6_000, "Audit": 10, "Task states": 6_000,
 	"queues of a page": 40_000, "rates of a page": 2_000, "the rest of a task": 100, "trends of errors": 50,
 	"entities by id": 500,
-	"DeadLetters":    50, "DeadLetters, newest": 50, "DeadLetters of a queue": 50, "DeadLetters of a queue, newest": 50,
+	"DeadLetters": 50, "DeadLetters, newest": 50, "DeadLetters of a queue": 50, "DeadLetters of a queue, newest": 50,
 	"DeadLetters of a subscriber": 50, "cancelled tasks": 50, "discarded tasks of a queue, newest": 50,
 }
 
