@@ -103,7 +103,7 @@ var bounds = map[string]int64{
 	"Events by contract": 1_500, "Running tasks": 6_000, "Audit": 10, "Task states": 6_000,
 	"queues of a page": 40_000, "rates of a page": 2_000, "the rest of a task": 100, "trends of errors": 50,
 	"entities by id": 500,
-	"DeadLetters": 50, "DeadLetters, newest": 50, "DeadLetters of a queue": 50, "DeadLetters of a queue, newest": 50,
+	"DeadLetters":    50, "DeadLetters, newest": 50, "DeadLetters of a queue": 50, "DeadLetters of a queue, newest": 50,
 	"DeadLetters of a subscriber": 50, "cancelled tasks": 50, "discarded tasks of a queue, newest": 50,
 }
 

@@ -111,10 +111,13 @@ func (d *differ) add(path, change string, old, now any) {
 	d.changes = append(d.changes, c)
 }
 
-// encoded cannot fail: v came from a document.
+// encoded cannot fail: v came from a document. Markup is left as it is, for people to read.
 func encoded(v any) json.RawMessage {
-	doc, _ := json.Marshal(v)
-	return doc
+	var doc bytes.Buffer
+	out := json.NewEncoder(&doc)
+	out.SetEscapeHTML(false)
+	_ = out.Encode(v)
+	return bytes.TrimSpace(doc.Bytes())
 }
 
 func (d *differ) compare(path string, old, now any) {
