@@ -16,9 +16,18 @@ func TestPage(t *testing.T) {
 		test func(t *testing.T, b *bed)
 	}{
 		{"views", testViews},
+		{"actions", testActions},
+		{"bulk job without script, through a closed tab", testBulkJob},
+		{"reader", testReader},
+		{"markup", testMarkup},
 		{"injected script is reported", testReports},
 		{"live", testLive},
 		{"new rows", testNewRows},
+		{"rest", testRest},
+		{"pause", testPause},
+		{"keys", testKeys},
+		{"database away", testDatabaseAway},
+		{"server restart", testServerRestart},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, b) })
 	}
@@ -27,6 +36,23 @@ func TestPage(t *testing.T) {
 // views are all views, each with a text that it must show.
 var views = []struct{ name, path, shows string }{
 	{"now", "./", "invoices"},
+	{"queues", "queues", "search"},
+	{"queue", "queue?name=emails", "emails"},
+	{"tasks", "tasks?status=dead&queue=emails", "no such mailbox"},
+	{"task", "task?id=1", "invoices"},
+	{"errors", "errors", "no such mailbox"},
+	{"jobs", "jobs", "Bulk jobs"},
+	{"events", "events", "search-indexer"},
+	{"subscriber", "subscriber?name=ledger", "ledger"},
+	{"entity", "entity?type=order&id=o-1", "o-1"},
+	{"schedules", "schedules", "stock-take"},
+	{"processes", "processes", "web-1"},
+	{"contracts", "contracts", "order"},
+	{"contract", "contract?subject=order", "1.1"},
+	{"database", "database", "horizon"},
+	{"audit", "audit", "Audit"},
+	{"search", "search?q=emails", "emails"},
+	{"confirm", "confirm?op=pause_queue&queue=emails", "strunk pause emails"},
 }
 
 // Each view is shown without a word on the console, fits into the screen, and breaks no rule of axe-core.

@@ -28,6 +28,7 @@ type tab struct {
 	mu       sync.Mutex
 	said     []string
 	expected []string
+	close    context.CancelFunc
 }
 
 // open opens a tab for a page. It is closed at the end of the test, or by close.
@@ -35,9 +36,9 @@ func (b *bed) open(t *testing.T, page *httptest.Server) *tab {
 	t.Helper()
 	tb := &tab{t: t, url: page.URL + "/"}
 	ctx, cancel := chromedp.NewContext(b.browser, chromedp.WithNewBrowserContext(), chromedp.WithListener(tb.hear))
-	tb.ctx = ctx
+	tb.ctx, tb.close = ctx, cancel
 	t.Cleanup(func() {
-		cancel()
+		tb.close()
 		tb.check()
 	})
 	if err := chromedp.Do(ctx); err != nil { // with the context that the tab lives as long as
@@ -163,6 +164,12 @@ func (tb *tab) click(selector string) {
 	if _, err := chromedp.RunResponse(ctx, chromedp.Click(chromedp.CSS(selector))); err != nil {
 		tb.t.Fatalf("click %s: %v\n%s", selector, err, tb.text("main"))
 	}
+}
+
+// press presses a button of the script, which loads no view.
+func (tb *tab) press(selector string) {
+	tb.t.Helper()
+	ask[chromedp.Void](tb, `document.querySelector(`+strconv.Quote(selector)+`).click()`)
 }
 
 // theme chooses light or dark.
