@@ -247,6 +247,8 @@ func TestPayloadsAreHiddenAndRedacted(t *testing.T) {
 	const secret = "4111-1111"
 	open, _, pool := serve(t, ops.Config{})
 	id := die(t, pool, "cards", `{"card":"`+secret+`"}`, "declined", 1)
+	result := `INSERT INTO public.strunk_results (task_id, updated_at, queue, result) VALUES ($1, now(), 'cards', $2)`
+	exec(t, pool, result, id, `{"paid":"`+secret+`"}`)
 	path := "/v1/tasks/" + str(id)
 	if status, body, _ := do(t, open, request{method: "GET", path: path, token: payloadToken}); status != 200 ||
 		strings.Contains(body, secret) {
@@ -259,6 +261,10 @@ func TestPayloadsAreHiddenAndRedacted(t *testing.T) {
 	if status, body, _ := do(t, open, request{method: "GET", path: "/task?id=" + str(id),
 		token: readToken}); status != 200 || strings.Contains(body, secret) {
 		t.Errorf("the page shows a payload to a reader: %d %s", status, body)
+	}
+	if _, body, _ := do(t, open, request{method: "GET", path: "/task?id=" + str(id),
+		token: payloadToken}); !strings.Contains(body, "paid") {
+		t.Errorf("the page shows no result to who may see it: %s", body)
 	}
 	if _, body, _ := do(t, open, request{method: "GET", path: "/v1/dead-letters",
 		token: payloadToken}); strings.Contains(body, secret) {
@@ -273,6 +279,7 @@ func TestPayloadsAreHiddenAndRedacted(t *testing.T) {
 	}
 	h, _, pool := serve(t, ops.Config{Redact: hide})
 	id = die(t, pool, "cards", `{"card":"`+secret+`"}`, "declined", 1)
+	exec(t, pool, result, id, `{"paid":"`+secret+`"}`)
 	for _, path := range []string{"/v1/tasks/" + str(id) + "?payload=true", "/task?id=" + str(id)} {
 		if status, body, _ := do(t, h, request{method: "GET", path: path, token: payloadToken}); status != 200 ||
 			strings.Contains(body, secret) || !strings.Contains(body, "XXXX") {
