@@ -63,7 +63,10 @@ func queueView(c *call) (any, error) {
 // queueLinks are what can be done to a queue.
 func queueLinks(v queueShown) (all []actionLink) {
 	add := func(title, op string, danger bool, more url.Values) {
-		q := url.Values{"op": {op}, "queue": {v.Name}, "back": {"queue?" + url.Values{"name": {v.Name}}.Encode()}}
+		q := url.Values{"op": {op}, "back": {"queue?" + url.Values{"name": {v.Name}}.Encode()}}
+		if op != "resume_all_queues" { // which names none
+			q.Set("queue", v.Name)
+		}
 		for name, values := range more {
 			q[name] = values
 		}
@@ -85,11 +88,6 @@ func queueLinks(v queueShown) (all []actionLink) {
 	add("Change the limits …", "set_limits", false, v.Limits.form())
 	if !v.Limits.None() {
 		add("Take the limits away …", "delete_limits", true, nil)
-	}
-	for i, l := range all { // what is for all queues names none
-		if u, err := url.Parse(l.Link); err == nil && u.Query().Get("op") == "resume_all_queues" {
-			all[i].Link = "confirm?" + changedQuery(u.Query(), "queue", "").Encode()
-		}
 	}
 	return all
 }

@@ -158,12 +158,19 @@ func taskLinks(t TaskDetails) (all []actionLink) {
 	id := fmt.Sprint(t.ID)
 	add := func(title, op string, danger bool, more ...string) {
 		q := url.Values{"op": {op}, "ids": {id}, "back": {"task?id=" + id}}
+		if op == "cancel_task" { // it is for one task
+			q = url.Values{"op": {op}, "id": {id}, "back": {"task?id=" + id}}
+		}
 		for i := 0; i < len(more); i += 2 {
 			q.Set(more[i], more[i+1])
 		}
 		all = append(all, actionLink{title, "confirm?" + q.Encode(), danger})
 	}
-	if t.Kind == KindDelivery {
+	switch {
+	case t.Kind == KindDelivery && t.Status == queue.StatusDead:
+		add("Retry …", "retry_dead_events", false, "subscriber", t.Subscriber)
+		return all
+	case t.Kind == KindDelivery:
 		return nil
 	}
 	switch t.Status {
@@ -173,21 +180,14 @@ func taskLinks(t TaskDetails) (all []actionLink) {
 		}
 		add("Reschedule …", "reschedule_tasks", false)
 		add("Change the priority …", "set_priority", false, "priority", fmt.Sprint(t.Priority))
-		add("Cancel …", "cancel_task", true, "id", id)
+		add("Cancel …", "cancel_task", true)
 		add("Discard …", "discard_tasks", true)
 		add("Delete …", "delete_tasks", true)
 	case queue.StatusClaimed:
-		add("Cancel …", "cancel_task", true, "id", id)
+		add("Cancel …", "cancel_task", true)
 	case queue.StatusDead, queue.StatusCancelled, queue.StatusDiscarded:
 		add("Retry …", "retry_dead_letters", false, "status", string(t.Status))
 		add("Delete …", "delete_tasks", true)
-	}
-	for i, l := range all { // the id of one task is all that cancel_task takes
-		if u, err := url.Parse(l.Link); err == nil && u.Query().Has("id") {
-			q := u.Query()
-			q.Del("ids")
-			all[i].Link = "confirm?" + q.Encode()
-		}
 	}
 	return all
 }
