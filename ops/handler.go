@@ -66,6 +66,8 @@ type server struct {
 	// state and trends are what the views show of everything.
 	state  cached[state]
 	trends map[string]*cached[trends]
+	counts cached[[]Queue]
+	groups groupCache
 	// api is where the page's forms go as well.
 	api http.Handler
 }

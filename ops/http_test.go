@@ -212,6 +212,10 @@ func TestEveryChangeIsAudited(t *testing.T) {
 	}
 }
 
+// pageScripts takes the page's own scripts away.
+var pageScripts = strings.NewReplacer(`<script src="thirdparty/idiomorph/idiomorph.min.js" defer></script>`, "",
+	`<script type="module" src="page.js"></script>`, "")
+
 func TestScriptTagsAreShownHarmlessly(t *testing.T) {
 	t.Parallel()
 	h, _, pool := serve(t, ops.Config{})
@@ -228,6 +232,7 @@ func TestScriptTagsAreShownHarmlessly(t *testing.T) {
 			t.Errorf("%s: %d, and the text is not shown at all: %s", path, status, body)
 		}
 		kind := header.Get("Content-Type")
+		body = pageScripts.Replace(body)
 		if strings.Contains(body, "<script") && !strings.HasPrefix(kind, "text/plain") ||
 			strings.Contains(body, "<img") {
 			t.Errorf("%s (%s) has a tag: %s", path, kind, body)

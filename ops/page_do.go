@@ -49,6 +49,7 @@ func (s *server) do(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.state.forget()
+	s.counts.forget()
 	a.answered(w, r, got.body.Bytes())
 }
 

@@ -72,11 +72,7 @@ func errorsView(c *call) (any, error) {
 	if f.New, err = c.flag("new"); err != nil {
 		return nil, err
 	}
-	groups, err := ErrorGroups(c.ctx, c.box, f)
-	if err != nil {
-		return nil, err
-	}
-	trends, err := errorTrends(c.ctx, c.box, groups)
+	found, err := c.s.groups.get(c.ctx, c.box, f)
 	if err != nil {
 		return nil, err
 	}
@@ -87,8 +83,8 @@ func errorsView(c *call) (any, error) {
 			c.query.Get("new") == t.fresh})
 	}
 	chosen := c.query.Get("group")
-	for _, g := range groups {
-		row := newErrorRow(g, trends[g.Fingerprint], c.query, time.Now())
+	for _, g := range found.groups {
+		row := newErrorRow(g, found.trends[g.Fingerprint], c.query, time.Now())
 		if v.Groups = append(v.Groups, row); row.Shown {
 			v.Chosen = &errorChosen{ErrorGroup: g}
 		}

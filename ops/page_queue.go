@@ -30,7 +30,7 @@ const shownOfQueue = 20
 func queueView(c *call) (any, error) {
 	name, over := c.query.Get("name"), c.query.Get("over")
 	orDefault(&over, "hour")
-	of, known := spans[over]
+	span, known := spans[over]
 	if !known {
 		return nil, fmt.Errorf("over: %q is neither hour nor 2d: %w", over, ErrInvalid)
 	}
@@ -38,22 +38,25 @@ func queueView(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := askTrends(c.ctx, c.box, of, name)
+	t, err := askTrends(c.ctx, c.box, span, name)
 	if err != nil {
 		return nil, err
 	}
-	v := queueShown{queueRow: newQueueRow(q, t, c.s.cfg.Thresholds), Span: over, Last: of.last, Plots: t.plots()}
+	v := queueShown{queueRow: newQueueRow(q, t, c.s.cfg.Thresholds), Span: over, Last: span.last, Plots: t.plots()}
 	if v.Limits, err = QueueLimits(c.ctx, c.box, name); err != nil {
 		return nil, err
 	}
 	err = ask(c.ctx, c.box,
 		many(&v.Workers, sqlWorkers, []any{name, int64(0), shownOfQueue, ListCountCap}, scanWorker),
-		many(&v.Errors, sqlErrorGroups, []any{name, DefaultErrorsSince.Microseconds(), false, shownOfQueue},
-			scanErrorGroup),
 		many(&v.Holds, sqlHolds, []any{name, "", "", shownOfQueue}, scanHold))
 	if err != nil {
 		return nil, wrap("queue", err)
 	}
+	of, err := c.s.groups.get(c.ctx, c.box, ErrorFilter{Name: name, Limit: shownOfQueue})
+	if err != nil {
+		return nil, err
+	}
+	v.Errors = of.groups
 	running, err := Tasks(c.ctx, c.box, TaskFilter{Status: queue.StatusClaimed, Queue: name, Limit: shownOfQueue,
 		Examine: MaxLimit})
 	v.Running, v.Actions = running.Tasks, queueLinks(v)

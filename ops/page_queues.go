@@ -66,7 +66,7 @@ func queuesView(c *call) (any, error) {
 	}
 	all := st.queues
 	if slices.Contains(sortsByCount, c.query.Get("sort")) {
-		if all, err = c.counted(all); err != nil {
+		if all, err = c.s.counts.get(c.ctx); err != nil {
 			return nil, err
 		}
 	}

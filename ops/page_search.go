@@ -60,13 +60,13 @@ func searchView(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	groups, err := ErrorGroups(c.ctx, c.box, ErrorFilter{Limit: MaxLimit})
+	of, err := c.s.groups.get(c.ctx, c.box, ErrorFilter{Limit: MaxLimit})
 	if err != nil {
 		return nil, err
 	}
 	queues, subscribers := st.findNames(v.Q)
 	for _, g := range []foundGroup{{"Tasks", tasks}, {"Queues", queues}, {"Subscribers", subscribers},
-		{"Entities", entities}, {"Errors", findErrors(groups, v.Q)}} {
+		{"Entities", entities}, {"Errors", findErrors(of.groups, v.Q)}} {
 		if len(g.Found) > 0 {
 			v.Groups = append(v.Groups, g)
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/strunk-go/strunk/internal/core"
@@ -19,12 +20,58 @@ type state struct {
 	fresh []ErrorGroup
 }
 
-// maxGroups is how many new error groups are counted.
-const maxGroups = 100
+const (
+	// maxGroups is how many new error groups are counted.
+	maxGroups = 100
+	// keepCounts is how old the counts may be by which queues are sorted, and keepGroups how old error groups may be:
+	// both look at much.
+	keepCounts = 10 * time.Second
+	keepGroups = 10 * time.Second
+)
+
+// groupCache are the error groups that were asked for lately, by filter.
+type groupCache struct {
+	mu sync.Mutex
+	by map[ErrorFilter]*cached[errorGroups]
+}
+
+// errorGroups are groups with their trends.
+type errorGroups struct {
+	groups []ErrorGroup
+	trends map[string][]float64
+}
+
+// maxFilters is how many filters of error groups are remembered.
+const maxFilters = 100
+
+// get returns the groups of a filter as they were at most keepGroups ago.
+func (g *groupCache) get(ctx context.Context, box *outbox.Box, f ErrorFilter) (errorGroups, error) {
+	g.mu.Lock()
+	of := g.by[f]
+	if of == nil {
+		if len(g.by) >= maxFilters || g.by == nil {
+			g.by = map[ErrorFilter]*cached[errorGroups]{}
+		}
+		of = &cached[errorGroups]{keep: keepGroups, ask: func(ctx context.Context) (e errorGroups, err error) {
+			if e.groups, err = ErrorGroups(ctx, box, f); err == nil {
+				e.trends, err = errorTrends(ctx, box, e.groups)
+			}
+			return e, err
+		}}
+		g.by[f] = of
+	}
+	g.mu.Unlock()
+	return of.get(ctx)
+}
 
 func (s *server) keepState() {
 	s.state.ask = func(ctx context.Context) (state, error) { return askState(ctx, s.box, s.cfg.Thresholds) }
 	s.state.keep = s.cfg.Refresh
+	s.counts.ask = func(ctx context.Context) (all []Queue, err error) {
+		err = ask(ctx, s.box, queuesQuestion(&all, "", MaxLimit, ListCountCap))
+		return all, wrap("queues", err)
+	}
+	s.counts.keep = keepCounts
 	s.trends = map[string]*cached[trends]{}
 	for name, span := range spans {
 		s.trends[name] = &cached[trends]{keep: span.keep, ask: func(ctx context.Context) (trends, error) {
