@@ -2,57 +2,54 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"time"
 
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox"
+	"github.com/strunk-go/strunk/queue"
 )
 
-// act is a command that changes tasks by their ids.
-func (p *program) act(name, usage, did string, flags []ucli.Flag,
+// act is a command that changes tasks of some statuses by their ids.
+func (p *program) act(name, usage, did string, statuses []queue.Status, flags []ucli.Flag,
 	run func(ctx context.Context, c *ucli.Context, box *outbox.Box, ids []int64) (ops.Acted, error)) *ucli.Command {
 	return &ucli.Command{
-		Name: name, Usage: usage, ArgsUsage: "ID…", Flags: flags, Before: needIDs,
-		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+		Name: name, Usage: usage, ArgsUsage: "ID…", Flags: append(flags, dryRunFlag()), Before: needIDs,
+		Action: p.changing(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			ids, err := idArgs(c)
 			if err != nil {
 				return err
+			}
+			if c.Bool("dry-run") {
+				o, err := dryOutcome(ctx, box, ids, statuses)
+				if err != nil {
+					return err
+				}
+				return p.sayOutcome(c, did, o)
 			}
 			acted, err := run(ctx, c, box, ids)
 			if err != nil {
 				return err
 			}
-			return p.sayActed(c, did, acted)
+			o, err := outcomeOf(ctx, box, acted.Changed, acted.Unchanged)
+			if err != nil {
+				return err
+			}
+			return p.sayOutcome(c, did, o)
 		}),
 	}
 }
 
-// sayActed names the tasks that were not changed, and fails where there are some.
-func (p *program) sayActed(c *ucli.Context, did string, acted ops.Acted) error {
-	tasks := "tasks"
-	if len(acted.Changed) == 1 {
-		tasks = "task"
-	}
-	if err := p.say(c, acted, "%s %d %s", did, len(acted.Changed), tasks); err != nil || len(acted.Unchanged) == 0 {
-		return err
-	}
-	return &exitError{ExitFailed, fmt.Sprintf("not changed, because they run, have ended or are not there "+
-		"(see `strunk show ID`): %s", strings.Trim(fmt.Sprint(acted.Unchanged), "[]"))}
-}
-
 func (p *program) runNow() *ucli.Command {
-	return p.act("run-now", "make tasks that wait due now", "made due", nil,
+	return p.act("run-now", "make tasks that wait due now", "made due", waits, nil,
 		func(ctx context.Context, _ *ucli.Context, box *outbox.Box, ids []int64) (ops.Acted, error) {
 			return ops.RunNow(ctx, box, ids...)
 		})
 }
 
 func (p *program) reschedule() *ucli.Command {
-	return p.act("reschedule", "make tasks that wait due at another time", "rescheduled", dueFlags(),
+	return p.act("reschedule", "make tasks that wait due at another time", "rescheduled", waits, dueFlags(),
 		func(ctx context.Context, c *ucli.Context, box *outbox.Box, ids []int64) (ops.Acted, error) {
 			if c.IsSet("in") == c.IsSet("at") {
 				return ops.Acted{}, usagef("reschedule: give --in or --at")
@@ -82,7 +79,7 @@ func dueArg(ctx context.Context, c *ucli.Context, box *outbox.Box) (time.Time, e
 }
 
 func (p *program) setPriority() *ucli.Command {
-	return p.act("priority", "give tasks that wait another priority", "changed", []ucli.Flag{
+	return p.act("priority", "give tasks that wait another priority", "changed", waits, []ucli.Flag{
 		&ucli.IntFlag{Name: "to", Usage: "the priority, 0 to 9; higher ones go first"},
 	}, func(ctx context.Context, c *ucli.Context, box *outbox.Box, ids []int64) (ops.Acted, error) {
 		if !c.IsSet("to") {
@@ -93,7 +90,7 @@ func (p *program) setPriority() *ucli.Command {
 }
 
 func (p *program) discard() *ucli.Command {
-	return p.act("discard", "give up tasks that wait; retry undoes it", "discarded", []ucli.Flag{
+	return p.act("discard", "give up tasks that wait; retry undoes it", "discarded", waits, []ucli.Flag{
 		&ucli.StringFlag{Name: "reason", Usage: "kept as their last error"},
 	}, func(ctx context.Context, c *ucli.Context, box *outbox.Box, ids []int64) (ops.Acted, error) {
 		return ops.Discard(ctx, box, c.String("reason"), ids...)
@@ -102,7 +99,7 @@ func (p *program) discard() *ucli.Command {
 
 func (p *program) deleteTasks() *ucli.Command {
 	return p.act("delete", "delete tasks for good that wait or have ended without success", "deleted",
-		[]ucli.Flag{yesFlag()},
+		deleted, []ucli.Flag{yesFlag()},
 		func(ctx context.Context, c *ucli.Context, box *outbox.Box, ids []int64) (ops.Acted, error) {
 			if !c.Bool("yes") {
 				return ops.Acted{}, usagef("delete: %d tasks would be deleted for good; say --yes", len(ids))

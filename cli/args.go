@@ -9,19 +9,21 @@ import (
 
 // reorder puts the global flags first and each command's flags before its arguments: urfave/cli
 // reads a flag that follows an argument as an argument, so that `replay NAME --from 0` would ignore
-// --from. What follows `--` are arguments.
+// --from. What follows `--` are arguments. --help anywhere asks for the help of the command, whatever else is given.
 func reorder(app *ucli.App, args []string) ([]string, error) {
 	if len(args) == 0 {
 		return []string{app.Name}, nil
 	}
 	var global, path, flags, rest, end []string
-	commands, known := app.Commands, []ucli.Flag(nil)
+	commands, known, help := app.Commands, []ucli.Flag(nil), false
 	for i := 1; i < len(args); i++ {
 		arg := args[i]
 		switch {
 		case arg == "--":
 			end, rest = args[i:i+1], append(rest, args[i+1:]...)
 			i = len(args)
+		case arg == "--help" || arg == "-h":
+			help = true
 		case !isFlag(arg):
 			if c := commandNamed(commands, arg); c != nil && len(rest) == 0 {
 				path, commands, known = append(path, arg), c.Subcommands, append(known, c.Flags...)
@@ -40,6 +42,9 @@ func reorder(app *ucli.App, args []string) ([]string, error) {
 			}
 			i += len(words) - 1
 		}
+	}
+	if help && (len(path) > 0 || len(rest) == 0) {
+		return append(slices.Concat(args[:1], path), "--help"), nil
 	}
 	return slices.Concat(args[:1], global, path, flags, end, rest), nil
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 
@@ -72,4 +73,16 @@ func payloadFlag() ucli.Flag {
 
 func yesFlag() ucli.Flag {
 	return &ucli.BoolFlag{Name: "yes", Usage: "do it; without this flag the command says what it would do"}
+}
+
+// valueOf writes the value that a flag was given.
+func valueOf(c *ucli.Context, name string) string {
+	switch v := c.Value(name).(type) {
+	case ucli.Timestamp:
+		return stamp(*v.Value())
+	case *ucli.Timestamp:
+		return stamp(*v.Value())
+	default:
+		return fmt.Sprint(v)
+	}
 }

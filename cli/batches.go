@@ -36,8 +36,8 @@ func (p *program) listBatches(ctx context.Context, c *ucli.Context, box *outbox.
 	if err != nil {
 		return err
 	}
-	t := &table{header: []string{"BATCH#", "NAME", "ENDED", "ADDED#", "DONE#", "DEAD#", "CANCELLED#", "DISCARDED#",
-		"DELETED#", "STATE"}}
+	t := &table{header: []string{"BATCH#", "NAME~", "ENDED", "ADDED#", "DONE#", "DEAD#", "CANCELLED#?", "DISCARDED#?",
+		"DELETED#?", "STATE"}}
 	for _, s := range all {
 		t.add(s.ID, clip(s.Name, 40), percent(s.Ended(), s.Added), s.Added, s.Done, s.Dead, s.Cancelled, s.Discarded,
 			s.Deleted, batchState(s))
@@ -70,7 +70,7 @@ func (p *program) cancelBatch() *ucli.Command {
 		Name: "cancel", Usage: "cancel all tasks of a batch that have not ended", ArgsUsage: "ID",
 		Flags:  []ucli.Flag{&ucli.StringFlag{Name: "reason", Usage: "kept with the tasks"}},
 		Before: needIDs,
-		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+		Action: p.changing(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			ids, err := idArgs(c)
 			if err != nil {
 				return err
@@ -82,6 +82,7 @@ func (p *program) cancelBatch() *ucli.Command {
 			if err != nil {
 				return err
 			}
+			p.changed += int64(did.Cancelled + did.Cancelling)
 			return p.say(c, map[string]any{"id": ids[0], "cancelled": did.Cancelled, "cancelling": did.Cancelling},
 				"batch %d: cancelled %d, asked %d to stop", ids[0], did.Cancelled, did.Cancelling)
 		}),

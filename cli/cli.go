@@ -13,9 +13,12 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5/pgconn"
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
@@ -39,6 +42,8 @@ const (
 type Streams struct {
 	In       io.Reader
 	Out, Err io.Writer
+	// Columns makes Out a terminal of that width though it is no file, such as a session of SSH; zero has Out asked.
+	Columns int
 }
 
 // Main runs the program with the process's arguments and streams and returns its exit code. SIGINT and SIGTERM end it
@@ -76,6 +81,8 @@ func Run(ctx context.Context, args []string, streams Streams) (code int) {
 type program struct {
 	Streams
 	secrets []string // must not be printed
+	role    string   // of the connection
+	changed int64    // rows that the command has changed
 }
 
 // exitError is an error with an exit code of its own. An empty text prints nothing: the command has said it all.
@@ -97,6 +104,11 @@ func (p *program) fail(err error) int {
 	}
 	if text := p.redact(err.Error()); text != "" {
 		fmt.Fprintln(p.Err, "strunk:", printableLines(trimPrefix(text)))
+	}
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == pgerrcode.InsufficientPrivilege {
+		fmt.Fprintf(p.Err, "strunk: the role %q lacks the right to do this; `strunk grants` prints SQL for roles that "+
+			"have it\n", p.role)
 	}
 	return exitCode(err)
 }
@@ -126,7 +138,7 @@ func (p *program) app() *ucli.App {
 		Name:                   "strunk",
 		Usage:                  "operate a strunk outbox in PostgreSQL",
 		UsageText:              "strunk [--database-url URL] [--schema NAME] COMMAND [flags] [arguments]",
-		Version:                version(),
+		Version:                core.LibraryVersion(),
 		Flags:                  globalFlags(),
 		Commands:               p.commands(),
 		Reader:                 p.In,
@@ -215,13 +227,4 @@ func oneSlip(a, b string) bool {
 	}
 	swapped := len(a) == 2 && len(b) == 2 && a[0] == b[1] && a[1] == b[0]
 	return swapped || len(a) <= 1 && len(b) <= 1
-}
-
-// version is the module's version as `go install` recorded it.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "unknown"
-	}
-	return info.Main.Version
 }

@@ -8,7 +8,8 @@ func (p *program) commands() []*ucli.Command {
 		name     string
 		commands []*ucli.Command
 	}{
-		{"Look", []*ucli.Command{p.stats(), p.queues(), p.health(), p.doctor(), p.top(), p.tail()}},
+		{"Look", []*ucli.Command{p.stats(), p.queues(), p.health(), p.doctor(), p.top(), p.tail(), p.workers(),
+			p.audit()}},
 		{"Tasks", []*ucli.Command{p.tasks(), p.deadLetters(), p.errors(), p.showTask(), p.why(), p.retry(),
 			p.retryAll(), p.purge(), p.enqueue(), p.cancel(), p.runNow(), p.reschedule(), p.setPriority(), p.discard(),
 			p.deleteTasks(), p.jobs(), p.pause(), p.resume(), p.holds(), p.limits(), p.batches()}},
@@ -18,7 +19,7 @@ func (p *program) commands() []*ucli.Command {
 		{"Schedules", []*ucli.Command{p.schedules()}},
 		{"Schemas", []*ucli.Command{p.schemas()}},
 		{"Installation", []*ucli.Command{p.migrate(), p.grants(), p.serve(), p.demo(),
-			p.completion()}},
+			p.completion(), p.version()}},
 	}
 	var all []*ucli.Command
 	for _, g := range groups {

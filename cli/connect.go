@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -40,7 +41,10 @@ func (p *program) connect(ctx context.Context, c *ucli.Context) (*pgxpool.Pool, 
 		return nil, usagef("--database-url: %v", err)
 	}
 	p.keep(cfg.ConnConfig.Password) // also where PGPASSWORD or a password file gave it
-	cfg.ConnConfig.RuntimeParams["application_name"] = "strunk"
+	p.role = cfg.ConnConfig.User
+	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
+		cfg.ConnConfig.RuntimeParams["application_name"] = applicationName(c)
+	}
 	if !strings.Contains(dsn, "default_query_exec_mode") { // no named statement: a pooler in transaction mode has none
 		cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
@@ -53,6 +57,19 @@ func (p *program) connect(ctx context.Context, c *ucli.Context) (*pgxpool.Pool, 
 		return nil, fmt.Errorf("the database does not answer: %w", err)
 	}
 	return pool, nil
+}
+
+// longestName is how much PostgreSQL keeps of an application's name, in bytes.
+const longestName = 63
+
+// applicationName says in pg_stat_activity which program and process a connection is: "strunk top laptop/4711".
+func applicationName(c *ucli.Context) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	command, process := "strunk "+c.Command.FullName()+" ", fmt.Sprintf("/%d", os.Getpid())
+	return command + host[:min(len(host), longestName-len(command)-len(process))] + process
 }
 
 // withBox runs fn with an open box; for all commands but those that migrate.

@@ -22,7 +22,7 @@ func (p *program) doctor() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			t := &table{header: []string{"CHECK", "STATUS", "FOUND"}}
+			t := &table{header: []string{"CHECK", "STATUS", "FOUND&"}}
 			worst := ops.StatusOK
 			for _, d := range found {
 				t.add(d.Check, d.Status, d.Found)

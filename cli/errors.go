@@ -27,7 +27,7 @@ func (p *program) errors() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			t := &table{header: []string{"FAILURES#", "LAST HOUR#", "FIRST", "LAST", "OF", "ERROR"}}
+			t := &table{header: []string{"FAILURES#", "LAST HOUR#", "FIRST@?", "LAST@", "OF~", "ERROR~"}}
 			for _, g := range groups {
 				t.add(g.Failures, trend(g), stamp(g.FirstAt), stamp(g.LastAt),
 					clip(strings.Join(append(g.Queues, g.Subscribers...), ","), 30), clip(g.Fingerprint, 200))

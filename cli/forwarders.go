@@ -19,8 +19,8 @@ func (p *program) forwarders() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			t := &table{header: []string{"FORWARDER", "OF", "TO", "SENT#", "WAITING#", "LAG#", "THERE#", "LAG THERE#",
-				"PARKED#", "STATE", "ERROR"}}
+			t := &table{header: []string{"FORWARDER~", "OF?", "TO~", "SENT#?", "WAITING#", "LAG#", "THERE#?",
+				"LAG THERE#?", "PARKED#?", "STATE", "ERROR~"}}
 			for _, f := range all {
 				there, lag := any("-"), "-"
 				if f.There != nil {

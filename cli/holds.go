@@ -35,7 +35,7 @@ func (p *program) listHolds(ctx context.Context, c *ucli.Context, box *outbox.Bo
 	if err != nil {
 		return err
 	}
-	t := &table{header: []string{"QUEUE", "KEY", "UNTIL", "SINCE", "BY", "REASON"}}
+	t := &table{header: []string{"QUEUE~", "KEY~", "UNTIL@", "SINCE@?", "BY~?", "REASON~"}}
 	for _, h := range holds {
 		t.add(h.Queue, orDash(h.CustomerKey), stamp(h.Until), stamp(h.Since), h.HeldBy, clip(h.Reason, 60))
 	}
@@ -51,7 +51,7 @@ func (p *program) setHold() *ucli.Command {
 			&ucli.StringFlag{Name: "reason", Usage: "for those who find it on hold"},
 		},
 		Before: needs("QUEUE"),
-		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+		Action: p.changing(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			name, err := oneArg(c, "QUEUE")
 			if err != nil {
 				return err
@@ -64,6 +64,7 @@ func (p *program) setHold() *ucli.Command {
 			if err != nil {
 				return err
 			}
+			p.changed++
 			p.noteMisspelt(ctx, box, name)
 			until = until.UTC()
 			doc := holdDoc{Queue: name, CustomerKey: c.String("key"), Until: &until}
@@ -77,7 +78,7 @@ func (p *program) liftHold() *ucli.Command {
 		Name: "lift", Usage: "end a hold before its time", ArgsUsage: "QUEUE",
 		Flags:  []ucli.Flag{keyFlag()},
 		Before: needs("QUEUE"),
-		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+		Action: p.changing(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			name, err := oneArg(c, "QUEUE")
 			if err != nil {
 				return err
@@ -90,6 +91,7 @@ func (p *program) liftHold() *ucli.Command {
 			if !lifted {
 				return p.say(c, doc, "%s was not on hold", doc)
 			}
+			p.changed++
 			return p.say(c, doc, "lifted the hold of %s", doc)
 		}),
 	}

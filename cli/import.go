@@ -32,7 +32,7 @@ func (p *program) importRiver() *ucli.Command {
 			&ucli.BoolFlag{Name: "undo", Usage: "remove the trigger, and give River back what still waits"},
 		},
 		Before: noArgs,
-		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+		Action: p.changing(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			if c.Bool("undo") {
 				return p.exportRiver(ctx, c, box)
 			}
@@ -73,9 +73,10 @@ func readQueues(path string) (queues map[string]string, err error) {
 }
 
 func (p *program) showRiver(c *ucli.Context, kinds []ops.RiverKind) error {
-	t := &table{header: []string{"KIND", "QUEUE", "AVAILABLE#", "SCHEDULED#", "RETRYABLE#", "RUNNING#", "MOVED#",
+	t := &table{header: []string{"KIND~", "QUEUE~", "AVAILABLE#", "SCHEDULED#", "RETRYABLE#", "RUNNING#", "MOVED#",
 		"DUPLICATES#"}}
 	for _, k := range kinds {
+		p.changed += int64(k.Moved)
 		t.add(k.Kind, dash(k.Queue), k.Available, k.Scheduled, k.Retryable, k.Running, k.Moved, k.Duplicates)
 	}
 	return p.showList(c, kinds, t, "River has no jobs that wait or run")
@@ -91,6 +92,7 @@ func (p *program) exportRiver(ctx context.Context, c *ucli.Context, box *outbox.
 	if err != nil {
 		return err
 	}
+	p.changed += int64(done.Returned)
 	return p.say(c, done, "returned %d jobs to River, dropped %d duplicates; %d tasks run or have ended, and stay",
 		done.Returned, done.Dropped, done.Stayed)
 }

@@ -49,9 +49,9 @@ func (p *program) listJobs(ctx context.Context, c *ucli.Context, box *outbox.Box
 	if err != nil {
 		return err
 	}
-	t := &table{header: []string{"ID#", "STATE", "ACT", "DONE#", "FAILED#", "SKIPPED#", "STARTED", "BY", "FILTER"}}
+	t := &table{header: []string{"ID#", "STATE", "ACT", "DONE#", "FAILED#", "SKIPPED#", "STARTED@", "BY~?", "FILTER~"}}
 	for _, j := range all {
-		t.add(j.ID, j.State, j.Act, j.Done, j.Failed, j.Skipped, stamp(j.StartedAt), clip(j.StartedBy, 30),
+		t.add(j.ID, j.State, j.Act, j.Done, j.Failed, j.Skipped, j.StartedAt, clip(j.StartedBy, 30),
 			clip(string(j.Filter), 60))
 	}
 	return p.showList(c, all, t, "no jobs")
@@ -60,9 +60,13 @@ func (p *program) listJobs(ctx context.Context, c *ucli.Context, box *outbox.Box
 // onJob is a command that reads or changes one job, and shows it.
 func (p *program) onJob(name, usage string, flags []ucli.Flag,
 	run func(context.Context, *ucli.Context, *outbox.Box, int64) (ops.Job, error)) *ucli.Command {
+	open := p.changing
+	if name == "show" {
+		open = p.withBox
+	}
 	return &ucli.Command{
 		Name: name, Usage: usage, ArgsUsage: "ID", Flags: flags, Before: needID,
-		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+		Action: open(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			id, err := idArg(c)
 			if err != nil {
 				return err
@@ -71,13 +75,14 @@ func (p *program) onJob(name, usage string, flags []ucli.Flag,
 			if err != nil {
 				return err
 			}
+			p.changed++
 			return p.show(c, j, jobTable(j))
 		}),
 	}
 }
 
 func jobTable(j ops.Job) *table {
-	t := &table{header: []string{"FIELD", "VALUE"}}
+	t := newFields("FIELD", "VALUE")
 	add := func(name string, value any) {
 		if text := fmt.Sprint(value); text != "" && text != "-" {
 			t.add(name, text)
@@ -129,7 +134,7 @@ func (p *program) startJob() *ucli.Command {
 			_, err := newJob(c)
 			return err
 		},
-		Action: p.withBox(p.runStartJob),
+		Action: p.changing(p.runStartJob),
 	}
 }
 
@@ -188,6 +193,7 @@ func (p *program) runStartJob(ctx context.Context, c *ucli.Context, box *outbox.
 	if err != nil {
 		return err
 	}
+	p.changed++
 	return p.say(c, j, "started job %d: %v tasks match; `strunk jobs show %d` says how far it is", j.ID, found.Matching,
 		j.ID)
 }

@@ -31,7 +31,12 @@ func (p *program) limits() *ucli.Command {
 			&ucli.BoolFlag{Name: "none", Usage: "take all limits away"},
 		},
 		Before: needs("QUEUE"),
-		Action: p.withBox(p.runLimits),
+		Action: func(c *ucli.Context) error {
+			if limitsGiven(c) {
+				return p.changing(p.runLimits)(c)
+			}
+			return p.withBox(p.runLimits)(c)
+		},
 	}
 }
 
@@ -40,7 +45,7 @@ func (p *program) runLimits(ctx context.Context, c *ucli.Context, box *outbox.Bo
 	if err != nil {
 		return err
 	}
-	if c.NumFlags() > 0 && limitsGiven(c) {
+	if limitsGiven(c) {
 		l, err := givenLimits(c)
 		if err != nil {
 			return err
@@ -48,6 +53,7 @@ func (p *program) runLimits(ctx context.Context, c *ucli.Context, box *outbox.Bo
 		if err := rawQueue(name).SetLimits(ctx, box, l); err != nil {
 			return err
 		}
+		p.changed++
 	}
 	p.noteMisspelt(ctx, box, name)
 	l, err := ops.QueueLimits(ctx, box, name)
@@ -57,12 +63,16 @@ func (p *program) runLimits(ctx context.Context, c *ucli.Context, box *outbox.Bo
 	if l.None() {
 		return p.say(c, l, "queue %q has no limits", name)
 	}
-	t := &table{header: []string{"RUNNING", "RUNNING PER KEY", "RATE", "RATE PER KEY", "ORDER"}}
 	running := "-"
 	if l.Running != nil {
 		running = strconv.Itoa(*l.Running)
 	}
-	t.add(running, numberOrDash(l.RunningPerKey), rateText(l.Rate), rateText(l.RatePerKey), orderText(l.LimitValues))
+	t := newFields("QUEUE", name)
+	t.add("running", running)
+	t.add("running per key", numberOrDash(l.RunningPerKey))
+	t.add("rate", rateText(l.Rate))
+	t.add("rate per key", rateText(l.RatePerKey))
+	t.add("order", orderText(l.LimitValues))
 	return p.show(c, l, t)
 }
 

@@ -30,7 +30,8 @@ func (p *program) listTasks(ctx context.Context, c *ucli.Context, box *outbox.Bo
 	if err != nil {
 		return err
 	}
-	t := &table{header: []string{"ID#", "QUEUE", "STATUS", "PRIORITY#", "ATTEMPTS#", "ENQUEUED", "DUE", "KEY", "ERROR"}}
+	t := &table{header: []string{"ID#", "QUEUE~", "STATUS", "PRIORITY#?", "ATTEMPTS#?", "ENQUEUED@", "DUE@?", "KEY~?",
+		"ERROR~"}}
 	for _, task := range list.Tasks {
 		t.add(task.ID, task.Queue, task.Status, task.Priority, fmt.Sprintf("%d/%d", task.Attempts, task.MaxAttempts),
 			stamp(task.CreatedAt), stampOrDash(task.DueAt), orDash(task.CustomerKey), clip(task.Error, 60))

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -148,10 +149,13 @@ func (p *program) printMigrations(c *ucli.Context, format outbox.SQLFormat) erro
 
 func (p *program) checkSchema(c *ucli.Context, pool *pgxpool.Pool) error {
 	found, err := outbox.Check(c.Context, pool, migrateConfig(c))
+	if errors.Is(err, outbox.ErrNotMigrated) || errors.Is(err, outbox.ErrDatabaseOlder) {
+		return p.showUnmigrated(c, pool)
+	}
 	if err != nil {
 		return err
 	}
-	t := &table{header: []string{"DIFFERENCE"}}
+	t := &table{header: []string{"DIFFERENCE&"}}
 	docs := make([]string, 0, len(found))
 	for _, d := range found {
 		docs = append(docs, d.String())
@@ -165,6 +169,25 @@ func (p *program) checkSchema(c *ucli.Context, pool *pgxpool.Pool) error {
 		return &exitError{ExitUnhealthy, ""}
 	}
 	return nil
+}
+
+// showUnmigrated says which migrations a schema lacks, which is what the check has found.
+func (p *program) showUnmigrated(c *ucli.Context, pool *pgxpool.Pool) error {
+	steps, err := outbox.PlanMigrations(c.Context, pool, migrateConfig(c), outbox.LatestVersion())
+	if err != nil {
+		return err
+	}
+	t := &table{header: []string{"DIFFERENCE&"}}
+	docs := make([]string, 0, len(steps))
+	for _, s := range steps {
+		text := fmt.Sprintf("migration %d (%s) is missing: run `strunk migrate`", s.To, s.Name)
+		docs = append(docs, text)
+		t.add(text)
+	}
+	if err := p.show(c, docs, t); err != nil {
+		return err
+	}
+	return &exitError{ExitUnhealthy, ""}
 }
 
 // grants prints roles with the least privileges.

@@ -41,15 +41,16 @@ func (p *program) switchQueue(name, usage, did string, flags []ucli.Flag,
 			_, err := queueOrAll(c)
 			return err
 		},
-		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+		Action: p.changing(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			q, err := queueOrAll(c)
 			if err == nil {
 				err = run(ctx, c, box, q)
 			}
-			switch {
-			case err != nil:
+			if err != nil {
 				return err
-			case q == "":
+			}
+			p.changed++
+			if q == "" {
 				return p.say(c, map[string]any{"all": true, did: true}, "%s all queues", did)
 			}
 			p.noteMisspelt(ctx, box, q)

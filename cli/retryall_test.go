@@ -77,6 +77,11 @@ i`, total); err != nil {
 	}
 	number(t, pool, `SELECT setval('public.strunk_outbox_id_seq', `+strconv.Itoa(total)+`)::integer`)
 
+	_, asked := strunk(t, pool, "retry-all", "email-queue")
+	if out, errs, code := asked(); out != "" || code != 2 || errs != "strunk: retry-all would retry "+
+		strconv.Itoa(total)+" dead letters of \"email-queue\": nothing was done; repeat it with --yes to do it\n" {
+		t.Fatalf("without --yes: %q, %q, %d", out, errs, code)
+	}
 	first := interrupted(t, pool, total)
 	if first < 1000 || first >= total {
 		t.Fatalf("the interrupted call retried %d of %d, not a part", first, total)
@@ -86,7 +91,7 @@ i`, total); err != nil {
 		t.Errorf("it said %d, and %d are pending", first, n)
 	}
 	started := time.Now()
-	_, wait := strunk(t, pool, "retry-all", "email-queue")
+	_, wait := strunk(t, pool, "retry-all", "--yes", "email-queue")
 	if out, errs, code := wait(); out != "retried "+strconv.Itoa(total-first)+" dead letters\n" || errs != "" ||
 		code != 0 {
 		t.Fatalf("the second call: %q, %q, %d; the first retried %d", out, errs, code, first)
@@ -100,7 +105,7 @@ i`, total); err != nil {
 		GROUP BY xmin) x`); n > 500 {
 		t.Errorf("one transaction retried %d", n)
 	}
-	_, wait = strunk(t, pool, "retry-all", "email-queue")
+	_, wait = strunk(t, pool, "retry-all", "--yes", "email-queue")
 	if out, _, code := wait(); out != "retried 0 dead letters\n" || code != 0 {
 		t.Errorf("the third call: %q, %d", out, code)
 	}
@@ -118,10 +123,10 @@ func interrupted(t *testing.T, pool *pgxpool.Pool, total int) int {
 	if _, err := tx.Exec(t.Context(), `SELECT FROM public.strunk_outbox_dead WHERE id = 1234 FOR UPDATE`); err != nil {
 		t.Fatal(err)
 	}
-	cmd, wait := strunk(t, pool, "retry-all", "email-queue")
+	cmd, wait := strunk(t, pool, "retry-all", "--yes", "email-queue")
 	testkit.Eventually(t, "retry-all comes to the row that is locked", func() bool {
 		return number(t, pool, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-			AND application_name = 'strunk' AND wait_event_type = 'Lock'`) > 0
+			AND application_name LIKE 'strunk retry-all %/%' AND wait_event_type = 'Lock'`) > 0
 	})
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ func (p *program) listSchedules(ctx context.Context, c *ucli.Context, box *outbo
 	if err != nil {
 		return err
 	}
-	t := &table{header: []string{"ID", "QUEUE", "SPEC", "ZONE", "ENABLED", "NEXT DUE", "LAST DUE", "ERROR"}}
+	t := &table{header: []string{"ID~", "QUEUE~?", "SPEC~", "ZONE~?", "ENABLED", "NEXT DUE@", "LAST DUE@?", "ERROR~?"}}
 	for _, s := range all {
 		t.add(s.ID, s.Queue, s.Spec, s.TimeZone, yesNo(s.Enabled), stamp(s.NextDue), stampOrDash(s.LastDue),
 			clip(s.LastError, 60))
@@ -53,7 +53,7 @@ func (p *program) switchSchedule(name, usage, did string,
 	return &ucli.Command{
 		Name: name, Usage: usage, ArgsUsage: "ID",
 		Before: needs("ID"),
-		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+		Action: p.changing(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			id, err := oneArg(c, "ID")
 			if err != nil {
 				return err
@@ -61,6 +61,7 @@ func (p *program) switchSchedule(name, usage, did string,
 			if err := act(ctx, box, id); err != nil {
 				return err
 			}
+			p.changed++
 			return p.say(c, map[string]any{"id": id, did: true}, "%s schedule %q", did, id)
 		}),
 	}
@@ -70,7 +71,7 @@ func (p *program) runSchedule() *ucli.Command {
 	return &ucli.Command{
 		Name: "run", Usage: "enqueue a schedule's task now, beside its due times", ArgsUsage: "ID",
 		Before: needs("ID"),
-		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+		Action: p.changing(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			id, err := oneArg(c, "ID")
 			if err != nil {
 				return err
@@ -79,6 +80,7 @@ func (p *program) runSchedule() *ucli.Command {
 			if err != nil {
 				return err
 			}
+			p.changed++
 			return p.say(c, map[string]any{"id": id, "task": taskID}, "enqueued task %d of schedule %q", taskID, id)
 		}),
 	}

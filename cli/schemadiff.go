@@ -25,7 +25,7 @@ func (p *program) diffSchemas() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			t := &table{header: []string{"CHANGE", "PATH", d.Old, d.New}}
+			t := &table{header: []string{"CHANGE", "PATH~", d.Old + "~", d.New + "~"}}
 			for _, change := range d.Changes {
 				t.add(change.Change, change.Path, valueOrDash(change.Old), valueOrDash(change.New))
 			}

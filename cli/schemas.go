@@ -38,7 +38,7 @@ func (p *program) listSchemas() *ucli.Command {
 				return err
 			}
 			docs := make([]ops.SchemaSubject, 0, len(subjects))
-			t := &table{header: []string{"SUBJECT", "MODE", "STRICT", "VERSIONS"}}
+			t := &table{header: []string{"SUBJECT~", "MODE", "STRICT?", "VERSIONS~"}}
 			for _, s := range subjects {
 				docs = append(docs, ops.SchemaSubject{Subject: s.Name, Mode: string(s.Mode), Strict: s.Strict,
 					Versions: s.Versions})
@@ -133,9 +133,10 @@ func (p *program) registerSchema() *ucli.Command {
 			"changes nothing. --mode, --strict and --lenient are kept with the subject.",
 		Flags:  compareFlags(),
 		Before: needsVersion,
-		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+		Action: p.changing(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 			return p.withVersion(c, "registered", func(subject, version string, document []byte,
 				options []schema.RegisterOption) error {
+				p.changed++
 				return schema.NewRegistry(box).Register(ctx, subject, version, document, options...)
 			})
 		}),

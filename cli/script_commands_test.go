@@ -28,10 +28,14 @@ var changing = []struct {
 	{regexp.MustCompile(`("paused_by": )"[^"]+"`), `${1}"WHO"`},
 	{regexp.MustCompile(`("id": )\d{5,}`), "${1}N"},
 	{regexp.MustCompile(`("n": )\d+(,\s+"precision": "estimate")`), "${1}N${2}"},
+	{regexp.MustCompile(`("(role|held_by|started_by)": )"[^"]+"`), `${1}"WHO"`},
+	{regexp.MustCompile(`\d\d:\d\d:\d\d UTC  pending`), "hh:mm:ss UTC  pending"},
+	{regexp.MustCompile(`(\(devel\)( [0-9a-f]{12})?|v\d+\.\d+\.\d+-\S+|unknown)(", *\n|, tables)`), "VERSION${3}"},
+	{regexp.MustCompile(`go1\.[0-9.a-z-]+`), "goN"},
 	{regexp.MustCompile(`~\d+`), "~N"},
 	{regexp.MustCompile(`\d+\.\d [KM]iB`), "SIZE"},
 	{regexp.MustCompile(`("steps": )\d+(,\s+"version": )\d+`), "${1}N${2}N"}, // of the tables
-	{regexp.MustCompile(` +(\d+m)?\d+(\.\d+)?(ms|s)\b`), " AGE"},
+	{regexp.MustCompile(` +((\d+h)?\d+m)?\d+(\.\d+)?(ms|s)\b`), " AGE"},
 }
 
 // steadied writes words for all that changes.

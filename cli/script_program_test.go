@@ -19,7 +19,8 @@ import (
 // runHere runs the program with a script's DATABASE_URL in this process: a process of its own costs many times as much
 // with the race detector. An argument that is a file of the script stands for its full path, of which the output shows
 // the name alone. A line that leans on standard input or on other variables is `exec program …`.
-func runHere(ts *testscript.TestScript, args []string) (out, errs string, code int) {
+// Zero columns are no terminal.
+func runHere(ts *testscript.TestScript, columns int, args []string) (out, errs string, code int) {
 	ctx, cancel := context.WithTimeout(context.Background(), testkit.Soon)
 	defer cancel()
 	words := []string{"strunk"}
@@ -33,7 +34,8 @@ func runHere(ts *testscript.TestScript, args []string) (out, errs string, code i
 		words = append(words, arg)
 	}
 	var stdout, stderr bytes.Buffer
-	code = cli.Run(ctx, words, cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
+	code = cli.Run(ctx, words, cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr,
+		Columns: columns})
 	inside := ts.Getenv("WORK") + string(os.PathSeparator)
 	return strings.ReplaceAll(stdout.String(), inside, ""), strings.ReplaceAll(stderr.String(), inside, ""), code
 }
@@ -45,7 +47,7 @@ func exists(path string) bool {
 
 // here prints what a run in this process has printed, and returns its exit code.
 func here(ts *testscript.TestScript, args []string) int {
-	out, errs, code := runHere(ts, args)
+	out, errs, code := runHere(ts, 0, args)
 	_, _ = ts.Stdout().Write([]byte(out))
 	_, _ = ts.Stderr().Write([]byte(errs))
 	return code
@@ -60,7 +62,7 @@ func runProgram(ts *testscript.TestScript, neg bool, args []string) {
 
 // runSteady runs the program (`steady strunk show 1`) and prints words for all that changes.
 func runSteady(ts *testscript.TestScript, neg bool, args []string) {
-	out, errs, code := runHere(ts, args[1:])
+	out, errs, code := runHere(ts, 0, args[1:])
 	_, _ = ts.Stdout().Write(steadied([]byte(out)))
 	_, _ = ts.Stderr().Write([]byte(errs))
 	if neg != (code != cli.ExitDone) {

@@ -27,6 +27,7 @@ const asProgram = "STRUNK_TEST_PROGRAM"
 
 func TestMain(m *testing.M) {
 	core.Patience = testkit.Soon / ops.QueryTimeout
+	cleanTerminal()
 	if os.Getenv(asProgram) != "" {
 		os.Exit(cli.Main())
 	}
@@ -46,7 +47,8 @@ func TestScripts(t *testing.T) {
 		Setup:         func(env *testscript.Env) error { return setup(t, env) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"strunk": runProgram, "steady": runSteady, "code": exitCode, "sql": runSQL, "psql": runPsql, "work": work,
-			"seed": seed, "schedules": seedSchedule, "fail": failEvents, "die": makeDead},
+			"seed": seed, "schedules": seedSchedule, "fail": failEvents, "die": makeDead,
+			"screen": onScreen, "json": asJSON},
 	})
 }
 

@@ -65,7 +65,7 @@ func (p *program) noteMisspelt(ctx context.Context, box *outbox.Box, queue strin
 }
 
 func queueTable(q ops.Queue) *table {
-	t := &table{header: []string{"QUEUE", q.Name}}
+	t := newFields("QUEUE", q.Name)
 	for _, row := range [][2]any{{"pending", q.Pending}, {"scheduled", q.Scheduled}, {"claimed", q.Claimed},
 		{"dead", q.Dead}, {"cancelled", q.Cancelled},
 		{"discarded", q.Discarded}, {"delivered", countOrDash(q.Delivered)},
@@ -79,7 +79,7 @@ func queueTable(q ops.Queue) *table {
 }
 
 func overallTable(o ops.Overall) *table {
-	t := &table{header: []string{"WHAT", "NUMBER"}}
+	t := newFields("WHAT", "NUMBER")
 	for _, row := range [][2]any{{"tasks pending", o.Pending}, {"tasks scheduled", o.Scheduled},
 		{"tasks claimed", o.Claimed},
 		{"tasks delivered", o.Delivered}, {"dead letters", o.Dead}, {"tasks cancelled", o.Cancelled},
@@ -106,8 +106,8 @@ func (p *program) queues() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			t := &table{header: []string{"QUEUE", "PENDING#", "SCHEDULED#", "CLAIMED#", "DEAD#", "WAITING FOR#",
-				"WORKERS#", "PAUSED"}}
+			t := &table{header: []string{"QUEUE~", "PENDING#", "SCHEDULED#?", "CLAIMED#", "DEAD#", "WAITING FOR#",
+				"WORKERS#?", "PAUSED"}}
 			for _, q := range queues {
 				t.add(q.Name, q.Pending, q.Scheduled, q.Claimed, q.Dead, ago(q.WaitingFor), q.Workers,
 					stopped(q))
@@ -150,7 +150,7 @@ func (p *program) health() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			t := &table{header: []string{"CHECK", "STATUS", "FOUND"}}
+			t := &table{header: []string{"CHECK", "STATUS", "FOUND&"}}
 			for _, check := range report.Checks {
 				t.add(check.Name, check.Status, check.Message)
 			}

@@ -58,7 +58,7 @@ func (p *program) showStack(d ops.TaskDetails) error {
 }
 
 func taskTable(d ops.TaskDetails) *table {
-	t := &table{header: []string{"FIELD", "VALUE"}}
+	t := newFields("FIELD", "VALUE")
 	add := func(name, value string) {
 		if value != "" && value != "-" {
 			t.add(name, value)
@@ -99,7 +99,7 @@ func (p *program) enqueue() *ucli.Command {
 			&ucli.StringFlag{Name: "dedup-key", Usage: "keep a second task with this key out of the queue"},
 			&ucli.IntFlag{Name: "max-attempts", Value: queue.DefaultMaxAttempts, Usage: "how often it is tried"},
 		},
-		Action: p.withBox(p.runEnqueue),
+		Action: p.changing(p.runEnqueue),
 	}
 }
 
@@ -139,36 +139,6 @@ func (p *program) runEnqueue(ctx context.Context, c *ucli.Context, box *outbox.B
 		return p.say(c, map[string]any{"id": done.ID, "duplicate": true},
 			"task %d holds the dedup key already; nothing was enqueued", done.ID)
 	}
+	p.changed++
 	return p.say(c, map[string]any{"id": done.ID, "duplicate": false}, "enqueued task %d", done.ID)
-}
-
-func (p *program) cancel() *ucli.Command {
-	return &ucli.Command{
-		Name: "cancel", Usage: "cancel a waiting or a running task", ArgsUsage: "ID",
-		Description: "A waiting task is cancelled at once, which `strunk retry` undoes; the context of a " +
-			"running one's handler ends.",
-		Flags:  []ucli.Flag{&ucli.StringFlag{Name: "reason", Usage: "is kept as the task's error"}},
-		Before: needID,
-		Action: p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-			id, err := idArg(c)
-			if err != nil {
-				return err
-			}
-			rec, err := ops.Task(ctx, box, id)
-			if err != nil {
-				return err
-			}
-			if rec.Kind != ops.KindTask {
-				return fmt.Errorf("%d is a subscriber's copy of an event, not a task", id)
-			}
-			state, err := rawQueue(rec.Queue).Cancel(ctx, box, rec.ID, c.String("reason"))
-			if err != nil {
-				return err
-			}
-			if state == queue.CancelTooLate {
-				return fmt.Errorf("task %d has ended already: %s", rec.ID, rec.Status)
-			}
-			return p.say(c, map[string]any{"id": rec.ID, "state": state}, "task %d: %s", rec.ID, state)
-		}),
-	}
 }

@@ -21,11 +21,14 @@ func clip(s string, most int) string {
 	return s
 }
 
+// utc ends a time, except in a column whose header says it.
+const utc = " UTC"
+
 func stamp(t time.Time) string {
 	if t.IsZero() {
 		return "-"
 	}
-	return t.UTC().Format("2006-01-02 15:04:05")
+	return t.UTC().Format(time.DateTime) + utc
 }
 
 func orDash(s string) string {

@@ -22,7 +22,7 @@ func (p *program) why() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			t := &table{header: []string{"CAUSE", "WHAT IT IS"}}
+			t := &table{header: []string{"CAUSE", "WHAT IT IS&"}}
 			for _, r := range reasons {
 				t.add(r.Cause, r.Text)
 			}
