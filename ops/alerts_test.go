@@ -24,7 +24,7 @@ var well = func() map[string]string {
 	}
 	for _, q := range []string{"a", "b", "c"} {
 		for metric, n := range map[string]string{"oldest_pending_seconds": "5", "paused": "0", "workers": "2",
-			"dead_total": "88212"} {
+			"dead_total": "88212", "done_total": "5000", "failed_total": "500"} {
 			all[`strunk_queue_`+metric+`{queue="`+q+`"}`] = n
 		}
 	}
@@ -92,6 +92,17 @@ var causes = []cause{
 		alert:  "StrunkQueuesBehind", summary: "2 queues are behind; the worst is b, by 1h 54m 0s."},
 	{name: "paused", reason: "they wait because they were told to",
 		series: map[string]string{"oldest_pending|lag_seconds": "0+120", "paused": "1", "queue_workers": "0"}},
+	{name: "attempts fail", reason: "before a task dies", series: map[string]string{`failed_total.*"a"`: "500+40",
+		`done_total.*"a"`: "5000+8"},
+		after: map[string]string{`failed_total.*"a"`: "2060", `done_total.*"a"`: "5312"}, alert: "StrunkTasksFail",
+		summary: "In 1 queues most attempts fail; the worst is a, with 83.33% in 15 minutes."},
+	{name: "some attempts fail", reason: "a third of many", series: map[string]string{`failed_total.*"a"`: "500+40",
+		`done_total.*"a"`: "5000+80"},
+		after: map[string]string{`failed_total.*"a"`: "2060", `done_total.*"a"`: "8120"}},
+	{name: "attempts fail until tasks die", reason: "the deaths are told alone",
+		series: map[string]string{`failed_total.*"a"`: "500+40", `dead_total.*"a"`: "88212+4"},
+		after:  map[string]string{`failed_total.*"a"`: "2060", `dead_total.*"a"`: "88368"}, alert: "StrunkDeadLetters",
+		summary: "32 tasks became dead letters in 15 minutes, most of them of a."},
 	{name: "deaths", reason: "by the counter", series: map[string]string{`dead_total.*"a"`: "88212+4"},
 		after: map[string]string{`dead_total.*"a"`: "88368"}, alert: "StrunkDeadLetters",
 		summary: "32 tasks became dead letters in 15 minutes, most of them of a."},
