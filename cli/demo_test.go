@@ -16,7 +16,7 @@ func TestDemoServes(t *testing.T) {
 	t.Parallel()
 	url, end := served(t, "demo", "--serve", "--address", "localhost:0")
 	testkit.EventuallyState(t, "the page shows a dead letter", func() (string, bool) {
-		text := get(t.Context(), url+"dead-letters?queue=email-queue")
+		text := get(t.Context(), url+"tasks?queue=email-queue&status=dead")
 		return text, strings.Contains(text, "550 no such mailbox")
 	})
 	if got := end(); got != cli.ExitDone {
