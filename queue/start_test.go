@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -12,7 +13,7 @@ import (
 
 // A process that starts gets to its first claim in three round trips, and asks for nothing else before:
 // the version, then in one message all that a worker needs, then the claim. The maintenance loops come
-// after.
+// after. They do not wait for ever, so that on a very slow machine one of several starts may be another.
 func TestStartIsShort(t *testing.T) {
 	t.Parallel()
 	other := newBed(t)
@@ -20,20 +21,31 @@ func TestStartIsShort(t *testing.T) {
 	b := bedOn(t, pool, outbox.Config{})
 	begun := make(chan int64, 1)
 	first := queue.Define[note]("first", queue.Config{})
-	id := put(other, first, note{})
-	sent.restart()
-	b.run(first.Worker(func(_ context.Context, task queue.Task[note]) error {
-		begun <- task.ID
-		return nil
-	}))
-	if got := receive(t, "the first task", begun); got != id {
-		t.Fatalf("task %d has begun; want %d", got, id)
+	var problem string
+	for range 3 {
+		id := put(other, first, note{})
+		sent.restart()
+		stop := b.run(first.Worker(func(_ context.Context, task queue.Task[note]) error {
+			begun <- task.ID
+			return nil
+		}))
+		if got := receive(t, "the first task", begun); got != id {
+			t.Fatalf("task %d has begun; want %d", got, id)
+		}
+		all, _ := sent.all()
+		stop()
+		if problem = startProblem(all); problem == "" {
+			return
+		}
 	}
+	t.Error(problem)
+}
 
-	all, _ := sent.all()
+// startProblem says what is wrong with what a process has sent from its start on; empty for nothing.
+func startProblem(all []sentStatement) string {
 	claim := slices.IndexFunc(all, func(s sentStatement) bool { return s.name() == "strunk_claim" })
 	if claim < 0 {
-		t.Fatalf("no claim in %v", counted(all))
+		return fmt.Sprintf("no claim in %v", counted(all))
 	}
 	var before []string
 	for _, s := range all[:claim] {
@@ -41,10 +53,8 @@ func TestStartIsShort(t *testing.T) {
 	}
 	want := []string{"strunk_migrations", "strunk_declare_limits", "strunk_set_outcomes", "strunk_declare_dedup",
 		"strunk_control", "strunk_limits", "strunk_queues_with_work", "strunk_workers", "SET LOCAL"}
-	if !slices.Equal(before, want) {
-		t.Errorf("before the first claim were sent %q; want %q", before, want)
+	if trip := all[claim].trip; trip != 3 || !slices.Equal(before, want) {
+		return fmt.Sprintf("the first claim is message %d, after %q; want 3, after %q", trip, before, want)
 	}
-	if trip := all[claim].trip; trip != 3 {
-		t.Errorf("the first claim is message %d; want 3", trip)
-	}
+	return ""
 }
