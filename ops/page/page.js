@@ -1,11 +1,9 @@
 // The page works without this script: links and forms do everything. The script keeps a view up to date, moves by keys
-// and lets plots be read.
+// and selects rows.
 import { startLive } from './live.js';
 import { startKeys } from './keys.js';
 import { startSelection } from './select.js';
-import { startPlots } from './plots.js';
 
 startLive();
 startKeys();
 startSelection();
-startPlots();
