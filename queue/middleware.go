@@ -134,6 +134,14 @@ func (i *Incoming) MaxAttempts() int { return i.j.maxAttempts }
 // CreatedAt is when the task was enqueued, by the database's clock.
 func (i *Incoming) CreatedAt() time.Time { return i.j.createdAt }
 
+// DueAt is since when the task could begin this attempt, by the database's clock: after its delay or its backoff.
+func (i *Incoming) DueAt() time.Time {
+	if i.j.dueAt.Before(i.j.createdAt) {
+		return i.j.createdAt
+	}
+	return i.j.dueAt
+}
+
 // Payload returns the payload's JSON. Do not change it in place.
 func (i *Incoming) Payload() json.RawMessage { return i.j.payload }
 

@@ -24,6 +24,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
 )
 
@@ -69,8 +70,9 @@ func New(cfg Config) (*Telemetry, error) {
 	var errs [4]error
 	t.sent, errs[0] = messagingconv.NewClientSentMessages(meter)
 	t.consumed, errs[1] = messagingconv.NewClientConsumedMessages(meter)
-	t.duration, errs[2] = messagingconv.NewProcessDuration(meter)
-	t.lag, errs[3] = meter.Float64Histogram(MetricLag, metric.WithUnit("s"))
+	bounds := metric.WithExplicitBucketBoundaries(core.HistogramSeconds()...)
+	t.duration, errs[2] = messagingconv.NewProcessDuration(meter, bounds)
+	t.lag, errs[3] = meter.Float64Histogram(MetricLag, metric.WithUnit("s"), bounds)
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("strunk/otelevents: %w", err)
 	}

@@ -83,3 +83,12 @@ const (
 	CountersOfQueue      = "queue"
 	CountersOfSubscriber = "subscriber"
 )
+
+// HistogramSeconds are HistogramBounds in seconds, as metrics have them.
+func HistogramSeconds() []float64 {
+	bounds := make([]float64, len(HistogramBounds))
+	for i, bound := range HistogramBounds {
+		bounds[i] = bound.Seconds()
+	}
+	return bounds
+}

@@ -18,6 +18,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/queue"
 )
 
@@ -31,7 +32,7 @@ const (
 	MetricAttempts = "strunk.queue.attempts"
 	// MetricDuration is how long attempts take, in seconds, by queue and outcome.
 	MetricDuration = "strunk.queue.attempt.duration"
-	// MetricWait is how long tasks wait from their enqueue to an attempt's start, in seconds, by queue. It compares the
+	// MetricWait is how long tasks that are due wait for an attempt's start, in seconds, by queue. It compares the
 	// database's clock with that of the process.
 	MetricWait = "strunk.queue.wait"
 	// MetricDead counts tasks that became dead letters, by queue.
@@ -78,8 +79,9 @@ func (in *instruments) make(meter metric.Meter) error {
 	in.enqueued, errs[0] = meter.Int64Counter(MetricEnqueued, metric.WithUnit("{task}"))
 	in.attempts, errs[1] = meter.Int64Counter(MetricAttempts, metric.WithUnit("{attempt}"))
 	in.dead, errs[2] = meter.Int64Counter(MetricDead, metric.WithUnit("{task}"))
-	in.duration, errs[3] = meter.Float64Histogram(MetricDuration, metric.WithUnit("s"))
-	in.wait, errs[4] = meter.Float64Histogram(MetricWait, metric.WithUnit("s"))
+	bounds := metric.WithExplicitBucketBoundaries(core.HistogramSeconds()...)
+	in.duration, errs[3] = meter.Float64Histogram(MetricDuration, metric.WithUnit("s"), bounds)
+	in.wait, errs[4] = meter.Float64Histogram(MetricWait, metric.WithUnit("s"), bounds)
 	return errors.Join(errs[:]...)
 }
 
@@ -124,7 +126,7 @@ func (in *instruments) work(ctx context.Context, task *queue.Incoming, next func
 		in.attempts.Add(ctx, 1, set)
 		in.duration.Record(ctx, time.Since(began).Seconds(), set)
 	}()
-	in.wait.Record(ctx, max(0, began.Sub(task.CreatedAt()).Seconds()), metric.WithAttributes(queueName(task.Queue())))
+	in.wait.Record(ctx, max(0, began.Sub(task.DueAt()).Seconds()), metric.WithAttributes(queueName(task.Queue())))
 	switch err = next(ctx); {
 	case err == nil:
 		outcome = "ok"

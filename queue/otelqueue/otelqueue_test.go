@@ -128,6 +128,9 @@ func checkMetrics(t *testing.T, reader *metric.ManualReader) {
 			case metricdata.Histogram[float64]:
 				for _, p := range data.DataPoints {
 					got[m.Name] += int64(p.Count)
+					if n := len(p.Bounds); p.Bounds[0] != 0.001 || p.Bounds[n-1] != 12*60*60 {
+						t.Errorf("%s: bounds %v; want milliseconds to hours", m.Name, p.Bounds)
+					}
 				}
 			}
 		}
