@@ -22,22 +22,27 @@ func TestPictures(t *testing.T) {
 	}
 	b := newBed(t)
 	for _, v := range views {
-		tb := b.open(t, b.operator)
-		for _, theme := range []string{"light", "dark"} {
-			tb.theme(theme)
-			tb.get(v.path)
-			if v.name != "confirm" { // which does not change
-				tb.soon("header .live", "live")
-			}
-			picture, err := chromedp.Call(tb.ctx, page.CaptureScreenshot,
-				page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatWebp, Quality: &quality})
-			if err != nil {
-				t.Fatal(err)
-			}
-			file := filepath.Join(*pictures, v.name+"-"+theme+".webp")
-			if err := os.WriteFile(file, picture.Data, 0o644); err != nil {
-				t.Fatal(err)
-			}
+		t.Run(v.name, func(t *testing.T) { takePictures(t, b.open(t, b.operator), v.name, v.path) })
+	}
+}
+
+// takePictures makes the pictures of a view in both themes.
+func takePictures(t *testing.T, tb *tab, name, path string) {
+	t.Helper()
+	for _, theme := range []string{"light", "dark"} {
+		tb.theme(theme)
+		tb.get(path)
+		if name != "confirm" { // which does not change
+			tb.soon("header .live", "live")
+		}
+		picture, err := chromedp.Call(tb.ctx, page.CaptureScreenshot,
+			page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatWebp, Quality: &quality})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(*pictures, name+"-"+theme+".webp")
+		if err := os.WriteFile(file, picture.Data, 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
