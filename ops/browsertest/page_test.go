@@ -59,6 +59,7 @@ var views = []struct{ name, path, shows string }{
 func testViews(t *testing.T, b *bed) {
 	for _, v := range views {
 		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
 			tb := b.open(t, b.operator).get(v.path)
 			if !tb.has("main", v.shows) {
 				t.Fatalf("there is no %q in\n%s", v.shows, tb.text("main"))
