@@ -7,7 +7,6 @@ import (
 	"errors"
 	"html/template"
 	"io/fs"
-	"mime"
 	"net/http"
 	"path"
 	"slices"
@@ -31,28 +30,44 @@ type view struct {
 
 // views are all views: one line each.
 func views() []view {
-	return append(moreViews(), []view{
+	return []view{
 		{"", "Now", "now", "", nowView, named("over")},
 		{"queues", "Queues", "queues", "queues", queuesView, named("q", "state", "sort", "from")},
 		{"queue", "Queue", "queue", "queues", queueView, named("name", "over")},
-		{"errors", "Errors", "errors", "errors", errorsView, named("of", "since_seconds", "new", "group")},
-		{"search", "Search", "search", "search", searchView, named("q")},
 		{"tasks", "Tasks", "tasks", "tasks", tasksView, taskParameters},
 		{"task", "Task", "task", "tasks", taskView, named("id")},
+		{"errors", "Errors", "errors", "errors", errorsView, named("of", "since_seconds", "new", "group")},
 		{"jobs", "Bulk jobs", "jobs", "jobs", jobsView, named("state", "after")},
 		{"job", "Bulk job", "job", "jobs", jobView, named("id")},
+		{"events", "Events", "events", "events", eventsView, named("after")},
+		{"subscriber", "Subscriber", "subscriber", "events", subscriberView, named("name", "after_type", "after_id",
+			"dead_before")},
+		{"entity", "Entity", "entity", "events", entityView, named("type", "id", "before")},
+		{"schedules", "Schedules", "schedules", "schedules", schedulesView, named("after")},
+		{"processes", "Processes", "processes", "processes", processesView, named("queue")},
+		{"contracts", "Contracts", "contracts", "contracts", contractsView, named("after")},
+		{"contract", "Contract", "contract", "contracts", contractView, named("subject", "from", "to")},
+		{"database", "Database", "database", "database", databaseView, nil},
+		{"audit", "Audit", "audit", "audit", auditView, named("actor", "action", "before")},
+		{"search", "Search", "search", "search", searchView, named("q")},
 		{"confirm", "Confirm", "confirm", "", confirmView, confirmParameters()},
-	}...)
+	}
 }
 
 // navigation are the paths of the views that the navigation lists, with what it calls them.
-var navigation = append([]navEntry{
+var navigation = []navEntry{
 	{"", "Now", false},
 	{"queues", "Queues", false},
 	{"tasks", "Tasks", false},
 	{"errors", "Errors", false},
 	{"jobs", "Bulk jobs", false},
-}, moreNavigation...)
+	{"events", "Events", false},
+	{"schedules", "Schedules", false},
+	{"processes", "Processes", false},
+	{"contracts", "Contracts", false},
+	{"database", "Database", false},
+	{"audit", "Audit", false},
+}
 
 // named are parameters of a view.
 func named(names ...string) (all []parameter) {
@@ -90,15 +105,15 @@ func (s *server) page(mux *http.ServeMux) {
 	mux.Handle("GET /follow", s.permit(PermissionRead, "page", s.follow))
 	mux.Handle("POST /do", s.htmlProblems(s.permit(PermissionChange, "page", s.do)))
 	_ = fs.WalkDir(pageFiles, "page", func(file string, d fs.DirEntry, _ error) error {
-		if kind := mime.TypeByExtension(path.Ext(file)); !d.IsDir() && servedKinds[path.Ext(file)] {
+		if kind := servedKinds[path.Ext(file)]; !d.IsDir() && kind != "" {
 			mux.Handle("GET /"+strings.TrimPrefix(file, "page/"), s.permit(PermissionRead, "page", asset(file, kind)))
 		}
 		return nil
 	})
 }
 
-// servedKinds are the assets that are served as they are.
-var servedKinds = map[string]bool{".css": true, ".js": true}
+// servedKinds are the content types of the assets, by the ends of their names. Other files are not served.
+var servedKinds = map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 
 // asset serves a file of the page. A browser keeps it, and asks each time whether it is still that of this version.
 func asset(file, kind string) http.HandlerFunc {

@@ -3,11 +3,11 @@ package ops
 // eventsShown is what the view of all subscribers shows.
 type eventsShown struct {
 	// Head is the newest position of the feed, Waiting counts the events that wait for the relay.
-	Head, Earliest int64
-	Waiting        Count
-	Subscribers    []subscriberRow
-	Forwarders     []Forwarder
-	// Older is the name to go on after; empty on the last page.
+	Head        int64
+	Waiting     Count
+	Subscribers []subscriberRow
+	Forwarders  []Forwarder
+	// Next is the name to go on after; empty on the last page.
 	Next string
 }
 
@@ -33,7 +33,6 @@ func eventsView(c *call) (any, error) {
 		forwardersQuestion(&v.Forwarders, "", DefaultLimit, ListCountCap))
 	v.Head, v.Waiting = overall.Head, overall.EventsWaiting
 	for _, s := range subscribers {
-		v.Earliest = s.Earliest
 		v.Subscribers = append(v.Subscribers, s.row(c.s.cfg.Thresholds))
 	}
 	if n := len(subscribers); n == subscribersShown {

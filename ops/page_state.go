@@ -93,13 +93,14 @@ func askState(ctx context.Context, box *outbox.Box, t Thresholds) (st state, err
 // span is how far back plots go.
 type span struct {
 	window, step, keep time.Duration
-	title, last        string
+	// last is what the numbers beside the plots are of.
+	last string
 }
 
 // spans are the plots' spans, by the parameter over. Two days change slowly, and cost more.
 var spans = map[string]span{
-	"hour": {time.Hour, time.Minute, 10 * time.Second, "the last hour", "last minute"},
-	"2d":   {MaxRatesWindow, time.Hour, time.Minute, "two days", "last hour"},
+	"hour": {time.Hour, time.Minute, 10 * time.Second, "last minute"},
+	"2d":   {MaxRatesWindow, time.Hour, time.Minute, "last hour"},
 }
 
 // trends are what happened lately to all queues together, and to each.

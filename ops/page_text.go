@@ -14,7 +14,7 @@ var pageFuncs = template.FuncMap{
 	"count": countHTML, "n": grouped[int64], "int": grouped[int], "age": age, "at": at, "iso": iso,
 	"perSecond": perSecond, "percent": percent,
 	"spark": spark, "mb": megabytes, "text": func(doc any) string { return fmt.Sprintf("%s", doc) },
-	"plural": plural, "list": func(all ...any) []any { return all }, "join": strings.Join,
+	"list": func(all ...any) []any { return all },
 }
 
 // grouped renders 1 234 567: groups are parted by a narrow space.

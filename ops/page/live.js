@@ -103,7 +103,6 @@ function tick() {
 
 function describe(stale, rests) {
   document.documentElement.classList.toggle('stale', stale);
-  document.documentElement.classList.toggle('resting', state.paused || Boolean(state.waiting));
   const word = state.paused ? 'paused' : stale ? 'old' : state.waiting ? 'resting' : 'live';
   const age = Math.max(0, Math.round((Date.now() - state.shown) / 1_000));
   indicator.textContent = word === 'live' ? `live · ${clock(state.shown)}` : `${word} · ${age} s`;
