@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -20,7 +21,7 @@ type action struct {
 	// fields are the operation's path and body, as a form has them.
 	fields []field
 	// says tells what will happen, and to how many; nil where the title says it all.
-	says func(c *call, form url.Values) (Said, error)
+	says func(c *call, form url.Values) (said, error)
 	// cli is the command that does the same, with its arguments; nil where there is none.
 	cli func(form url.Values) []string
 	// danger says that it cannot be undone: it looks so, and the count is to be typed where typed is set.
@@ -29,8 +30,8 @@ type action struct {
 	then func(answer map[string]any) string
 }
 
-// Said is what an action will do.
-type Said struct {
+// said is what an action will do.
+type said struct {
 	// Text is what will happen, in a sentence or two.
 	Text string
 	// Count is how many tasks or events are meant; nil where that is no number.
@@ -115,7 +116,7 @@ func confirmParameters() []parameter {
 // confirmation is what the view of it shows.
 type confirmation struct {
 	Op, Title string
-	Said      Said
+	Said      said
 	// CLI is the command that does the same; empty where there is none.
 	CLI    string
 	Hidden []hiddenField
@@ -250,6 +251,26 @@ func (f field) value(given []string) (any, error) {
 	default:
 		return given[0], nil
 	}
+}
+
+// saysText says the same whatever is asked for.
+func saysText(text string) func(*call, url.Values) (said, error) {
+	return func(*call, url.Values) (said, error) { return said{Text: text}, nil }
+}
+
+// actionLink leads to an action's confirmation.
+type actionLink struct {
+	Title, Link string
+	Danger      bool
+}
+
+// newActionLink leads to the confirmation of op, and from there to back. The parts are what it is done to, and how.
+func newActionLink(title, op, back string, danger bool, parts ...url.Values) actionLink {
+	q := url.Values{"op": {op}, "back": {back}}
+	for _, part := range parts {
+		maps.Copy(q, part)
+	}
+	return actionLink{title, "confirm?" + q.Encode(), danger}
 }
 
 // command renders a command of the CLI, quoted for a shell.

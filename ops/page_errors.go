@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -143,13 +142,7 @@ func (c *call) fillGroup(g *errorChosen) error {
 // errorLinks are what can be done to the dead letters of a group.
 func errorLinks(of url.Values) (all []actionLink) {
 	add := func(title, op string, danger bool, more url.Values) {
-		q := url.Values{"op": {op}, "back": {"errors"}}
-		for _, part := range []url.Values{of, more} {
-			for name, values := range part {
-				q[name] = slices.Clone(values)
-			}
-		}
-		all = append(all, actionLink{title, "confirm?" + q.Encode(), danger})
+		all = append(all, newActionLink(title, op, "errors", danger, of, more))
 	}
 	add("Retry one first …", "job_retry", false, url.Values{"one_first": {"true"}})
 	add("Retry all …", "job_retry", false, nil)

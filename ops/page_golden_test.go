@@ -72,7 +72,7 @@ func goldenQueue(name string, waiting, dead int64, workers int64, state int) que
 	since := goldenNow.Add(-14 * time.Minute)
 	q := Queue{Name: name, Pending: someCount(waiting), Claimed: someCount(workers), Dead: someCount(dead),
 		Workers: workers, Concurrency: 6 * workers, WaitingSince: &since, WaitingFor: Duration{14 * time.Minute}}
-	trend := QueueTrend{Done: []float64{3, 1, 4, 1, 5, 9, 2, 6}, Total: QueueStep{Done: 31, FailedShare: 0.08}}
+	trend := queueTrend{Done: []float64{3, 1, 4, 1, 5, 9, 2, 6}, Total: QueueStep{Done: 31, FailedShare: 0.08}}
 	return queueRow{Queue: q, Queued: trend, Over: 8 * time.Minute, State: queueStates[state].word,
 		Class: queueStates[state].class}
 }
@@ -96,7 +96,7 @@ func TestGoldenNow(t *testing.T) {
 		"busy": nowShown{Over: "hour", Last: "last minute", Fine: fine(busy.report), Plots: plots,
 			Needs: busy.needs(limits), AllQueues: 3, Queues: []queueRow{goldenQueue("invoices", 62830, 339, 0, 0),
 				goldenQueue("emails", 7904, 100, 1, 1), goldenQueue("sms", 4, 3, 1, 2)}},
-		"hostile": nowShown{Over: "2d", Last: "last hour", Plots: plots, Needs: []Need{{"bad", hostileName, longName,
+		"hostile": nowShown{Over: "2d", Last: "last hour", Plots: plots, Needs: []need{{"bad", hostileName, longName,
 			"Show", "queues?state=no+worker", true}, {"calm", arabicRTL, hostileName, "Look", "events", false}},
 			AllQueues: 300, Queues: []queueRow{goldenQueue(hostileName, 1, 0, 1, 4), goldenQueue(longName, 0, 0, 0, 5),
 				goldenQueue(arabicRTL, 10, 1, 1, 1)}},
@@ -109,11 +109,11 @@ func TestGoldenConfirm(t *testing.T) {
 	checkGolden(t, "confirm", map[string]any{
 		"empty": confirmation{Op: "resume_all_queues", Title: "Resume all queues", Back: "./"},
 		"busy": confirmation{Op: "start_job", Title: "Delete tasks", Danger: true, Expect: "4957", Back: "errors",
-			Said: Said{Text: "Dead letters are deleted for good.", Count: &many}, CLI: "strunk jobs start delete",
+			Said: said{Text: "Dead letters are deleted for good.", Count: &many}, CLI: "strunk jobs start delete",
 			Hidden: []hiddenField{{"act", "delete"}}, Asked: []askedField{{"reason", "Reason", "why", "", "text",
 				true}}},
 		"hostile": confirmation{Op: "pause_queue", Title: hostileName, CLI: command([]string{"pause", hostileName}),
-			Said: Said{Text: longName}, Back: "queue?name=%3Cscript%3E", Hidden: []hiddenField{{"queue", hostileName}},
+			Said: said{Text: longName}, Back: "queue?name=%3Cscript%3E", Hidden: []hiddenField{{"queue", hostileName}},
 			Asked: []askedField{{"reason", arabicRTL, hostileName, longName, "text", false}}},
 	})
 	checkGoldenState(t, "problem", "hostile", problemView{Problem{"invalid", hostileName}, 400, "./"})

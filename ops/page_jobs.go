@@ -137,13 +137,13 @@ var jobFilterFields = append(hidden(fieldText, "status", "queue", "customer_key"
 func jobAction(act Act, title, text string, danger bool, more ...field) action {
 	return action{op: "start_job", name: "job_" + string(act), title: title, danger: danger, typed: act == ActDelete,
 		fields: slices.Concat([]field{fixed("act", fieldText, string(act))}, jobFilterFields, more),
-		says: func(c *call, _ url.Values) (Said, error) {
+		says: func(c *call, _ url.Values) (said, error) {
 			f, err := c.taskFilter()
 			if err != nil {
-				return Said{}, err
+				return said{}, err
 			}
 			p, err := PreviewJob(c.ctx, c.box, NewJob{Act: act, Filter: f})
-			return Said{Text: text + " A bulk job does it, in slices; it goes on when this page is closed.",
+			return said{Text: text + " A bulk job does it, in slices; it goes on when this page is closed.",
 				Count: &p.Matching}, err
 		},
 		cli: func(form url.Values) []string { return jobCommand(act, form) },
@@ -178,6 +178,6 @@ func jobCommand(act Act, form url.Values) []string {
 
 func onJobAction(op, title, text, verb string) action {
 	return action{op: op, title: title, fields: hidden(fieldText, "id"),
-		says: func(*call, url.Values) (Said, error) { return Said{Text: text}, nil },
+		says: saysText(text),
 		cli:  func(f url.Values) []string { return []string{"jobs", verb, f.Get("id")} }}
 }

@@ -10,7 +10,7 @@ import (
 
 // nowShown is what Now shows.
 type nowShown struct {
-	Needs []Need
+	Needs []need
 	// Fine is the line of what is fine.
 	Fine       string
 	Over, Last string
@@ -20,8 +20,8 @@ type nowShown struct {
 	AllQueues int
 }
 
-// Need is something that needs a person.
-type Need struct {
+// need is something that needs a person.
+type need struct {
 	// Class is how bad it is: bad, warn or calm.
 	Class string
 	// Title says what it is, Detail what more is known.
@@ -43,10 +43,9 @@ type plot struct {
 const worstQueues = 10
 
 func nowView(c *call) (any, error) {
-	over := c.query.Get("over")
-	orDefault(&over, "hour")
-	if _, known := spans[over]; !known {
-		return nil, fmt.Errorf("over: %q is neither hour nor 2d: %w", over, ErrInvalid)
+	over, span, err := c.over()
+	if err != nil {
+		return nil, err
 	}
 	st, err := c.s.state.get(c.ctx)
 	if err != nil {
@@ -56,7 +55,7 @@ func nowView(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := nowShown{Needs: st.needs(c.s.cfg.Thresholds), Fine: fine(st.report), Over: over, Last: spans[over].last,
+	v := nowShown{Needs: st.needs(c.s.cfg.Thresholds), Fine: fine(st.report), Over: over, Last: span.last,
 		Plots: t.plots(), AllQueues: len(st.queues)}
 	worst := worstFirst(st.queues, c.s.cfg.Thresholds)
 	hour, err := c.s.trends["hour"].get(c.ctx)
@@ -102,37 +101,37 @@ func fine(r Report) string {
 }
 
 // needs are what needs a person, the worst first.
-func (st *state) needs(t Thresholds) []Need {
+func (st *state) needs(t Thresholds) []need {
 	all := slices.Concat(st.queueNeeds(t), st.subscriberNeeds(), st.checkNeeds(), st.errorNeeds())
 	order := []string{"bad", "warn", "calm"}
-	slices.SortStableFunc(all, func(a, b Need) int {
+	slices.SortStableFunc(all, func(a, b need) int {
 		return slices.Index(order, a.Class) - slices.Index(order, b.Class)
 	})
 	return all
 }
 
 // queueNeeds are of queues: without a worker, behind, paused by hand, on hold.
-func (st *state) queueNeeds(t Thresholds) (all []Need) {
+func (st *state) queueNeeds(t Thresholds) (all []need) {
 	by := make([][]Queue, len(queueStates))
 	for _, q := range worstFirst(st.queues, t) {
 		by[q.stateOf(t)] = append(by[q.stateOf(t)], q)
 	}
-	if q := by[0]; len(q) > 0 {
-		all = append(all, Need{Class: "bad", Title: these(len(q), "queue has tasks and no process works it",
+	if q := by[noWorker]; len(q) > 0 {
+		all = append(all, need{Class: "bad", Title: these(len(q), "queue has tasks and no process works it",
 			"queues have tasks and no process works them"), Detail: "The oldest task has waited for " +
 			age(q[0].WaitingFor) + ": " + queueNames(q), Action: "Show", Link: "queues?state=no+worker"})
 	}
-	if q := by[1]; len(q) > 0 {
-		all = append(all, Need{Class: "warn", Title: these(len(q), "queue is behind", "queues are behind"),
+	if q := by[behind]; len(q) > 0 {
+		all = append(all, need{Class: "warn", Title: these(len(q), "queue is behind", "queues are behind"),
 			Detail: "The oldest task has waited for " + age(q[0].WaitingFor) + ": " + queueNames(q), Action: "Show",
 			Link: "queues?state=behind"})
 	}
 	if p := st.paused; p != nil {
-		return append(all, Need{Class: "warn", Title: "All queues are paused", Detail: stoppedBy(p.By, p.Reason,
+		return append(all, need{Class: "warn", Title: "All queues are paused", Detail: stoppedBy(p.By, p.Reason,
 			st.now.Sub(p.Since)), Action: "Resume …", Link: "confirm?op=resume_all_queues", Change: true})
 	}
-	if q := by[2]; len(q) > 0 {
-		n := Need{Class: "calm", Title: these(len(q), "queue is paused by hand", "queues are paused by hand"),
+	if q := by[paused]; len(q) > 0 {
+		n := need{Class: "calm", Title: these(len(q), "queue is paused by hand", "queues are paused by hand"),
 			Detail: queueNames(q) + " · " + stoppedBy(q[0].PausedBy, q[0].PauseReason, st.now.Sub(*q[0].PausedAt)),
 			Action: "Show", Link: "queues?state=paused"}
 		if len(q) == 1 {
@@ -141,8 +140,8 @@ func (st *state) queueNeeds(t Thresholds) (all []Need) {
 		}
 		all = append(all, n)
 	}
-	if q := by[3]; len(q) > 0 {
-		all = append(all, Need{Class: "calm", Title: these(len(q), "queue is on hold", "queues are on hold"),
+	if q := by[onHold]; len(q) > 0 {
+		all = append(all, need{Class: "calm", Title: these(len(q), "queue is on hold", "queues are on hold"),
 			Detail: queueNames(q), Action: "Show", Link: "queues?state=on+hold"})
 	}
 	return all
@@ -184,7 +183,7 @@ func firstNames(all []string) string {
 }
 
 // subscriberNeeds are of subscribers that are blocked, must be restarted, or have deliveries that fail.
-func (st *state) subscriberNeeds() (all []Need) {
+func (st *state) subscriberNeeds() (all []need) {
 	var blocked, stopped, parked []string
 	for _, s := range st.subscribers {
 		switch {
@@ -196,16 +195,16 @@ func (st *state) subscriberNeeds() (all []Need) {
 			parked = append(parked, s.Name)
 		}
 	}
-	need := func(class, one, many string, names []string) {
+	add := func(class, one, many string, names []string) {
 		if len(names) > 0 {
-			all = append(all, Need{Class: class, Title: these(len(names), one, many), Detail: firstNames(names),
+			all = append(all, need{Class: class, Title: these(len(names), one, many), Detail: firstNames(names),
 				Action: "Look", Link: "events"})
 		}
 	}
-	need("bad", "subscriber has lost events: replay or reset it", "subscribers have lost events: replay or reset them",
+	add("bad", "subscriber has lost events: replay or reset it", "subscribers have lost events: replay or reset them",
 		stopped)
-	need("bad", "subscriber is blocked by one event", "subscribers are blocked by one event each", blocked)
-	need("warn", "subscriber has deliveries that fail", "subscribers have deliveries that fail", parked)
+	add("bad", "subscriber is blocked by one event", "subscribers are blocked by one event each", blocked)
+	add("warn", "subscriber has deliveries that fail", "subscribers have deliveries that fail", parked)
 	return all
 }
 
@@ -220,13 +219,13 @@ func clip(text string) string {
 }
 
 // checkNeeds are checks of health that have no sentence of their own.
-func (st *state) checkNeeds() (all []Need) {
+func (st *state) checkNeeds() (all []need) {
 	own := []string{CheckWorkers, CheckQueues}
 	for _, c := range st.report.Checks {
 		if c.Status == StatusOK || slices.Contains(own, c.Name) {
 			continue
 		}
-		n := Need{Class: "warn", Title: "The check " + c.Name + " is not fine", Detail: c.Message, Action: "Look",
+		n := need{Class: "warn", Title: "The check " + c.Name + " is not fine", Detail: c.Message, Action: "Look",
 			Link: "database"}
 		if c.Status == StatusFail {
 			n.Class = "bad"
@@ -240,9 +239,9 @@ func (st *state) checkNeeds() (all []Need) {
 }
 
 // errorNeeds say what is new among the errors, and how many dead letters wait for a decision.
-func (st *state) errorNeeds() []Need {
+func (st *state) errorNeeds() []need {
 	dead := st.overall.Dead
-	n := Need{Action: "Errors", Link: "errors"}
+	n := need{Action: "Errors", Link: "errors"}
 	switch {
 	case len(st.fresh) > 0:
 		n.Class = "warn"
@@ -255,5 +254,5 @@ func (st *state) errorNeeds() []Need {
 	default:
 		return nil
 	}
-	return []Need{n}
+	return []need{n}
 }

@@ -28,11 +28,10 @@ type queueShown struct {
 const shownOfQueue = 20
 
 func queueView(c *call) (any, error) {
-	name, over := c.query.Get("name"), c.query.Get("over")
-	orDefault(&over, "hour")
-	span, known := spans[over]
-	if !known {
-		return nil, fmt.Errorf("over: %q is neither hour nor 2d: %w", over, ErrInvalid)
+	name := c.query.Get("name")
+	over, span, err := c.over()
+	if err != nil {
+		return nil, err
 	}
 	q, err := QueueStats(c.ctx, c.box, name)
 	if err != nil {
@@ -65,15 +64,13 @@ func queueView(c *call) (any, error) {
 
 // queueLinks are what can be done to a queue.
 func queueLinks(v queueShown) (all []actionLink) {
+	back := "queue?" + url.Values{"name": {v.Name}}.Encode()
 	add := func(title, op string, danger bool, more url.Values) {
-		q := url.Values{"op": {op}, "back": {"queue?" + url.Values{"name": {v.Name}}.Encode()}}
+		of := url.Values{}
 		if op != "resume_all_queues" { // which names none
-			q.Set("queue", v.Name)
+			of.Set("queue", v.Name)
 		}
-		for name, values := range more {
-			q[name] = values
-		}
-		all = append(all, actionLink{title, "confirm?" + q.Encode(), danger})
+		all = append(all, newActionLink(title, op, back, danger, of, more))
 	}
 	switch {
 	case v.AllPaused:
@@ -136,9 +133,6 @@ func (r *Rate) String() string {
 
 // queueActions are what can be done to queues.
 func queueActions() []action {
-	all := func(text string) func(*call, url.Values) (Said, error) {
-		return func(*call, url.Values) (Said, error) { return Said{Text: text}, nil }
-	}
 	queue := field{name: "queue", kind: fieldText}
 	key := field{name: "customer_key", kind: fieldText}
 	reason := prompt("reason", "Reason", fieldText, "for those who find it so")
@@ -158,10 +152,10 @@ func queueActions() []action {
 		{op: "resume_queue", title: "Resume the queue", fields: []field{queue},
 			says: saysQueue("The tasks of %s are begun again."), cli: onQueue([]string{"resume"})},
 		{op: "pause_all_queues", title: "Pause all queues", danger: true, fields: []field{reason},
-			says: all("No more tasks of any queue will be begun, also of queues that appear later."),
+			says: saysText("No more tasks of any queue will be begun, also of queues that appear later."),
 			cli:  onQueue([]string{"pause", "--all"}, "reason", "reason")},
 		{op: "resume_all_queues", title: "Resume all queues", cli: onQueue([]string{"resume", "--all"}),
-			says: all("The tasks of all queues are begun again, but for queues that are paused by themselves.")},
+			says: saysText("The tasks of all queues are begun again, but for queues that are paused by themselves.")},
 		{op: "hold_queue", title: "Put on hold", says: saysQueue("No more tasks of %s will be begun for a while."),
 			fields: []field{queue, needed(prompt("for_seconds", "For", fieldSeconds, "such as 10m, or a number of "+
 				"seconds")), prompt("customer_key", "Customer key", fieldText, "empty: the whole queue"), reason},
@@ -213,10 +207,10 @@ func limitsCommand(f url.Values) []string {
 }
 
 // saysQueue tells what will happen to a queue, and how many tasks wait in it.
-func saysQueue(format string) func(*call, url.Values) (Said, error) {
-	return func(c *call, form url.Values) (Said, error) {
+func saysQueue(format string) func(*call, url.Values) (said, error) {
+	return func(c *call, form url.Values) (said, error) {
 		q, err := QueueStats(c.ctx, c.box, form.Get("queue"))
 		text := fmt.Sprintf(format, q.Name)
-		return Said{Text: fmt.Sprintf("%s %s of its tasks wait, %s run.", text, q.Pending, q.Claimed)}, err
+		return said{Text: fmt.Sprintf("%s %s of its tasks wait, %s run.", text, q.Pending, q.Claimed)}, err
 	}
 }

@@ -94,10 +94,10 @@ func (s Schedule) row(states map[int64]queue.Status, t Thresholds) scheduleRow {
 // scheduleActions are what can be done to schedules.
 func scheduleActions() []action {
 	id := hidden(fieldText, "schedule")
-	says := func(text string) func(*call, url.Values) (Said, error) {
-		return func(c *call, form url.Values) (Said, error) {
+	says := func(text string) func(*call, url.Values) (said, error) {
+		return func(c *call, form url.Values) (said, error) {
 			s, err := ScheduleStats(c.ctx, c.box, form.Get("schedule"))
-			return Said{Text: s.ID + " (" + s.Spec + ", queue " + s.Queue + "): " + text}, err
+			return said{Text: s.ID + " (" + s.Spec + ", queue " + s.Queue + "): " + text}, err
 		}
 	}
 	cli := func(verb ...string) func(url.Values) []string {

@@ -3,6 +3,7 @@ package ops
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -103,16 +104,26 @@ var spans = map[string]span{
 	"2d":   {MaxRatesWindow, time.Hour, time.Minute, "last hour"},
 }
 
+// over returns the span that is asked for, an hour where none is, and its name.
+func (c *call) over() (name string, of span, err error) {
+	name = cmp.Or(c.query.Get("over"), "hour")
+	of, known := spans[name]
+	if !known {
+		err = fmt.Errorf("over: %q is neither hour nor 2d: %w", name, ErrInvalid)
+	}
+	return name, of, err
+}
+
 // trends are what happened lately to all queues together, and to each.
 type trends struct {
 	steps  int
 	step   time.Duration
 	all    []QueueStep
-	queues map[string]QueueTrend
+	queues map[string]queueTrend
 }
 
-// QueueTrend is what happened to one queue lately.
-type QueueTrend struct {
+// queueTrend is what happened to one queue lately.
+type queueTrend struct {
 	Total QueueStep
 	// Done and Failed count by the step.
 	Done, Failed []float64
@@ -129,7 +140,7 @@ func askTrends(ctx context.Context, box *outbox.Box, of span, name string) (t tr
 }
 
 func newTrends(rows []countedStep, from, to time.Time, step time.Duration) trends {
-	t := trends{steps: max(int(to.Sub(from)/step), 0), step: step, queues: map[string]QueueTrend{}}
+	t := trends{steps: max(int(to.Sub(from)/step), 0), step: step, queues: map[string]queueTrend{}}
 	all, totals := make([]countedStep, t.steps), map[string]*countedStep{}
 	for _, r := range rows {
 		i := int(r.at.Sub(from) / step)
@@ -139,7 +150,7 @@ func newTrends(rows []countedStep, from, to time.Time, step time.Duration) trend
 		all[i].add(r.counted)
 		if totals[r.name] == nil {
 			totals[r.name] = &countedStep{at: from}
-			t.queues[r.name] = QueueTrend{Done: make([]float64, t.steps), Failed: make([]float64, t.steps)}
+			t.queues[r.name] = queueTrend{Done: make([]float64, t.steps), Failed: make([]float64, t.steps)}
 		}
 		totals[r.name].add(r.counted)
 		q := t.queues[r.name]
@@ -162,32 +173,44 @@ func (t trends) over() time.Duration { return time.Duration(t.steps) * t.step }
 // queueRow is a queue as tables show it.
 type queueRow struct {
 	Queue
-	Queued QueueTrend
+	Queued queueTrend
 	Over   time.Duration
 	// State is a word, Class how bad it is: bad, warn, calm or empty.
 	State, Class string
 }
 
-// queueStates are the words for a queue's state, the worst first, and how bad each is.
+// queueState is what a queue does, the worst first.
+type queueState int
+
+const (
+	noWorker queueState = iota
+	behind
+	paused
+	onHold
+	working
+	idle
+)
+
+// queueStates are the words for a queue's state, and how bad each is.
 var queueStates = []struct{ word, class string }{
-	{"no worker", "bad"}, {"behind", "warn"}, {"paused", "calm"}, {"on hold", "calm"}, {"working", ""}, {"idle", ""},
+	noWorker: {"no worker", "bad"}, behind: {"behind", "warn"}, paused: {"paused", "calm"}, onHold: {"on hold", "calm"},
+	working: {"working", ""}, idle: {"idle", ""},
 }
 
-// stateOf is the place of a queue's state in queueStates.
-func (q Queue) stateOf(t Thresholds) int {
+func (q Queue) stateOf(t Thresholds) queueState {
 	switch {
 	case q.PausedAt != nil:
-		return 2
+		return paused
 	case q.HeldUntil != nil:
-		return 3
+		return onHold
 	case q.WaitingSince != nil && q.Workers == 0:
-		return 0
+		return noWorker
 	case q.WaitingFor.Duration > t.OldestPending:
-		return 1
+		return behind
 	case q.WaitingSince != nil || q.Claimed.N > 0:
-		return 4
+		return working
 	}
-	return 5
+	return idle
 }
 
 // worstFirst orders queues: by state, then by how long the first task has waited, then by name.

@@ -95,74 +95,74 @@ func subscriberActions() []action {
 }
 
 // saysSubscriber tells what will happen to a subscriber, and how far behind it is.
-func saysSubscriber(text string) func(*call, url.Values) (Said, error) {
-	return func(c *call, form url.Values) (Said, error) {
+func saysSubscriber(text string) func(*call, url.Values) (said, error) {
+	return func(c *call, form url.Values) (said, error) {
 		s, err := SubscriberStats(c.ctx, c.box, form.Get("subscriber"))
-		return Said{Text: fmt.Sprintf("%s: %s %s of its events wait.", s.Name, text, s.Waiting)}, err
+		return said{Text: fmt.Sprintf("%s: %s %s of its events wait.", s.Name, text, s.Waiting)}, err
 	}
 }
 
-func saysEntity(text string) func(*call, url.Values) (Said, error) {
-	return func(c *call, form url.Values) (Said, error) {
+func saysEntity(text string) func(*call, url.Values) (said, error) {
+	return func(c *call, form url.Values) (said, error) {
 		s, err := SubscriberStats(c.ctx, c.box, form.Get("subscriber"))
 		if err == nil && form.Get("entity_id") == "" {
 			err = fmt.Errorf("no entity was given: %w", ErrInvalid)
 		}
-		return Said{Text: fmt.Sprintf("%s, entity %s: %s", s.Name, form.Get("entity_id"), text)}, err
+		return said{Text: fmt.Sprintf("%s, entity %s: %s", s.Name, form.Get("entity_id"), text)}, err
 	}
 }
 
-func saysAllParked(c *call, form url.Values) (Said, error) {
+func saysAllParked(c *call, form url.Values) (said, error) {
 	s, err := SubscriberStats(c.ctx, c.box, form.Get("subscriber"))
-	return Said{Text: fmt.Sprintf("All entities that are parked for %s are tried again now. So many of its deliveries "+
+	return said{Text: fmt.Sprintf("All entities that are parked for %s are tried again now. So many of its deliveries "+
 		"fail, or wait behind one that does:", s.Name), Count: &s.Deliveries}, err
 }
 
-func saysReplay(c *call, form url.Values) (Said, error) {
+func saysReplay(c *call, form url.Values) (said, error) {
 	from, err := parseID(form.Get("from"))
 	if err != nil {
-		return Said{}, err
+		return said{}, err
 	}
 	p, err := PreviewReplay(c.ctx, c.box, form.Get("subscriber"), from)
 	switch {
 	case err != nil:
-		return Said{}, err
+		return said{}, err
 	case from > p.Head:
-		return Said{}, fmt.Errorf("from: position %d is after the last one, %d: %w", from, p.Head, ErrInvalid)
+		return said{}, fmt.Errorf("from: position %d is after the last one, %d: %w", from, p.Head, ErrInvalid)
 	case from != 0 && from < p.Earliest:
-		return Said{}, fmt.Errorf("from: position %d is no longer kept; the earliest is %d: %w", from, p.Earliest,
+		return said{}, fmt.Errorf("from: position %d is no longer kept; the earliest is %d: %w", from, p.Earliest,
 			ErrInvalid)
 	}
-	return Said{Text: fmt.Sprintf("%s goes back from position %d to %d and handles again what it had passed. %s of "+
+	return said{Text: fmt.Sprintf("%s goes back from position %d to %d and handles again what it had passed. %s of "+
 		"its deliveries are dropped, since they come again. The events that it has passed, and that come again:",
 		p.Subscriber, p.Cursor, p.From, p.Deliveries), Count: &p.Again}, nil
 }
 
-func saysReset(c *call, form url.Values) (Said, error) {
+func saysReset(c *call, form url.Values) (said, error) {
 	s, err := SubscriberStats(c.ctx, c.box, form.Get("subscriber"))
 	if err != nil {
-		return Said{}, err
+		return said{}, err
 	}
 	p, err := PreviewReplay(c.ctx, c.box, s.Name, 0)
 	where := fmt.Sprintf("at the earliest event that is kept, position %d", s.Earliest)
 	if s.Start == "snapshots" {
 		where = "with the snapshots"
 	}
-	return Said{Text: fmt.Sprintf("%s starts over %s. All its deliveries are dropped, since they come again. Its "+
+	return said{Text: fmt.Sprintf("%s starts over %s. All its deliveries are dropped, since they come again. Its "+
 		"cursor is at %d: keep that number if you may want to go on from there. The events that it has passed, and "+
 		"that are kept:", s.Name, where, s.Cursor), Count: &p.Again}, err
 }
 
-func saysSkip(c *call, form url.Values) (Said, error) {
+func saysSkip(c *call, form url.Values) (said, error) {
 	s, err := SubscriberStats(c.ctx, c.box, form.Get("subscriber"))
 	if err != nil {
-		return Said{}, err
+		return said{}, err
 	}
 	if position := form.Get("position"); s.Blocked == nil || fmt.Sprint(s.Blocked.Position) != position {
-		return Said{}, fmt.Errorf("the event at position %s does not block %s any more: %w", position, s.Name,
+		return said{}, fmt.Errorf("the event at position %s does not block %s any more: %w", position, s.Name,
 			ErrInvalid)
 	}
-	return Said{Text: fmt.Sprintf("%s passes the event at position %d, which has failed %s: %s. A copy of it "+
+	return said{Text: fmt.Sprintf("%s passes the event at position %d, which has failed %s: %s. A copy of it "+
 		"becomes a dead letter.", s.Name, s.Blocked.Position,
 		plural(int64(s.Blocked.Attempts), "time"), clip(s.Blocked.Error))}, nil
 }

@@ -39,12 +39,6 @@ type taskMoment struct {
 	Failed             bool
 }
 
-// actionLink leads to an action's confirmation.
-type actionLink struct {
-	Title, Link string
-	Danger      bool
-}
-
 // sqlTaskMore reads what a task's view shows besides its details: customer key and result. It locks nothing.
 const sqlTaskMore = `SELECT coalesce(o.customer_key, ''), r.result FROM {schema}.strunk_task($1::bigint) o
 LEFT JOIN {schema}.strunk_results r ON r.task_id = o.id`
@@ -157,14 +151,14 @@ func waited(t TaskDetails) string {
 func taskLinks(t TaskDetails) (all []actionLink) {
 	id := fmt.Sprint(t.ID)
 	add := func(title, op string, danger bool, more ...string) {
-		q := url.Values{"op": {op}, "ids": {id}, "back": {"task?id=" + id}}
+		of := url.Values{"ids": {id}}
 		if op == "cancel_task" { // it is for one task
-			q = url.Values{"op": {op}, "id": {id}, "back": {"task?id=" + id}}
+			of = url.Values{"id": {id}}
 		}
 		for i := 0; i < len(more); i += 2 {
-			q.Set(more[i], more[i+1])
+			of.Set(more[i], more[i+1])
 		}
-		all = append(all, actionLink{title, "confirm?" + q.Encode(), danger})
+		all = append(all, newActionLink(title, op, "task?id="+id, danger, of))
 	}
 	switch {
 	case t.Kind == KindDelivery && t.Status == queue.StatusDead:
@@ -226,12 +220,12 @@ func taskActions() []action {
 }
 
 // saysTasks says to how many tasks something happens: exactly those that were selected.
-func saysTasks(text string) func(*call, url.Values) (Said, error) {
-	return func(_ *call, form url.Values) (Said, error) {
+func saysTasks(text string) func(*call, url.Values) (said, error) {
+	return func(_ *call, form url.Values) (said, error) {
 		n := len(form["ids"]) + len(form["id"])
 		if n == 0 {
-			return Said{}, fmt.Errorf("no task was selected: go back and select some: %w", ErrInvalid)
+			return said{}, fmt.Errorf("no task was selected: go back and select some: %w", ErrInvalid)
 		}
-		return Said{Text: text, Count: &Count{N: int64(n), Precision: Exact}}, nil
+		return said{Text: text, Count: &Count{N: int64(n), Precision: Exact}}, nil
 	}
 }

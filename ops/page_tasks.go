@@ -141,12 +141,10 @@ func matchingActs(query url.Values, f TaskFilter) (all []actionLink) {
 			continue
 		}
 		q := changedQuery(changedQuery(changedQuery(query, "after", ""), "limit", ""), "examine", "")
-		q.Set("op", "job_"+string(a.act))
-		q.Set("back", "jobs")
 		if f.choosesAll() {
 			q.Set("all", "true")
 		}
-		all = append(all, actionLink{a.all + " …", "confirm?" + q.Encode(), a.danger})
+		all = append(all, newActionLink(a.all+" …", "job_"+string(a.act), "jobs", a.danger, q))
 	}
 	return all
 }
