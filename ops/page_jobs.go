@@ -102,7 +102,7 @@ func jobActions() []action {
 	first := prompt("one_first", "Do one first, then stop until it is resumed", fieldFlag, "")
 	reason := prompt("reason", "Reason", fieldText, "kept with the job, and as the last error of the tasks")
 	due := needed(prompt("due_at", "Due at (UTC)", fieldTime, "such as 2026-01-31T15:04"))
-	priority := needed(prompt("priority", "Priority", fieldNumber, "0 to 9, 0 comes first"))
+	priority := needed(prompt("priority", "Priority", fieldNumber, "0 to 9; higher ones go first"))
 	return []action{
 		jobAction(ActRetry, "Retry all that match", "They get all their attempts again.", false, rate, first),
 		jobAction(ActRunNow, "Run all that match now", "They become due now.", false, rate, first),

@@ -205,7 +205,7 @@ func taskActions() []action {
 			"such as 2026-01-31T15:04"))}, says: saysTasks("They become due at another time."),
 			cli: cli("reschedule", "due_at", "at")},
 		{op: "set_priority", title: "Change the priority", fields: []field{ids, needed(prompt("priority", "Priority",
-			fieldNumber, "0 to 9, 0 comes first"))}, says: saysTasks("They go to the end of the priority."),
+			fieldNumber, "0 to 9; higher ones go first"))}, says: saysTasks("They go to the end of the priority."),
 			cli: cli("priority", "priority", "to")},
 		{op: "cancel_task", title: "Cancel", danger: true, fields: []field{{name: "id", kind: fieldText}, reason},
 			says: saysTasks("A task that waits ends as cancelled; of one that runs, the handler's context ends. " +
