@@ -31,7 +31,8 @@ func (a *admin) execute(ctx context.Context, dsn string, sql func(*pgx.Conn) str
 	if conn := a.take(); conn != nil {
 		err := executeOn(ctx, conn, sql(conn))
 		dead := conn.IsClosed()
-		if a.keep(conn); !dead {
+		a.keep(conn)
+		if !dead {
 			return err
 		}
 	}
