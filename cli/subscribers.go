@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
-	"strings"
 
 	ucli "github.com/urfave/cli/v2"
 
 	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox"
 )
@@ -181,23 +180,12 @@ func backTo(ctx context.Context, box *outbox.Box, name string) (wayBack, error) 
 	s, err := ops.SubscriberStats(ctx, box, name)
 	back := wayBack{name: name, Cursor: s.Cursor}
 	if from := min(s.Cursor+1, s.Head); err == nil && from >= s.Earliest {
-		back.GoBack = fmt.Sprintf("strunk replay %s --from %d", shellWord(name), from)
+		back.GoBack = fmt.Sprintf("strunk replay %s --from %d", core.ShellWord(name), from)
 	}
 	if errors.Is(err, ops.ErrNotFound) {
 		return back, nil // whoever sends it back says so
 	}
 	return back, err
-}
-
-// plainWord is what a shell takes as it is.
-var plainWord = regexp.MustCompile(`^[\w.:/@%+=-]+$`)
-
-// shellWord writes a text so that a shell takes it as one word.
-func shellWord(s string) string {
-	if plainWord.MatchString(s) && s[0] != '-' {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 func (b wayBack) String() string {
@@ -340,25 +328,25 @@ func entities(n int) string {
 // withName is withBox for commands whose one argument is a subscriber.
 func (p *program) withName(fn func(ctx context.Context, c *ucli.Context, box *outbox.Box,
 	name string) error) ucli.ActionFunc {
-	return p.withBox(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-		name, err := oneArg(c, "NAME")
-		if err != nil {
-			return err
-		}
-		return unknownSubscriber(fn(ctx, c, box, name))
-	})
+	return p.withBox(named(fn))
 }
 
 // changingName is withName for a command that changes something.
 func (p *program) changingName(fn func(ctx context.Context, c *ucli.Context, box *outbox.Box,
 	name string) error) ucli.ActionFunc {
-	return p.changing(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+	return p.changing(named(fn))
+}
+
+// named calls fn with the subscriber that the arguments name.
+func named(fn func(ctx context.Context, c *ucli.Context, box *outbox.Box,
+	name string) error) func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+	return func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 		name, err := oneArg(c, "NAME")
 		if err != nil {
 			return err
 		}
 		return unknownSubscriber(fn(ctx, c, box, name))
-	})
+	}
 }
 
 // unknownSubscriber adds to an error that a subscriber is unknown where the known ones are found.

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/strunk-go/strunk/internal/core"
 )
 
 // action is what a person can do on the page. It is an operation of the API, asked for by a form: permission, limits,
@@ -277,20 +279,9 @@ func newActionLink(title, op, back string, danger bool, parts ...url.Values) act
 func command(args []string) string {
 	text := "strunk"
 	for _, a := range args {
-		text += " " + shellQuote(a)
+		text += " " + core.ShellWord(a)
 	}
 	return text
-}
-
-func shellQuote(s string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
-			strings.ContainsRune("-_./:=+,@", r)
-	}
-	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // flags are the flags of a command that a form gives, in the order of pairs of a field and a flag.
