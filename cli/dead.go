@@ -87,21 +87,33 @@ func (p *program) retryAll() *ucli.Command {
 			" are retried with --yes, or when a terminal has said so.",
 		Flags:  append(deadFlags(), dryRunFlag(), yesFlag()),
 		Before: needsDead,
-		Action: p.changing(p.runRetryAll),
+		Action: p.changing(p.onDead("retried", p.runRetryAll)),
 	}
 }
 
-func (p *program) runRetryAll(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-	filter, err := deadFilter(c)
-	if err != nil {
-		return err
+// onDead calls run with what the arguments choose, or with --dry-run says how many there are. did is what run does to
+// them.
+func (p *program) onDead(did string, run func(ctx context.Context, c *ucli.Context, box *outbox.Box,
+	f outbox.DeadFilter, ids []int64) error) func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+	return func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
+		filter, err := deadFilter(c)
+		if err != nil {
+			return err
+		}
+		ids, err := deadIDs(ctx, box, filter)
+		if err != nil {
+			return err
+		}
+		if c.Bool("dry-run") {
+			return p.sayDry(c, did, filter, len(ids))
+		}
+		return run(ctx, c, box, filter, ids)
 	}
-	ids, err := deadIDs(ctx, box, filter)
+}
+
+func (p *program) runRetryAll(ctx context.Context, c *ucli.Context, box *outbox.Box, filter outbox.DeadFilter,
+	ids []int64) error {
 	switch {
-	case err != nil:
-		return err
-	case c.Bool("dry-run"):
-		return p.sayDry(c, "retried", filter, len(ids))
 	case len(ids) > askAbove:
 		if err := p.confirm(c, fmt.Sprintf("retry %s of %s", plural(len(ids), noun(filter)),
 			ofWhat(filter))); err != nil {
@@ -130,25 +142,18 @@ func (p *program) purge() *ucli.Command {
 		Flags: append(slices.DeleteFunc(deadFlags(), func(f ucli.Flag) bool { return f.Names()[0] == "subscriber" }),
 			dryRunFlag(), yesFlag()),
 		Before: needsDead,
-		Action: p.changing(p.runPurge),
+		Action: p.changing(p.onDead("purged", p.runPurge)),
 	}
 }
 
-func (p *program) runPurge(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
-	filter, err := deadFilter(c)
-	if err != nil {
-		return err
-	}
-	ids, err := deadIDs(ctx, box, filter)
+func (p *program) runPurge(ctx context.Context, c *ucli.Context, box *outbox.Box, filter outbox.DeadFilter,
+	ids []int64) error {
 	switch {
-	case err != nil:
-		return err
-	case c.Bool("dry-run"):
-		return p.sayDry(c, "purged", filter, len(ids))
 	case !c.Bool("yes") && len(ids) > 0:
 		return usagef("purge would delete %s of %s for good: %v", plural(len(ids), noun(filter)), ofWhat(filter),
 			errNeedYes)
 	case !c.Bool("yes"):
+		var err error
 		if filter.Queue != "" {
 			err = p.noteUnused(ctx, box, filter.Queue)
 		}

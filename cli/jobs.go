@@ -20,16 +20,16 @@ func (p *program) jobs() *ucli.Command {
 			&ucli.IntFlag{Name: "limit", Usage: "how many", Value: ops.DefaultLimit},
 		},
 		Action: p.withBox(p.listJobs),
-		Subcommands: []*ucli.Command{p.startJob(), p.onJob("show", "show how far a bulk job is", nil,
+		Subcommands: []*ucli.Command{p.startJob(), p.onJob(p.withBox, "show", "show how far a bulk job is", nil,
 			func(ctx context.Context, _ *ucli.Context, box *outbox.Box, id int64) (ops.Job, error) {
 				return ops.ReadJob(ctx, box, id)
-			}), p.onJob("stop", "stop a bulk job; resume goes on where it was", nil,
+			}), p.onJob(p.changing, "stop", "stop a bulk job; resume goes on where it was", nil,
 			func(ctx context.Context, _ *ucli.Context, box *outbox.Box, id int64) (ops.Job, error) {
 				return ops.StopJob(ctx, box, id)
-			}), p.onJob("resume", "have a bulk job that was stopped or has failed go on", nil,
+			}), p.onJob(p.changing, "resume", "have a bulk job that was stopped or has failed go on", nil,
 			func(ctx context.Context, _ *ucli.Context, box *outbox.Box, id int64) (ops.Job, error) {
 				return ops.ResumeJob(ctx, box, id)
-			}), p.onJob("rate", "bound how many tasks a bulk job tries in a second", []ucli.Flag{
+			}), p.onJob(p.changing, "rate", "bound how many tasks a bulk job tries in a second", []ucli.Flag{
 			&ucli.Float64Flag{Name: "to", Usage: "so many in a second; 0 for as many as it can"}}, setJobRate)},
 	}
 }
@@ -57,13 +57,10 @@ func (p *program) listJobs(ctx context.Context, c *ucli.Context, box *outbox.Box
 	return p.showList(c, all, t, "no jobs")
 }
 
-// onJob is a command that reads or changes one job, and shows it.
-func (p *program) onJob(name, usage string, flags []ucli.Flag,
+// onJob is a command that reads or changes one job, and shows it. It is opened by withBox or by changing.
+func (p *program) onJob(open func(func(context.Context, *ucli.Context, *outbox.Box) error) ucli.ActionFunc,
+	name, usage string, flags []ucli.Flag,
 	run func(context.Context, *ucli.Context, *outbox.Box, int64) (ops.Job, error)) *ucli.Command {
-	open := p.changing
-	if name == "show" {
-		open = p.withBox
-	}
 	return &ucli.Command{
 		Name: name, Usage: usage, ArgsUsage: "ID", Flags: flags, Before: needID,
 		Action: open(func(ctx context.Context, c *ucli.Context, box *outbox.Box) error {

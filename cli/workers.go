@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -34,19 +33,12 @@ func (p *program) workers() *ucli.Command {
 			t := &table{header: []string{"PROCESS~", "RELEASE~?", "QUEUES~", "SLOTS#", "STATE", "SILENT FOR#",
 				"SINCE@?", "LONGEST TASK~"}}
 			for _, pr := range all {
-				t.add(fmt.Sprintf("%s/%d", pr.Host, pr.PID), orDash(pr.Release), strings.Join(queuesOf(pr), ","),
+				t.add(fmt.Sprintf("%s/%d", pr.Host, pr.PID), orDash(pr.Release), strings.Join(pr.Queues(), ","),
 					pr.Slots, processState(pr), ago(ops.Duration{Duration: pr.SilentFor()}), pr.StartedAt, longest(pr))
 			}
 			return p.showList(c, all, t, "no process works a queue")
 		}),
 	}
-}
-
-func queuesOf(p ops.Process) (names []string) {
-	for _, w := range p.Workers {
-		names = append(names, w.Queue)
-	}
-	return slices.Compact(names)
 }
 
 // processState is the worst state of a process's leases.

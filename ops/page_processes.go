@@ -69,15 +69,5 @@ func (p Process) row() processRow {
 	return r
 }
 
-// Queues are the names of the queues that it works.
-func (p Process) Queues() (all []string) {
-	for _, w := range p.Workers {
-		if !slices.Contains(all, w.Queue) {
-			all = append(all, w.Queue)
-		}
-	}
-	return all
-}
-
 // Silence is SilentFor, for templates.
 func (r processRow) Silence() time.Duration { return r.SilentFor() }

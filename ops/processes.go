@@ -74,6 +74,16 @@ func (p Process) SilentFor() (d time.Duration) {
 	return d
 }
 
+// Queues are the names of the queues that it works, in order.
+func (p Process) Queues() (all []string) {
+	for _, w := range p.Workers {
+		if !slices.Contains(all, w.Queue) {
+			all = append(all, w.Queue)
+		}
+	}
+	return all
+}
+
 // Processes returns the processes that work a queue (empty: any), by host and pid: those of the first MaxLimit
 // workers. Errors: [ErrInvalid].
 func Processes(ctx context.Context, box *outbox.Box, queue string) ([]Process, error) {
