@@ -52,7 +52,7 @@ func (c *call) time(name string) (at time.Time, err error) {
 
 // noted runs a change between the two notes that the audit keeps of it. A change that cannot be noted is not made.
 func noted[B, A any](c *call, id string, body B, run func(*call, B) (A, error)) (answer A, err error) {
-	note, err := NoteChange(c.ctx, c.box, NewChange{Actor: c.actor(), Action: id, Target: c.changed(),
+	note, err := NoteChange(c.ctx, c.box, NewChange{Actor: c.actor(), Action: id, Target: c.auditTarget(),
 		Reason: reasonOf(c.body)})
 	if err != nil {
 		return answer, err
@@ -68,8 +68,8 @@ func noted[B, A any](c *call, id string, body B, run func(*call, B) (A, error)) 
 	return answer, err
 }
 
-// changed says what an operation's path and body name.
-func (c *call) changed() string {
+// auditTarget is what an operation's path and body name.
+func (c *call) auditTarget() string {
 	name := target(c.r)
 	if c.body == nil {
 		return name

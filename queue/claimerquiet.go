@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// beginsAt says what the session's first look has found: it was from the bottom.
-func (c *claimer) beginsAt(work bool, now time.Time) {
+// firstLook takes note of what the session's first look has found, which entered the index at the bottom.
+func (c *claimer) firstLook(work bool, now time.Time) {
 	if c.work = work; work {
 		return
 	}

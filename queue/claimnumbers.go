@@ -84,7 +84,7 @@ func (c *claimNumbers) known() (low int64, known []int64) {
 		low = min(low, number-1)
 	}
 	if c.doubtful > 0 {
-		low = -1 // all, and also where nothing has been claimed since
+		low = -1 // all are compared, even if none was made since the last comparison
 	}
 	return low, known
 }

@@ -67,7 +67,7 @@ func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration, 
 	s.base, s.cancel = context.WithCancelCause(context.WithoutCancel(life.Hard))
 	obey()
 	s.wire(w, numbers, poll, size)
-	s.claimer.beginsAt(work[0], time.Now())
+	s.claimer.firstLook(work[0], time.Now())
 	return s, nil
 }
 
