@@ -73,9 +73,10 @@ func (n *notifier) take() (topics []string, sent chan struct{}) {
 	return topics, n.current
 }
 
-// sqlNotify sends topics ($1) on the channel of this installation. It locks nothing but the server's queue of
-// notifications, in a transaction that has nothing else to commit.
-const sqlNotify = `SELECT pg_catalog.pg_notify({channel}, topic) FROM pg_catalog.unnest($1::text[]) topic`
+// sqlNotify sends topics ($1) on the channel of this installation, but leaves out queues whose workers are all awake.
+// It locks nothing but the server's queue of notifications, in a transaction that has nothing else to commit.
+const sqlNotify = `SELECT pg_catalog.pg_notify({channel}, topic) FROM pg_catalog.unnest($1::text[]) topic
+	WHERE NOT pg_catalog.starts_with(topic, 'q:') OR {schema}.strunk_may_sleep(pg_catalog.substr(topic, 3))`
 
 func (n *notifier) notify(topics []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), notifyTimeout)

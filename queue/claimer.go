@@ -54,6 +54,9 @@ type claimer struct {
 
 	breaks int64 // see obeyBreaks
 
+	alert  alertness
+	pauses pauses
+
 	more bool // the last claim has left tasks that could be claimed
 }
 
@@ -71,10 +74,10 @@ func (c *claimer) run(soft context.Context) {
 		case <-ctx.Done():
 		}
 	}()
-	pause, expected := firstPause, true // expected: there is a reason to claim without looking first
+	expected := true // there is a reason to claim without looking first
 	if !c.work {
 		c.life.Begun()
-		expected = c.idle(ctx, pause)
+		expected = c.idle(ctx, firstPause)
 	}
 	for quiet, first := true, true; ctx.Err() == nil; first = false { // quiet: the last claim found nothing
 		if !c.prepare(ctx, quiet, first) {
@@ -82,16 +85,12 @@ func (c *claimer) run(soft context.Context) {
 		}
 		found, again, err := c.round(ctx, expected)
 		c.life.Begun()
-		if again {
-			pause, expected, quiet = firstPause, true, false
-			continue
+		c.stayAlert(ctx, found)
+		if found > 0 || again {
+			c.pauses.restart()
 		}
-		if found > 0 {
-			pause = firstPause
-		}
-		quiet = found == 0
-		expected = c.idle(ctx, pause) || err != nil
-		pause = min(2*pause, c.poll)
+		quiet = found == 0 && !again
+		expected = again || c.idle(ctx, c.alert.pause(c.pauses.take(c.poll))) || err != nil
 	}
 }
 
@@ -134,6 +133,7 @@ func (c *claimer) round(ctx context.Context, expected bool) (found int, again bo
 func (c *claimer) obeyBreaks(ctx context.Context) {
 	if breaks := c.rt.Breaks(); breaks != c.breaks {
 		c.breaks = breaks
+		c.alert.doubt()
 		c.marks = newWatermarks()
 		c.limits.reload()
 		c.numbers.reload()

@@ -191,12 +191,14 @@ CREATE TABLE {schema}.strunk_workers (
     expired   boolean     NOT NULL DEFAULT false,
     -- The worker writes ahead in strunk_starts; otherwise whatever it has claimed counts as started.
     writes_starts boolean   NOT NULL DEFAULT false,
+    awake       boolean     NOT NULL DEFAULT false, -- polls every few milliseconds: see strunk_may_sleep
     queue       text COLLATE "C" NOT NULL,
     host        text        NOT NULL,
     -- The versions of the program that works, and of this library in it.
     release     text        NOT NULL DEFAULT '',
     library     text        NOT NULL DEFAULT ''
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+CREATE INDEX strunk_workers_queue ON {schema}.strunk_workers (queue);
 
 -- How far each worker may start the tasks that it has claimed, written ahead for many tasks at a
 -- time: an attempt is spent by a handler that started, and by nothing else. A position in the order

@@ -55,7 +55,8 @@ BEGIN
             p_max_attempts, p_delays_ms, p_dues, p_dedups, p_timeouts_ms, p_metadata, p_customer_keys, p_batch) e;
     END IF;
     IF p_notify THEN
-        PERFORM pg_notify({channel}, 'q:' || q) FROM (SELECT DISTINCT unnest(p_queues) AS q) d;
+        PERFORM pg_notify({channel}, 'q:' || q) FROM (SELECT DISTINCT unnest(p_queues) AS q OFFSET 0) d
+        WHERE {schema}.strunk_may_sleep(q);
         IF p_delays_ms IS NOT NULL OR p_dues IS NOT NULL THEN
             PERFORM pg_notify({channel}, 'due');
         END IF;

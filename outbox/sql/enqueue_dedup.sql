@@ -62,7 +62,8 @@ BEGIN
         RETURN NEXT;
     END LOOP;
     IF p_notify THEN
-        PERFORM pg_notify({channel}, 'q:' || q) FROM (SELECT DISTINCT unnest(p_queues) AS q) d;
+        PERFORM pg_notify({channel}, 'q:' || q) FROM (SELECT DISTINCT unnest(p_queues) AS q OFFSET 0) d
+        WHERE {schema}.strunk_may_sleep(q);
         PERFORM pg_notify({channel}, 'due');
     END IF;
 EXCEPTION WHEN deadlock_detected OR lock_not_available THEN
