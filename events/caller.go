@@ -34,12 +34,13 @@ func (c *caller) call(l *lane, items []*item, settled settlement) (gone bool, er
 	due := began.Add(c.t.opts.timeout).UnixNano()
 	ctx, cancel := context.WithTimeoutCause(c.t.base, c.t.opts.timeout, ErrTimeout)
 	defer cancel()
-	held := &holding{}
-	l.held.Store(held)
-	l.due.Store(due)
 	if c.t.work.inTx {
+		held := &holding{}
+		l.held.Store(held)
+		l.due.Store(due)
 		err = c.inTx(ctx, held, items, settled)
 	} else {
+		l.due.Store(due)
 		err = c.protect(ctx, nil, items)
 	}
 	took := time.Since(began)

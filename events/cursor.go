@@ -68,13 +68,15 @@ func (c *cursor) save(low int64) bool {
 	return true
 }
 
-// passing stores, in a handler's transaction, that everything up to an item is handled.
+// passing stores, in a handler's transaction, that everything up to an item is handled. Without one it is nothing.
 func (c *cursor) passing(last int64) settlement {
+	if !c.t.work.inTx {
+		return settlement{}
+	}
 	m := c.source.move(last)
 	return settlement{
 		in: func(ctx context.Context, tx *outbox.OwnedTx) error {
-			return c.t.guardedIn(ctx, tx, m.sql,
-				m.args...)
+			return c.t.guardedIn(ctx, tx, m.sql, m.args...)
 		},
 		committed: m.stored,
 	}

@@ -37,12 +37,11 @@ func (e *executor) ending() bool { return e.t.ending() }
 // group returns how many of the items may be handed to the handler at once: the first alone, unless the handler takes
 // batches and nothing is known against any of them.
 func (e *executor) group(items []*item) int {
-	limit := 1
-	if e.t.work.batch {
-		limit = e.t.opts.batch
+	if !e.t.work.batch {
+		return 1
 	}
 	n := 0
-	for n < len(items) && n < limit && e.plain(items[n]) {
+	for n < len(items) && n < e.t.opts.batch && e.plain(items[n]) {
 		n++
 	}
 	return max(n, 1)

@@ -11,7 +11,7 @@ import (
 // handler is given up, which may be while the transaction begins.
 type holding struct {
 	mu      sync.Mutex
-	drop    func() // nil without a transaction
+	drop    func() // nil while there is no transaction yet
 	givenUp bool
 }
 

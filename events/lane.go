@@ -28,7 +28,7 @@ type lane struct {
 	// runs. Whoever sets it back to 0, the handler's return or the watch, says what comes next.
 	due atomic.Int64
 	// held is what is open for the running handler.
-	held atomic.Pointer[holding]
+	held atomic.Pointer[holding] // of the last call in a transaction; nil without one
 
 	mu    sync.Mutex
 	queue []*item

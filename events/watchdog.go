@@ -45,7 +45,9 @@ func (w *watchdog) abandonOverdue(l *lane, now time.Time) {
 	if due == 0 || !w.overdue(due, now) || !l.due.CompareAndSwap(due, 0) {
 		return
 	}
-	l.held.Load().giveUp()
+	if held := l.held.Load(); held != nil {
+		held.giveUp()
+	}
 	w.t.rt.Logger().Error("strunk: a handler did not return after its context had ended; its goroutine is left behind",
 		"subscriber", w.t.name, "entity", l.current[0].entityID, "position", l.current[0].position)
 	go l.serve(fmt.Errorf("%w, and the handler did not return", ErrTimeout))
