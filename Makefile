@@ -1,7 +1,7 @@
 # `make` alone lists the targets: the words after ## are their help.
 
 .DEFAULT_GOAL := help
-.PHONY: help ci build test test-matrix race models mutate fuzz lint format bench bench-peers bench-brokers example page-pictures release
+.PHONY: help ci build test test-matrix race models faults mutate fuzz lint format bench bench-peers bench-brokers example page-pictures release
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,12 @@ race: ## Run the tests under the race detector, as CI does
 
 models: ## Search the models of docs/models whole, and refute their broken variants (needs spin)
 	bash .ci/models
+
+ROUNDS ?= 100
+SEED ?= 1
+
+faults: ## Run rounds of processes, producers and faults, and check that all promises held (ROUNDS=1000 SEED=42 for others)
+	go test ./internal/faults/suite -timeout 0 -v -args -rounds $(ROUNDS) -seed $(SEED) -keep-going
 
 mutate: ## Break the library on purpose, a mutation at a time, and name those that no test kills (MUTATIONS=a b for some)
 	bash .ci/mutate $(MUTATIONS)

@@ -1,0 +1,158 @@
+package suite
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/strunk-go/strunk/internal/faults"
+	"github.com/strunk-go/strunk/queue"
+)
+
+// kind names a kind of fault.
+type kind string
+
+// fault is something that goes wrong, or that somebody does. What it has broken it mends itself before it returns.
+type fault struct {
+	kind kind
+	do   func(ctx context.Context, r *round) error
+}
+
+// breaks sends statements, and waits before it sends those that mend.
+func breaks(k kind, statement, mend string) fault {
+	return fault{k, func(ctx context.Context, r *round) error {
+		if err := r.exec(ctx, statement); err != nil || mend == "" {
+			return err
+		}
+		r.sleep(1000)
+		return r.exec(ctx, mend)
+	}}
+}
+
+// setting breaks a setting of the database, for connections that are made from now on.
+func setting(k kind, name, value string) fault {
+	return fault{k, func(ctx context.Context, r *round) error {
+		if err := r.exec(ctx, fmt.Sprintf(`ALTER DATABASE %s SET %s = '%s'`, r.database, name, value)); err != nil {
+			return err
+		}
+		if err := r.exec(ctx, sqlEndBackends); err != nil {
+			return err
+		}
+		r.sleep(1500)
+		if err := r.exec(ctx, fmt.Sprintf(`ALTER DATABASE %s RESET %s`, r.database, name)); err != nil {
+			return err
+		}
+		return r.exec(ctx, sqlEndBackends)
+	}}
+}
+
+// lost loses the answer to the next statements with this text, or the statements.
+func lost(k kind, text string, action faults.Action) fault {
+	return fault{k, func(_ context.Context, r *round) error {
+		for range 3 {
+			r.links[r.intN(len(r.links))].Set(text, action)
+		}
+		return nil
+	}}
+}
+
+// sqlEndBackends ends every connection to the database but those that the round uses itself.
+const sqlEndBackends = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+	WHERE datname = current_database() AND application_name <> 'suite' AND pid <> pg_backend_pid()`
+
+// all are the faults that a round draws from.
+var all = []fault{
+	{"a process is killed", func(_ context.Context, r *round) error {
+		i := r.intN(len(r.children))
+		r.child(i).Kill()
+		r.sleep(500)
+		r.spawn(i)
+		return nil
+	}},
+	{"a process is frozen", func(_ context.Context, r *round) error {
+		c := r.child(r.intN(len(r.children)))
+		if err := c.Freeze(); err != nil {
+			return nil // it was killed meanwhile
+		}
+		r.sleep(2500)
+		_ = c.Wake()
+		return nil
+	}},
+	{"the server crashes", func(ctx context.Context, r *round) error {
+		r.server.Lock()
+		defer r.server.Unlock()
+		if err := r.lab.server.StopServer(ctx); err != nil {
+			return err
+		}
+		r.sleep(300)
+		return r.lab.server.StartServer(ctx)
+	}},
+	breaks("some backends end", sqlEndBackends+` AND random() < 0.5`, ""),
+	breaks("a listener ends", sqlEndBackends+` AND query ILIKE 'LISTEN%'`, ""),
+	{"links are cut", func(_ context.Context, r *round) error {
+		r.links[r.intN(len(r.links))].CutAll()
+		return nil
+	}},
+	{"a link holds everything", func(_ context.Context, r *round) error {
+		l := r.links[r.intN(len(r.links))]
+		l.Freeze()
+		r.sleep(2000)
+		l.Thaw()
+		return nil
+	}},
+	{"a link is down", func(_ context.Context, r *round) error {
+		l := r.links[r.intN(len(r.links))]
+		l.Down()
+		r.sleep(1500)
+		l.Up()
+		return nil
+	}},
+	{"a link is slow", func(_ context.Context, r *round) error {
+		l := r.links[r.intN(len(r.links))]
+		l.SetRate(30_000)
+		r.sleep(2000)
+		l.SetRate(0)
+		return nil
+	}},
+	lost("answers to COMMIT are lost", "commit", faults.CutBeforeAnswer),
+	lost("COMMIT is lost", "commit", faults.Drop),
+	lost("COMMIT is sent, and nobody waits", "commit", faults.CutClient),
+	lost("answers to claims are lost", "strunk_claim", faults.CutBeforeAnswer),
+	lost("answers to completions are lost", "strunk_complete", faults.CutBeforeAnswer),
+	lost("answers to heartbeats are lost", "strunk_heartbeat", faults.CutBeforeAnswer),
+	lost("answers to cursors are lost", "strunk_move_cursor", faults.CutBeforeAnswer),
+	lost("answers to the relay are lost", "strunk_relay", faults.CutBeforeAnswer),
+	setting("statements may take 20 ms", "statement_timeout", "20ms"),
+	setting("locks may be waited for 5 ms", "lock_timeout", "5ms"),
+	setting("transactions are serializable", "default_transaction_isolation", "serializable"),
+	setting("transactions are read only", "default_transaction_read_only", "on"),
+	breaks("leases are taken away", `SELECT public.strunk_expire_lease(id, NULL) FROM public.strunk_workers`, ""),
+	breaks("worker rows are deleted", `DELETE FROM public.strunk_workers`, ""),
+	breaks("queues are paused", `SELECT public.strunk_pause_all('the suite')`, `SELECT public.strunk_resume_all()`),
+	breaks("priorities are edited", `UPDATE public.strunk_tasks SET priority = 9
+		WHERE status IN ('pending', 'scheduled') AND queue <> 'in-order'`, ""),
+	breaks("due times are edited", `UPDATE public.strunk_tasks SET due_at = now()
+		WHERE status = 'scheduled' AND queue = 'delayed'`, ""),
+	breaks("a subscriber is paused", `SELECT public.strunk_pause_subscriber('in-tx', true)`,
+		`SELECT public.strunk_pause_subscriber('in-tx', false)`),
+	{"limits change", func(ctx context.Context, r *round) error {
+		l := queue.Limits{Running: 1 + r.intN(atMost)}
+		return limitedQueue.SetLimits(ctx, r.box, l)
+	}},
+}
+
+// inject does some faults, each at its own moment, and returns when all of them have been mended.
+func (r *round) inject(ctx context.Context, within time.Duration) {
+	n := 2 + r.intN(5)
+	for range n {
+		f := all[r.intN(len(all))]
+		r.busy.Go(func() {
+			r.sleep(int(within.Milliseconds()))
+			r.note(f.kind)
+			if err := f.do(ctx, r); err != nil {
+				r.say("%s: %v", f.kind, err)
+			}
+		})
+	}
+	r.busy.Wait()
+}

@@ -1,0 +1,263 @@
+package suite
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/strunk-go/strunk/internal/faults"
+	"github.com/strunk-go/strunk/outbox"
+)
+
+const (
+	processes = 3
+	producers = 4
+	// producing is how long producers and faults go on; faults that take longer end after it.
+	producing = 2500 * time.Millisecond
+	// settling bounds the time from the last fault's end until all has come to rest.
+	settling = 2 * time.Minute
+)
+
+// round is one run of everything on a database of its own.
+type round struct {
+	t        *testing.T
+	lab      *lab
+	seed     uint64
+	dsn      string
+	database string // quoted
+	pool     *pgxpool.Pool
+	box      *outbox.Box
+	links    []*faults.Proxy // one for each process, the last one for the producers
+	record   record
+	server   sync.Mutex // held while the server is down
+	busy     sync.WaitGroup
+
+	mu       sync.Mutex // the fields below
+	rng      *rand.Rand
+	children []*faults.Child
+	done     []kind
+	log      []string
+	began    time.Time
+	findings []string
+	most     int // tasks of the limited queue that were claimed at once
+}
+
+// round runs one round and returns what its checker found.
+func (l *lab) round(t *testing.T, seed uint64) (r *round) {
+	ctx := context.Background()
+	t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+		r = &round{t: t, lab: l, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), began: time.Now()}
+		r.open(ctx)
+		r.start(ctx)
+		stop, cancel := context.WithCancel(ctx)
+		var watching sync.WaitGroup
+		watching.Go(func() { r.watch(stop) })
+		r.produceBeside(ctx, func() { r.inject(ctx, producing) })
+		if r.settle(ctx) {
+			r.check(ctx)
+		}
+		cancel()
+		watching.Wait()
+		for i := range r.children {
+			r.child(i).Kill()
+		}
+		t.Logf("%d intents, %d faults, %d findings, %v", len(r.record.intents), len(r.done), len(r.findings),
+			time.Since(r.began).Round(time.Millisecond))
+	})
+	return r
+}
+
+// open copies the template's database.
+func (r *round) open(ctx context.Context) {
+	dsn, drop, err := r.lab.server.NewDatabase(ctx, r.lab.template)
+	r.must(err)
+	r.dsn = dsn
+	cfg, err := pgxpool.ParseConfig(dsn)
+	r.must(err)
+	r.database = pgx.Identifier{cfg.ConnConfig.Database}.Sanitize()
+	cfg.ConnConfig.RuntimeParams["application_name"] = "suite"
+	// What faults set for the database does not concern those who set and mend it.
+	cfg.ConnConfig.RuntimeParams["statement_timeout"] = "0"
+	cfg.ConnConfig.RuntimeParams["lock_timeout"] = "0"
+	cfg.ConnConfig.RuntimeParams["default_transaction_isolation"] = "read committed"
+	cfg.ConnConfig.RuntimeParams["default_transaction_read_only"] = "off"
+	r.pool, err = pgxpool.NewWithConfig(ctx, cfg)
+	r.must(err)
+	r.t.Cleanup(func() {
+		r.pool.Close()
+		_ = drop() // a connection may still be ending; the server goes at the end in any case
+	})
+	r.box, err = outbox.Open(ctx, r.pool, outbox.Config{Logger: quiet})
+	r.must(err)
+}
+
+// start starts the processes and waits until the subscribers are registered.
+func (r *round) start(ctx context.Context) {
+	for range processes + 1 {
+		r.links = append(r.links, faults.NewProxy(r.t, r.dsn))
+	}
+	r.children = make([]*faults.Child, processes)
+	for i := range processes {
+		r.spawn(i)
+	}
+	r.must(await(settling, "both subscribers are there", func() (string, bool) {
+		var n int
+		err := r.pool.QueryRow(ctx, `SELECT count(*) FROM public.strunk_subscribers`).Scan(&n)
+		return fmt.Sprint(n, err), n == 2
+	}))
+}
+
+// spawn starts process i, and another one in its place where it was killed.
+func (r *round) spawn(i int) {
+	dsn, err := r.links[i].DSN(r.dsn)
+	r.must(err)
+	c := faults.Spawn(r.t, "works", "CHILD_DSN="+dsn)
+	go func() {
+		for line := range c.Lines() {
+			if line != "up" {
+				r.say("process %d: %s", i, line)
+			}
+		}
+	}()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.children[i] = c
+}
+
+func (r *round) child(i int) *faults.Child {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.children[i]
+}
+
+// produceBeside has producers send while fn runs, and for as long as producing.
+func (r *round) produceBeside(ctx context.Context, fn func()) {
+	dsn, err := r.links[processes].DSN(r.dsn)
+	r.must(err)
+	pool, err := pgxpool.New(ctx, dsn)
+	r.must(err)
+	defer pool.Close()
+	through, err := outbox.Open(ctx, pool, outbox.Config{Logger: quiet})
+	r.must(err)
+	ctx, cancel := context.WithTimeout(ctx, producing)
+	defer cancel()
+	var sending sync.WaitGroup
+	for i := range producers {
+		p := &producer{number: i, rng: rand.New(rand.NewPCG(r.seed, uint64(10+i))), box: through, pool: pool,
+			record: &r.record}
+		sending.Go(func() { p.produce(ctx) })
+	}
+	fn()
+	sending.Wait()
+}
+
+// watch counts, while all goes on, what must never be more than a limit.
+func (r *round) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		var n int
+		err := r.pool.QueryRow(ctx, `SELECT count(*) FROM public.strunk_outbox_tasks
+			WHERE status = 'claimed' AND key = 'limited'`).Scan(&n)
+		if err == nil && n > r.most {
+			r.most = n
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// settle waits until no task is left and both subscribers are at the head, and reports whether that came about.
+func (r *round) settle(ctx context.Context) bool {
+	err := await(settling, "all has come to rest", func() (string, bool) {
+		var tasks, unrelayed, behind int
+		err := r.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM public.strunk_outbox_tasks),
+			(SELECT count(*) FROM public.strunk_outbox_events),
+			(SELECT count(*) FROM public.strunk_subscribers s
+				WHERE s.cursor < (SELECT max(f.head) FROM public.strunk_feed f))`).Scan(&tasks, &unrelayed, &behind)
+		left := fmt.Sprintf("%d tasks, %d events without a position, %d subscribers behind; %v", tasks, unrelayed,
+			behind, err)
+		return left, err == nil && tasks+unrelayed+behind == 0
+	})
+	if err != nil {
+		r.found("%v\n%s", err, r.left(ctx))
+	}
+	return err == nil
+}
+
+// left describes the tasks that have not ended.
+func (r *round) left(ctx context.Context) string {
+	rows, err := r.pool.Query(ctx, `SELECT concat_ws(' ', t.key, t.status, count(*), min(t.id), 'workers',
+		array_agg(DISTINCT t.worker_id), 'due', min(t.due_at) - now(), 'admitted', array_agg(DISTINCT t.admitted))
+		FROM public.strunk_outbox_tasks t GROUP BY t.key, t.status`)
+	if err != nil {
+		return err.Error()
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return strings.Join(all, "\n") + fmt.Sprint(err)
+}
+
+// exec executes a statement as an operator does, over restarts of the server.
+func (r *round) exec(ctx context.Context, sql string) (err error) {
+	for range 50 {
+		if err = r.execOnce(ctx, sql); err == nil {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return fmt.Errorf("%s: %w", sql, err)
+}
+
+// execOnce waits until the server is up.
+func (r *round) execOnce(ctx context.Context, sql string) error {
+	r.server.Lock()
+	defer r.server.Unlock()
+	_, err := r.pool.Exec(ctx, sql)
+	return err
+}
+
+func (r *round) must(err error) {
+	r.t.Helper()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// intN draws a number below n.
+func (r *round) intN(n int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rng.IntN(n)
+}
+
+// sleep sleeps for up to so many milliseconds.
+func (r *round) sleep(most int) { time.Sleep(time.Duration(r.intN(most)) * time.Millisecond) }
+
+func (r *round) note(k kind) {
+	r.say("%s", k)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.done = append(r.done, k)
+}
+
+func (r *round) say(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.log = append(r.log, fmt.Sprintf("%6d ms ", time.Since(r.began).Milliseconds())+fmt.Sprintf(format, args...))
+}
+
+// found records what the checker found.
+func (r *round) found(format string, args ...any) {
+	r.findings = append(r.findings, fmt.Sprintf(format, args...))
+}
+
+// String is the report of a round that failed.
+func (r *round) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return fmt.Sprintf("%s\nwhat was done:\n%s", strings.Join(r.findings, "\n"), strings.Join(r.log, "\n"))
+}
