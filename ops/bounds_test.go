@@ -20,9 +20,9 @@ import (
 
 // load fills a database with n rows: of 100, 20 are pending in 100 queues, 10 scheduled, 48
 // delivered tasks, 20 events in the feed; beside them 200 workers with 2,000 claimed tasks, 50
-// subscribers and a hundredth of n, at most 100,000, dead letters. Half of what is pending is of
-// one queue, and a third of what is dead of it and of one subscriber. Nothing is vacuumed: every
-// count has to look at the rows.
+// subscribers, 300,000 failures of 35 queues in a day, and a hundredth of n, at most 100,000, dead
+// letters. Half of what is pending is of one queue, and a third of what is dead of it and of one
+// subscriber. Nothing is vacuumed: every count has to look at the rows.
 func load(t testing.TB, pool *pgxpool.Pool, n int) {
 	t.Helper()
 	const columns = `(id, seq, created_at, due_at, finished_at, attempts, priority, status, kind, key, payload)`
@@ -86,6 +86,13 @@ func load(t testing.TB, pool *pgxpool.Pool, n int) {
  			ORDER BY m DESC, q`, // as they come
 		`INSERT INTO public.strunk_counter_totals (kind, name, done)
 			SELECT 'queue', 'queue-' || lpad(q::text, 3, '0'), 7000 FROM generate_series(0, 99) q`,
+		`INSERT INTO public.strunk_failure_groups (first_at, last_at, kind, name, fingerprint, example)
+			SELECT now() - interval '20 days', now(), 'task', 'queue-' || lpad(q::text, 3, '0'), 'failed ' || e,
+			'failed ' || e FROM generate_series(10, 44) q, unnest('{once,again}'::text[]) e`,
+		`INSERT INTO public.strunk_failure_counts (counted_at, n, group_id, span_s)
+			SELECT date_trunc(s.unit, now()) - m * s.span_s * interval '1 s', s.span_s / 20, g.id, s.span_s
+			FROM (VALUES ('minute', 60, 1439), ('hour', 3600, 479)) s (unit, span_s, last),
+			generate_series(0, s.last) m, public.strunk_failure_groups g ORDER BY m DESC`,
 		`ANALYZE`,
 	} {
 		exec(t, pool, sql)
@@ -101,9 +108,10 @@ var bounds = map[string]int64{
 	"Ready": 10, "Rates": 2_000, "totals of counters": 200, "Parked": 6_000,
 	"Snapshot": 10, "Versions": 2_000, "Entity at subscribers": 2_000, "Replay preview": 500,
 	"Events by contract": 1_500, "Running tasks": 6_000, "Audit": 10, "Task states": 6_000,
-	"queues of a page": 40_000, "rates of a page": 2_000, "the rest of a task": 100, "trends of errors": 50,
-	"entities by id": 500,
-	"DeadLetters":    50, "DeadLetters, newest": 50, "DeadLetters of a queue": 50, "DeadLetters of a queue, newest": 50,
+	"queues of a page": 40_000, "rates of a page": 2_000, "the rest of a task": 100, "trends of errors": 200,
+	"error groups": 300, "error groups of 30 days": 1_000, "error groups that are new": 100,
+	"error groups of a queue": 300, "entities by id": 500,
+	"DeadLetters": 50, "DeadLetters, newest": 50, "DeadLetters of a queue": 50, "DeadLetters of a queue, newest": 50,
 	"DeadLetters of a subscriber": 50, "cancelled tasks": 50, "discarded tasks of a queue, newest": 50,
 }
 

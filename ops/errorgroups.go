@@ -20,7 +20,7 @@ type ErrorGroup struct {
 	Example     string `json:"example"`
 	// Failures counts the failed attempts since ErrorFilter.Since, those that were tried again included.
 	Failures int64 `json:"failures"`
-	// FirstAt is when the group was seen first, in the 30 days for which failures are kept, and LastAt when last.
+	// FirstAt is when the group was seen first, and LastAt when last. A group is forgotten 30 days after that.
 	FirstAt time.Time `json:"first_at"`
 	LastAt  time.Time `json:"last_at"`
 	// LastHour and HourBefore are its trend: the failures of the last hour and of the one before.
@@ -49,8 +49,9 @@ const sqlErrorGroups = `SELECT g.fingerprint, g.example, g.failures, g.first_at,
 	g.queues, g.subscribers
 FROM {schema}.strunk_error_groups($1::text, $2::bigint * interval '1 microsecond', $3::boolean, $4::integer) g`
 
-// ErrorGroups returns why attempts failed, the most frequent reason first. Failures older than the
-// last minutes are counted by the minute, and those older than a day by the hour. Errors: [ErrInvalid].
+// ErrorGroups returns why attempts failed, the most frequent reason first. Failures are counted by the minute within
+// seconds: up to a minute of failures before Since may be among them, and up to an hour where Since is more than 25
+// hours. Errors: [ErrInvalid].
 func ErrorGroups(ctx context.Context, box *outbox.Box, f ErrorFilter) (all []ErrorGroup, err error) {
 	n, err := limit(f.Limit)
 	if err == nil {

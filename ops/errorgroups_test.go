@@ -36,23 +36,27 @@ func TestErrorGroups(t *testing.T) {
 		[]string{"? is no address: 5 of [dying]", "dial tcp ?: connection refused: 5 of [dying]",
 			"order ?: timeout after ?: 5 of [dying]"})
 
-	shiftFailures(t, pool, "2 minutes")
-	compactFailures(t, pool, 60)
-	checkGroups(t, "by the minute", errorGroups(t, box, ops.ErrorFilter{}), want)
+	compactFailures(t, pool)
+	checkGroups(t, "counted", errorGroups(t, box, ops.ErrorFilter{}), want)
 	shiftFailures(t, pool, "26 hours")
-	compactFailures(t, pool, 3600)
+	compactFailures(t, pool)
 	checkGroups(t, "of yesterday", errorGroups(t, box, ops.ErrorFilter{Since: 48 * time.Hour}), want)
 	exec(t, pool, `SELECT public.strunk_note_failure('event', 'indexer', e)
 		FROM unnest(ARRAY['order 7: timeout after 1s', 'the index is full']) e`)
-	checkGroups(t, "of today", errorGroups(t, box, ops.ErrorFilter{}),
-		[]string{"order ?: timeout after ?: 1 of [dying retried indexer]", "the index is full: 1 of [indexer]"})
-	checkGroups(t, "new today", errorGroups(t, box, ops.ErrorFilter{New: true}),
-		[]string{"the index is full: 1 of [indexer]"})
-	checkGroups(t, "over HTTP", get[ops.ErrorList](t, h, "/v1/errors?of=indexer&since_seconds=3600&new=true").Errors,
-		[]string{"order ?: timeout after ?: 1 of [indexer]", "the index is full: 1 of [indexer]"})
+	for _, what := range []string{"as they came", "counted"} {
+		checkGroups(t, "of today, "+what, errorGroups(t, box, ops.ErrorFilter{}),
+			[]string{"order ?: timeout after ?: 1 of [dying retried indexer]", "the index is full: 1 of [indexer]"})
+		checkGroups(t, "new today, "+what, errorGroups(t, box, ops.ErrorFilter{New: true}),
+			[]string{"the index is full: 1 of [indexer]"})
+		checkGroups(t, "over HTTP, "+what,
+			get[ops.ErrorList](t, h, "/v1/errors?of=indexer&since_seconds=3600&new=true").Errors,
+			[]string{"order ?: timeout after ?: 1 of [indexer]", "the index is full: 1 of [indexer]"})
+		compactFailures(t, pool)
+	}
 	shiftFailures(t, pool, "31 days")
-	compactFailures(t, pool, 3600)
-	if n := queryOne[int](t, pool, `SELECT count(*) FROM public.strunk_failures`); n != 0 {
+	compactFailures(t, pool)
+	if n := queryOne[int](t, pool, `SELECT (SELECT count(*) FROM public.strunk_failure_groups)
+		+ (SELECT count(*) FROM public.strunk_failure_counts)`); n != 0 {
 		t.Errorf("%d rows are kept beyond 30 days", n)
 	}
 	if _, err := ops.ErrorGroups(t.Context(), box, ops.ErrorFilter{Since: -1}); !errors.Is(err, ops.ErrInvalid) {
@@ -125,20 +129,68 @@ func checkGroups(t *testing.T, what string, groups []ops.ErrorGroup, want []stri
 	}
 }
 
+// shiftFailures has all that has failed have failed earlier, by whole hours.
 func shiftFailures(t *testing.T, pool *pgxpool.Pool, by string) {
 	t.Helper()
-	exec(t, pool, `UPDATE public.strunk_failures SET first_at = first_at - $1::interval,
+	exec(t, pool, `UPDATE public.strunk_failures SET failed_at = failed_at - $1::interval`, by)
+	exec(t, pool, `UPDATE public.strunk_failure_groups SET first_at = first_at - $1::interval,
 		last_at = last_at - $1::interval`, by)
+	exec(t, pool, `UPDATE public.strunk_failure_counts SET counted_at = counted_at - $1::interval`, by)
 }
 
-// compactFailures takes failures together, and checks that there is one row of each group, queue and span.
-func compactFailures(t *testing.T, pool *pgxpool.Pool, span int) {
+// compactFailures has all failures counted: none is left.
+func compactFailures(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
 	exec(t, pool, `SELECT public.strunk_compact_failures('30 days', 1000)`)
-	if extra := queryOne[int](t, pool, `SELECT count(*) - count(DISTINCT (name, fingerprint,
-		floor(extract(epoch FROM first_at) / $1::integer))) FROM public.strunk_failures`, span); extra != 0 {
-		t.Errorf("%d rows too many after all of %d seconds were taken together", extra, span)
+	if n := queryOne[int](t, pool, `SELECT count(*) FROM public.strunk_failures`); n != 0 {
+		t.Errorf("%d failures are not counted", n)
 	}
+}
+
+// A window has the failures within it and no other, whether they are counted yet or not, and however often some were
+// counted before the others.
+func TestErrorGroupsCountEachFailureOnce(t *testing.T) {
+	t.Parallel()
+	box, pool := open(t)
+	const every, last = 13 * time.Minute, 130 // the oldest is 28 hours old, but for one that is 36
+	ages := []time.Duration{36 * time.Hour}
+	for m := range last {
+		ages = append(ages, time.Duration(m)*every+5*time.Second)
+	}
+	check := func(what string) {
+		t.Helper()
+		for _, f := range []ops.ErrorFilter{{Since: 2 * time.Minute}, {Since: time.Hour}, {Since: 150 * time.Minute},
+			{Since: 24 * time.Hour}, {Since: 24 * time.Hour, Name: "q-1"}, {Since: 30 * time.Hour},
+			{Since: 24 * time.Hour, New: true}, {Since: 48 * time.Hour, New: true}} {
+			want := [3]int64{}
+			for i, age := range ages {
+				if f.Name != "" && fmt.Sprint("q-", i%3) != f.Name || f.New && f.Since < 36*time.Hour {
+					continue
+				}
+				for k, in := range []bool{age < f.Since, age < time.Hour, age >= time.Hour && age < 2*time.Hour} {
+					if in {
+						want[k] += int64(3 * (i + 1))
+					}
+				}
+			}
+			got := [3]int64{}
+			for _, g := range errorGroups(t, box, f) {
+				got[0], got[1], got[2] = got[0]+g.Failures, got[1]+g.LastHour, got[2]+g.HourBefore
+			}
+			if got != want {
+				t.Errorf("%s, %+v: %v within it, of the last hour and of the hour before; want %v", what, f, got, want)
+			}
+		}
+	}
+	for range 3 {
+		exec(t, pool, `INSERT INTO public.strunk_failures (failed_at, n, kind, name, fingerprint, error)
+			SELECT now() - a.age, a.i, 'task', 'q-' || (a.i - 1) % 3, 'broken', 'broken'
+			FROM unnest($1::interval[]) WITH ORDINALITY a (age, i)`, ages)
+		exec(t, pool, `SELECT public.strunk_compact_failures('30 days', 100)`) // of 131
+	}
+	check("some counted")
+	exec(t, pool, `SELECT public.strunk_compact_failures('30 days', 1000)`)
+	check("all counted")
 }
 
 // What differs from failure to failure goes, and nothing else.

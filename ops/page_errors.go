@@ -26,7 +26,7 @@ type errorsShown struct {
 // errorRow is an error group as a table shows it.
 type errorRow struct {
 	ErrorGroup
-	// Trend are the failures of the last 24 hours, by the hour.
+	// Trend are the failures of the last 24 hours of the clock, the last of them not over yet.
 	Trend             []float64
 	New, Panic, Shown bool
 	Link              string
@@ -49,11 +49,15 @@ const (
 	newestShown = 5
 	// panicPrefix begins the errors of handlers that panicked: see queue.PanicError.
 	panicPrefix = "the handler panicked: "
-	// sqlErrorTrends counts the failures of the groups $1 by the hour, $2 hours back. It locks nothing.
-	sqlErrorTrends = `SELECT f.fingerprint, floor(extract(epoch FROM now() - f.last_at) / 3600)::integer AS hours_ago,
-	sum(f.n)::bigint AS n
-FROM {schema}.strunk_failures f
-WHERE f.last_at > now() - $2::integer * interval '1 hour' AND f.last_at <= now() AND f.fingerprint = ANY ($1::text[])
+	// sqlErrorTrends counts the failures of the groups $1 by the hour of the clock, $2 hours back. It locks nothing.
+	sqlErrorTrends = `SELECT f.fingerprint, (floor(extract(epoch FROM now()) / 3600) -
+	floor(extract(epoch FROM f.at) / 3600))::integer AS hours_ago, sum(f.n)::bigint AS n
+FROM (SELECT g.fingerprint, c.counted_at AS at, c.n FROM {schema}.strunk_failure_groups g
+	JOIN {schema}.strunk_failure_counts c ON c.group_id = g.id AND c.span_s = 3600
+		AND c.counted_at > now() - $2::integer * interval '1 hour'
+	WHERE g.fingerprint = ANY ($1::text[])
+	UNION ALL SELECT r.fingerprint, r.failed_at, r.n FROM {schema}.strunk_failures r
+	WHERE r.failed_at > now() - $2::integer * interval '1 hour' AND r.fingerprint = ANY ($1::text[])) f
 GROUP BY 1, 2`
 )
 

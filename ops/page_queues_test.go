@@ -53,9 +53,9 @@ func TestErrorsAreGroupedAndRetried(t *testing.T) {
 	const why = `dial tcp 10.0.0.7:25: <script>alert(1)</script> refused`
 	die(t, pool, "emails", `{}`, why, 4)
 	die(t, pool, "sms", `{}`, "the handler panicked: nil map", 1)
-	exec(t, pool, `INSERT INTO public.strunk_failures (first_at, last_at, n, kind, name, fingerprint, error)
-		SELECT now(), now(), 4, 'task', 'emails', public.strunk_fingerprint($1), $1
-		UNION ALL SELECT now() - interval '3 hours', now() - interval '3 hours', 1, 'task', 'sms',
+	exec(t, pool, `INSERT INTO public.strunk_failures (failed_at, n, kind, name, fingerprint, error)
+		SELECT now(), 4, 'task', 'emails', public.strunk_fingerprint($1), $1
+		UNION ALL SELECT now() - interval '3 hours', 1, 'task', 'sms',
 			public.strunk_fingerprint($2), $2`, why, "the handler panicked: nil map")
 	list := rita.see("errors")
 	shows(t, list, "2 kinds", "&lt;script&gt;", `<em class="bad">panic</em>`, `<em class="warn">new</em>`, "<polyline",

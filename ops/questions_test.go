@@ -3,6 +3,7 @@ package ops
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Question is a statement of this package, for the tests of plans and buffers.
@@ -51,7 +52,13 @@ func Questions(queue, subscriber string, task, dead int64) []Question {
 		{"queues of a page", sqlQueuesNamed, []any{hundredQueues(), ListCountCap}},
 		{"rates of a page", sqlRates, []any{"queue", none, "", MaxLimit, DefaultRatesWindow.Microseconds(), 60}},
 		{"the rest of a task", sqlTaskMore, []any{task}},
-		{"trends of errors", sqlErrorTrends, []any{[]string{"failed"}, trendHours}},
+		{"error groups", sqlErrorGroups, []any{none, DefaultErrorsSince.Microseconds(), false, DefaultLimit}},
+		{"error groups of 30 days", sqlErrorGroups, []any{none, 30 * DefaultErrorsSince.Microseconds(), false,
+			DefaultLimit}},
+		{"error groups that are new", sqlErrorGroups, []any{none, time.Hour.Microseconds(), true, maxGroups}},
+		{"error groups of a queue", sqlErrorGroups, []any{text(queue), DefaultErrorsSince.Microseconds(), false,
+			shownOfQueue}},
+		{"trends of errors", sqlErrorTrends, []any{[]string{"failed again", "failed once"}, trendHours}},
 		{"entities by id", sqlEntities, []any{"7", foundAtMost}},
 	}...)
 }

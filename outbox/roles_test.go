@@ -54,7 +54,8 @@ var internalFunctions = []string{
 	"strunk_tasks_to_enqueue",
 	"strunk_pauses", "strunk_revive", "strunk_revive_delivery", "strunk_schedule_enqueue", "strunk_schema_parts",
 	"strunk_take_delivered", "strunk_task_part",
-	"strunk_compact_span", "strunk_tell_workers", "strunk_whoami", "strunk_fingerprint",
+	"strunk_failure_sums", "strunk_fold_failures", "strunk_forget_failures",
+	"strunk_tell_workers", "strunk_whoami", "strunk_fingerprint",
 	"strunk_note_failure", "strunk_why_not_admitted",
 	"strunk_why_not_claimed", "strunk_write_task",
 }

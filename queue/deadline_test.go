@@ -132,7 +132,8 @@ func lateWhereverItWaits(t *testing.T) {
 		defer mu.Unlock()
 		return fmt.Sprint(heard), fmt.Sprint(heard) == fmt.Sprint(want)
 	})
-	if n := value[int](b, `SELECT coalesce(sum(n), 0) FROM public.strunk_failures WHERE error LIKE 'late: %'`); n != 4 {
+	if n := value[int](b, `SELECT coalesce(sum(failures), 0) FROM public.strunk_error_groups(NULL,
+		'1 hour', false, 100) WHERE example LIKE 'late: %'`); n != 4 {
 		t.Errorf("%d late tasks are counted among the failures; want 4", n)
 	}
 	close(finish)

@@ -49,6 +49,8 @@ DROP TABLE
     {schema}.strunk_loops,
     {schema}.strunk_counts,
     {schema}.strunk_failures,
+    {schema}.strunk_failure_groups,
+    {schema}.strunk_failure_counts,
     {schema}.strunk_audit,
     {schema}.strunk_count_passes,
     {schema}.strunk_bulk_jobs,

@@ -599,22 +599,45 @@ CREATE TABLE {schema}.strunk_count_passes (
     one        boolean PRIMARY KEY DEFAULT true CHECK (one)
 ) WITH (fillfactor = 50);
 
--- Failed attempts by their fingerprint (see failures.sql): as they were stored (span_s 0), or all of a
--- minute or an hour. error is an example. Rows are added by whoever fails, and never changed.
+-- Failed attempts that are not counted yet (see failures.sql): n of a queue or subscriber with one error. Rows are
+-- added by whoever fails, and never changed. No index by name: the rows are those of the last seconds.
 CREATE TABLE {schema}.strunk_failures (
-    first_at    timestamptz NOT NULL,
-    last_at     timestamptz NOT NULL,
-    n           bigint      NOT NULL,
-    id          uuid        PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
-    span_s      integer     NOT NULL DEFAULT 0,
+    failed_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    n           bigint      NOT NULL DEFAULT 1,
+    id          uuid        NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
     kind        text COLLATE "C" NOT NULL CHECK (kind IN ('task', 'event')),
     name        text COLLATE "C" NOT NULL,
     fingerprint text COLLATE "C" NOT NULL,
-    error       text        NOT NULL
+    error       text        NOT NULL,
+    PRIMARY KEY (failed_at, id)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
 
-CREATE INDEX strunk_failures_span ON {schema}.strunk_failures (span_s, first_at);
-CREATE INDEX strunk_failures_last ON {schema}.strunk_failures (last_at);
+-- An error of a queue or subscriber that was counted: when it was first and last seen, and one of its texts.
+CREATE TABLE {schema}.strunk_failure_groups (
+    first_at    timestamptz NOT NULL,
+    last_at     timestamptz NOT NULL,
+    id          uuid        PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+    kind        text COLLATE "C" NOT NULL CHECK (kind IN ('task', 'event')),
+    name        text COLLATE "C" NOT NULL,
+    fingerprint text COLLATE "C" NOT NULL,
+    example     text        NOT NULL,
+    UNIQUE (fingerprint, kind, name)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
+
+CREATE INDEX strunk_failure_groups_last ON {schema}.strunk_failure_groups (last_at);
+CREATE INDEX strunk_failure_groups_name ON {schema}.strunk_failure_groups (name, last_at);
+
+-- How many failures of a group there were in span_s seconds from counted_at on: each is in a row of its minute and in
+-- one of its hour. No foreign key: rows go by their age, as their group does.
+CREATE TABLE {schema}.strunk_failure_counts (
+    counted_at timestamptz NOT NULL,
+    n          bigint      NOT NULL,
+    group_id   uuid        NOT NULL,
+    span_s     integer     NOT NULL CHECK (span_s IN (60, 3600)),
+    PRIMARY KEY (group_id, span_s, counted_at)
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
+
+CREATE INDEX strunk_failure_counts_time ON {schema}.strunk_failure_counts (span_s, counted_at);
 
 -- What was counted of a queue, or of a subscriber and entity type, in a minute (see counters.sql). Rows are
 -- added by whoever counts, and never changed. in_totals says that a row is the sum of those of its minute,

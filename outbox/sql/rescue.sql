@@ -83,9 +83,8 @@ BEGIN
     SELECT array_agg(c.id) FILTER (WHERE c.state = 'started'),
         array_agg(c.id) FILTER (WHERE c.state = 'possibly_started')
     INTO v_started, v_maybe FROM {schema}.strunk_crash_states(p_worker, v_ids) c;
-    INSERT INTO {schema}.strunk_failures (first_at, last_at, n, kind, name, fingerprint, error)
-    SELECT v_now, v_now, f.n, 'task', f.key, 'the worker was lost',
-        'the worker was lost'
+    INSERT INTO {schema}.strunk_failures (failed_at, n, kind, name, fingerprint, error)
+    SELECT v_now, f.n, 'task', f.key, 'the worker was lost', 'the worker was lost'
     FROM (SELECT t.key, count(*) AS n FROM {schema}.strunk_outbox_tasks t WHERE t.id = ANY (v_started)
         GROUP BY t.key) f;
     INSERT INTO {schema}.strunk_counters (kind, name, failed, retried, dead)

@@ -87,8 +87,8 @@ BEGIN
         WHERE t.ctid = u.tid AND t.status || '' = 'claimed' AND t.worker_id + 0 = p_worker AND t.claim_no + 0 = u.claim
         RETURNING t.id, t.key, u.error),
     noted AS (
-        INSERT INTO {schema}.strunk_failures (first_at, last_at, n, kind, name, fingerprint, error)
-        SELECT v_now, v_now, f.n, 'task', f.key, f.fingerprint, f.error
+        INSERT INTO {schema}.strunk_failures (failed_at, n, kind, name, fingerprint, error)
+        SELECT v_now, f.n, 'task', f.key, f.fingerprint, f.error
         FROM (SELECT g.key, {schema}.strunk_fingerprint(g.error) AS fingerprint, count(*) AS n,
                   left(max(g.error), 1000) AS error
               FROM given_back g WHERE g.error IS NOT NULL GROUP BY 1, 2) f)
@@ -119,8 +119,8 @@ BEGIN
             CASE p_status WHEN 'cancelled' THEN e.n ELSE 0 END, CASE p_status WHEN 'discarded' THEN e.n ELSE 0 END
         FROM (SELECT (d.task).key AS queue, count(*) AS n FROM d GROUP BY 1) e),
     noted AS (
-        INSERT INTO {schema}.strunk_failures (first_at, last_at, n, kind, name, fingerprint, error)
-        SELECT f.at, f.at, f.n, 'task', f.queue, f.fingerprint, f.error
+        INSERT INTO {schema}.strunk_failures (failed_at, n, kind, name, fingerprint, error)
+        SELECT f.at, f.n, 'task', f.queue, f.fingerprint, f.error
         FROM (SELECT (d.task).key AS queue, {schema}.strunk_fingerprint(d.error) AS fingerprint, count(*) AS n,
                   left(max(d.error), 1000) AS error, clock_timestamp() AS at
               FROM d WHERE p_status = 'dead' AND d.error IS NOT NULL GROUP BY 1, 2) f)
