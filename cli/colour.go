@@ -17,9 +17,10 @@ var shades = []struct {
 	colour string
 	words  []string
 }{
-	{red, []string{"fail", "dead", "blocked", "expired", "needs a restart"}},
-	{yellow, []string{"warn", "paused", "yes", "on hold", "silent", "not running", "cancelled", "discarded", "retry"}},
-	{green, []string{"ok", "running", "delivered", "done"}},
+	{red, []string{"fail", "dead", "blocked", "expired", "needs a restart", "no worker"}},
+	{yellow, []string{"warn", "paused", "yes", "on hold", "silent", "not running", "behind", "cancelled", "discarded",
+		"retry"}},
+	{green, []string{"ok", "running", "working", "delivered", "done"}},
 }
 
 // isState reports whether a field of a table of two columns is such a word.

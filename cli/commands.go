@@ -8,8 +8,8 @@ func (p *program) commands() []*ucli.Command {
 		name     string
 		commands []*ucli.Command
 	}{
-		{"Look", []*ucli.Command{p.stats(), p.queues(), p.health(), p.doctor(), p.top(), p.tail(), p.workers(),
-			p.audit()}},
+		{"Look", []*ucli.Command{p.stats(), p.queues(), p.rates(), p.health(), p.doctor(), p.top(), p.tail(),
+			p.workers(), p.audit()}},
 		{"Tasks", []*ucli.Command{p.tasks(), p.deadLetters(), p.errors(), p.showTask(), p.why(), p.retry(),
 			p.retryAll(), p.purge(), p.enqueue(), p.cancel(), p.runNow(), p.reschedule(), p.setPriority(), p.discard(),
 			p.deleteTasks(), p.jobs(), p.pause(), p.resume(), p.holds(), p.limits(), p.batches()}},

@@ -30,20 +30,9 @@ func (p *program) forwarders() *ucli.Command {
 					lag = ago(*f.ThereLag)
 				}
 				t.add(f.Name, f.Kind, f.Destination, f.Sent, f.Waiting, ago(f.Lag), there, lag, f.Deliveries,
-					forwarderState(f), dash(clip(f.Error, 80)))
+					f.State(), dash(clip(f.Error, 80)))
 			}
 			return p.showList(c, all, t, "no forwarders")
 		}),
 	}
-}
-
-// forwarderState is the one word that matters most.
-func forwarderState(f ops.Forwarder) string {
-	switch {
-	case f.FailingFor != nil:
-		return "failing"
-	case !f.Running:
-		return "not running"
-	}
-	return "running"
 }

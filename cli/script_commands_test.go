@@ -31,6 +31,7 @@ var changing = []struct {
 	{regexp.MustCompile(`("(role|held_by|started_by)": )"[^"]+"`), `${1}"WHO"`},
 	{regexp.MustCompile(`\d\d:\d\d:\d\d UTC  pending`), "hh:mm:ss UTC  pending"},
 	{regexp.MustCompile(`(\(devel\)( [0-9a-f]{12})?|v\d+\.\d+\.\d+-\S+|unknown)(", *\n|, tables)`), "VERSION${3}"},
+	{regexp.MustCompile(`( a minute +)[0-9.-]+`), "${1}RATE"},
 	{regexp.MustCompile(`go1\.[0-9.a-z-]+`), "goN"},
 	{regexp.MustCompile(`~\d+`), "~N"},
 	{regexp.MustCompile(`\d+\.\d [KM]iB`), "SIZE"},

@@ -23,14 +23,22 @@ func (p *program) stats() *ucli.Command {
 				if err != nil {
 					return err
 				}
+				rates, err := readLately(ctx, box, name, "")
+				if err != nil {
+					return err
+				}
 				p.noteEmpty(q)
-				return p.show(c, q, queueTable(q))
+				return p.show(c, q, queueTable(queueLine{q, rates.of(name)}, rates))
 			}
 			o, err := ops.OverallStats(ctx, box)
 			if err != nil {
 				return err
 			}
-			return p.show(c, o, overallTable(o))
+			rates, err := readLately(ctx, box, "", "")
+			if err != nil {
+				return err
+			}
+			return p.show(c, o, overallTable(o, rates))
 		}),
 	}
 }
@@ -64,21 +72,25 @@ func (p *program) noteMisspelt(ctx context.Context, box *outbox.Box, queue strin
 	}
 }
 
-func queueTable(q ops.Queue) *table {
+func queueTable(q queueLine, rates lately) *table {
 	t := newFields("QUEUE", q.Name)
 	for _, row := range [][2]any{{"pending", q.Pending}, {"scheduled", q.Scheduled}, {"claimed", q.Claimed},
 		{"dead", q.Dead}, {"cancelled", q.Cancelled},
 		{"discarded", q.Discarded}, {"delivered", countOrDash(q.Delivered)},
 		{"waiting for", ago(q.WaitingFor)}, {"next due", stampOrDash(q.NextDueAt)}, {"workers", q.Workers},
 		{"concurrency", q.Concurrency},
-		{"paused since", stampOrDash(q.PausedAt)}, {"paused by", orDash(pausedBy(q))},
+		{"state", q.State(ops.Thresholds{})},
+		{"paused since", stampOrDash(q.PausedAt)}, {"paused by", orDash(pausedBy(q.Queue))},
 		{"on hold until", stampOrDash(q.HeldUntil)}} {
 		t.add(row[0], row[1])
 	}
+	rates.addTo(t, q.Lately)
+	t.add("wait, p95", ago(q.Lately.Wait.P95))
+	t.add("run, p95", ago(q.Lately.Run.P95))
 	return t
 }
 
-func overallTable(o ops.Overall) *table {
+func overallTable(o ops.Overall, rates lately) *table {
 	t := newFields("WHAT", "NUMBER")
 	for _, row := range [][2]any{{"tasks pending", o.Pending}, {"tasks scheduled", o.Scheduled},
 		{"tasks claimed", o.Claimed},
@@ -89,6 +101,7 @@ func overallTable(o ops.Overall) *table {
 		{"subscribers", o.Subscribers}, {"schedules", o.Schedules}, {"table size", size(o.TableBytes)}} {
 		t.add(row[0], row[1])
 	}
+	rates.addTo(t, rates.all())
 	if o.Paused != nil {
 		t.add("all queues paused since", stamp(o.Paused.Since))
 		t.add("all queues paused by", pausedBy(ops.Queue{PausedBy: o.Paused.By, PauseReason: o.Paused.Reason}))
@@ -106,11 +119,15 @@ func (p *program) queues() *ucli.Command {
 			if err != nil {
 				return err
 			}
-			t := &table{header: []string{"QUEUE~", "PENDING#", "SCHEDULED#?", "CLAIMED#", "DEAD#", "WAITING FOR#",
-				"WORKERS#?", "PAUSED"}}
-			for _, q := range queues {
-				t.add(q.Name, q.Pending, q.Scheduled, q.Claimed, q.Dead, ago(q.WaitingFor), q.Workers,
-					stopped(q))
+			rates, err := readLately(ctx, box, "", page(c).After)
+			if err != nil {
+				return err
+			}
+			t := &table{header: []string{"QUEUE~", "PENDING#", "SCHEDULED#?", "CLAIMED#", "DONE/MIN#", "FAILED#?",
+				"WAIT P95#?", "DEAD#", "WAITING FOR#", "WORKERS#?", "STATE"}}
+			for _, q := range rates.with(queues) {
+				t.add(q.Name, q.Pending, q.Scheduled, q.Claimed, rates.rate(q.Lately.Done), failed(q.Lately),
+					ago(q.Lately.Wait.P95), q.Dead, ago(q.WaitingFor), q.Workers, q.State(ops.Thresholds{}))
 			}
 			return p.showList(c, queues, t, "no queues")
 		}),
@@ -124,14 +141,6 @@ func pausedBy(q ops.Queue) string {
 		by += ": " + q.PauseReason
 	}
 	return clip(by, 120)
-}
-
-// stopped says whether a queue is paused, or on hold.
-func stopped(q ops.Queue) string {
-	if q.PausedAt == nil && q.HeldUntil != nil {
-		return "on hold"
-	}
-	return yesNo(q.PausedAt != nil)
 }
 
 func (p *program) health() *ucli.Command {

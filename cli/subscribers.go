@@ -82,23 +82,13 @@ func (p *program) unregister() *ucli.Command {
 	}
 }
 
-// subscriberState is the one word that matters most.
+// subscriberState is the state of a subscriber, and where it is blocked.
 func subscriberState(s ops.Subscriber) string {
-	switch {
-	case s.NeedsRestart:
-		return "needs a restart"
-	case s.Paused:
-		return "paused"
-	case s.Blocked != nil:
-		return fmt.Sprintf("blocked at %d", s.Blocked.Position)
-	case s.Owner == "":
-		return "not running"
-	case s.Silent:
-		return "silent"
-	case s.Bootstrapping:
-		return "bootstrapping"
+	state := string(s.State(ops.Thresholds{}))
+	if s.Blocked != nil && state == string(ops.StateBlocked) {
+		state += fmt.Sprintf(" at %d", s.Blocked.Position)
 	}
-	return "running"
+	return state
 }
 
 func (p *program) lag() *ucli.Command {

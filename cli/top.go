@@ -142,11 +142,11 @@ func (p *program) showSample(c *ucli.Context, now, before sample) error {
 	return err
 }
 
-// sampleDoc is a sample as --json prints it. Rates are the reader's to compute.
+// sampleDoc is a sample as --json prints it.
 type sampleDoc struct {
 	At          time.Time        `json:"at"`
 	Overall     ops.Overall      `json:"overall"`
-	Queues      []ops.Queue      `json:"queues"`
+	Queues      []queueLine      `json:"queues"`
 	Subscribers []ops.Subscriber `json:"subscribers"`
 	Workers     []ops.Worker     `json:"workers"`
 }
@@ -164,7 +164,8 @@ type sample struct {
 	at          time.Time
 	counters    ops.Counters
 	overall     ops.Overall
-	queues      []ops.Queue
+	rates       lately
+	queues      []queueLine
 	subscribers []ops.Subscriber
 	workers     []ops.Worker
 }
@@ -177,9 +178,14 @@ func takeSample(ctx context.Context, box *outbox.Box, order string) (s sample, e
 	if s.overall, err = ops.OverallStats(ctx, box); err != nil {
 		return s, err
 	}
-	if s.queues, err = ops.Queues(ctx, box, ops.Page{Limit: topScan}); err != nil {
+	queues, err := ops.Queues(ctx, box, ops.Page{Limit: topScan})
+	if err != nil {
 		return s, err
 	}
+	if s.rates, err = readLately(ctx, box, "", ""); err != nil {
+		return s, err
+	}
+	s.queues = s.rates.with(ops.WorstFirst(queues, ops.Thresholds{}))
 	if s.subscribers, err = ops.Subscribers(ctx, box, ops.Page{Limit: topScan}); err != nil {
 		return s, err
 	}
@@ -199,10 +205,11 @@ func (s sample) render(before sample, l look) string {
 			float64(s.counters.Delivered-before.counters.Delivered)/span, float64(o.Head-before.overall.Head)/span)
 	}
 	b.WriteString("\n")
-	queues := &table{header: []string{"QUEUE~", "PENDING#", "CLAIMED#", "SCHEDULED#?", "DEAD#", "WAITING FOR#",
-		"STATE"}}
+	queues := &table{header: []string{"QUEUE~", "PENDING#", "CLAIMED#?", "SCHEDULED#?", "DONE/MIN#", "FAILED#",
+		"WAIT P95#?", "DEAD#", "WAITING FOR#", "STATE"}}
 	for _, q := range s.queues {
-		queues.add(q.Name, q.Pending, q.Claimed, q.Scheduled, q.Dead, ago(q.WaitingFor), queueState(q))
+		queues.add(q.Name, q.Pending, q.Claimed, q.Scheduled, s.rates.rate(q.Lately.Done), failed(q.Lately),
+			ago(q.Lately.Wait.P95), q.Dead, ago(q.WaitingFor), q.State(ops.Thresholds{}))
 	}
 	subs := &table{header: []string{"SUBSCRIBER~", "CURSOR#?", "WAITING#", "LAG#", "DEAD#", "STATE~"}}
 	for _, sub := range s.subscribers {

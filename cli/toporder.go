@@ -12,17 +12,17 @@ import (
 // sortWorst is the order of top where none is given: what needs somebody comes first.
 const sortWorst = "worst"
 
-// topOrders are the orders of queues that top has: they return less than zero where a comes before b.
-var topOrders = map[string]func(a, b ops.Queue) int{
-	sortWorst: func(a, b ops.Queue) int {
-		return cmp.Or(cmp.Compare(b.WaitingFor.Duration, a.WaitingFor.Duration), cmp.Compare(b.Dead.N, a.Dead.N),
-			cmp.Compare(b.Pending.N, a.Pending.N))
-	},
-	"name":    func(ops.Queue, ops.Queue) int { return 0 },
-	"pending": func(a, b ops.Queue) int { return cmp.Compare(b.Pending.N, a.Pending.N) },
-	"claimed": func(a, b ops.Queue) int { return cmp.Compare(b.Claimed.N, a.Claimed.N) },
-	"dead":    func(a, b ops.Queue) int { return cmp.Compare(b.Dead.N, a.Dead.N) },
-	"waiting": func(a, b ops.Queue) int { return cmp.Compare(b.WaitingFor.Duration, a.WaitingFor.Duration) },
+// topOrders are the orders of queues that top has: they return less than zero where a comes before b. Of equals the
+// worst comes first.
+var topOrders = map[string]func(a, b queueLine) int{
+	sortWorst: func(queueLine, queueLine) int { return 0 }, // ops.WorstFirst has put them so
+	"name":    func(a, b queueLine) int { return strings.Compare(a.Name, b.Name) },
+	"done":    func(a, b queueLine) int { return cmp.Compare(b.Lately.Done, a.Lately.Done) },
+	"failing": func(a, b queueLine) int { return cmp.Compare(b.Lately.FailedShare, a.Lately.FailedShare) },
+	"pending": func(a, b queueLine) int { return cmp.Compare(b.Pending.N, a.Pending.N) },
+	"claimed": func(a, b queueLine) int { return cmp.Compare(b.Claimed.N, a.Claimed.N) },
+	"dead":    func(a, b queueLine) int { return cmp.Compare(b.Dead.N, a.Dead.N) },
+	"waiting": func(a, b queueLine) int { return cmp.Compare(b.WaitingFor.Duration, a.WaitingFor.Duration) },
 }
 
 func sortNames() string { return strings.Join(slices.Sorted(maps.Keys(topOrders)), ", ") }
@@ -30,9 +30,7 @@ func sortNames() string { return strings.Join(slices.Sorted(maps.Keys(topOrders)
 // sort puts queues in an order, subscribers and workers with the worst first, and leaves out what a screen has no
 // room for.
 func (s *sample) sort(order string) {
-	slices.SortStableFunc(s.queues, func(a, b ops.Queue) int {
-		return cmp.Or(topOrders[order](a, b), strings.Compare(a.Name, b.Name))
-	})
+	slices.SortStableFunc(s.queues, topOrders[order])
 	slices.SortStableFunc(s.subscribers, func(a, b ops.Subscriber) int {
 		return cmp.Or(boolFirst(a.Blocked != nil, b.Blocked != nil), boolFirst(a.NeedsRestart, b.NeedsRestart),
 			cmp.Compare(b.Lag.Duration, a.Lag.Duration), strings.Compare(a.Name, b.Name))
@@ -54,17 +52,4 @@ func boolFirst(a, b bool) int {
 		return -1
 	}
 	return 1
-}
-
-// queueState is the one word that matters most.
-func queueState(q ops.Queue) string {
-	switch {
-	case q.PausedAt != nil:
-		return "paused"
-	case q.HeldUntil != nil:
-		return "on hold"
-	case q.Workers == 0 && q.Pending.N > 0:
-		return "not running"
-	}
-	return "-"
 }

@@ -34,25 +34,11 @@ func (p *program) workers() *ucli.Command {
 				"SINCE@?", "LONGEST TASK~"}}
 			for _, pr := range all {
 				t.add(fmt.Sprintf("%s/%d", pr.Host, pr.PID), orDash(pr.Release), strings.Join(pr.Queues(), ","),
-					pr.Slots, processState(pr), ago(ops.Duration{Duration: pr.SilentFor()}), pr.StartedAt, longest(pr))
+					pr.Slots, pr.State(), ago(ops.Duration{Duration: pr.SilentFor()}), pr.StartedAt, longest(pr))
 			}
 			return p.showList(c, all, t, "no process works a queue")
 		}),
 	}
-}
-
-// processState is the worst state of a process's leases.
-func processState(p ops.Process) string {
-	state := "running"
-	for _, w := range p.Workers {
-		switch {
-		case w.Expired:
-			return "expired"
-		case w.Silent:
-			state = "silent"
-		}
-	}
-	return state
 }
 
 // longest says which task of a process runs longest.

@@ -27,15 +27,15 @@ func (c *counted) began(items []*item, now time.Time) {
 			continue
 		}
 		it.begun = true
-		c.in.Waits.Observe(database.Sub(it.publishedAt))
+		c.in.Waits.ObserveTraced(database.Sub(it.publishedAt), it.metadataJSON)
 	}
 }
 
 // ran counts events whose handler has returned after d. A batch that failed is no attempt: its events are handled
 // one by one.
 func (c *counted) ran(items []*item, d time.Duration, err error) {
-	for range items {
-		c.in.Runs.Observe(d)
+	for _, it := range items {
+		c.in.Runs.ObserveTraced(d, it.metadataJSON)
 	}
 	switch {
 	case err == nil:

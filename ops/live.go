@@ -44,15 +44,18 @@ func ReadLive(ctx context.Context, box *outbox.Box, t Thresholds, series int) (L
 }
 
 func live(ctx context.Context, box *outbox.Box, t Thresholds, series int) (l Live, err error) {
+	var exemplars []exemplarOf
 	err = ask(ctx, box, overallQuestion(&l.Overall), tablesQuestion(&l.Overall.Tables),
 		queuesQuestion(&l.Queues, "", series, ListCountCap),
 		subscribersQuestion(&l.Subscribers, "", series, ListCountCap),
 		forwardersQuestion(&l.Forwarders, "", series, ListCountCap),
 		totalsQuestion(&l.queueTotals, core.CountersOfQueue),
-		totalsQuestion(&l.subscriberTotals, core.CountersOfSubscriber))
+		totalsQuestion(&l.subscriberTotals, core.CountersOfSubscriber), exemplarsQuestion(&exemplars))
 	if err != nil {
 		return l, wrap("live", err)
 	}
+	addExemplars(l.queueTotals, core.CountersOfQueue, exemplars)
+	addExemplars(l.subscriberTotals, core.CountersOfSubscriber, exemplars)
 	f, err := gather(ctx, box)
 	if err != nil {
 		return l, wrap("live", err)

@@ -1,7 +1,6 @@
 package ops
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -81,10 +80,18 @@ func collectCounted(ch chan<- prometheus.Metric, c counted, counters []counterMe
 		m, err := prometheus.NewConstMetric(metric.desc, prometheus.CounterValue, float64(metric.n(c)), labels...)
 		send(metric.desc, m, err)
 	}
-	for d, h := range map[*prometheus.Desc]histogram{wait: c.waits, run: c.runs} {
-		m, err := prometheus.NewConstHistogram(d, uint64(max(h.count(), 0)), micros(h.micros).Seconds(), h.cumulative(),
-			labels...)
-		send(d, m, err)
+	for _, of := range []struct {
+		desc      *prometheus.Desc
+		histogram histogram
+		exemplars []prometheus.Exemplar
+	}{{wait, c.waits, c.waitExemplars}, {run, c.runs, c.runExemplars}} {
+		h := of.histogram
+		m, err := prometheus.NewConstHistogram(of.desc, uint64(max(h.count(), 0)), micros(h.micros).Seconds(),
+			h.cumulative(), labels...)
+		if err == nil && len(of.exemplars) > 0 {
+			m, err = prometheus.NewMetricWithExemplars(m, of.exemplars...)
+		}
+		send(of.desc, m, err)
 	}
 }
 
@@ -105,9 +112,7 @@ func (l *Live) boundTotals(series int) {
 
 // with returns totals, in order, with those of a name.
 func with(all []counted, name, entityType string) []counted {
-	i, found := slices.BinarySearchFunc(all, counted{name: name, entityType: entityType}, func(a, b counted) int {
-		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.entityType, b.entityType))
-	})
+	i, found := findCounted(all, name, entityType)
 	if found {
 		return all
 	}

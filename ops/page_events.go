@@ -14,7 +14,8 @@ type eventsShown struct {
 // subscriberRow is a subscriber with the word for its state.
 type subscriberRow struct {
 	Subscriber
-	State, Class string
+	State State
+	Class string
 }
 
 // subscribersShown is how many subscribers a page of the view has.
@@ -41,30 +42,10 @@ func eventsView(c *call) (any, error) {
 	return v, wrap("page", err)
 }
 
-// row names the state of a subscriber: the worst that is true of it.
+// row is a subscriber with its state.
 func (s Subscriber) row(t Thresholds) subscriberRow {
-	r := subscriberRow{Subscriber: s}
-	switch {
-	case s.NeedsRestart:
-		r.State, r.Class = "has lost events", "bad"
-	case s.Blocked != nil:
-		r.State, r.Class = "blocked", "bad"
-	case s.Paused:
-		r.State = "paused"
-	case s.Owner == "":
-		r.State, r.Class = "nobody runs it", "warn"
-	case s.Silent:
-		r.State, r.Class = "its process is silent", "warn"
-	case s.Deliveries.N > 0:
-		r.State, r.Class = "some deliveries fail", "warn"
-	case s.Bootstrapping:
-		r.State = "catches up from snapshots"
-	case s.Lag.Duration > t.SubscriberLag:
-		r.State, r.Class = "behind", "warn"
-	default:
-		r.State = "ok"
-	}
-	return r
+	state := s.State(t)
+	return subscriberRow{Subscriber: s, State: state, Class: state.class()}
 }
 
 // Behind is how many positions the cursor is behind the head, of events of any type.

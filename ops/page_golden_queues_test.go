@@ -14,18 +14,16 @@ func TestGoldenQueues(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v := queuesShown{Q: q.Get("q"), State: q.Get("state"), Heads: sortHeads(q), Rows: rows, Total: len(rows)}
-		for _, s := range queueStates {
-			v.States = append(v.States, s.word)
-		}
-		return v
+		return queuesShown{Q: q.Get("q"), State: State(q.Get("state")), States: queueStates, Heads: sortHeads(q),
+			Rows: rows, Total: len(rows)}
 	}
-	busy := show("sort=oldest", goldenQueue("invoices", 62830, 339, 0, 0), goldenQueue("emails", 7904, 100, 1, 1))
+	busy := show("sort=oldest", goldenQueue("invoices", 62830, 339, 0, StateNoWorker),
+		goldenQueue("emails", 7904, 100, 1, StateBehind))
 	busy.Next = "queues?from=100&sort=oldest"
 	busy.AllPaused = &Pause{Since: goldenNow, By: "ann", Reason: "maintenance"}
 	checkGolden(t, "queues", map[string]any{"empty": show(""), "busy": busy,
-		"hostile": show("state=idle&q="+url.QueryEscape(hostileName), goldenQueue(hostileName, 1, 1, 1, 5),
-			goldenQueue(longName, 1, 1, 1, 5), goldenQueue(arabicRTL, 1, 1, 1, 5))})
+		"hostile": show("state=idle&q="+url.QueryEscape(hostileName), goldenQueue(hostileName, 1, 1, 1, StateIdle),
+			goldenQueue(longName, 1, 1, 1, StateIdle), goldenQueue(arabicRTL, 1, 1, 1, StateIdle))})
 }
 
 func goldenGroup(name, queue string) ErrorGroup {
@@ -35,13 +33,13 @@ func goldenGroup(name, queue string) ErrorGroup {
 
 func TestGoldenQueue(t *testing.T) {
 	t.Parallel()
-	show := func(name string, state int) queueShown {
+	show := func(name string, state State) queueShown {
 		v := queueShown{queueRow: goldenQueue(name, 12, 3, 1, state), Span: "hour", Last: "last minute",
 			Plots: trends{}.plots(), Limits: Limits{Queue: name}}
 		v.Actions = queueLinks(v)
 		return v
 	}
-	busy, running := show("emails", 2), 5
+	busy, running := show("emails", StatePaused), 5
 	busy.PausedAt, busy.PausedBy, busy.PauseReason = &goldenNow, "ann", "maintenance"
 	busy.Limits.LimitValues = LimitValues{Running: &running, RunningPerKey: 2, FIFO: true, HoldDead: true,
 		Rate: &Rate{Count: 100, Per: Duration{time.Minute}, Burst: 20}}
@@ -55,7 +53,7 @@ func TestGoldenQueue(t *testing.T) {
 		v.Running = []ListedTask{{ID: 1, Queue: v.Name, ClaimedAt: &goldenNow, CustomerKey: text, MaxAttempts: 3}}
 		v.Actions = queueLinks(*v)
 	}
-	hostile := show(hostileName, 0)
+	hostile := show(hostileName, StateNoWorker)
 	fill(&busy, "web")
 	fill(&hostile, hostileName)
 	empty := queueShown{queueRow: queueRow{Queue: Queue{Name: "new"}, State: "idle"}, Span: "2d", Last: "last hour",

@@ -68,19 +68,19 @@ func someCount(n int64) Count {
 	return Count{N: n, Precision: Exact}
 }
 
-func goldenQueue(name string, waiting, dead int64, workers int64, state int) queueRow {
+func goldenQueue(name string, waiting, dead int64, workers int64, state State) queueRow {
 	since := goldenNow.Add(-14 * time.Minute)
 	q := Queue{Name: name, Pending: someCount(waiting), Claimed: someCount(workers), Dead: someCount(dead),
 		Workers: workers, Concurrency: 6 * workers, WaitingSince: &since, WaitingFor: Duration{14 * time.Minute}}
 	trend := queueTrend{Done: []float64{3, 1, 4, 1, 5, 9, 2, 6}, Total: QueueStep{Done: 31, FailedShare: 0.08}}
-	return queueRow{Queue: q, Queued: trend, Over: 8 * time.Minute, State: queueStates[state].word,
-		Class: queueStates[state].class}
+	return queueRow{Queue: q, Queued: trend, Over: 8 * time.Minute, State: state, Class: state.class()}
 }
 
 func TestGoldenNow(t *testing.T) {
 	t.Parallel()
-	busy := state{facts: facts{now: goldenNow, queues: []Queue{goldenQueue("invoices", 62830, 339, 0, 0).Queue,
-		goldenQueue("emails", 7904, 100, 1, 1).Queue, goldenQueue("sms", 4269, 3, 1, 2).Queue}}}
+	busy := state{facts: facts{now: goldenNow, queues: []Queue{
+		goldenQueue("invoices", 62830, 339, 0, StateNoWorker).Queue,
+		goldenQueue("emails", 7904, 100, 1, StateBehind).Queue, goldenQueue("sms", 4269, 3, 1, StatePaused).Queue}}}
 	paused := goldenNow.Add(-20 * time.Minute)
 	busy.queues[2].PausedAt, busy.queues[2].PausedBy, busy.queues[2].PauseReason = &paused, "oncall", "maintenance"
 	busy.subscribers = []Subscriber{{Name: "ledger", Blocked: &Blocked{Position: 921, Attempts: 3, Error: "rejected"}}}
@@ -94,12 +94,14 @@ func TestGoldenNow(t *testing.T) {
 	checkGolden(t, "now", map[string]any{
 		"empty": nowShown{Over: "hour", Last: "last minute", Fine: fine(Report{}), Plots: trends{}.plots()},
 		"busy": nowShown{Over: "hour", Last: "last minute", Fine: fine(busy.report), Plots: plots,
-			Needs: busy.needs(limits), AllQueues: 3, Queues: []queueRow{goldenQueue("invoices", 62830, 339, 0, 0),
-				goldenQueue("emails", 7904, 100, 1, 1), goldenQueue("sms", 4, 3, 1, 2)}},
+			Needs: busy.needs(limits), AllQueues: 3, Queues: []queueRow{
+				goldenQueue("invoices", 62830, 339, 0, StateNoWorker),
+				goldenQueue("emails", 7904, 100, 1, StateBehind), goldenQueue("sms", 4, 3, 1, StatePaused)}},
 		"hostile": nowShown{Over: "2d", Last: "last hour", Plots: plots, Needs: []need{{"bad", hostileName, longName,
 			"Show", "queues?state=no+worker", true}, {"calm", arabicRTL, hostileName, "Look", "events", false}},
-			AllQueues: 300, Queues: []queueRow{goldenQueue(hostileName, 1, 0, 1, 4), goldenQueue(longName, 0, 0, 0, 5),
-				goldenQueue(arabicRTL, 10, 1, 1, 1)}},
+			AllQueues: 300, Queues: []queueRow{
+				goldenQueue(hostileName, 1, 0, 1, StateWorking), goldenQueue(longName, 0, 0, 0, StateIdle),
+				goldenQueue(arabicRTL, 10, 1, 1, StateBehind)}},
 	})
 }
 

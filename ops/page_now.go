@@ -57,7 +57,7 @@ func nowView(c *call) (any, error) {
 	}
 	v := nowShown{Needs: st.needs(c.s.cfg.Thresholds), Fine: fine(st.report), Over: over, Last: span.last,
 		Plots: t.plots(), AllQueues: len(st.queues)}
-	worst := worstFirst(st.queues, c.s.cfg.Thresholds)
+	worst := WorstFirst(st.queues, c.s.cfg.Thresholds)
 	hour, err := c.s.trends["hour"].get(c.ctx)
 	if err == nil {
 		v.Queues, err = c.rows(worst[:min(worstQueues, len(worst))], hour)
@@ -112,16 +112,16 @@ func (st *state) needs(t Thresholds) []need {
 
 // queueNeeds are of queues: without a worker, behind, paused by hand, on hold.
 func (st *state) queueNeeds(t Thresholds) (all []need) {
-	by := make([][]Queue, len(queueStates))
-	for _, q := range worstFirst(st.queues, t) {
-		by[q.stateOf(t)] = append(by[q.stateOf(t)], q)
+	by := map[State][]Queue{}
+	for _, q := range WorstFirst(st.queues, t) {
+		by[q.State(t)] = append(by[q.State(t)], q)
 	}
-	if q := by[noWorker]; len(q) > 0 {
+	if q := by[StateNoWorker]; len(q) > 0 {
 		all = append(all, need{Class: "bad", Title: these(len(q), "queue has tasks and no process works it",
 			"queues have tasks and no process works them"), Detail: "The oldest task has waited for " +
 			age(q[0].WaitingFor) + ": " + queueNames(q), Action: "Show", Link: "queues?state=no+worker"})
 	}
-	if q := by[behind]; len(q) > 0 {
+	if q := by[StateBehind]; len(q) > 0 {
 		all = append(all, need{Class: "warn", Title: these(len(q), "queue is behind", "queues are behind"),
 			Detail: "The oldest task has waited for " + age(q[0].WaitingFor) + ": " + queueNames(q), Action: "Show",
 			Link: "queues?state=behind"})
@@ -130,7 +130,7 @@ func (st *state) queueNeeds(t Thresholds) (all []need) {
 		return append(all, need{Class: "warn", Title: "All queues are paused", Detail: stoppedBy(p.By, p.Reason,
 			st.now.Sub(p.Since)), Action: "Resume …", Link: "confirm?op=resume_all_queues", Change: true})
 	}
-	if q := by[paused]; len(q) > 0 {
+	if q := by[StatePaused]; len(q) > 0 {
 		n := need{Class: "calm", Title: these(len(q), "queue is paused by hand", "queues are paused by hand"),
 			Detail: queueNames(q) + " · " + stoppedBy(q[0].PausedBy, q[0].PauseReason, st.now.Sub(*q[0].PausedAt)),
 			Action: "Show", Link: "queues?state=paused"}
@@ -140,7 +140,7 @@ func (st *state) queueNeeds(t Thresholds) (all []need) {
 		}
 		all = append(all, n)
 	}
-	if q := by[onHold]; len(q) > 0 {
+	if q := by[StateOnHold]; len(q) > 0 {
 		all = append(all, need{Class: "calm", Title: these(len(q), "queue is on hold", "queues are on hold"),
 			Detail: queueNames(q), Action: "Show", Link: "queues?state=on+hold"})
 	}

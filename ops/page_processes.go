@@ -16,7 +16,8 @@ type processesShown struct {
 // processRow is a process with how much of it is used.
 type processRow struct {
 	Process
-	State, Class string
+	State State
+	Class string
 	// Claimed counts the tasks that its workers hold, the next ones included.
 	Claimed Count
 }
@@ -51,19 +52,14 @@ func newProcesses(queue string, all []Process) processesShown {
 	return v
 }
 
-// row names the state of a process: the worst of its workers.
+// row is a process with its state and its tasks.
 func (p Process) row() processRow {
-	r := processRow{Process: p, State: "ok", Claimed: Count{Precision: Exact}}
+	state := p.State()
+	r := processRow{Process: p, State: state, Class: state.class(), Claimed: Count{Precision: Exact}}
 	for _, w := range p.Workers {
 		r.Claimed.N += w.Claimed.N
 		if w.Claimed.Precision != Exact {
 			r.Claimed.Precision, r.Claimed.Age = w.Claimed.Precision, w.Claimed.Age
-		}
-		switch {
-		case w.Expired:
-			r.State, r.Class = "lost; its tasks are given back", "bad"
-		case w.Silent && r.Class != "bad":
-			r.State, r.Class = "silent", "warn"
 		}
 	}
 	return r

@@ -11,11 +11,12 @@ import (
 
 // queuesShown is what the list of queues shows.
 type queuesShown struct {
-	// Q is a part of a name, State a word of queueStates; empty means any.
-	Q, State string
-	States   []string
-	Heads    []sortHead
-	Rows     []queueRow
+	// Q is a part of a name, State one of States; empty means any.
+	Q      string
+	State  State
+	States []State
+	Heads  []sortHead
+	Rows   []queueRow
 	// Total is how many match.
 	Total     int
 	Next      string
@@ -74,11 +75,8 @@ func queuesView(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := queuesShown{Q: c.query.Get("q"), State: c.query.Get("state"), Heads: sortHeads(c.query), Total: len(chosen),
-		AllPaused: st.paused}
-	for _, s := range queueStates {
-		v.States = append(v.States, s.word)
-	}
+	v := queuesShown{Q: c.query.Get("q"), State: State(c.query.Get("state")), States: queueStates,
+		Heads: sortHeads(c.query), Total: len(chosen), AllPaused: st.paused}
 	first := min(int(from), len(chosen))
 	last := min(first+DefaultLimit, len(chosen))
 	if last < len(chosen) {
@@ -95,10 +93,10 @@ func chooseQueues(all []Queue, query url.Values, t Thresholds) ([]Queue, error) 
 	if i < 0 {
 		return nil, fmt.Errorf("sort: there is no column %q: %w", by, ErrInvalid)
 	}
-	part, state := strings.ToLower(query.Get("q")), query.Get("state")
-	chosen := slices.DeleteFunc(worstFirst(all, t), func(q Queue) bool {
+	part, state := strings.ToLower(query.Get("q")), State(query.Get("state"))
+	chosen := slices.DeleteFunc(WorstFirst(all, t), func(q Queue) bool {
 		return !strings.Contains(strings.ToLower(q.Name), part) ||
-			state != "" && queueStates[q.stateOf(t)].word != state
+			state != "" && q.State(t) != state
 	})
 	if order := queueSorts[i].order; order != nil {
 		slices.SortStableFunc(chosen, func(a, b Queue) int { return cmp.Or(order(a, b), cmp.Compare(a.Name, b.Name)) })

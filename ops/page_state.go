@@ -175,53 +175,9 @@ type queueRow struct {
 	Queue
 	Queued queueTrend
 	Over   time.Duration
-	// State is a word, Class how bad it is: bad, warn, calm or empty.
-	State, Class string
-}
-
-// queueState is what a queue does, the worst first.
-type queueState int
-
-const (
-	noWorker queueState = iota
-	behind
-	paused
-	onHold
-	working
-	idle
-)
-
-// queueStates are the words for a queue's state, and how bad each is.
-var queueStates = []struct{ word, class string }{
-	noWorker: {"no worker", "bad"}, behind: {"behind", "warn"}, paused: {"paused", "calm"}, onHold: {"on hold", "calm"},
-	working: {"working", ""}, idle: {"idle", ""},
-}
-
-func (q Queue) stateOf(t Thresholds) queueState {
-	switch {
-	case q.PausedAt != nil:
-		return paused
-	case q.HeldUntil != nil:
-		return onHold
-	case q.WaitingSince != nil && q.Workers == 0:
-		return noWorker
-	case q.WaitingFor.Duration > t.OldestPending:
-		return behind
-	case q.WaitingSince != nil || q.Claimed.N > 0:
-		return working
-	}
-	return idle
-}
-
-// worstFirst orders queues: by state, then by how long the first task has waited, then by name.
-func worstFirst(queues []Queue, t Thresholds) []Queue {
-	sorted := slices.Clone(queues)
-	slices.SortStableFunc(sorted, func(a, b Queue) int {
-		return cmp.Or(cmp.Compare(a.stateOf(t), b.stateOf(t)), cmp.Compare(b.WaitingFor.Duration,
-			a.WaitingFor.Duration),
-			cmp.Compare(a.Name, b.Name))
-	})
-	return sorted
+	State  State
+	// Class is how bad that is: bad, warn, calm or empty.
+	Class string
 }
 
 // sqlQueuesNamed reads the states of the queues $1, counting to $2. It locks nothing.
@@ -262,6 +218,6 @@ func (c *call) rows(queues []Queue, t trends) ([]queueRow, error) {
 }
 
 func newQueueRow(q Queue, t trends, limits Thresholds) queueRow {
-	st := queueStates[q.stateOf(limits)]
-	return queueRow{Queue: q, Queued: t.queues[q.Name], Over: t.over(), State: st.word, Class: st.class}
+	st := q.State(limits)
+	return queueRow{Queue: q, Queued: t.queues[q.Name], Over: t.over(), State: st, Class: st.class()}
 }

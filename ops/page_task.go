@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/queue"
 )
 
@@ -57,7 +58,7 @@ func taskView(c *call) (any, error) {
 			return nil, err
 		}
 	}
-	v.Trace = trace(v.Metadata)
+	v.Trace, _ = core.TraceOf(v.Metadata)
 	v.Timeline, v.Actions = timeline(v.TaskDetails), taskLinks(v.TaskDetails)
 	v.TaskDetails = c.s.show(c, v.TaskDetails, v.Shown)
 	v.Payload, v.Metadata, v.Result = indented(v.Payload), indented(v.Metadata), indented(v.Result)
@@ -78,17 +79,6 @@ func (c *call) taskMore(v *taskShown) error {
 	with.Payload, with.Metadata = result, nil
 	v.Result = c.s.show(c, with, v.Shown && result != nil).Payload
 	return wrap("task", err)
-}
-
-// trace is the trace id of metadata that a propagator has written: 00-<trace>-<span>-<flags>.
-func trace(metadata json.RawMessage) string {
-	var m map[string]any
-	_ = json.Unmarshal(metadata, &m)
-	parent, _ := m["traceparent"].(string)
-	if len(parent) != len("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01") {
-		return ""
-	}
-	return parent[3:35]
 }
 
 func indented(doc json.RawMessage) json.RawMessage {

@@ -1,14 +1,19 @@
 package ops_test
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/ops"
+	"github.com/strunk-go/strunk/outbox"
+	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
 
 // count adds a row of counters, some minutes ago: done and failed tasks, and as many waits and runs in one bucket each.
@@ -104,5 +109,32 @@ func TestCountersNeverFall(t *testing.T) {
 	}
 	if n := queryOne[int](t, pool, `SELECT count(*) FROM public.strunk_counters`); n != 1 {
 		t.Errorf("%d minutes are kept; want the one of the last two days", n)
+	}
+}
+
+// Counters of a name that the database cannot hold are dropped; those beside them are written.
+func TestUnstorableCountersAreDroppedAlone(t *testing.T) {
+	t.Parallel()
+	box, err := outbox.Open(t.Context(), outboxtest.New(t), outbox.Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a", "b\x00", "c"} {
+		core.BoxHost(box).Counters(core.CountersOf{Kind: core.CountersOfQueue, Name: name}).Done.Add(1)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- box.Run(ctx) }()
+	var r ops.RatesReport
+	until(t, "counters are written", func() bool {
+		r, err = ops.Rates(t.Context(), box, ops.RatesFilter{})
+		return err != nil || len(r.Queues) > 0
+	})
+	cancel()
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Queues) != 2 || r.Queues[0].Queue != "a" || r.Queues[1].Queue != "c" || r.Queues[1].Total.Done != 1 {
+		t.Errorf("%+v", r.Queues)
 	}
 }

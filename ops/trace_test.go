@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -18,6 +19,7 @@ import (
 
 	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/events/otelevents"
+	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/ops/otelops"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
@@ -126,6 +128,23 @@ func TestOneTraceFromTheRequestToTheHandlers(t *testing.T) {
 	attribute(t, spans["work mails"], "messaging.destination.name", "mails")
 	attribute(t, spans["work mails"], "messaging.operation.type", "process")
 	attribute(t, spans["enqueue"], "messaging.system", "strunk")
+
+	metrics, err := ops.Handler(box, ops.Config{Insecure: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	scrape := httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil)
+	scrape.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
+	w = httptest.NewRecorder()
+	metrics.ServeHTTP(w, scrape)
+	for _, histogram := range []string{"queue_wait", "queue_run", "subscriber_wait", "subscriber_run"} {
+		id := spans["POST /orders"].SpanContext.TraceID()
+		bucket := regexp.MustCompile(`strunk_` + histogram + `_seconds_bucket\{.*\} 1 # \{trace_id="` + id.String() +
+			`"\} [0-9.e-]+ [0-9.e+]+\n`)
+		if !bucket.MatchString(w.Body.String()) {
+			t.Errorf("%s has no exemplar of trace %v in\n%s", histogram, id, w.Body)
+		}
+	}
 
 	registration, err := otelops.Observe(box, otelops.Config{Meter: meter})
 	if err != nil {

@@ -99,17 +99,30 @@ func (c *counters) flush(ctx context.Context, use connected) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, countersTimeout)
 	defer cancel()
-	sent, err := c.send(ctx, use, taken)
-	if err == nil {
-		return
-	}
-	lost := sent && core.AnswerLost(err) && !pgconn.SafeToRetry(err)
-	if !lost {
-		for _, row := range taken {
-			row.giveBack(c)
+	c.store(ctx, use, taken)
+}
+
+// store writes rows. One that the database cannot store is dropped, and does not keep the others from being written.
+func (c *counters) store(ctx context.Context, use connected, rows []countersRow) {
+	sent, err := c.send(ctx, use, rows)
+	switch {
+	case err == nil:
+	case core.IsUnstorable(err) && len(rows) > 1:
+		for i := range rows {
+			c.store(ctx, use, rows[i:i+1])
 		}
+	case core.IsUnstorable(err):
+		c.box.cfg.Logger.Warn("strunk: counters cannot be stored, and are dropped", "kind", rows[0].Kind,
+			"name", rows[0].Name, "error", err)
+	default:
+		lost := sent && core.AnswerLost(err) && !pgconn.SafeToRetry(err)
+		if !lost {
+			for _, row := range rows {
+				row.giveBack(c)
+			}
+		}
+		c.box.cfg.Logger.Debug("strunk: counters were not written", "lost", lost, "error", err)
 	}
-	c.box.cfg.Logger.Debug("strunk: counters were not written", "lost", lost, "error", err)
 }
 
 // send sends rows, and says whether it came to that. The answer sets the clock.
@@ -146,8 +159,14 @@ func (c *counters) take() (taken []countersRow) {
 	return taken
 }
 
-// countersRow is a row of strunk_counters, with the names of its columns.
+// countersRow is what was counted of a queue, or of a subscriber and entity type, with its exemplars.
 type countersRow struct {
+	countedColumns
+	Exemplars []exemplarRow `json:"exemplars,omitempty"`
+}
+
+// countedColumns is a row of strunk_counters, with the names of its columns.
+type countedColumns struct {
 	Kind       string                       `json:"kind"`
 	Name       string                       `json:"name"`
 	EntityType string                       `json:"entity_type"`
@@ -162,19 +181,35 @@ type countersRow struct {
 }
 
 func rowOf(of core.CountersOf, c *core.Counters) countersRow {
-	row := countersRow{Kind: of.Kind, Name: of.Name, EntityType: of.EntityType, Enqueued: c.Enqueued.Swap(0),
-		Done: c.Done.Swap(0), Failed: c.Failed.Swap(0), Retried: c.Retried.Swap(0)}
+	row := countersRow{countedColumns: countedColumns{Kind: of.Kind, Name: of.Name, EntityType: of.EntityType,
+		Enqueued: c.Enqueued.Swap(0), Done: c.Done.Swap(0), Failed: c.Failed.Swap(0), Retried: c.Retried.Swap(0)}}
 	row.Waits, row.WaitsUS = c.Waits.Take()
 	row.Runs, row.RunsUS = c.Runs.Take()
+	row.Exemplars = append(exemplarRows("wait", &c.Waits), exemplarRows("run", &c.Runs)...)
 	return row
 }
 
-func (r countersRow) counted() bool {
-	return r != countersRow{Kind: r.Kind, Name: r.Name, EntityType: r.EntityType}
+// exemplarRow is a row of strunk_exemplars, with the names of its columns.
+type exemplarRow struct {
+	Histogram string `json:"histogram"` // wait or run
+	Bucket    int    `json:"bucket"`
+	US        int64  `json:"us"`
+	TraceID   string `json:"trace_id"`
 }
 
-// giveBack counts a row once more.
-func (r countersRow) giveBack(to *counters) {
+func exemplarRows(histogram string, h *core.Histogram) (rows []exemplarRow) {
+	for _, e := range h.TakeExemplars() {
+		rows = append(rows, exemplarRow{histogram, e.Bucket, e.Duration.Microseconds(), e.TraceID})
+	}
+	return rows
+}
+
+func (r countedColumns) counted() bool {
+	return r != countedColumns{Kind: r.Kind, Name: r.Name, EntityType: r.EntityType}
+}
+
+// giveBack counts a row once more. Its exemplars are lost: others follow.
+func (r countedColumns) giveBack(to *counters) {
 	c := to.of(core.CountersOf{Kind: r.Kind, Name: r.Name, EntityType: r.EntityType})
 	c.Enqueued.Add(r.Enqueued)
 	c.Done.Add(r.Done)

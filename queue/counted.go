@@ -34,7 +34,7 @@ func (c *counted) beganAt(j *job, now time.Time) {
 		due = j.createdAt
 	}
 	j.begun = true
-	c.in.Waits.Observe(now.Sub(due))
+	c.in.Waits.ObserveTraced(now.Sub(due), j.metadataJSON)
 }
 
 // beginning returns what counts a task as begun, and calls next.
@@ -48,7 +48,7 @@ func (c *counted) beginning(next func(*job)) func(*job) {
 // ran counts how long a task's handler ran. A task that has not begun is left out.
 func (c *counted) ran(j *job, d time.Duration) {
 	if c != nil && j.begun {
-		c.in.Runs.Observe(d)
+		c.in.Runs.ObserveTraced(d, j.metadataJSON)
 	}
 }
 

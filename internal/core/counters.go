@@ -32,6 +32,8 @@ type Counters struct {
 type Histogram struct {
 	buckets [HistogramBuckets]atomic.Int64
 	micros  atomic.Int64 // the sum of all
+	// exemplars are those of each bucket that were seen since they were taken last: see ObserveTraced.
+	exemplars [HistogramBuckets]atomic.Pointer[Exemplar]
 }
 
 // Observe counts a duration; a negative one counts as none.

@@ -689,6 +689,19 @@ CREATE TABLE {schema}.strunk_counter_totals (
     CHECK (cardinality(waits) = 21 AND cardinality(runs) = 21)
 ) WITH (fillfactor = 50);
 
+-- For each bucket of a histogram the latest duration that belongs to a sampled trace, in microseconds.
+CREATE TABLE {schema}.strunk_exemplars (
+    us          bigint      NOT NULL,
+    at          timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    bucket      smallint    NOT NULL CHECK (bucket BETWEEN 0 AND 20),
+    kind        text COLLATE "C" NOT NULL CHECK (kind IN ('queue', 'subscriber')),
+    name        text COLLATE "C" NOT NULL,
+    entity_type text COLLATE "C" NOT NULL DEFAULT '',
+    histogram   text COLLATE "C" NOT NULL CHECK (histogram IN ('wait', 'run')),
+    trace_id    text COLLATE "C" NOT NULL CHECK (trace_id ~ '^[0-9a-f]{32}$'),
+    PRIMARY KEY (kind, name, entity_type, histogram, bucket)
+) WITH (fillfactor = 50);
+
 -- What people have changed by the program strunk and over HTTP: see audit.sql. ended_at is null while it is being
 -- done, and where the process was killed.
 CREATE TABLE {schema}.strunk_audit (

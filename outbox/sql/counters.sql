@@ -4,8 +4,8 @@
 -- anybody. One process folds them: the rows of a minute into one, and all into strunk_counter_totals,
 -- which only ever rise. A total is what is in the totals and what is not folded yet.
 
--- Adds counters, as a document: an array of objects with the columns' names. Returns the time of the
--- database's clock.
+-- Adds counters, as a document: an array of objects with the columns' names, and exemplars, an array of objects with
+-- the columns of strunk_exemplars. Returns the time of the database's clock.
 CREATE OR REPLACE FUNCTION {schema}.strunk_add_counters(p_counters json) RETURNS timestamptz
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO {schema}.strunk_counters
@@ -14,7 +14,23 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
         c.runs
     FROM json_to_recordset(p_counters) AS c(enqueued bigint, done bigint, failed bigint, retried bigint,
         waits_us bigint, runs_us bigint, kind text, name text, entity_type text, waits bigint[], runs bigint[]);
+    -- In the order of the key: two processes wait for each other and never both ways.
+    INSERT INTO {schema}.strunk_exemplars (kind, name, entity_type, histogram, bucket, us, trace_id)
+    SELECT c.kind, c.name, c.entity_type, e.histogram, e.bucket, e.us, e.trace_id
+    FROM json_to_recordset(p_counters) AS c(kind text, name text, entity_type text, exemplars json),
+        json_to_recordset(c.exemplars) AS e(histogram text, bucket smallint, us bigint, trace_id text)
+    ORDER BY c.kind COLLATE "C", c.name COLLATE "C", c.entity_type COLLATE "C", e.histogram COLLATE "C", e.bucket
+    ON CONFLICT (kind, name, entity_type, histogram, bucket) DO UPDATE
+    SET us = excluded.us, trace_id = excluded.trace_id, at = excluded.at;
     SELECT clock_timestamp();
+$$;
+
+-- The exemplars that are younger than p_age, of all queues and subscribers.
+CREATE OR REPLACE FUNCTION {schema}.strunk_recent_exemplars(p_age interval)
+RETURNS TABLE (kind text, name text, entity_type text, histogram text, us bigint, trace_id text, at timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT e.kind, e.name, e.entity_type, e.histogram, e.us, e.trace_id, e.at
+    FROM {schema}.strunk_exemplars e WHERE e.at > now() - p_age
 $$;
 
 -- The sums of arrays of one length, element by element.
@@ -26,8 +42,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Folds up to p_limit rows of minutes that are over: one row for each queue or subscriber and minute,
--- and the totals. Forgets minutes older than p_keep, which are in the totals. Two at once share the
--- rows among them (SKIP LOCKED); they lock the totals in one order.
+-- and the totals. Forgets minutes older than p_keep, which are in the totals, and exemplars as old. Two at once
+-- share the rows among them (SKIP LOCKED); they lock the totals in one order.
 CREATE OR REPLACE FUNCTION {schema}.strunk_fold_counters(p_keep interval, p_limit integer) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 SET jit = off AS $$
@@ -37,6 +53,8 @@ BEGIN
     DELETE FROM {schema}.strunk_counters c WHERE c.ctid = ANY (ARRAY(
         SELECT o.ctid FROM {schema}.strunk_counters o WHERE o.in_totals AND o.minute < v_now - p_keep
         ORDER BY o.in_totals, o.minute LIMIT p_limit FOR UPDATE SKIP LOCKED));
+    DELETE FROM {schema}.strunk_exemplars e WHERE e.ctid = ANY (ARRAY(
+        SELECT o.ctid FROM {schema}.strunk_exemplars o WHERE o.at < v_now - p_keep FOR UPDATE SKIP LOCKED));
     WITH gone AS (
         DELETE FROM {schema}.strunk_counters c WHERE c.ctid = ANY (ARRAY(
             SELECT o.ctid FROM {schema}.strunk_counters o
