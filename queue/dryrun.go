@@ -24,7 +24,8 @@ func newDryRun(w *worker, tx *outbox.OwnedTx) *dryRun {
 }
 
 const (
-	sqlDryRunRead = `SELECT payload::text, metadata::text, created_at, attempts::integer, max_attempts::integer
+	sqlDryRunRead = `SELECT payload::text, metadata::text, created_at, attempts::integer, max_attempts::integer,
+	priority::integer, coalesce(due_at, created_at)
 FROM {schema}.strunk_outbox WHERE id = $1::bigint AND kind = 'task' AND status IN ('scheduled', 'pending')`
 	sqlDryRunDrop = `DELETE FROM {schema}.strunk_outbox WHERE id = $1::bigint AND kind = 'task'
 	AND status IN ('scheduled', 'pending', 'claimed')`
@@ -34,7 +35,7 @@ FROM {schema}.strunk_outbox WHERE id = $1::bigint AND kind = 'task' AND status I
 
 // run enqueues the task, reads it back, has it handled and removes it.
 func (d *dryRun) run(ctx context.Context, payload any, opts []EnqueueOption) (queuelink.Outcome, error) {
-	done, err := enqueue(ctx, d.tx, "dry run", []Item{newItem(d.worker.def, payload, opts)})
+	done, err := enqueue(ctx, d.tx, "dry run", []Item{newTestItem(d.worker.def, payload, opts)})
 	if err != nil {
 		return queuelink.Outcome{}, err
 	}
@@ -53,11 +54,11 @@ func (d *dryRun) read(ctx context.Context, id int64, o enqueueOptions) (*job, er
 	var doc string
 	var meta *string
 	err := queryEach(ctx, d.core, sqlDryRunRead, []any{id}, func(rows core.Rows) error {
-		err := rows.Scan(&doc, &meta, &j.createdAt, &j.attempt, &j.maxAttempts)
+		err := rows.Scan(&doc, &meta, &j.createdAt, &j.attempt, &j.maxAttempts, &j.priority, &j.dueAt)
 		j.attempt++
 		return err
 	})
-	j.payload, j.dueAt = []byte(doc), j.createdAt
+	j.payload = []byte(doc)
 	if meta != nil {
 		j.metadataJSON = []byte(*meta)
 	}

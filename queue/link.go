@@ -13,11 +13,18 @@ import (
 func init() {
 	queuelink.DryRun = func(ctx context.Context, w core.Binding, tx, payload any, options []any) (queuelink.Outcome,
 		error) {
-		opts := make([]EnqueueOption, len(options))
-		for i, o := range options {
-			opts[i] = o.(EnqueueOption)
+		return newDryRun(w.(*worker), tx.(*outbox.OwnedTx)).run(ctx, payload, enqueueOptionsOf(options))
+	}
+	queuelink.Enqueue = func(ctx context.Context, w core.Binding, tx, payload any, options []any) (int64, error) {
+		item := newTestItem(w.(*worker).def, payload, enqueueOptionsOf(options))
+		done, err := enqueue(ctx, tx.(*outbox.OwnedTx), "enqueue", []Item{item})
+		if err != nil {
+			return 0, err
 		}
-		return newDryRun(w.(*worker), tx.(*outbox.OwnedTx)).run(ctx, payload, opts)
+		return done[0].ID, nil
+	}
+	queuelink.Around = func(w core.Binding, around queuelink.Attempt) (core.Binding, error) {
+		return w.(*worker).around(around)
 	}
 	queuelink.Waiting = func(ctx context.Context, q, tx any, add func(any) error) error {
 		t, _ := tx.(outbox.Tx)
@@ -25,6 +32,37 @@ func init() {
 		return eachWaiting(ctx, def, t, func(task Task[json.RawMessage]) error { return add(task) })
 	}
 	queuelink.Stored = func(item any) (core.StoredItem, error) { return item.(Item).stored() }
+}
+
+func enqueueOptionsOf(options []any) []EnqueueOption {
+	opts := make([]EnqueueOption, len(options))
+	for i, o := range options {
+		opts[i] = o.(EnqueueOption)
+	}
+	return opts
+}
+
+// newTestItem is newItem for a task that may have been stored before: it keeps the version of the schema that it names.
+func newTestItem(def *definition, payload any, opts []EnqueueOption) Item {
+	if applyEnqueue(opts).metadata[MetadataSchemaVersion] != "" {
+		checked := *def
+		checked.cfg.Validator = nil
+		def = &checked
+	}
+	return newItem(def, payload, opts)
+}
+
+// around returns a worker like this one with a function around its attempts.
+func (w *worker) around(attempt queuelink.Attempt) (core.Binding, error) {
+	if w.batch != nil {
+		return nil, fmt.Errorf("queue %q: a batch worker has no attempts of one task: %w", w.def.name, ErrInvalid)
+	}
+	with := *w
+	with.opts.middleware = append([]Middleware{{Work: func(ctx context.Context, task *Incoming,
+		next func(context.Context) error) error {
+		return attempt(ctx, task.ID(), next)
+	}}}, w.opts.middleware...)
+	return &with, nil
 }
 
 // stored checks an item and returns it as Enqueue would store it.

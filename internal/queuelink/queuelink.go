@@ -23,11 +23,22 @@ type Outcome struct {
 	Result []byte
 }
 
+// Attempt is called around an attempt of a task. What it returns is the attempt's outcome, as what a handler returns.
+type Attempt func(ctx context.Context, id int64, next func(context.Context) error) error
+
 var (
 	// DryRun works one task of the worker's queue within a transaction (a *outbox.OwnedTx):
 	// enqueued with the options (each a queue.EnqueueOption), read back, handled in its middleware,
 	// and removed.
 	DryRun func(ctx context.Context, worker core.Binding, tx, payload any, options []any) (Outcome, error)
+
+	// Enqueue enqueues a task of the worker's queue in a transaction (a *outbox.OwnedTx) with the options (each a
+	// queue.EnqueueOption), and returns its id. Metadata that names a version of the schema is kept as it is.
+	Enqueue func(ctx context.Context, worker core.Binding, tx, payload any, options []any) (int64, error)
+
+	// Around returns a worker like this one with a middleware around each attempt, within that of the box and of the
+	// queue. Its errors say which workers have none.
+	Around func(worker core.Binding, around Attempt) (core.Binding, error)
 
 	// Waiting calls add with each task (a queue.Task[json.RawMessage]) of a queue (a
 	// *queue.Queue[T]) that a transaction (an outbox.Tx) sees as scheduled or pending, in the order

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/internal/cut"
 	"github.com/strunk-go/strunk/internal/pgserver"
 	"github.com/strunk-go/strunk/outbox"
 )
@@ -27,6 +28,7 @@ const (
 type options struct {
 	maxConns   int32
 	searchPath string
+	copies     cut.CopyFunc // of the database
 }
 
 type optionFunc func(*options)
@@ -81,6 +83,19 @@ func (s *suite) migrated(ctx context.Context) (string, func() error, error) {
 		return "", nil, err
 	}
 	return server.NewDatabase(ctx, template)
+}
+
+// copied copies the database of a test.
+func (s *suite) copied(ctx context.Context, dsn string) (string, func() error, error) {
+	server, err := s.server()
+	if err != nil {
+		return "", nil, err
+	}
+	cfg, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return "", nil, err
+	}
+	return server.NewDatabase(ctx, cfg.Database)
 }
 
 func (s *suite) makeTemplate() (string, error) {
@@ -138,6 +153,7 @@ func open(t testing.TB, make database, opts []Option) *pgxpool.Pool {
 			t.Error(err)
 		}
 	})
+	o.copies = func(ctx context.Context) (string, func() error, error) { return shared().copied(ctx, dsn) }
 	pool, err := openPool(ctx, dsn, o)
 	if err != nil {
 		t.Fatal(explain(err))
@@ -156,6 +172,9 @@ func openPool(ctx context.Context, dsn string, o options) (*pgxpool.Pool, error)
 		return nil, err
 	}
 	cfg.MaxConns = o.maxConns
+	if o.copies != nil {
+		cut.Install(cfg, o.copies)
+	}
 	return pgxpool.NewWithConfig(ctx, cfg)
 }
 
