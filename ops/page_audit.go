@@ -5,9 +5,15 @@ import "time"
 // auditShown is what the view of the audit shows.
 type auditShown struct {
 	Actor, Action string
-	Changes       []ChangeRecord
+	Changes       []auditRow
 	// Before is the time to go on before; empty on the last page.
 	Before string
+}
+
+// auditRow is a change with how it has ended, in a word or two; Class marks what needs a look.
+type auditRow struct {
+	ChangeRecord
+	Outcome, Class string
 }
 
 // auditPerPage is how many changes a page has.
@@ -19,34 +25,25 @@ func auditView(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.Changes, err = ChangesMade(c.ctx, c.box, ChangeRecordFilter{Actor: v.Actor, Action: v.Action, Before: before,
+	changes, err := ChangesMade(c.ctx, c.box, ChangeRecordFilter{Actor: v.Actor, Action: v.Action, Before: before,
 		Limit: auditPerPage})
-	if n := len(v.Changes); n == auditPerPage {
-		v.Before = v.Changes[n-1].At.UTC().Format(time.RFC3339Nano)
+	v.Changes = auditRows(changes)
+	if n := len(changes); n == auditPerPage {
+		v.Before = changes[n-1].At.UTC().Format(time.RFC3339Nano)
 	}
 	return v, err
 }
 
-// Outcome says in a word or two how a change has ended.
-func (r ChangeRecord) Outcome() string {
-	switch {
-	case r.EndedAt == nil:
-		return "not ended"
-	case r.Error != "":
-		return "failed"
-	default:
-		return "done"
+func auditRows(changes []ChangeRecord) (rows []auditRow) {
+	for _, r := range changes {
+		row := auditRow{r, "done", ""}
+		switch {
+		case r.EndedAt == nil:
+			row.Outcome, row.Class = "not ended", "warn"
+		case r.Error != "":
+			row.Outcome, row.Class = "failed", "bad"
+		}
+		rows = append(rows, row)
 	}
-}
-
-// Class marks what needs a look.
-func (r ChangeRecord) Class() string {
-	switch {
-	case r.EndedAt == nil:
-		return "warn"
-	case r.Error != "":
-		return "bad"
-	default:
-		return ""
-	}
+	return rows
 }

@@ -3,14 +3,19 @@ package ops
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 )
 
 // contractsShown is what the view of all contracts shows.
 type contractsShown struct {
-	Subjects []SchemaSubject
+	Subjects []subjectRow
 	// Next is the subject to go on after; empty on the last page.
 	Next string
+}
+
+// subjectRow is a subject with its newest version.
+type subjectRow struct {
+	SchemaSubject
+	Latest string
 }
 
 // contractShown is what the view of one subject shows: two versions and how they differ.
@@ -34,11 +39,22 @@ const contractsPerPage = 50
 
 func contractsView(c *call) (any, error) {
 	all, err := Schemas(c.ctx, c.box, Page{After: c.query.Get("after"), Limit: contractsPerPage})
-	v := contractsShown{Subjects: all}
+	v := contractsShown{Subjects: subjectRows(all)}
 	if n := len(all); n == contractsPerPage {
 		v.Next = all[n-1].Subject
 	}
 	return v, err
+}
+
+func subjectRows(all []SchemaSubject) (rows []subjectRow) {
+	for _, s := range all {
+		row := subjectRow{SchemaSubject: s}
+		if n := len(s.Versions); n > 0 {
+			row.Latest = s.Versions[n-1]
+		}
+		rows = append(rows, row)
+	}
+	return rows
 }
 
 func contractView(c *call) (any, error) {
@@ -70,20 +86,4 @@ func (v contractShown) CLI() string {
 		return ""
 	}
 	return command([]string{"schema", "diff", v.Subject, v.From, v.To})
-}
-
-// Latest is the newest version of a subject.
-func (s SchemaSubject) Latest() string {
-	if n := len(s.Versions); n > 0 {
-		return s.Versions[n-1]
-	}
-	return ""
-}
-
-// Name names a version that may be missing.
-func (u SchemaUse) Name() string {
-	if u.Version == "" {
-		return "without a version"
-	}
-	return fmt.Sprintf("of version %s", u.Version)
 }

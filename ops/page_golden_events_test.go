@@ -160,12 +160,12 @@ func TestGoldenContracts(t *testing.T) {
 	t.Parallel()
 	checkGolden(t, "contracts", map[string]any{
 		"empty": contractsShown{},
-		"busy": contractsShown{Next: "user", Subjects: []SchemaSubject{{Subject: "order", Mode: "backward",
+		"busy": contractsShown{Next: "user", Subjects: subjectRows([]SchemaSubject{{Subject: "order", Mode: "backward",
 			Strict:   true,
-			Versions: []string{"1.0", "1.1"}}, {Subject: "user", Mode: "full"}}},
-		"hostile": contractsShown{Subjects: []SchemaSubject{{Subject: hostileName, Mode: "none",
+			Versions: []string{"1.0", "1.1"}}, {Subject: "user", Mode: "full"}})},
+		"hostile": contractsShown{Subjects: subjectRows([]SchemaSubject{{Subject: hostileName, Mode: "none",
 			Versions: []string{"1"}},
-			{Subject: longName, Mode: "full"}, {Subject: arabicRTL, Mode: "full"}}},
+			{Subject: longName, Mode: "full"}, {Subject: arabicRTL, Mode: "full"}})},
 	})
 	version := SchemaVersion{Subject: "order", Version: "1.1", RegisteredAt: goldenNow}
 	first := SchemaVersion{Subject: "order", Version: "1.0", RegisteredAt: goldenNow}
@@ -219,16 +219,16 @@ func TestGoldenAudit(t *testing.T) {
 	ended := goldenNow.Add(time.Second)
 	checkGolden(t, "audit", map[string]any{
 		"empty": auditShown{},
-		"busy": auditShown{Actor: "carl", Before: "2026-01-31T12:00:00Z", Changes: []ChangeRecord{
+		"busy": auditShown{Actor: "carl", Before: "2026-01-31T12:00:00Z", Changes: auditRows([]ChangeRecord{
 			{At: goldenNow, EndedAt: &ended, Role: "shop", Actor: "carl", Action: "pause_queue", Target: "emails",
 				Reason: "provider is down", Changed: 1},
 			{At: goldenNow, EndedAt: &ended, Role: "ops", Actor: "ann@laptop", Action: "purge", Target: "emails --yes",
 				Changed: 4957},
 			{At: goldenNow, EndedAt: &ended, Role: "shop", Actor: "carl", Action: "skip_event", Target: "ledger",
 				Error: "not found"},
-			{At: goldenNow, Role: "ops", Actor: "ann@laptop", Action: "migrate"}}},
+			{At: goldenNow, Role: "ops", Actor: "ann@laptop", Action: "migrate"}})},
 		"hostile": auditShown{Actor: hostileName, Action: arabicRTL, Before: "2026-01-31T12:00:00Z",
-			Changes: []ChangeRecord{{At: goldenNow, EndedAt: &ended, Role: longName, Actor: hostileName,
-				Action: arabicRTL, Target: hostileName, Reason: longName, Error: hostileName}}},
+			Changes: auditRows([]ChangeRecord{{At: goldenNow, EndedAt: &ended, Role: longName, Actor: hostileName,
+				Action: arabicRTL, Target: hostileName, Reason: longName, Error: hostileName}})},
 	})
 }
