@@ -108,7 +108,7 @@ func runDemoShop(ctx context.Context, box *outbox.Box, listener net.Listener, ra
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return runShop(ctx, box, rate) })
 	if listener != nil {
-		group.Go(func() error { return serveHTTP(ctx, listener, box, everybodyHere()) })
+		group.Go(func() error { return serveHTTP(ctx, listener, box, everybodyHere(), "") })
 	}
 	return group.Wait()
 }

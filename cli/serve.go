@@ -30,6 +30,8 @@ func (p *program) serve() *ucli.Command {
 					"nobody is let in"},
 			&ucli.StringFlag{Name: "permissions", Value: string(ops.PermissionRead),
 				Usage: "without tokens: what everybody may, as read,payloads,change"},
+			&ucli.StringFlag{Name: "trace-url",
+				Usage: "where a trace is looked at, such as https://tempo.example.com/trace/{trace}"},
 		},
 		Before: noArgs,
 		Action: func(c *ucli.Context) error {
@@ -45,7 +47,7 @@ func (p *program) serve() *ucli.Command {
 			return p.withBox(func(ctx context.Context, _ *ucli.Context, box *outbox.Box) error {
 				fmt.Fprintf(p.Out, "Serving http://%s/ (also /metrics, /readyz, /v1/openapi.json) to %s.\n"+
 					"Ctrl-C ends it.\n", listener.Addr(), allowed)
-				return serveHTTP(ctx, listener, box, allowed)
+				return serveHTTP(ctx, listener, box, allowed, c.String("trace-url"))
 			})(c)
 		},
 	}
@@ -68,9 +70,11 @@ func listen(ctx context.Context, address, command string, open bool) (net.Listen
 // stopTime is how long requests under way have at the end.
 const stopTime = 5 * time.Second
 
-// serveHTTP serves the handler of ops to those who are allowed, until ctx ends.
-func serveHTTP(ctx context.Context, listener net.Listener, box *outbox.Box, allowed admission) error {
-	handler, err := ops.Handler(box, allowed.config(ctx))
+// serveHTTP serves the handler of ops to those who are allowed, until ctx ends. traceURL is that of ops.Config.
+func serveHTTP(ctx context.Context, listener net.Listener, box *outbox.Box, allowed admission, traceURL string) error {
+	cfg := allowed.config(ctx)
+	cfg.TraceURL = traceURL
+	handler, err := ops.Handler(box, cfg)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}

@@ -82,7 +82,7 @@ func TestServe(t *testing.T) {
 		flags    []string
 		requests []serveRequest
 	}{
-		{"this machine", nil, []serveRequest{
+		{"this machine", []string{"--trace-url", "https://traces.example/{trace}"}, []serveRequest{
 			{name: "everybody may read", method: "GET", path: "v1/queues", status: 200},
 			{name: "the page", method: "GET", status: 200},
 			{name: "metrics", method: "GET", path: "metrics", status: 200},

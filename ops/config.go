@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/strunk-go/strunk/outbox"
@@ -36,6 +38,9 @@ type Config struct {
 	// Title is what the page calls the installation, for example "shop, production"; empty means the names of the
 	// database and of the schema.
 	Title string
+	// TraceURL is where a trace is looked at, with {trace} for its id in hexadecimal digits, for example
+	// "https://tempo.example.com/trace/{trace}"; empty has the page show the id alone.
+	TraceURL string
 	// Redact is called for each payload, metadata and result that is about to be shown, and returns what is shown
 	// instead; nil shows them as they are stored, to those with PermissionPayloads. What it returns must be JSON or
 	// nil.
@@ -65,6 +70,9 @@ type Config struct {
 	// them: the Done of the context that ends at SIGTERM. Nil means never.
 	Done <-chan struct{}
 }
+
+// traceInURL stands for the id of a trace in Config.TraceURL.
+const traceInURL = "{trace}"
 
 // AuditRecord is what is kept of a change.
 type AuditRecord struct {
@@ -134,6 +142,10 @@ func (c Config) validate(box *outbox.Box) error {
 		refuse("Config: Timeout (%v), Refresh (%v), MaxBody (%d), MaxRequests (%d), MaxStreams (%d) and "+
 			"MetricSeries (%d, at most %d) must not be negative",
 			c.Timeout, c.Refresh, c.MaxBody, c.MaxRequests, c.MaxStreams, c.MetricSeries, MaxLimit)
+	}
+	if u, err := url.Parse(c.TraceURL); c.TraceURL != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" ||
+		u.Host == "" || !strings.Contains(c.TraceURL, traceInURL)) {
+		refuse("Config.TraceURL: %q is no http or https URL with %s in it", c.TraceURL, traceInURL)
 	}
 	if err := c.Thresholds.validate(); err != nil {
 		refuse("%v", err)

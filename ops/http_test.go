@@ -33,6 +33,9 @@ func TestHandlerIsClosedByDefault(t *testing.T) {
 		{"negative", "no limit is negative", ops.Config{Insecure: true, MaxBody: -1}},
 		{"origin", "an origin has a scheme and no path", ops.Config{Insecure: true,
 			TrustedOrigins: []string{"example.com/x"}}},
+		{"trace without a place", "each trace would be the same", ops.Config{Insecure: true,
+			TraceURL: "https://traces.example/"}},
+		{"trace by script", "it would run in the page", ops.Config{Insecure: true, TraceURL: "javascript:{trace}"}},
 		{"thresholds", "nor is a threshold", ops.Config{Insecure: true, Thresholds: ops.Thresholds{LoopDelay: -1}}},
 	} {
 		if _, err := ops.Handler(box, c.cfg); !errors.Is(err, ops.ErrInvalid) {

@@ -240,12 +240,7 @@ func (f field) value(given []string) (any, error) {
 		d, err := time.ParseDuration(given[0])
 		return d.Seconds(), err
 	case fieldTime:
-		for _, layout := range []string{time.RFC3339, "2006-01-02T15:04", "2006-01-02T15:04:05", time.DateTime} {
-			if t, err := time.Parse(layout, given[0]); err == nil {
-				return t, nil
-			}
-		}
-		return nil, fmt.Errorf("%q is no time such as 2026-01-31T15:04", given[0])
+		return formTime(given[0])
 	case fieldFlag:
 		return true, nil
 	case fieldJSON:
@@ -253,6 +248,16 @@ func (f field) value(given []string) (any, error) {
 	default:
 		return given[0], nil
 	}
+}
+
+// formTime is a time as a form has it, of UTC where it names no zone.
+func formTime(text string) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04", "2006-01-02T15:04:05", time.DateTime} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%q is no time such as 2026-01-31T15:04", text)
 }
 
 // saysText says the same whatever is asked for.
@@ -292,4 +297,18 @@ func flags(form url.Values, pairs ...string) (all []string) {
 		}
 	}
 	return all
+}
+
+// neededFlag is a flag that a command cannot do without. Where the form does not have its value yet, a word in capitals
+// stands for what is to be filled in.
+func neededFlag(form url.Values, field, flag, word string) []string {
+	return []string{"--" + flag, cmp.Or(form.Get(field), word)}
+}
+
+// dueFlag is the flag --at of a command that reschedules, as the program reads it.
+func dueFlag(form url.Values) []string {
+	if due, err := formTime(form.Get("due_at")); err == nil {
+		return []string{"--at", due.UTC().Format(time.RFC3339)}
+	}
+	return []string{"--at", "TIME"}
 }

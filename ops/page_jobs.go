@@ -123,7 +123,7 @@ func jobActions() []action {
 		{op: "set_job_rate", title: "Change the job's rate", fields: []field{{name: "id", kind: fieldText},
 			needed(prompt("per_second", "Tasks in a second", fieldNumber, "0: as many as it can"))},
 			cli: func(f url.Values) []string {
-				return append([]string{"jobs", "rate", f.Get("id")}, flags(f, "per_second", "to")...)
+				return append([]string{"jobs", "rate", f.Get("id")}, neededFlag(f, "per_second", "to", "RATE")...)
 			}},
 	}
 }
@@ -172,6 +172,14 @@ func jobCommand(act Act, form url.Values) []string {
 		if form.Get(flag[0]) == "true" {
 			args = append(args, flag[1])
 		}
+	}
+	switch act {
+	case ActReschedule:
+		args = append(args, dueFlag(form)...)
+	case ActSetPriority:
+		args = append(args, neededFlag(form, "priority", "to", "PRIORITY")...)
+	case ActDelete:
+		args = append(args, "--yes")
 	}
 	return args
 }

@@ -159,7 +159,11 @@ func queueActions() []action {
 		{op: "hold_queue", title: "Put on hold", says: saysQueue("No more tasks of %s will be begun for a while."),
 			fields: []field{queue, needed(prompt("for_seconds", "For", fieldSeconds, "such as 10m, or a number of "+
 				"seconds")), prompt("customer_key", "Customer key", fieldText, "empty: the whole queue"), reason},
-			cli: onQueue([]string{"holds", "set"}, "for_seconds", "for", "customer_key", "key", "reason", "reason")},
+			cli: func(f url.Values) []string {
+				return slices.Concat([]string{"holds", "set", f.Get("queue")},
+					neededFlag(f, "for_seconds", "for", "DURATION"),
+					flags(f, "customer_key", "key", "reason", "reason"))
+			}},
 		{op: "lift_hold", title: "Lift the hold", fields: []field{queue, key},
 			says: saysQueue("The tasks of %s that the hold is of are begun again."),
 			cli:  onQueue([]string{"holds", "lift"}, "customer_key", "key")},

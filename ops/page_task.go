@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,10 +26,11 @@ type taskShown struct {
 	Shown    bool
 	Timeline []taskMoment
 	Why      []queue.Reason
-	// Trace is the trace that enqueued it, from its metadata; empty where there is none.
-	Trace   string
-	Actions []actionLink
-	CLI     string
+	// Trace is the id of the trace that enqueued it, from its metadata, and TraceLink where it is looked at; empty
+	// where there is none.
+	Trace, TraceLink string
+	Actions          []actionLink
+	CLI              string
 }
 
 // taskMoment is an entry of a task's timeline.
@@ -58,7 +60,9 @@ func taskView(c *call) (any, error) {
 			return nil, err
 		}
 	}
-	v.Trace, _ = core.TraceOf(v.Metadata)
+	if v.Trace, _ = core.TraceOf(v.Metadata); v.Trace != "" {
+		v.TraceLink = strings.ReplaceAll(c.s.cfg.TraceURL, traceInURL, v.Trace)
+	}
 	v.Timeline, v.Actions = timeline(v.TaskDetails), taskLinks(v.TaskDetails)
 	v.TaskDetails = c.s.show(c, v.TaskDetails, v.Shown)
 	v.Payload, v.Metadata, v.Result = indented(v.Payload), indented(v.Metadata), indented(v.Result)
@@ -193,10 +197,14 @@ func taskActions() []action {
 		{op: "reschedule_tasks", title: "Reschedule", fields: []field{ids, needed(prompt("due_at", "Due at (UTC)",
 			fieldTime,
 			"such as 2026-01-31T15:04"))}, says: saysTasks("They become due at another time."),
-			cli: cli("reschedule", "due_at", "at")},
+			cli: func(f url.Values) []string {
+				return slices.Concat([]string{"reschedule"}, f["ids"], dueFlag(f))
+			}},
 		{op: "set_priority", title: "Change the priority", fields: []field{ids, needed(prompt("priority", "Priority",
 			fieldNumber, "0 to 9; higher ones go first"))}, says: saysTasks("They go to the end of the priority."),
-			cli: cli("priority", "priority", "to")},
+			cli: func(f url.Values) []string {
+				return slices.Concat([]string{"priority"}, f["ids"], neededFlag(f, "priority", "to", "PRIORITY"))
+			}},
 		{op: "cancel_task", title: "Cancel", danger: true, fields: []field{{name: "id", kind: fieldText}, reason},
 			says: saysTasks("A task that waits ends as cancelled; of one that runs, the handler's context ends. " +
 				"Retry undoes it."), cli: cli("cancel", "reason", "reason")},

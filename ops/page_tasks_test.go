@@ -75,8 +75,13 @@ func TestSelectedTasksAreRetriedAndDeleted(t *testing.T) {
 // The task's view shows what its status allows, and each action does it.
 func TestTaskActions(t *testing.T) {
 	t.Parallel()
-	h, box, pool := serve(t, ops.Config{})
+	h, box, pool := serve(t, ops.Config{TraceURL: "https://traces.example/?id={trace}&all=1"})
 	ids := oneOfEach(t, pool)
+	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+	for name, id := range map[string]string{"dead": trace, "pending": `"><script>alert(1)</script>xxxxx`} {
+		exec(t, pool, `UPDATE public.strunk_outbox SET metadata = json_build_object('traceparent', $2::text)
+			WHERE id = $1`, ids[name], "00-"+id+"-00f067aa0ba902b7-01")
+	}
 	carl, rita := browse(t, h, changeToken), browse(t, h, readToken)
 	status := func(id int64) string {
 		t.Helper()
@@ -97,6 +102,8 @@ func TestTaskActions(t *testing.T) {
 	}
 	shows(t, carl.see("task?id="+str(ids["dead"])), "no route", "attempt 12 failed", "a stack", "hidden from you",
 		"strunk show "+str(ids["dead"]))
+	shows(t, carl.see("task?id="+str(ids["dead"])), `<a href="https://traces.example/?id=`+trace+`&amp;all=1"`)
+	hides(t, carl.see("task?id="+str(ids["pending"])), "traces.example", "<script>alert")
 	shows(t, browse(t, h, payloadToken).see("task?id="+str(ids["scheduled"])), "ann", "acme", "it is due in")
 	link := func(op string, id int64) string {
 		return "confirm?op=" + op + "&ids=" + str(id) + "&back=task%3Fid%3D" + str(id)
@@ -128,8 +135,21 @@ func TestBulkJobsOnThePage(t *testing.T) {
 	die(t, pool, "sms", `{}`, "no route", 7)
 	carl := browse(t, h, changeToken)
 	const start = "confirm?op=job_delete&status=dead&queue=sms&back=jobs"
-	shows(t, carl.see(start), "<b>7</b> in all", "strunk jobs start delete --status dead --queue sms",
+	shows(t, carl.see(start), "<b>7</b> in all", "strunk jobs start delete --status dead --queue sms --yes<",
 		"Type 7 to confirm")
+	const due = "&due_at=2099-01-31T15:04"
+	for query, command := range map[string]string{ // what only the form can say is a word in capitals
+		"job_reschedule&queue=sms":               "jobs start reschedule --queue sms --at TIME",
+		"job_reschedule&queue=sms" + due:         "jobs start reschedule --queue sms --at 2099-01-31T15:04:00Z",
+		"job_set_priority&queue=sms":             "jobs start priority --queue sms --to PRIORITY",
+		"reschedule_tasks&ids=1" + due + ":05Z":  "reschedule 1 --at 2099-01-31T15:04:05Z",
+		"set_priority&ids=1&ids=2&priority=3":    "priority 1 2 --to 3",
+		"set_job_rate&id=4":                      "jobs rate 4 --to RATE",
+		"hold_queue&queue=sms&customer_key=acme": "holds set sms --for DURATION --key acme",
+		"hold_queue&queue=sms&for_seconds=1h":    "holds set sms --for 1h",
+	} {
+		shows(t, carl.see("confirm?op="+query), "<pre dir=\"auto\">strunk "+command+"<")
+	}
 	view := carl.act(start, "typed", "7", "per_second", "0.5", "reason", "test data")
 	shows(t, view, "Delete all that match: the job is running", "delete: queue sms, status dead", "test data",
 		"Stop …", "0.5/s", "by <span dir=\"auto\">carl")
