@@ -73,6 +73,7 @@ func taskTable(d ops.TaskDetails) *table {
 	add("subscriber", d.Subscriber)
 	add("priority", fmt.Sprint(d.Priority))
 	add("attempts", fmt.Sprintf("%d/%d", d.Attempts, d.MaxAttempts))
+	add("customer key", d.CustomerKey)
 	add("dedup key", d.DedupKey)
 	add("created", stamp(d.CreatedAt))
 	add("due", stampOrDash(d.DueAt))

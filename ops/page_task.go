@@ -19,7 +19,6 @@ import (
 // taskShown is what the view of a task shows.
 type taskShown struct {
 	TaskDetails
-	CustomerKey string
 	// Result is what its handler has stored; nil where there is none, or where it may not be shown.
 	Result json.RawMessage
 	// Shown says that payload, metadata and result may be.
@@ -42,9 +41,8 @@ type taskMoment struct {
 	Failed             bool
 }
 
-// sqlTaskMore reads what a task's view shows besides its details: customer key and result. It locks nothing.
-const sqlTaskMore = `SELECT coalesce(o.customer_key, ''), r.result FROM {schema}.strunk_task($1::bigint) o
-LEFT JOIN {schema}.strunk_results r ON r.task_id = o.id`
+// sqlTaskResult reads the result of task $1. It locks nothing.
+const sqlTaskResult = `SELECT r.result FROM {schema}.strunk_results r WHERE r.task_id = $1::bigint`
 
 func taskView(c *call) (any, error) {
 	id, err := parseID(c.query.Get("id"))
@@ -69,10 +67,10 @@ func taskView(c *call) (any, error) {
 	return v, nil
 }
 
-// taskMore reads what only tasks have: customer key, result, and why it does not run.
+// taskMore reads what only tasks have: the result, and why it does not run.
 func (c *call) taskMore(v *taskShown) error {
 	var result []byte
-	err := ask(c.ctx, c.box, one(sqlTaskMore, []any{v.ID}, &v.CustomerKey, &result))
+	err := ask(c.ctx, c.box, one(sqlTaskResult, []any{v.ID}, &result))
 	if err == nil || errors.Is(err, pgx.ErrNoRows) {
 		v.Why, err = queue.Why(c.ctx, c.box, "", v.ID)
 	}

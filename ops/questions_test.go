@@ -51,7 +51,7 @@ func Questions(queue, subscriber string, task, dead int64) []Question {
 		{"Audit", sqlAudit, []any{none, none, nil, DefaultLimit, examinedAtOnce}},
 		{"queues of a page", sqlQueuesNamed, []any{hundredQueues(), ListCountCap}},
 		{"rates of a page", sqlRates, []any{"queue", none, "", MaxLimit, DefaultRatesWindow.Microseconds(), 60}},
-		{"the rest of a task", sqlTaskMore, []any{task}},
+		{"the result of a task", sqlTaskResult, []any{task}},
 		{"error groups", sqlErrorGroups, []any{none, DefaultErrorsSince.Microseconds(), false, DefaultLimit}},
 		{"error groups of 30 days", sqlErrorGroups, []any{none, 30 * DefaultErrorsSince.Microseconds(), false,
 			DefaultLimit}},

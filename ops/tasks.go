@@ -112,6 +112,7 @@ type TaskDetails struct {
 	DueAt       *time.Time `json:"due_at,omitempty"`
 	ClaimedAt   *time.Time `json:"claimed_at,omitempty"`
 	FinishedAt  *time.Time `json:"finished_at,omitempty"`
+	CustomerKey string     `json:"customer_key,omitempty"`
 	DedupKey    string     `json:"dedup_key,omitempty"`
 	// Worker is the lease that has it or had it last.
 	Worker    int64  `json:"worker,string,omitempty"`
@@ -130,8 +131,8 @@ type TaskDetails struct {
 // sqlTask reads the task or delivery $1 in whichever part of the table it is. It locks nothing.
 const sqlTask = `SELECT o.id, o.kind, o.status, o.key, coalesce(o.entity_id, ''), coalesce(o.subscriber, ''),
 	o.priority, o.attempts, o.max_attempts,
-	o.created_at, o.due_at, o.claimed_at, o.finished_at, coalesce(o.dedup_key, ''), coalesce(o.worker_id, 0),
-	coalesce(o.last_error, ''),
+	o.created_at, o.due_at, o.claimed_at, o.finished_at, coalesce(o.customer_key, ''), coalesce(o.dedup_key, ''),
+	coalesce(o.worker_id, 0), coalesce(o.last_error, ''),
 	o.errors, r.percent, coalesce(r.message, ''), o.payload, o.metadata
 FROM (SELECT * FROM {schema}.strunk_task($1)
 	UNION ALL SELECT * FROM {schema}.strunk_outbox d WHERE d.id = $1 AND d.kind = 'delivery') o
@@ -143,8 +144,8 @@ func Task(ctx context.Context, box *outbox.Box, id int64) (t TaskDetails, err er
 	var history, payload, metadata []byte
 	err = ask(ctx, box, one(sqlTask, []any{id}, &t.ID, &t.Kind, &t.Status, &key, &t.EntityID, &t.Subscriber,
 		&t.Priority, &t.Attempts, &t.MaxAttempts,
-		&t.CreatedAt, &t.DueAt, &t.ClaimedAt, &t.FinishedAt, &t.DedupKey, &t.Worker, &t.LastError, &history,
-		&t.Percent, &t.Message, &payload, &metadata))
+		&t.CreatedAt, &t.DueAt, &t.ClaimedAt, &t.FinishedAt, &t.CustomerKey, &t.DedupKey, &t.Worker, &t.LastError,
+		&history, &t.Percent, &t.Message, &payload, &metadata))
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = fmt.Errorf("task %d: %w", id, ErrNotFound)
 	}

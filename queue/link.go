@@ -31,7 +31,27 @@ func init() {
 		def := q.(interface{ definition() *definition }).definition()
 		return eachWaiting(ctx, def, t, func(task Task[json.RawMessage]) error { return add(task) })
 	}
+	queuelink.Loaded = func(ctx context.Context, q any, host core.Host, stored core.StoredPayload,
+		add func([]byte, map[string]string)) error {
+		def := q.(interface{ definition() *definition }).definition()
+		return payloads[json.RawMessage]{def, func(task Task[json.RawMessage]) error {
+			add(task.Payload, task.Metadata)
+			return checkVersion(core.WithHost(ctx, host), def, task)
+		}}.decode(ctx, host, stored)
+	}
 	queuelink.Stored = func(item any) (core.StoredItem, error) { return item.(Item).stored() }
+}
+
+// checkVersion checks a task against the version of the schema that it was enqueued under.
+func checkVersion(ctx context.Context, def *definition, task Task[json.RawMessage]) error {
+	version := task.Metadata[MetadataSchemaVersion]
+	if def.cfg.Validator == nil || version == "" {
+		return nil
+	}
+	if _, err := def.cfg.Validator.Validate(ctx, def.name, version, task.Payload); err != nil {
+		return fmt.Errorf("version %s of the queue's schema: %w", version, err)
+	}
+	return nil
 }
 
 func enqueueOptionsOf(options []any) []EnqueueOption {

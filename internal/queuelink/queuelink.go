@@ -45,6 +45,12 @@ var (
 	// of their ids.
 	Waiting func(ctx context.Context, queue, tx any, add func(task any) error) error
 
+	// Loaded decodes a task as it was stored for a queue (a *queue.Queue[T]), after the parts Read of the middleware,
+	// and checks it against the version of the schema that it names, where the queue has a validator. It calls add
+	// with the payload's JSON as a handler sees it.
+	Loaded func(ctx context.Context, queue any, host core.Host, stored core.StoredPayload,
+		add func(payload []byte, metadata map[string]string)) error
+
 	// Stored checks an item (a queue.Item) and returns it as Enqueue would store it, for packages
 	// that enqueue it later.
 	Stored func(item any) (core.StoredItem, error)

@@ -49,6 +49,23 @@ func ExampleRequireIdempotent() {
 	//   2 UPDATE public.orders SET status = 'paid' WHERE id = $1
 }
 
+// A dead letter from production is a test case. The file is what strunk show --json --payload 12345 has printed.
+func ExampleLoadFile() {
+	run(func(t testing.TB) { // func TestOrderWithoutCustomer(t *testing.T)
+		box, err := outbox.Open(t.Context(), outboxtest.New(t), outbox.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		Checkouts := queue.Define[int]("checkouts", queue.Config{})
+		checkout := func(context.Context, queue.Task[int]) error { return nil } // it was mended
+
+		task := queuetest.LoadFile(t, box, Checkouts, "testdata/dead.json")
+		got := queuetest.Work(t, queuetest.RollBack(t, box), Checkouts.Worker(checkout), task.Payload)
+		fmt.Println("order", task.Payload, "failed at attempt", task.Attempt, "and is", got.Status, "now")
+	})
+	// Output: order 7 failed at attempt 12 and is delivered now
+}
+
 // printed is a test that prints why it has failed.
 type printed struct {
 	testing.TB

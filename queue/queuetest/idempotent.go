@@ -36,7 +36,7 @@ import (
 // runs; it works on one task after the other, and each of the 2n+2 runs takes some hundred milliseconds.
 //
 // Of the task the fields Payload, Priority, MaxAttempts (at least 10), CustomerKey, DedupKey and Metadata are
-// used: a literal will do. Other tasks of the queue, and those that the handler enqueues, wait.
+// used: a literal will do, or what [Load] returns. Other tasks of the queue, and those that the handler enqueues, wait.
 //
 // A table is named as in a statement: "orders", "app.orders". All its columns are compared but those that the database
 // fills: identity columns, and those whose default calls a function, such as nextval or now. Other columns that
