@@ -15,7 +15,7 @@ type Question struct {
 // Questions are all that is asked, of a queue, a subscriber, a task and a place in the dead letters.
 func Questions(queue, subscriber string, task, dead int64) []Question {
 	text, none := func(s string) *string { return &s }, (*string)(nil)
-	return append(listings(queue), []Question{
+	return append(append(listings(queue), slicesOfJobs(queue)...), []Question{
 		{"QueueStats", sqlQueue, []any{queue, CountCap}},
 		{"Queues", sqlQueues, []any{"", DefaultLimit, ListCountCap}},
 		{"Queues of health", sqlQueues, []any{"", MaxLimit, 0}},
@@ -85,14 +85,14 @@ func listings(queue string) (all []Question) {
 	for _, q := range []struct {
 		name, status string
 		of           *string
-		low, before  int64 // a thousand of load's ids
+		low, before  int64 // a window of a thousand of load's tasks
 	}{
 		{"running tasks", "", nil, 30_000_001, 30_001_001},
 		{"running tasks of a queue", "", &queue, 30_000_001, 30_001_001},
-		{"dead tasks", "dead", nil, 60_004_001, 60_005_001}, {"dead tasks of a queue", "dead", &queue, 60_004_001,
-			60_005_001},
-		{"discarded tasks", "discarded", nil, 60_004_001, 60_005_001},
-		{"cancelled tasks of a queue", "cancelled", &queue, 60_004_001, 60_005_001},
+		{"dead tasks", "dead", nil, 60_004_001, 60_005_001},
+		{"dead tasks of a queue", "dead", &queue, 60_004_001, 60_009_501}, // of six ids, one is of the queue
+		{"discarded tasks", "discarded", nil, 60_004_001, 60_006_001},     // of two ids, one is discarded
+		{"cancelled tasks of a queue", "cancelled", &queue, 60_004_001, 60_009_501},
 		{"delivered tasks", "delivered", nil, 40_004_001, 40_005_001},
 	} {
 		window, list := sqlTaskWindow, sqlListTasks
@@ -109,6 +109,30 @@ func listings(queue string) (all []Question) {
 			args := []any{q.status, q.of, (*string)(nil), q.low, q.before, DefaultLimit, nil, nil, nil, nil, nil, nil,
 				orNull(f.filter), nil, nil}
 			all = append(all, Question{q.name + f.name, list, args})
+		}
+	}
+	return all
+}
+
+// slicesOfJobs are what bulk jobs look at for a slice: a thousand tasks of each part of the table, by whatever filter.
+func slicesOfJobs(queue string) (all []Question) {
+	const sqlMatching = `SELECT m.* FROM {schema}.strunk_matching($1::text, {schema}.strunk_task_filter($1, $2::jsonb),
+		$3::bigint, $4::bigint, 1000, 1000) m`
+	for _, of := range []struct {
+		act, tasks, filter string
+		after              int64
+	}{
+		{"cancel", "running tasks", `{}`, 30_000_000},
+		{"run_now", "running tasks of a queue", `{"status":"scheduled","queue":"` + queue + `"}`, 20_000_000},
+		{"retry", "dead tasks", `{}`, 60_000_000},
+		{"retry", "dead tasks of a queue", `{"queue":"` + queue + `","error":"fail"}`, 60_000_000},
+		{"delete", "discarded tasks", `{"status":"discarded","older_than_seconds":3600}`, 60_000_000},
+		{"retry", "cancelled tasks of a queue", `{"status":"cancelled","queue":"` + queue + `"}`, 60_000_000},
+	} {
+		none := strings.Replace(strings.Replace(of.filter, "{", `{"payload":{"to":"ann"},`, 1), ",}", "}", 1)
+		for name, filter := range map[string]string{"": of.filter, ", of which none matches": none} {
+			all = append(all, Question{of.tasks + ", to " + of.act + name, sqlMatching,
+				[]any{of.act, filter, of.after, int64(1) << 62}})
 		}
 	}
 	return all

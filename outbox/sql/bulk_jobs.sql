@@ -58,15 +58,16 @@ BEGIN
         WHERE %s AND x.id > $3 AND x.id <= $4 ORDER BY %s LIMIT $5) y', v_part.relation, v_part.condition, v_ordering)
     INTO last_id, examined USING v_status, v_queue, p_after, p_until, p_examine;
     EXECUTE format('SELECT coalesce(array_agg(y.id), ''{}'') FROM (SELECT x.id FROM {schema}.%I x
-        WHERE %s AND x.id > $3 AND x.id <= $4 AND x.kind = ''task'' AND ($2::text IS NULL OR x.key = $2)
-            AND CASE WHEN $1 = '''' THEN $6 OR x.status <> ''claimed'' ELSE x.status = $1 END
+        WHERE %s AND x.id > $3 AND x.id <= $4 AND x.kind = ''task'' AND %s
+            AND CASE WHEN $1 = '''' THEN $6 OR x.status <> ''claimed'' ELSE %s END
             AND ($7 IS NULL OR x.customer_key = $7) AND ($8 IS NULL OR x.dedup_key = $8)
             AND ($9 IS NULL OR strpos(x.last_error, $9) > 0)
             AND ($10 IS NULL OR x.created_at >= $10) AND ($11 IS NULL OR x.created_at <= $11)
             AND ($12 IS NULL OR {schema}.strunk_fingerprint(x.last_error) = $12)
             AND ($13 IS NULL OR {schema}.strunk_as_jsonb(x.metadata) @> $13)
             AND ($14 IS NULL OR {schema}.strunk_as_jsonb(x.payload) @> $14)
-        ORDER BY %s LIMIT $5) y', v_part.relation, v_part.condition, v_ordering)
+        ORDER BY %s LIMIT $5) y', v_part.relation, v_part.condition, v_part.of_queue,
+        CASE WHEN v_ended THEN 'true' ELSE 'x.status = $1' END, v_ordering)
     INTO ids USING v_status, v_queue, p_after, last_id, p_limit, p_act = 'cancel',
         nullif(p_filter ->> 'customer_key', ''), nullif(p_filter ->> 'dedup_key', ''),
         nullif(p_filter ->> 'error', ''), (p_filter ->> 'enqueued_from')::timestamptz,
