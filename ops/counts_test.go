@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -54,13 +55,28 @@ func TestCountsAreExact(t *testing.T) {
 			wantExact(t, pool, s)
 		}
 	}
+	hasQueue(t, box, "planned", true)
+	exec(t, pool, `DELETE FROM public.strunk_outbox WHERE key = 'planned'`)
 	exec(t, pool, `SELECT public.strunk_count(1000000)`)
 	checkEveryNumber(t, h, box, pool)
+	hasQueue(t, box, "planned", false)
 
 	exec(t, pool, `SELECT public.strunk_count(1500)`)
 	q, err := ops.QueueStats(t.Context(), box, "big")
 	if err != nil || q.Delivered.Precision != ops.AtLeast || q.Delivered.N != 1_500 {
 		t.Errorf("beyond the bound of a pass: %v, %v", q.Delivered, err)
+	}
+}
+
+// hasQueue looks for a queue in the list.
+func hasQueue(t *testing.T, box *outbox.Box, name string, want bool) {
+	t.Helper()
+	all, err := ops.Queues(t.Context(), box, ops.Page{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := slices.ContainsFunc(all, func(q ops.Queue) bool { return q.Name == name }); found != want {
+		t.Errorf("queue %s is listed: %v", name, found)
 	}
 }
 
@@ -75,8 +91,9 @@ func manyRows(t *testing.T, pool *pgxpool.Pool) {
 		queue, status string
 		n             int
 	}{{"big", "pending", 1_200}, {"big", "dead", 5_000}, {"purged", "dead", 1_700}, {"other", "scheduled", 1_800},
-		{"big", "scheduled", 10}, {"big", "cancelled", 1_100}, {"other", "discarded", 1_050},
-		{"big", "delivered", 2_500}, {"other", "delivered", 3}, {"worked", "claimed", 1_400}} {
+		{"big", "scheduled", 10}, {"planned", "scheduled", 5}, {"big", "cancelled", 1_100},
+		{"other", "discarded", 1_050}, {"big", "delivered", 2_500}, {"other", "delivered", 3},
+		{"worked", "claimed", 1_400}} {
 		exec(t, pool, `INSERT INTO public.strunk_outbox (id, seq, created_at, due_at, finished_at, worker_id, claim_no,
 			status, kind, key, payload)
 			SELECT x, x, now() - CASE WHEN $2 = 'pending' THEN interval '0' ELSE interval '3 days' END,
