@@ -19,6 +19,7 @@ import (
 func TestBeginBefore(t *testing.T) {
 	t.Parallel()
 	t.Run("in three boxes that lose their leases", deadlinesUnderLostLeases)
+	t.Run("in three processes that are killed", deadlinesUnderKills)
 	t.Run("wherever the task waits", lateWhereverItWaits)
 	t.Run("a claimed task that is late does not begin", lateOnceClaimed)
 	t.Run("a task that has begun has no deadline any more", begunIsNeverLate)
@@ -64,10 +65,17 @@ func deadlinesUnderLostLeases(t *testing.T) {
 		c := b.counts(q.Name())
 		return fmt.Sprint(c), c[queue.StatusDelivered]+c[queue.StatusDiscarded] == tasks
 	})
-	wrong := value[int](b, `SELECT count(*) FROM public.strunk_outbox o WHERE o.key = 'deadlines'
-		AND (o.status = 'discarded') = (o.id IN (SELECT task FROM public.begun))`)
+	wantBegunOrLate(b, q)
+}
+
+// wantBegunOrLate checks that each task of the queue was discarded or has begun, and none did both.
+func wantBegunOrLate(b *bed, q *queue.Queue[note]) {
+	b.t.Helper()
+	wrong := value[int](b, `SELECT count(*) FROM public.strunk_outbox o WHERE o.key = $1
+		AND (o.status = 'discarded') = (o.id IN (SELECT task FROM public.begun))`, q.Name())
 	if wrong > 0 {
-		t.Errorf("%d of %v were discarded though they had begun, or done without; want none", wrong, b.counts(q.Name()))
+		b.t.Errorf("%d of %v were discarded though they had begun, or done without; want none", wrong,
+			b.counts(q.Name()))
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 func TestStepsRunOnce(t *testing.T) {
 	t.Parallel()
 	t.Run("in three boxes that lose their leases", stepsOutliveLeases)
+	t.Run("in three processes that are killed", stepsOutliveKills)
 	t.Run("over the retry of a dead letter", stepsOutliveDeadLetters)
 	t.Run("and what was declared otherwise is said", stepsAreChecked)
 	t.Run("in a handler's transaction", stepsInTx)
