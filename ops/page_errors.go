@@ -47,6 +47,8 @@ const (
 	newFor = time.Hour
 	// newestShown is how many dead letters of a group are shown.
 	newestShown = 5
+	// newestExamined is how many dead letters are looked at for those: each is fingerprinted.
+	newestExamined = 2_000
 	// panicPrefix begins the errors of handlers that panicked: see queue.PanicError.
 	panicPrefix = "the handler panicked: "
 	// sqlErrorTrends counts the failures of the groups $1 by the hour of the clock, $2 hours back. It locks nothing.
@@ -132,7 +134,8 @@ func errorTrends(ctx context.Context, box *outbox.Box, groups []ErrorGroup) (map
 
 // fillGroup reads the newest dead letters of a group, and adds what can be done to all of them.
 func (c *call) fillGroup(g *errorChosen) error {
-	f := TaskFilter{Status: queue.StatusDead, Fingerprint: g.Fingerprint, Limit: newestShown}
+	f := TaskFilter{Status: queue.StatusDead, Fingerprint: g.Fingerprint, Limit: newestShown,
+		Examine: newestExamined}
 	list, err := Tasks(c.ctx, c.box, f)
 	if err != nil {
 		return err

@@ -47,11 +47,7 @@ func nowView(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := c.s.state.get(c.ctx)
-	if err != nil {
-		return nil, err
-	}
-	t, err := c.s.trends[over].get(c.ctx)
+	st, t, err := c.stateAndTrends(over)
 	if err != nil {
 		return nil, err
 	}

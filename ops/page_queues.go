@@ -53,11 +53,7 @@ var queueSorts = []queueSort{
 var sortsByCount = []string{"waiting", "running", "dead"}
 
 func queuesView(c *call) (any, error) {
-	st, err := c.s.state.get(c.ctx)
-	if err != nil {
-		return nil, err
-	}
-	t, err := c.s.trends["hour"].get(c.ctx)
+	st, t, err := c.stateAndTrends("hour")
 	if err != nil {
 		return nil, err
 	}

@@ -5,8 +5,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
@@ -132,22 +135,71 @@ type queueTrend struct {
 // askTrends asks for the steps of one queue, or of all. The last step is not over: it is left out.
 func askTrends(ctx context.Context, box *outbox.Box, of span, name string) (t trends, err error) {
 	var from, to time.Time
-	var rows []countedStep
 	window, step := of.window.Microseconds(), int(of.step.Seconds())
-	err = ask(ctx, box, one(sqlRatesSpan, []any{window, step}, &to, &from), many(&rows, sqlRates,
-		[]any{core.CountersOfQueue, orNull(name), "", MaxLimit, window, step}, scanCountedStep))
-	return newTrends(rows, from, to, of.step), wrap("page", err)
+	when := one(sqlRatesSpan, []any{window, step}, &to, &from)
+	var all, queues []countedStep
+	if name == "" {
+		err = ask(ctx, box, when, many(&all, sqlStepsOfAll, []any{window, step}, scanStepOfAll),
+			many(&queues, sqlStepsOfEach, []any{window, step}, scanStepOfEach))
+	} else {
+		err = ask(ctx, box, when, many(&all, sqlRates, []any{core.CountersOfQueue, name, "", MaxLimit, window, step},
+			scanCountedStep))
+		queues = all
+	}
+	return newTrends(all, queues, from, to, of.step), wrap("page", err)
 }
 
-func newTrends(rows []countedStep, from, to time.Time, step time.Duration) trends {
+// Both statements read the counters of queues in the last $1 microseconds, in steps of $2 seconds, and lock nothing.
+// strunk_count_steps would sum the histograms of each queue, which no view of all queues shows.
+var (
+	// sqlStepsOfAll sums those of all queues.
+	sqlStepsOfAll = `SELECT to_timestamp(x.step * $2::integer), sum(x.enqueued)::bigint, sum(x.done)::bigint,
+	sum(x.failed)::bigint, sum(x.waits_us)::bigint, ` + sumOfWaits() + stepsOfQueues + `GROUP BY x.step`
+	// sqlStepsOfEach reads what is done and has failed of each.
+	sqlStepsOfEach = `SELECT x.name, to_timestamp(x.step * $2::integer), sum(x.done)::bigint, sum(x.failed)::bigint
+` + stepsOfQueues + `GROUP BY x.name, x.step`
+)
+
+const stepsOfQueues = `
+FROM (SELECT floor(extract(epoch FROM c.minute) / $2::integer) AS step, c.* FROM {schema}.strunk_counters c
+	WHERE c.in_totals IN (true, false) AND c.kind = 'queue'
+	AND c.minute >= {schema}.strunk_count_from($1::bigint * interval '1 microsecond', $2::integer)) x
+`
+
+func sumOfWaits() string {
+	var sums []string
+	for i := range core.HistogramBuckets {
+		sums = append(sums, fmt.Sprintf("sum(x.waits[%d])::bigint", i+1))
+	}
+	return "ARRAY[" + strings.Join(sums, ", ") + "]"
+}
+
+func scanStepOfAll(rows pgx.Rows) (s countedStep, err error) {
+	return s, rows.Scan(&s.at, &s.enqueued, &s.done, &s.failed, &s.waits.micros, &s.waits.buckets)
+}
+
+func scanStepOfEach(rows pgx.Rows) (s countedStep, err error) {
+	return s, rows.Scan(&s.name, &s.at, &s.done, &s.failed)
+}
+
+// newTrends makes trends of the steps of all queues together and of those of each, which may be in any order.
+func newTrends(ofAll, ofEach []countedStep, from, to time.Time, step time.Duration) trends {
 	t := trends{steps: max(int(to.Sub(from)/step), 0), step: step, queues: map[string]queueTrend{}}
 	all, totals := make([]countedStep, t.steps), map[string]*countedStep{}
-	for _, r := range rows {
-		i := int(r.at.Sub(from) / step)
-		if i < 0 || i >= t.steps {
+	place := func(s countedStep) (i int, within bool) {
+		i = int(s.at.Sub(from) / step)
+		return i, i >= 0 && i < t.steps
+	}
+	for _, r := range ofAll {
+		if i, within := place(r); within {
+			all[i].add(r.counted)
+		}
+	}
+	for _, r := range ofEach {
+		i, within := place(r)
+		if !within {
 			continue
 		}
-		all[i].add(r.counted)
 		if totals[r.name] == nil {
 			totals[r.name] = &countedStep{at: from}
 			t.queues[r.name] = queueTrend{Done: make([]float64, t.steps), Failed: make([]float64, t.steps)}
@@ -178,6 +230,16 @@ type queueRow struct {
 	State  State
 	// Class is how bad that is: bad, warn, calm or empty.
 	Class string
+}
+
+// stateAndTrends are asked for at once: each looks at all queues.
+func (c *call) stateAndTrends(over string) (st state, t trends, err error) {
+	var asked sync.WaitGroup
+	var trendsErr error
+	asked.Go(func() { t, trendsErr = c.s.trends[over].get(c.ctx) })
+	st, err = c.s.state.get(c.ctx)
+	asked.Wait()
+	return st, t, cmp.Or(err, trendsErr)
 }
 
 // sqlQueuesNamed reads the states of the queues $1, counting to $2. It locks nothing.

@@ -78,9 +78,10 @@ func paged[T any](ctx context.Context, box *outbox.Box, what string, page Page,
 }
 
 // sqlLimitTime makes PostgreSQL cancel what takes longer than $1 (milliseconds), and keeps it off whole tables, in this
-// transaction.
+// transaction. Where only a whole table has what is asked for, its cost is so high then that PostgreSQL would compile
+// the statement, which takes longer than to run it: jit is off.
 const sqlLimitTime = `SELECT pg_catalog.set_config('statement_timeout', $1, true),
-	pg_catalog.set_config('enable_seqscan', 'off', true)`
+	pg_catalog.set_config('enable_seqscan', 'off', true), pg_catalog.set_config('jit', 'off', true)`
 
 // ask asks in one message, in one read-only transaction whose statements PostgreSQL cancels after
 // QueryTimeout. A context that ends costs a connection; the time limit does not.

@@ -115,7 +115,7 @@ $$;
 
 -- What was counted in the last p_window of queues (p_kind 'queue') or subscribers: of one (p_name), or of the
 -- first p_limit after the name p_after, in steps of p_step_s seconds that begin at began_at. Steps
--- without a count have no row.
+-- without a count have no row. Most steps of a minute are one row, whose arrays need no sum.
 CREATE OR REPLACE FUNCTION {schema}.strunk_count_steps(p_kind text, p_name text, p_after text, p_limit integer,
     p_window interval, p_step_s integer)
 RETURNS TABLE (name text, entity_type text, began_at timestamptz, enqueued bigint, done bigint, failed bigint,
@@ -130,7 +130,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET e
     SELECT x.name, x.entity_type, to_timestamp(x.step * p_step_s), sum(x.enqueued)::bigint, sum(x.done)::bigint,
         sum(x.failed)::bigint, sum(x.retried)::bigint, sum(x.parked)::bigint, sum(x.dead)::bigint,
         sum(x.cancelled)::bigint, sum(x.discarded)::bigint, sum(x.waits_us)::bigint, sum(x.runs_us)::bigint,
-        {schema}.strunk_sum_arrays(array_agg(x.waits)), {schema}.strunk_sum_arrays(array_agg(x.runs))
+        CASE WHEN count(*) = 1 THEN min(x.waits) ELSE {schema}.strunk_sum_arrays(array_agg(x.waits)) END,
+        CASE WHEN count(*) = 1 THEN min(x.runs) ELSE {schema}.strunk_sum_arrays(array_agg(x.runs)) END
     FROM (
         SELECT floor(extract(epoch FROM c.minute) / p_step_s) AS step, c.* FROM {schema}.strunk_counters c
         WHERE c.in_totals IN (true, false) AND c.minute >= {schema}.strunk_count_from(p_window, p_step_s)

@@ -81,13 +81,19 @@ $$;
 -- counted (counted), or, where that is less or unknown, p_least (at_least).
 CREATE OR REPLACE FUNCTION {schema}.strunk_over_cap(p_least bigint, p_part text, p_name text)
 RETURNS TABLE (n bigint, precise text)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
-    SELECT greatest(x.n, p_least), CASE WHEN x.complete AND x.n >= p_least THEN 'counted' ELSE 'at_least' END
-    FROM (SELECT (SELECT c.n FROM {schema}.strunk_counts c WHERE c.part = p_part AND c.name = p_name) AS own,
-        (SELECT c.complete FROM {schema}.strunk_counts c WHERE c.part = p_part AND c.name = '') AS whole,
-        (SELECT c.complete FROM {schema}.strunk_counts c WHERE c.part = p_part AND c.name = p_name) AS own_complete) y
-    CROSS JOIN LATERAL (SELECT coalesce(y.own, 0) AS n, coalesce(y.own_complete, y.whole, false) AS complete) x
-$$;
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_complete boolean;
+BEGIN
+    SELECT c.n, c.complete INTO n, v_complete FROM {schema}.strunk_counts c WHERE c.part = p_part AND c.name = p_name;
+    IF v_complete IS NULL THEN
+        SELECT c.complete INTO v_complete FROM {schema}.strunk_counts c WHERE c.part = p_part AND c.name = '';
+    END IF;
+    precise := CASE WHEN v_complete AND coalesce(n, 0) >= p_least THEN 'counted' ELSE 'at_least' END;
+    n := greatest(n, p_least);
+    RETURN NEXT;
+END $$;
 
 -- When the counts are of; null where nobody has counted yet.
 CREATE OR REPLACE FUNCTION {schema}.strunk_counted_at() RETURNS timestamptz

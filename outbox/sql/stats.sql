@@ -54,7 +54,8 @@ BEGIN
         LIMIT p_limit;
 END $$;
 
--- The state of queues. Counts end at p_cap: their precision is exact, counted or at_least.
+-- The state of queues. Counts end at p_cap: their precision is exact, counted or at_least. With a p_cap of 0 no
+-- more is looked at than whether anything waits or runs: pending and claimed are at_least 1 or 0, others at_least 0.
 -- p_delivered adds what is kept of the delivered, null otherwise. waiting_since is when the task at
 -- the head of the queue became due, its enqueue at the earliest: of each priority, the first by seq.
 -- A range of one key, rather than the key, leaves the order to the index that has the key: with the
@@ -78,7 +79,12 @@ DECLARE
     v_seen    bigint;
     v_keys    jsonb;
     v_counted timestamptz := {schema}.strunk_counted_at();
+    v_waits   boolean;
 BEGIN
+    IF p_cap = 0 THEN
+        RETURN QUERY SELECT h.* FROM {schema}.strunk_queue_heads(p_queues) h;
+        RETURN;
+    END IF;
     -- Of the scheduled, no index has the queue: one look at the first p_cap serves all queues.
     SELECT coalesce(sum(x.n), 0), jsonb_object_agg(x.key, jsonb_build_array(x.n, x.due)) INTO v_seen, v_keys
     FROM (SELECT y.key, count(*) AS n, min(y.due_at) AS due
@@ -95,6 +101,7 @@ BEGIN
             ORDER BY t.key, t.seq LIMIT p_cap + 1)
             LIMIT p_cap + 1) x;
         pending_precision := 'exact';
+        v_waits := pending > 0;
         IF pending > p_cap THEN
             SELECT c.n, c.precise INTO pending, pending_precision
             FROM {schema}.strunk_over_cap(p_cap, 'pending', queue) c;
@@ -106,17 +113,9 @@ BEGIN
             FROM {schema}.strunk_over_cap(scheduled, 'scheduled', queue) c;
         END IF;
         next_due_at := (v_keys -> queue ->> 1)::timestamptz;
-        SELECT count(*) INTO dead FROM (
-            SELECT 1 FROM {schema}.strunk_outbox_dead d WHERE d.kind = 'task' AND d.key >= queue AND d.key <= queue
-                ORDER BY d.key, d.id LIMIT p_cap + 1) x;
-        dead_precision := 'exact';
-        IF dead > p_cap THEN
-            SELECT c.n, c.precise INTO dead, dead_precision FROM {schema}.strunk_over_cap(p_cap, 'dead', queue) c;
-        END IF;
-        SELECT c.n, c.precise INTO cancelled, cancelled_precision
-        FROM {schema}.strunk_count_cancelled(queue, 'cancelled', p_cap) c;
-        SELECT c.n, c.precise INTO discarded, discarded_precision
-        FROM {schema}.strunk_count_cancelled(queue, 'discarded', p_cap) c;
+        SELECT e.dead, e.dead_precision, e.cancelled, e.cancelled_precision, e.discarded, e.discarded_precision
+        INTO dead, dead_precision, cancelled, cancelled_precision, discarded, discarded_precision
+        FROM {schema}.strunk_queue_ended(queue, p_cap) e;
         SELECT count(*), coalesce(sum(w.concurrency), 0), coalesce(sum(least(x.n, p_cap)), 0),
             CASE WHEN max(x.n) > p_cap THEN 'at_least' ELSE 'exact' END
         INTO workers, concurrency, claimed, claimed_precision
@@ -128,12 +127,16 @@ BEGIN
             SELECT c.n, c.precise INTO claimed, claimed_precision
             FROM {schema}.strunk_over_cap(claimed, 'claimed', queue) c;
         END IF;
-        SELECT min(x.since) INTO waiting_since FROM generate_series(0, 9) p CROSS JOIN LATERAL (
-            SELECT greatest(t.due_at, t.created_at) AS since FROM {schema}.strunk_outbox_tasks t
-            WHERE t.status = 'pending' AND t.admitted AND t.key = queue AND t.priority = p::smallint ORDER BY t.seq
-                LIMIT 1) x;
-        SELECT least(waiting_since, (SELECT greatest(t.due_at, t.created_at) FROM {schema}.strunk_outbox_tasks t
-            WHERE t.status = 'pending' AND NOT t.admitted AND t.key = queue ORDER BY t.seq LIMIT 1)) INTO waiting_since;
+        waiting_since := NULL;
+        IF v_waits THEN
+            SELECT min(x.since) INTO waiting_since FROM generate_series(0, 9) p CROSS JOIN LATERAL (
+                SELECT greatest(t.due_at, t.created_at) AS since FROM {schema}.strunk_outbox_tasks t
+                WHERE t.status = 'pending' AND t.admitted AND t.key = queue AND t.priority = p::smallint ORDER BY t.seq
+                    LIMIT 1) x;
+            SELECT least(waiting_since, (SELECT greatest(t.due_at, t.created_at) FROM {schema}.strunk_outbox_tasks t
+                WHERE t.status = 'pending' AND NOT t.admitted AND t.key = queue ORDER BY t.seq LIMIT 1))
+            INTO waiting_since;
+        END IF;
         waiting_for := v_now - waiting_since;
         SELECT p.paused_at, p.paused_by, p.reason, p.of_all OR EXISTS (SELECT 1 FROM {schema}.strunk_all_paused)
         INTO paused_at, paused_by, pause_reason, all_paused FROM {schema}.strunk_pauses(queue) p LIMIT 1;
@@ -146,6 +149,91 @@ BEGIN
         counted_for := v_now - v_counted;
         RETURN NEXT;
     END LOOP;
+END $$;
+
+-- What strunk_queue_states returns with a p_cap of 0: in one statement, and without counts.
+CREATE OR REPLACE FUNCTION {schema}.strunk_queue_heads(p_queues text[])
+RETURNS TABLE (queue text, pending bigint, pending_precision text, scheduled bigint, scheduled_precision text,
+    claimed bigint,
+    claimed_precision text, dead bigint, dead_precision text, cancelled bigint, cancelled_precision text,
+    discarded bigint, discarded_precision text, delivered bigint, delivered_precision text,
+    counted_for interval, waiting_since timestamptz, waiting_for interval,
+    next_due_at timestamptz, workers bigint, concurrency bigint, paused_at timestamptz, paused_by text,
+    pause_reason text, all_paused boolean, held_until timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+    v_now     timestamptz := clock_timestamp();
+    v_counted timestamptz := {schema}.strunk_counted_at();
+    v_paused  {schema}.strunk_all_paused;
+BEGIN
+    SELECT a.* INTO v_paused FROM {schema}.strunk_all_paused a LIMIT 1;
+    RETURN QUERY
+    WITH work AS MATERIALIZED (
+        SELECT w.queue AS name, count(*) AS n, sum(w.concurrency) AS slots, count(t.one) AS busy
+        FROM {schema}.strunk_workers w LEFT JOIN LATERAL (
+            SELECT 1 AS one FROM {schema}.strunk_outbox_tasks c WHERE c.status = 'claimed' AND c.worker_id = w.id
+            ORDER BY c.worker_id, c.claim_no LIMIT 1) t ON true
+        GROUP BY w.queue),
+    held AS MATERIALIZED (
+        SELECT h.queue AS name, max(h.until) AS until FROM {schema}.strunk_holds h
+        WHERE h.customer_key = '' AND h.until > v_now GROUP BY h.queue)
+    SELECT q.name, CASE WHEN least(a.since, b.since) IS NULL THEN 0 ELSE 1 END::bigint, 'at_least', 0::bigint,
+        'at_least', least(coalesce(w.busy, 0), 1), 'at_least', 0::bigint, 'at_least', 0::bigint, 'at_least', 0::bigint,
+        'at_least', NULL::bigint, NULL::text, v_now - v_counted, least(a.since, b.since),
+        v_now - least(a.since, b.since), NULL::timestamptz, coalesce(w.n, 0), coalesce(w.slots, 0)::bigint,
+        coalesce(p.paused_at, v_paused.paused_at), coalesce(p.paused_by, v_paused.paused_by),
+        coalesce(p.pause_reason, v_paused.reason), v_paused.paused_at IS NOT NULL, d.until
+    FROM unnest(p_queues) WITH ORDINALITY q (name, place)
+    CROSS JOIN LATERAL (
+        SELECT min(x.since) AS since FROM generate_series(0, CASE WHEN EXISTS (
+            SELECT 1 FROM {schema}.strunk_outbox_tasks e WHERE e.status = 'pending' AND e.admitted AND e.key = q.name
+            ) THEN 9 ELSE -1 END) r CROSS JOIN LATERAL (
+            SELECT greatest(t.due_at, t.created_at) AS since FROM {schema}.strunk_outbox_tasks t
+            WHERE t.status = 'pending' AND t.admitted AND t.key = q.name AND t.priority = r::smallint
+            ORDER BY t.seq LIMIT 1) x) a
+    LEFT JOIN LATERAL (
+        SELECT greatest(t.due_at, t.created_at) AS since FROM {schema}.strunk_outbox_tasks t
+        WHERE t.status = 'pending' AND NOT t.admitted AND t.key = q.name ORDER BY t.seq LIMIT 1) b ON true
+    LEFT JOIN work w ON w.name = q.name
+    LEFT JOIN held d ON d.name = q.name
+    LEFT JOIN LATERAL (SELECT s.paused_at, coalesce(s.paused_by, '') AS paused_by,
+        coalesce(s.pause_reason, '') AS pause_reason
+        FROM {schema}.strunk_queues s WHERE s.queue = q.name AND s.paused_at IS NOT NULL) p ON true
+    ORDER BY q.place;
+END $$;
+
+-- How many tasks of a queue ended without success, counted to p_cap.
+CREATE OR REPLACE FUNCTION {schema}.strunk_queue_ended(p_queue text, p_cap integer)
+RETURNS TABLE (dead bigint, dead_precision text, cancelled bigint, cancelled_precision text, discarded bigint,
+    discarded_precision text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    SELECT count(*), 'exact' INTO dead, dead_precision FROM (
+        SELECT 1 FROM {schema}.strunk_outbox_dead d WHERE d.kind = 'task' AND d.key >= p_queue AND d.key <= p_queue
+            ORDER BY d.key, d.id LIMIT p_cap + 1) x;
+    SELECT count(*), 'exact' INTO cancelled, cancelled_precision FROM (
+        SELECT 1 FROM {schema}.strunk_outbox_cancelled c WHERE c.status = 'cancelled' AND c.key = p_queue
+            ORDER BY c.status, c.key, c.id LIMIT p_cap + 1) x;
+    SELECT count(*), 'exact' INTO discarded, discarded_precision FROM (
+        SELECT 1 FROM {schema}.strunk_outbox_cancelled c WHERE c.status = 'discarded' AND c.key = p_queue
+            ORDER BY c.status, c.key, c.id LIMIT p_cap + 1) x;
+    IF dead > p_cap THEN
+        SELECT c.n, c.precise INTO dead, dead_precision FROM {schema}.strunk_over_cap(p_cap, 'dead', p_queue) c;
+    END IF;
+    IF cancelled > p_cap THEN
+        SELECT c.n, c.precise INTO cancelled, cancelled_precision
+        FROM {schema}.strunk_over_cap(p_cap, 'cancelled', p_queue) c;
+    END IF;
+    IF discarded > p_cap THEN
+        SELECT c.n, c.precise INTO discarded, discarded_precision
+        FROM {schema}.strunk_over_cap(p_cap, 'discarded', p_queue) c;
+    END IF;
+    RETURN NEXT;
 END $$;
 
 -- How many delivered tasks of a queue (null: of all) are kept. Exact where there are at most p_cap of
