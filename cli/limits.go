@@ -26,6 +26,7 @@ func (p *program) limits() *ucli.Command {
 			&ucli.StringFlag{Name: "rate", Usage: "how many tasks may begin in a time, such as 100/1m, or " +
 				"100/1m/20 for 20 of them at once"},
 			&ucli.StringFlag{Name: "rate-per-key", Usage: "the same for each key"},
+			&ucli.BoolFlag{Name: "fair", Usage: "let the keys take turns"},
 			&ucli.BoolFlag{Name: "fifo", Usage: "run the tasks of a key one at a time, in order"},
 			&ucli.BoolFlag{Name: "hold-dead", Usage: "with --fifo: a dead letter keeps its key waiting"},
 			&ucli.BoolFlag{Name: "none", Usage: "take all limits away"},
@@ -77,7 +78,7 @@ func (p *program) runLimits(ctx context.Context, c *ucli.Context, box *outbox.Bo
 }
 
 // limitFlags set limits.
-var limitFlags = []string{"running", "running-per-key", "rate", "rate-per-key", "fifo", "hold-dead"}
+var limitFlags = []string{"running", "running-per-key", "rate", "rate-per-key", "fair", "fifo", "hold-dead"}
 
 func limitsGiven(c *ucli.Context) bool {
 	given := c.Bool("none")
@@ -101,8 +102,8 @@ func givenLimits(c *ucli.Context) (l queue.Limits, err error) {
 			return l, usagef("limits: --%s: %d is not 1 or more; to stop a queue, pause it", f, c.Int(f))
 		}
 	}
-	l = queue.Limits{Running: c.Int("running"), RunningPerKey: c.Int("running-per-key"), FIFO: c.Bool("fifo"),
-		HoldDead: c.Bool("hold-dead")}
+	l = queue.Limits{Running: c.Int("running"), RunningPerKey: c.Int("running-per-key"), Fair: c.Bool("fair"),
+		FIFO: c.Bool("fifo"), HoldDead: c.Bool("hold-dead")}
 	if l.Rate, err = parseRate("rate", c.String("rate")); err != nil {
 		return l, err
 	}
@@ -154,6 +155,11 @@ func numberOrDash(n int) string {
 
 func orderText(l ops.LimitValues) string {
 	switch {
+	case l.Fair && (l.FIFO || l.HoldDead):
+		l.Fair = false
+		return "keys take turns, " + orderText(l)
+	case l.Fair:
+		return "keys take turns"
 	case l.HoldDead:
 		return "fifo, dead letters hold"
 	case l.FIFO:

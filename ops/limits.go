@@ -28,7 +28,8 @@ type LimitValues struct {
 	// Rate bounds how many tasks begin, RatePerKey how many of one customer key; nil means no limit.
 	Rate       *Rate `json:"rate,omitempty"`
 	RatePerKey *Rate `json:"rate_per_key,omitempty"`
-	// FIFO and HoldDead are those of queue.Limits.
+	// Fair, FIFO and HoldDead are those of queue.Limits.
+	Fair     bool `json:"fair,omitempty"`
 	FIFO     bool `json:"fifo"`
 	HoldDead bool `json:"hold_dead"`
 }
@@ -46,7 +47,7 @@ func (l LimitValues) None() bool { return l == LimitValues{} }
 const (
 	limitColumns = `l.queue, l.running, coalesce(l.key_running, 0), coalesce(l.rate, 0), coalesce(l.rate_us, 0),
 	coalesce(l.rate_burst, 0), coalesce(l.key_rate, 0), coalesce(l.key_rate_us, 0), coalesce(l.key_rate_burst, 0),
-	l.fifo, l.hold_dead`
+	l.fair, l.fifo, l.hold_dead`
 	// sqlQueueLimits reads the limits of queue $1. It locks nothing.
 	sqlQueueLimits = `SELECT ` + limitColumns + ` FROM {schema}.strunk_limits l WHERE l.queue = $1::text`
 	// sqlListLimits reads the limits of at most $2 queues after the name $1. It locks nothing.
@@ -80,7 +81,7 @@ func scanLimits(rows pgx.Rows) (l Limits, err error) {
 	var rate, perKey Rate
 	var rateMicros, perKeyMicros int64
 	err = rows.Scan(&l.Queue, &l.Running, &l.RunningPerKey, &rate.Count, &rateMicros, &rate.Burst, &perKey.Count,
-		&perKeyMicros, &perKey.Burst, &l.FIFO, &l.HoldDead)
+		&perKeyMicros, &perKey.Burst, &l.Fair, &l.FIFO, &l.HoldDead)
 	l.Rate, l.RatePerKey = rate.orNil(rateMicros), perKey.orNil(perKeyMicros)
 	return l, err
 }
@@ -98,7 +99,7 @@ func (r Rate) orNil(us int64) *Rate {
 // [queue.Queue.SetLimits] by the queue's name, with its errors; a Running of 0 is [ErrInvalid].
 func SetLimits(ctx context.Context, box *outbox.Box, queueName string, l LimitValues) error {
 	set := queue.Limits{RunningPerKey: l.RunningPerKey, Rate: l.Rate.limit(), RatePerKey: l.RatePerKey.limit(),
-		FIFO: l.FIFO, HoldDead: l.HoldDead}
+		Fair: l.Fair, FIFO: l.FIFO, HoldDead: l.HoldDead}
 	if l.Running != nil {
 		if set.Running = *l.Running; set.Running < 1 {
 			return wrap("set limits", fmt.Errorf("running: %d is not 1 or more; to stop a queue, pause it: %w",

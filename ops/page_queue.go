@@ -111,7 +111,7 @@ func (l LimitValues) form() url.Values {
 			f.Set(name+".seconds", r.Per.String())
 		}
 	}
-	for name, on := range map[string]bool{"fifo": l.FIFO, "hold_dead": l.HoldDead} {
+	for name, on := range map[string]bool{"fair": l.Fair, "fifo": l.FIFO, "hold_dead": l.HoldDead} {
 		if on {
 			f.Set(name, "true")
 		}
@@ -186,7 +186,8 @@ func limitFields() []field {
 	return slices.Concat([]field{prompt("running", "Running at once", fieldNumber, ""),
 		prompt("running_per_key", "Running at once, of one customer key", fieldNumber, "")},
 		rate("rate", "Rate"), rate("rate_per_key", "Rate of one customer key"),
-		[]field{prompt("fifo", "One task of a customer key after the other (FIFO)", fieldFlag, ""),
+		[]field{prompt("fair", "Customer keys take turns", fieldFlag, ""),
+			prompt("fifo", "One task of a customer key after the other (FIFO)", fieldFlag, ""),
 			prompt("hold_dead", "A dead letter holds back its customer key", fieldFlag, "")})
 }
 
@@ -202,7 +203,7 @@ func limitsCommand(f url.Values) []string {
 			args = append(args, name[1], rate)
 		}
 	}
-	for _, flag := range [][2]string{{"fifo", "--fifo"}, {"hold_dead", "--hold-dead"}} {
+	for _, flag := range [][2]string{{"fair", "--fair"}, {"fifo", "--fifo"}, {"hold_dead", "--hold-dead"}} {
 		if f.Get(flag[0]) == "true" {
 			args = append(args, flag[1])
 		}

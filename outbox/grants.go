@@ -147,7 +147,7 @@ func grants() []grant {
 				"strunk_feed_partitions", "strunk_forwarders",
 				"strunk_events_seq", "strunk_failure_counts", "strunk_failure_groups", "strunk_failures",
 				"strunk_holds", "strunk_horizon",
-				"strunk_inbox", "strunk_limits",
+				"strunk_inbox", "strunk_key_limits", "strunk_limits",
 				"strunk_loops",
 				"strunk_migrations", "strunk_outbox", "strunk_outbox_cancelled", "strunk_outbox_dead",
 				"strunk_outbox_delivered_events", "strunk_outbox_delivered_tasks", "strunk_outbox_deliveries",
@@ -156,7 +156,8 @@ func grants() []grant {
 				"strunk_reaped",
 				"strunk_results", "strunk_retries", "strunk_schedule_runs", "strunk_schedules", "strunk_schemas",
 				"strunk_schema_subjects", "strunk_snapshots", "strunk_starts", "strunk_steps", "strunk_subscriber_lag",
-				"strunk_subscribers", "strunk_table_sizes", "strunk_tasks", "strunk_worker_stats", "strunk_workers",
+				"strunk_subscribers", "strunk_table_sizes", "strunk_tasks", "strunk_turns",
+				"strunk_worker_stats", "strunk_workers",
 			}},
 		{role: RoleOperator, also: RoleReader,
 			functions: []string{
@@ -170,7 +171,7 @@ func grants() []grant {
 				"strunk_rewind",
 				"strunk_schedule_remove", "strunk_schedule_run_now", "strunk_schedule_switch", "strunk_schema_lock",
 				"strunk_schema_put",
-				"strunk_set_limits", "strunk_skip_event", "strunk_unregister",
+				"strunk_set_key_limits", "strunk_set_limits", "strunk_skip_event", "strunk_unregister",
 			},
 			others: []string{"UPDATE ON strunk_outbox", "UPDATE, DELETE ON strunk_tasks"}},
 	}

@@ -22,6 +22,7 @@ type admission struct {
 	waits    keyWaits
 	lowSeq   int64 // no task waits at or below it
 	lowSlot  int64 // no task has a slot at or below it
+	lowTurn  int64 // no key has a turn at or below it
 	sweep    sweep
 }
 
@@ -124,10 +125,12 @@ func (r *releasedKeys) any() bool {
 const (
 	// sqlAdmit admits tasks of queue $1 under its limits of version $2: the next ones of keys $3,
 	// and of the keys of up to $6 arrivals above seq $4, and above $5. $7 to $9 are numbers at or
-	// below which nothing arrives, waits or has a slot.
-	sqlAdmit = `SELECT arrived, coalesce(top, 0), coalesce(late_top, 0), low_seq, low_slot, wait_keys, waits_us
+	// below which nothing arrives, waits or has a slot. Where keys take turns, it admits about $10 tasks, less those
+	// that are admitted above watermarks $11 already, and $12 is below all turns.
+	sqlAdmit = `SELECT arrived, coalesce(top, 0), coalesce(late_top, 0), low_seq, low_slot, wait_keys, waits_us, more,
+	low_turn
 FROM {schema}.strunk_admit($1::text, $2::bigint, $3::text[], $4::bigint, $5::bigint, $6::integer, $7::bigint,
-$8::bigint, $9::bigint)`
+$8::bigint, $9::bigint, $10::integer, $11::bigint[], $12::bigint)`
 	// sqlAdmitReleased admits the next tasks of keys $2 of queue $1.
 	sqlAdmitReleased = `SELECT {schema}.strunk_admit_released($1::text, $2::text[])`
 	// maxArrivals bounds the arrivals that one admission looks at.
@@ -139,32 +142,37 @@ type round struct {
 	limits *limiter
 	keys   []string
 	late   *int64
+	want   int     // how many tasks the claim may take
+	marks  []int64 // the watermarks at which it enters
 	began  time.Time
 
-	arrived, top, lateTop int64
-	lowSeq, lowSlot       int64
-	waitKeys              []string
-	waits                 []int64
+	arrived, top, lateTop    int64
+	lowSeq, lowSlot, lowTurn int64
+	turns                    bool // keys with turns are left
+	waitKeys                 []string
+	waits                    []int64
 }
 
-// beginRound returns the admission that goes out with the next claim, or nil where the queue has no customer keys.
-func (l *limiter) beginRound(now time.Time) *round {
+// beginRound returns the admission that goes out with the next claim, which is of up to want tasks and enters at these
+// watermarks; nil where the queue has no customer keys.
+func (l *limiter) beginRound(want int, marks []int64, now time.Time) *round {
 	a := &l.admission
 	if !a.keyed && !l.inForce().keyed() {
 		return nil
 	}
 	a.keyed = true
-	return &round{limits: l, keys: a.released.take(), late: a.arrivals.enter(now), began: now}
+	return &round{limits: l, keys: a.released.take(), late: a.arrivals.enter(now), want: want, marks: marks,
+		began: now}
 }
 
 func (r *round) statement() core.Statement {
 	l, a := r.limits, &r.limits.admission
 	return core.Statement{SQL: l.rt.SQL(sqlAdmit),
 		Args: []any{l.queue, l.sentVersion(), r.keys, a.arrivals.top, r.late, maxArrivals, a.arrivals.settled,
-			a.lowSeq, a.lowSlot},
+			a.lowSeq, a.lowSlot, r.want, r.marks, a.lowTurn},
 		Scan: func(rows pgx.Rows) error {
 			_, err := pgx.ForEachRow(rows, []any{&r.arrived, &r.top, &r.lateTop, &r.lowSeq, &r.lowSlot, &r.waitKeys,
-				&r.waits},
+				&r.waits, &r.turns, &r.lowTurn},
 				func() error { return nil })
 			return err
 		}}
@@ -185,11 +193,11 @@ func (l *limiter) endRound(r *round, answer claimed, err error) (more bool) {
 	now := time.Now()
 	a.arrivals.looked(r.late, r.top, r.lateTop, r.began, now)
 	a.arrivals.ended(answer.xid, answer.xmin)
-	a.lowSeq, a.lowSlot = r.lowSeq, r.lowSlot
+	a.lowSeq, a.lowSlot, a.lowTurn = r.lowSeq, r.lowSlot, r.lowTurn
 	for i, key := range r.waitKeys {
 		a.waits.add(key, now.Add(time.Duration(r.waits[i])*time.Microsecond))
 	}
-	return r.arrived == maxArrivals
+	return r.arrived == maxArrivals || r.turns
 }
 
 // looked is a seq up to which what waits has been looked at.
@@ -201,7 +209,7 @@ const unknownVersion = -1
 // obeyVersion forgets what was known under other limits.
 func (a *admission) obeyVersion(version int64) {
 	if a.version != version {
-		a.version, a.arrivals, a.waits, a.lowSeq, a.lowSlot = version, arrivals{}, keyWaits{}, 0, 0
+		a.version, a.arrivals, a.waits, a.lowSeq, a.lowSlot, a.lowTurn = version, arrivals{}, keyWaits{}, 0, 0, 0
 		a.sweep.restart()
 	}
 }

@@ -89,6 +89,10 @@ func (d *definition) unfitForBroker() (problems []error) {
 		refuse("Limits.FIFO", "a broker hands the tasks of a key to several workers at once; use Queue.Worker")
 		limits.FIFO, limits.HoldDead = false, false
 	}
+	if limits.Fair {
+		refuse("Limits.Fair", "a broker decides what is begun next; use Queue.Worker")
+		limits.Fair = false
+	}
 	if limits != (Limits{}) {
 		refuse("Limits", "only the database counts what runs; bound the workers by Concurrency, or use Queue.Worker")
 	}

@@ -196,6 +196,7 @@ func (c *claimer) free() int {
 // claimIfAny claims up to limit tasks, of up to so many bytes. Without a reason to expect any it looks first, which
 // costs the database no transaction id.
 func (c *claimer) claimIfAny(ctx context.Context, limit int, bytes int64, expected bool) (n int, err error) {
+	c.more = false
 	if c.limits.blocked(time.Now()) {
 		return 0, nil
 	}
@@ -228,7 +229,7 @@ func (c *claimer) claim(ctx context.Context, limit int, bytes int64) (int, error
 	var answer claimed
 	answer.allowance = c.starter.beforeClaim()
 	statement := c.statement(number, limit, bytes, e, &answer)
-	round := c.limits.beginRound(time.Now())
+	round := c.limits.beginRound(limit, e.first, time.Now())
 	// A claim that was sent is waited for also after the soft end: its answer says what there is to give back.
 	sent, cancel := core.Outlasting(ctx, c.limits.end, c.patience)
 	defer cancel()

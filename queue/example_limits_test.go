@@ -186,3 +186,41 @@ func ExampleQueue_SetLimits() {
 	// three run
 	// 2 running, 100 in 1m0s
 }
+
+// A customer with many imports that came first delays no other: the keys take turns, and gold gets two turns for each
+// of the others.
+func ExampleLimits_fair() {
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	box := open(ctx)
+
+	Imports := queue.Define[string]("imports", queue.Config{Limits: queue.Limits{Fair: true}})
+	if err := Imports.SetKeyLimits(ctx, box, queue.KeyLimits{Weight: 2}, "gold"); err != nil {
+		log.Fatal(err)
+	}
+	err := box.InTx(ctx, func(tx *outbox.OwnedTx) error {
+		for _, customer := range []string{"big", "big", "big", "big", "gold", "gold", "gold", "small"} {
+			if _, err := Imports.Enqueue(ctx, tx, "a file", queue.CustomerKey(customer)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	var began []string
+	read := func(ctx context.Context, task queue.Task[string]) error {
+		began = append(began, task.CustomerKey)
+		if len(began) == 8 {
+			stop() // the end of this example
+		}
+		return nil
+	}
+	if err := box.Run(ctx, Imports.Worker(read, queue.Concurrency(1))); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(began)
+	// Output: [gold big small gold gold big big big]
+}

@@ -77,7 +77,7 @@ func (l *limiter) nudge() { signal(l.admission.released.wake) }
 
 // ended is told of a task whose outcome was written.
 func (l *limiter) ended(j *job) {
-	if j.key != "" && l.inForce().keyed() {
+	if j.key != "" && l.inForce().releases() {
 		l.admission.released.add(j.key)
 	}
 }

@@ -33,6 +33,9 @@ type Limits struct {
 	// HoldDead makes a dead letter keep its key's slot too, until it is retried or purged; without
 	// it the next task of the key runs. Only with FIFO.
 	HoldDead bool
+	// Fair lets the keys take turns: while tasks of a key wait, no other key begins more of its own, but by its weight
+	// (see KeyLimits). It bounds nothing.
+	Fair bool
 	// Version makes limits that were declared before a new declaration. SetLimits ignores it.
 	Version int
 }
@@ -108,7 +111,7 @@ func (l Limits) args(queue string) []any {
 	count, us, burst := l.Rate.args()
 	keyCount, keyUS, keyBurst := l.RatePerKey.args()
 	return []any{queue, positive(l.Running), positive(l.RunningPerKey), count, us, burst, keyCount, keyUS, keyBurst,
-		l.FIFO, l.HoldDead}
+		l.FIFO, l.HoldDead, l.Fair}
 }
 
 // CustomerKey names what a task belongs to (a customer, an account), for the limits per key and for
@@ -118,19 +121,19 @@ func CustomerKey(key string) EnqueueOption {
 }
 
 const (
-	// sqlDeclareLimits declares limits ($2 to $11) of queue $1; $12 is their version.
+	// sqlDeclareLimits declares limits ($2 to $12) of queue $1; $13 is their version.
 	sqlDeclareLimits = `SELECT {schema}.strunk_declare_limits($1::text, $2::integer, $3::integer, $4::integer,
 		$5::bigint, $6::integer,
-$7::integer, $8::bigint, $9::integer, $10::boolean, $11::boolean, $12::integer)`
+$7::integer, $8::bigint, $9::integer, $10::boolean, $11::boolean, $12::boolean, $13::integer)`
 	// sqlSetLimits sets them.
 	sqlSetLimits = `SELECT {schema}.strunk_set_limits($1::text, $2::integer, $3::integer,
 $4::integer, $5::bigint * interval '1 microsecond', $6::integer, $7::integer,
 $8::bigint * interval '1 microsecond', $9::integer,
-$10::boolean, $11::boolean)`
+$10::boolean, $11::boolean, $12::boolean)`
 	// sqlLimits reads the limits of queue $1. It locks nothing.
 	sqlLimits = `SELECT version, coalesce(running, 0), running IS NOT NULL, coalesce(key_running, 0),
 		coalesce(rate, 0), coalesce(rate_us, 0), coalesce(rate_burst, 0),
-coalesce(key_rate, 0), coalesce(key_rate_us, 0), coalesce(key_rate_burst, 0), fifo, hold_dead
+coalesce(key_rate, 0), coalesce(key_rate_us, 0), coalesce(key_rate_burst, 0), fifo, hold_dead, fair
 FROM {schema}.strunk_limits WHERE queue = $1::text`
 )
 
@@ -181,8 +184,11 @@ type inForce struct {
 // rated reports whether claims pay for rates.
 func (l *inForce) rated() bool { return l.Rate.Count > 0 || l.RatePerKey.Count > 0 }
 
-// keyed reports whether keys have limits.
-func (l *inForce) keyed() bool { return l.FIFO || l.RunningPerKey > 0 || l.RatePerKey.Count > 0 }
+// keyed reports whether tasks with customer keys are admitted under limits, or in turn.
+func (l *inForce) keyed() bool { return l.releases() || l.Fair }
+
+// releases reports whether the end of a task may let another of its key begin.
+func (l *inForce) releases() bool { return l.FIFO || l.RunningPerKey > 0 || l.RatePerKey.Count > 0 }
 
 // exact reports whether a task must begin as soon as it is claimed.
 func (l *inForce) exact() bool { return l.bounded || l.rated() }
@@ -193,7 +199,8 @@ func scanLimits(rows pgx.Rows, in *inForce) error {
 	for rows.Next() {
 		var us, keyUS int64
 		err := rows.Scan(&in.version, &in.Running, &in.bounded, &in.RunningPerKey, &in.Rate.Count, &us, &in.Rate.Burst,
-			&in.RatePerKey.Count, &keyUS, &in.RatePerKey.Burst, &in.FIFO, &in.HoldDead)
+			&in.RatePerKey.Count, &keyUS, &in.RatePerKey.Burst, &in.FIFO, &in.HoldDead,
+			&in.Fair)
 		if err != nil {
 			return err
 		}

@@ -12,18 +12,20 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-// isAdmission tells the statements within strunk_admit, strunk_admit_keys and strunk_claim that search the table.
+// isAdmission tells the statements within strunk_admit, strunk_admit_keys and strunk_claim that search the table, and
+// those of turns.sql.
 func (p *plan) isAdmission() bool {
 	return strings.Contains(p.Query, "WITH quota AS MATERIALIZED") ||
 		strings.Contains(p.Query, "WITH c AS MATERIALIZED") ||
-		strings.Contains(p.Query, "NOT t.admitted AND t.seq > ") || strings.Contains(p.Query, "ORDER BY t.slot + 0")
+		strings.Contains(p.Query, "NOT t.admitted AND t.seq > ") || strings.Contains(p.Query, "ORDER BY t.slot + 0") ||
+		strings.Contains(p.Query, ".strunk_turns t") || strings.Contains(p.Query, "AS m(watermark, o)")
 }
 
 // admissionIndexes are the indexes that each search must use, by how its plan names it: a plan with
 // another walks what is done.
 var admissionIndexes = []string{claimIndex, "strunk_outbox_tasks_arrived", "strunk_outbox_tasks_backlog",
 	"strunk_outbox_tasks_returning",
-	"strunk_outbox_tasks_slots", "strunk_outbox_tasks_low_slot"}
+	"strunk_outbox_tasks_slots", "strunk_outbox_tasks_low_slot", "strunk_turns_pkey", "strunk_turns_key"}
 
 func TestOpenSnapshotDoesNotSlowLimited(t *testing.T) {
 	t.Parallel()
@@ -33,6 +35,7 @@ func TestOpenSnapshotDoesNotSlowLimited(t *testing.T) {
 	}{
 		{"in order", queue.Limits{FIFO: true}},
 		{"by number", queue.Limits{RunningPerKey: 2}},
+		{"in turn", queue.Limits{Fair: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -84,7 +87,7 @@ func touchedByAdmission(t *testing.T, p plan) (n int, ok bool) {
 		return 0, false
 	}
 	p.Root.walk(func(node *planNode) {
-		if node.Relation != "strunk_outbox_tasks" || node.Loops == 0 {
+		if (node.Relation != "strunk_outbox_tasks" && node.Relation != "strunk_turns") || node.Loops == 0 {
 			return
 		}
 		switch {

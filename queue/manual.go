@@ -191,14 +191,35 @@ func (h *manualClaim) admit(ctx context.Context, tx pgx.Tx, n int) error {
 	for range maxManualSweeps {
 		var last *string
 		var admitted int64
-		if err := tx.QueryRow(ctx, h.host.SQL(sqlSweep), h.def.name, after, sweptAtOnce).Scan(&last,
+		if err := tx.QueryRow(ctx, h.host.SQL(sqlSweep), h.def.name, after, sweptAtOnce, 0).Scan(&last,
 			&admitted); err != nil {
 			return err
 		}
 		if all += admitted; last == nil || all >= int64(n) {
-			return nil
+			break
 		}
 		after = *last
+	}
+	if h.limits.Fair {
+		return h.takeTurns(ctx, tx, n)
+	}
+	return nil
+}
+
+// sqlTakeTurns admits about $3 tasks of queue $1, whose limits are of version $2, in the order of their turns; it looks
+// at no arrivals.
+const sqlTakeTurns = `SELECT admitted, more FROM {schema}.strunk_admit($1::text, $2::bigint, NULL, 9223372036854775807,
+	NULL, 1, 0, 0, 0, $3::integer)`
+
+// takeTurns admits up to n tasks of keys that have turns.
+func (h *manualClaim) takeTurns(ctx context.Context, tx pgx.Tx, n int) error {
+	for more := true; more && n > 0; {
+		var admitted int
+		err := tx.QueryRow(ctx, h.host.SQL(sqlTakeTurns), h.def.name, h.limits.version, n).Scan(&admitted, &more)
+		if err != nil {
+			return err
+		}
+		n -= admitted
 	}
 	return nil
 }

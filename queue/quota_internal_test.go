@@ -39,12 +39,12 @@ func TestFailedClaimKeepsReleasedKeys(t *testing.T) {
 	l.admission.released = releasedKeys{keys: map[string]struct{}{}, wake: make(chan struct{}, 1)}
 	l.admission.keyed = true
 	l.admission.released.add("a", "b")
-	r := l.beginRound(time.Now())
+	r := l.beginRound(1, nil, time.Now())
 	if len(r.keys) != 2 || l.mustClaim() {
 		t.Fatalf("the admission goes out with %v, and others are left: %v; want both, and none", r.keys, l.mustClaim())
 	}
 	l.endRound(r, claimed{}, errors.New("no"))
-	if again := l.beginRound(time.Now()); len(again.keys) != 2 {
+	if again := l.beginRound(1, nil, time.Now()); len(again.keys) != 2 {
 		t.Errorf("after a claim that failed the next admission goes out with %v; want both keys again", again.keys)
 	}
 }

@@ -23,8 +23,9 @@ type sweep struct {
 // sweptAtOnce bounds the keys of one statement.
 const sweptAtOnce = 500
 
-// sqlSweep looks at up to $3 keys of queue $1 after key $2.
-const sqlSweep = `SELECT last_key, admitted FROM {schema}.strunk_sweep_backlog($1::text, $2::text, $3::integer)`
+// sqlSweep looks at up to $3 keys of queue $1 after key $2; $4 is below all turns of keys.
+const sqlSweep = `SELECT last_key, admitted FROM {schema}.strunk_sweep_backlog($1::text, $2::text, $3::integer,
+	$4::bigint)`
 
 // spare leaves out the first sweep, where nothing waits.
 func (s *sweep) spare(now time.Time) { s.running, s.ended = false, now }
@@ -79,7 +80,8 @@ func (l *limiter) sweep(ctx context.Context, idle bool) {
 }
 
 func (l *limiter) sweepSome(ctx context.Context, after string) (last *string, admitted int64, err error) {
-	err = l.background(ctx, core.Statement{SQL: l.rt.SQL(sqlSweep), Args: []any{l.queue, after, sweptAtOnce},
+	err = l.background(ctx, core.Statement{SQL: l.rt.SQL(sqlSweep),
+		Args: []any{l.queue, after, sweptAtOnce, l.admission.lowTurn},
 		Scan: func(rows pgx.Rows) error {
 			_, err := pgx.ForEachRow(rows, []any{&last, &admitted}, func() error { return nil })
 			return err

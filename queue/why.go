@@ -49,6 +49,8 @@ const (
 	CauseKeyRate Cause = "key_rate"
 	// CauseBehindInKey says that N tasks of its customer key come first.
 	CauseBehindInKey Cause = "behind_in_key"
+	// CauseBehindInTurn says that N customer keys have their turns before its own, see Limits.Fair.
+	CauseBehindInTurn Cause = "behind_in_turn"
 	// CauseQueueFull says that task TaskID, in its attempt N since Since, has one of the places that
 	// the queue's limit leaves.
 	CauseQueueFull Cause = "queue_full"

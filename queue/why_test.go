@@ -93,6 +93,11 @@ func TestWhy(t *testing.T) {
 			queue.Reason{Cause: queue.CauseKeyRate}, "the rate of its key lets the next task begin in 24h0m0s"},
 		{"behind in key", "the other came first", queue.Limits{RunningPerKey: 1}, []string{worker},
 			queue.Reason{Cause: queue.CauseBehindInKey, N: 1}, "1 task of its key comes first"},
+		{"behind in turn", "the key of another comes first", queue.Limits{Fair: true}, []string{worker,
+			`DELETE FROM public.strunk_outbox_tasks WHERE id = $3`,
+			`INSERT INTO public.strunk_turns (at, n, queue, customer_key)
+				VALUES (1, 1, $2, 'globex'), (2, 2, $2, 'acme')`},
+			queue.Reason{Cause: queue.CauseBehindInTurn, N: 1}, "its key waits its turn: 1 before it"},
 		{"queue full", "the other runs", queue.Limits{Running: 1}, []string{worker, admit,
 			`UPDATE public.strunk_outbox_tasks SET status = 'claimed', attempts = 2, claim_no = 1, claimed_at = now(),
 				worker_id = (SELECT id FROM public.strunk_workers WHERE queue = $2) WHERE id = $3`},

@@ -45,6 +45,8 @@ func (r Reason) sayWaits(now time.Time) string {
 		return "the rate of its key lets the next task begin" + r.in(now)
 	case CauseBehindInKey:
 		return first(r.N, "of its key")
+	case CauseBehindInTurn:
+		return fmt.Sprintf("its key waits its turn: %d before it", r.N)
 	case CauseQueueFull:
 		return fmt.Sprintf("the limit of the queue is used up: task %d runs, attempt %d, claimed%s", r.TaskID, r.N,
 			r.ago(now))

@@ -26,6 +26,8 @@ DROP TABLE
     {schema}.strunk_queues,
     {schema}.strunk_all_paused,
     {schema}.strunk_limits,
+    {schema}.strunk_key_limits,
+    {schema}.strunk_turns,
     {schema}.strunk_rates,
     {schema}.strunk_holds,
     {schema}.strunk_cancels,

@@ -246,8 +246,33 @@ CREATE TABLE {schema}.strunk_limits (
     key_rate_burst integer,
     fifo           boolean NOT NULL DEFAULT false,
     hold_dead      boolean NOT NULL DEFAULT false,
+    fair           boolean NOT NULL DEFAULT false,
     queue          text COLLATE "C" PRIMARY KEY
 );
+
+-- What is different for some customer keys: null is what the queue has for all of them. weight is how many turns
+-- a key gets for each turn of another, where the limits are fair.
+CREATE TABLE {schema}.strunk_key_limits (
+    weight       integer,
+    running      integer,
+    queue        text COLLATE "C" NOT NULL,
+    customer_key text COLLATE "C" NOT NULL,
+    PRIMARY KEY (queue, customer_key)
+);
+
+-- The turns of the customer keys that wait in queues with fair limits: see turns.sql. n tells equal turns apart, in the
+-- order in which they were given.
+CREATE TABLE {schema}.strunk_turns (
+    at           bigint NOT NULL,
+    n            bigint NOT NULL,
+    queue        text COLLATE "C" NOT NULL,
+    customer_key text COLLATE "C" NOT NULL,
+    PRIMARY KEY (queue, at, n)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
+        autovacuum_vacuum_cost_delay = 0);
+
+-- Whether a key has a turn.
+CREATE INDEX strunk_turns_key ON {schema}.strunk_turns (queue, customer_key, at);
 
 -- Until when what has begun uses up a rate (the theoretical arrival time of the generic cell rate
 -- algorithm), in microseconds since 1970; customer_key is empty for the queue's own. Rows are

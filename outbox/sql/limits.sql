@@ -38,15 +38,15 @@ $$;
 -- Sets the limits of a queue, at once and for all processes; null (and false) is no limit. Rates
 -- are n in per, of which burst (default 1) may begin at once. With fifo one task of a key runs at a
 -- time, in the order of their enqueue; hold_dead says that a dead letter keeps its key waiting
--- until it is retried or purged. All null: the queue has no limits. Locks: the admission lock of
--- the queue until the transaction ends. So every claim comes before it and is counted, or comes
--- after it and is refused until its worker knows the new limits. What waits for a lock longer than
--- 5 s fails.
+-- until it is retried or purged. With fair the keys take turns: see turns.sql. All null: the queue
+-- has no limits. Locks: the admission lock of the queue until the transaction ends. So every claim
+-- comes before it and is counted, or comes after it and is refused until its worker knows the new
+-- limits. What waits for a lock longer than 5 s fails.
 CREATE OR REPLACE FUNCTION {schema}.strunk_set_limits(
     queue text, running integer DEFAULT NULL, key_running integer DEFAULT NULL,
     rate integer DEFAULT NULL, rate_per interval DEFAULT NULL, rate_burst integer DEFAULT NULL,
     key_rate integer DEFAULT NULL, key_rate_per interval DEFAULT NULL, key_rate_burst integer DEFAULT NULL,
-    fifo boolean DEFAULT false, hold_dead boolean DEFAULT false)
+    fifo boolean DEFAULT false, hold_dead boolean DEFAULT false, fair boolean DEFAULT false)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' AS $$
 #variable_conflict use_column
@@ -82,22 +82,23 @@ BEGIN
         RAISE EXCEPTION 'strunk_set_limits: %', v_what USING ERRCODE = '22023';
     END IF;
     PERFORM {schema}.strunk_lock_admission(v_queue);
-    IF running IS NULL AND key_running IS NULL AND rate IS NULL AND key_rate IS NULL AND NOT coalesce(fifo, false) THEN
+    IF running IS NULL AND key_running IS NULL AND rate IS NULL AND key_rate IS NULL AND NOT coalesce(fifo, false)
+        AND NOT coalesce(fair, false) THEN
         DELETE FROM {schema}.strunk_limits l WHERE l.queue = v_queue;
     ELSE
         INSERT INTO {schema}.strunk_limits AS l
             (version, queue, running, key_running, rate, rate_us, rate_burst, key_rate, key_rate_us,
-                key_rate_burst, fifo, hold_dead)
+                key_rate_burst, fifo, hold_dead, fair)
         VALUES (nextval('{schema}.strunk_outbox_id_seq'), v_queue, running, CASE WHEN fifo THEN 1 ELSE key_running END,
             rate, v_rate, coalesce(rate_burst, CASE WHEN rate IS NOT NULL THEN 1 END),
             key_rate, v_krate, coalesce(key_rate_burst, CASE WHEN key_rate IS NOT NULL THEN 1 END), coalesce(fifo,
-                false), coalesce(hold_dead, false))
+                false), coalesce(hold_dead, false), coalesce(fair, false))
         ON CONFLICT (queue) DO UPDATE SET version = excluded.version, running = excluded.running,
             key_running = excluded.key_running,
             rate = excluded.rate, rate_us = excluded.rate_us, rate_burst = excluded.rate_burst,
                 key_rate = excluded.key_rate,
             key_rate_us = excluded.key_rate_us, key_rate_burst = excluded.key_rate_burst, fifo = excluded.fifo,
-                hold_dead = excluded.hold_dead;
+                hold_dead = excluded.hold_dead, fair = excluded.fair;
     END IF;
     PERFORM {schema}.strunk_recount(v_queue);
     PERFORM {schema}.strunk_cap_rates(v_queue);
@@ -109,6 +110,7 @@ END $$;
 --   What was admitted and not claimed waits again, and returns in its order.
 --   The quota of each worker is what it has claimed, until it asks for another.
 --   A dead letter keeps its key waiting only with hold_dead.
+--   No key has a turn: all keys are looked at anew.
 CREATE OR REPLACE FUNCTION {schema}.strunk_recount(p_queue text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
@@ -122,6 +124,7 @@ BEGIN
     UPDATE {schema}.strunk_outbox_dead d SET backlog_seq = NULL
     WHERE d.key = p_queue AND d.backlog_seq IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM {schema}.strunk_limits l WHERE l.queue = p_queue AND l.hold_dead);
+    DELETE FROM {schema}.strunk_turns t WHERE t.queue = p_queue;
 END $$;
 
 -- Cuts what was used up to one burst of the rates that are in force: of earlier rates, and by a
@@ -155,6 +158,19 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET e
             AND r.until_us > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + p_burst * p_step_us)
 $$;
 
+-- Cuts the rates of these keys that a clock which was ahead has used up beyond their burst.
+CREATE OR REPLACE FUNCTION {schema}.strunk_mend_key_rates(p_limits {schema}.strunk_limits, p_queue text, p_keys text[])
+RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_ahead constant text[] := {schema}.strunk_rates_ahead(p_queue, p_keys, p_limits.key_rate_burst,
+        {schema}.strunk_rate_step(p_limits.key_rate_us, p_limits.key_rate));
+BEGIN
+    IF v_ahead IS NOT NULL THEN
+        PERFORM {schema}.strunk_cap_rates(p_queue, v_ahead);
+    END IF;
+END $$;
+
 -- What a worker's program declares. It takes effect the first time that any program declares it:
 -- limits that were set at run time hold until there is a new declaration, and an old release that
 -- starts last does not put its own back. Returns whether it took effect. p_version only makes a
@@ -162,7 +178,7 @@ $$;
 CREATE OR REPLACE FUNCTION {schema}.strunk_declare_limits(
     p_queue text, p_running integer, p_key_running integer, p_rate integer, p_rate_us bigint, p_rate_burst integer,
     p_key_rate integer, p_key_rate_us bigint, p_key_rate_burst integer, p_fifo boolean, p_hold_dead boolean,
-        p_version integer DEFAULT 0)
+    p_fair boolean DEFAULT false, p_version integer DEFAULT 0)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -171,6 +187,7 @@ DECLARE
         'rate', p_rate,
         'rate_us', p_rate_us, 'rate_burst', p_rate_burst, 'key_rate', p_key_rate, 'key_rate_us', p_key_rate_us,
         'key_rate_burst', p_key_rate_burst, 'fifo', nullif(p_fifo, false), 'hold_dead', nullif(p_hold_dead, false),
+        'fair', nullif(p_fair, false),
         'version', nullif(p_version, 0)))::text;
     v_history  text[];
 BEGIN
@@ -191,6 +208,42 @@ BEGIN
         RETURN false; -- a program without limits leaves alone what was set before any program declared something
     END IF;
     PERFORM {schema}.strunk_set_limits(p_queue, p_running, p_key_running, p_rate, p_rate_us * v_us, p_rate_burst,
-        p_key_rate, p_key_rate_us * v_us, p_key_rate_burst, p_fifo, p_hold_dead);
+        p_key_rate, p_key_rate_us * v_us, p_key_rate_burst, p_fifo, p_hold_dead, p_fair);
     RETURN true;
+END $$;
+
+-- Sets what is different for one customer key of a queue, at once and for all processes: weight is how many turns it
+-- gets for each of a key without one (1 to 100; with fair limits), running how many of its tasks may run at once
+-- (with a limit of running tasks for each key, and not with fifo). Null is what the queue has for all; both null:
+-- nothing is different. What runs already goes on. Locks: the admission lock of the queue, for which it waits 5 s.
+CREATE OR REPLACE FUNCTION {schema}.strunk_set_key_limits(queue text, customer_key text, weight integer DEFAULT NULL,
+    running integer DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s'
+    SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_queue constant text := strunk_set_key_limits.queue;
+    v_key   constant text := strunk_set_key_limits.customer_key;
+    v_what  constant text := CASE
+        WHEN coalesce(octet_length(v_queue), 0) NOT BETWEEN 1 AND 200 THEN 'queue: the name must have 1 to 200 bytes'
+        WHEN coalesce(octet_length(v_key), 0) NOT BETWEEN 1 AND 500 THEN 'customer_key: must have 1 to 500 bytes'
+        WHEN NOT coalesce(weight BETWEEN 1 AND 100, true) THEN 'weight: from 1 to 100'
+        WHEN NOT coalesce(running BETWEEN 1 AND 10000, true) THEN 'running: from 1 to 10000' END;
+BEGIN
+    IF v_what IS NOT NULL THEN
+        RAISE EXCEPTION 'strunk_set_key_limits: %', v_what USING ERRCODE = '22023';
+    END IF;
+    PERFORM {schema}.strunk_lock_admission(v_queue);
+    IF weight IS NULL AND running IS NULL THEN
+        DELETE FROM {schema}.strunk_key_limits l WHERE l.queue = v_queue AND l.customer_key = v_key;
+    ELSE
+        INSERT INTO {schema}.strunk_key_limits AS l (weight, running, queue, customer_key)
+        VALUES (weight, running, v_queue, v_key)
+        ON CONFLICT (queue, customer_key) DO UPDATE SET weight = excluded.weight, running = excluded.running;
+    END IF;
+    -- What was admitted and not claimed waits again, and returns in its order.
+    UPDATE {schema}.strunk_outbox_tasks t SET admitted = false, slot = NULL
+    WHERE t.key = v_queue AND t.customer_key = v_key AND t.slot IS NOT NULL AND t.status = 'pending';
+    PERFORM {schema}.strunk_admit_released(v_queue, ARRAY[v_key]);
+    PERFORM pg_notify({channel}, 'q:' || v_queue);
 END $$;

@@ -18,6 +18,7 @@
 --                      that takes a slot of the key
 --   key_rate           until: when the rate of the key lets the next begin
 --   behind_in_key      n: tasks of its key before it
+--   behind_in_turn     n: keys whose turns come before that of its key
 --   queue_full         as key_full: a task that takes a place of the queue
 --   queue_rate         until: when the rate of the queue lets the next begin
 --   workers_busy       n: tasks that the workers of the queue handle at once; all do
@@ -68,6 +69,9 @@ BEGIN
     END IF;
     IF v_task.status = 'pending' AND NOT v_task.admitted THEN
         RETURN QUERY SELECT k.* FROM {schema}.strunk_why_not_admitted(v_task) k;
+        IF EXISTS (SELECT 1 FROM {schema}.strunk_limits l WHERE l.queue = v_task.key AND l.fair) THEN
+            RETURN QUERY SELECT k.* FROM {schema}.strunk_why_not_claimed(v_task) k;
+        END IF;
     ELSIF v_task.status = 'pending' THEN
         RETURN QUERY SELECT k.* FROM {schema}.strunk_why_not_claimed(v_task) k;
     END IF;
@@ -85,6 +89,10 @@ DECLARE
     v_until  timestamptz;
 BEGIN
     SELECT l.* INTO v_limits FROM {schema}.strunk_limits l WHERE l.queue = p_task.key;
+    IF v_limits.key_running IS NOT NULL AND NOT v_limits.fifo THEN
+        v_limits.key_running := coalesce((SELECT l.running FROM {schema}.strunk_key_limits l
+            WHERE l.queue = p_task.key AND l.customer_key = p_task.customer_key), v_limits.key_running);
+    END IF;
     IF v_limits.hold_dead THEN
         RETURN QUERY SELECT 'key_held_by_dead', d.finished_at, NULL::timestamptz, d.id, NULL::bigint, ''
         FROM {schema}.strunk_outbox_dead d
@@ -115,6 +123,12 @@ BEGIN
         WHERE t.key = p_task.key AND t.customer_key = p_task.customer_key AND t.status = 'pending' AND NOT t.admitted
             AND CASE WHEN p_task.backlog_seq IS NULL THEN t.backlog_seq IS NOT NULL OR t.seq < p_task.seq
                 ELSE t.backlog_seq < p_task.backlog_seq END LIMIT 1000) y) x
+    WHERE x.n > 0;
+    RETURN QUERY SELECT 'behind_in_turn', NULL::timestamptz, NULL::timestamptz, NULL::bigint, x.n, ''
+    FROM (SELECT count(*) AS n FROM (
+        SELECT 1 FROM {schema}.strunk_turns t, {schema}.strunk_turns own
+        WHERE v_limits.fair AND own.queue = p_task.key AND own.customer_key = p_task.customer_key
+            AND t.queue = p_task.key AND (t.at, t.n) < (own.at, own.n) LIMIT 1000) y) x
     WHERE x.n > 0;
 END $$;
 
