@@ -82,6 +82,7 @@ func (w *worker) around(attempt queuelink.Attempt) (core.Binding, error) {
 		next func(context.Context) error) error {
 		return attempt(ctx, task.ID(), next)
 	}}}, w.opts.middleware...)
+	with.opts.concurrency = max(w.opts.concurrency, 2) // a delivery may go on while the task is delivered again
 	return &with, nil
 }
 

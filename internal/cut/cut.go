@@ -21,24 +21,27 @@ const (
 	// AnswerLost is a connection that breaks when the server has executed the statement, before the answer. The
 	// process lives.
 	AnswerLost
+	// Frozen is a process that stands still after the statement, and goes on later as if nothing had happened.
+	Frozen
 )
 
 // Attempt is one call of a handler whose statements are counted. A statement belongs to it by its context (see [With]),
 // or because it is sent in a transaction that such a statement has begun. Its methods are safe for concurrent use.
 type Attempt struct {
-	kind Kind
-	at   int
-	kill func() // ends the handler's context
+	kind   Kind
+	at     int
+	strike func()
 
 	mu   sync.Mutex
 	sent []string
 	dead bool
 }
 
-// NewAttempt returns an attempt that is interrupted at a statement, 1 for the first. kill is called when the process is
-// to be dead, and ends the handler's context.
-func NewAttempt(kind Kind, at int, kill func()) *Attempt {
-	return &Attempt{kind: kind, at: at, kill: kill}
+// NewAttempt returns an attempt that is interrupted at a statement, 1 for the first. strike is called after that
+// statement where the process is Killed, to end the handler's context, or Frozen: then it returns when the process is
+// to go on.
+func NewAttempt(kind Kind, at int, strike func()) *Attempt {
+	return &Attempt{kind: kind, at: at, strike: strike}
 }
 
 // Statements returns the texts of the statements so far.
@@ -87,16 +90,16 @@ func (a *Attempt) begin(ctx context.Context, conn *pgx.Conn, sql string) context
 	return context.WithValue(ctx, statementKey{}, statement{a, len(a.sent)})
 }
 
-// end kills the process after its last statement.
+// end kills or freezes the process after its statement.
 func (s statement) end() {
 	a := s.attempt
-	a.mu.Lock()
-	over := a.kind == Killed && s.number == a.at
-	a.dead = a.dead || over
-	a.mu.Unlock()
-	if over {
-		a.kill()
+	if s.number != a.at || a.kind != Killed && a.kind != Frozen {
+		return
 	}
+	a.mu.Lock()
+	a.dead = a.kind == Killed
+	a.mu.Unlock()
+	a.strike()
 }
 
 // Tracer is the pgx tracer of a pool that knows to which attempt a statement belongs.

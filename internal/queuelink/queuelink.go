@@ -37,7 +37,7 @@ var (
 	Enqueue func(ctx context.Context, worker core.Binding, tx, payload any, options []any) (int64, error)
 
 	// Around returns a worker like this one with a middleware around each attempt, within that of the box and of the
-	// queue. Its errors say which workers have none.
+	// queue, and a concurrency of two at least. Its errors say which workers have none.
 	Around func(worker core.Binding, around Attempt) (core.Binding, error)
 
 	// Waiting calls add with each task (a queue.Task[json.RawMessage]) of a queue (a

@@ -19,13 +19,15 @@ import (
 
 // RequireIdempotent fails the test unless the tables hold the same after a delivery that was interrupted, and was made
 // again, as after one that was not. It counts the n statements that the worker's handler sends for the task, and
-// interrupts a first delivery 2n times, each time on a fresh copy of the database as it is now:
+// interrupts a first delivery 3n times, each time on a fresh copy of the database as it is now:
 //
 //   - The process is killed after statement 1, 2, … n: the lease is lost, no later statement of that delivery reaches
 //     the database, and what it returns counts for nothing. After statement n this is a task that is delivered twice
 //     whole.
 //   - The connection breaks after the database has executed statement 1, 2, … n, and before the answer. The process
 //     lives, and what the handler returns counts.
+//   - The process is frozen after statement 1, 2, … n, and goes on when another delivery has ended, or waits for a lock
+//     that this one holds. What it returns counts for nothing.
 //
 // Then the task is delivered, by the worker and a box that run as in production, until it is done. On a difference the
 // error names the statement, the table and the rows. The database is left as it was.
@@ -33,7 +35,7 @@ import (
 // The box's pool is one of outboxtest.New, and the handler sends its statements over it, also by database/sql
 // (stdlib.OpenDBFromPool), with its context or one derived from it: these are the statements that count. Those of a
 // transaction's begin and commit are among them. Nothing else may be connected to the database while RequireIdempotent
-// runs; it works on one task after the other, and each of the 2n+2 runs takes some hundred milliseconds.
+// runs; it works on one task after the other, and each of the 3n+2 runs takes some hundred milliseconds.
 //
 // Of the task the fields Payload, Priority, MaxAttempts (at least 10), CustomerKey, DedupKey and Metadata are
 // used: a literal will do, or what [Load] returns. Other tasks of the queue, and those that the handler enqueues, wait.
@@ -149,7 +151,7 @@ func (x *idempotence) require() (err error) {
 			"\"orders (id, status)\"\n%s", text)
 	}
 	for at := 1; at <= n; at++ {
-		for _, kind := range []cut.Kind{cut.Killed, cut.AnswerLost} {
+		for _, kind := range []cut.Kind{cut.Killed, cut.AnswerLost, cut.Frozen} {
 			got, err := x.run(kind, at)
 			if err != nil {
 				return fmt.Errorf("%s: %w\n%s", interruption(kind, at, n), err, listed(want.statements, at))
@@ -165,8 +167,11 @@ func (x *idempotence) require() (err error) {
 }
 
 func interruption(kind cut.Kind, at, n int) string {
-	if kind == cut.Killed {
+	switch kind {
+	case cut.Killed:
 		return fmt.Sprintf("the process was killed after statement %d of %d", at, n)
+	case cut.Frozen:
+		return fmt.Sprintf("the process was frozen after statement %d of %d, and went on after another delivery", at, n)
 	}
 	return fmt.Sprintf("the connection broke after statement %d of %d, before the answer", at, n)
 }
@@ -209,7 +214,7 @@ func (x *idempotence) run(kind cut.Kind, at int) (*found, error) {
 		return nil, fmt.Errorf("copy the database, which nobody may be connected to (close transactions and other "+
 			"pools, and stop what runs): %w", err)
 	}
-	d := &deliveries{idempotence: x, kind: kind, at: at}
+	d := &deliveries{idempotence: x, kind: kind, at: at, returned: make(chan struct{}), over: make(chan struct{})}
 	if err := d.enqueue(); err != nil {
 		return nil, err
 	}
@@ -258,6 +263,8 @@ type deliveries struct {
 
 	id        int64
 	first     atomic.Pointer[cut.Attempt]
+	returned  chan struct{} // closed when the first delivery has
+	over      chan struct{} // closed when the task has ended
 	found     found
 	lastError string
 }
@@ -276,16 +283,52 @@ func (d *deliveries) deliver(ctx context.Context, id int64, next func(context.Co
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	a := cut.NewAttempt(d.kind, d.at, func() { cancel(queue.ErrLeaseLost) })
+	a := cut.NewAttempt(d.kind, d.at, func() {
+		if d.kind == cut.Frozen {
+			d.freeze()
+		} else {
+			cancel(queue.ErrLeaseLost)
+		}
+	})
 	if !d.first.CompareAndSwap(nil, a) {
 		return next(ctx)
 	}
+	defer close(d.returned)
 	defer func() {
 		if a.Dead() {
-			d.lose()
+			d.lose(d.ctx)
 		}
 	}()
 	return next(cut.With(ctx, a))
+}
+
+const (
+	// frozenFor bounds how long a delivery stands still.
+	frozenFor = 5 * time.Second
+	// look is the time between two looks at what another delivery does meanwhile.
+	look = 10 * time.Millisecond
+)
+
+// sqlBlocked reports whether somebody in the database waits for a lock.
+const sqlBlocked = `SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity
+	WHERE datname = current_database() AND wait_event_type = 'Lock')`
+
+// freeze takes the lease away and returns when another delivery of the task has ended, or when somebody waits for a
+// lock, which the transaction of the frozen delivery may hold.
+func (d *deliveries) freeze() {
+	ctx, cancel := context.WithTimeout(d.ctx, frozenFor)
+	defer cancel()
+	go d.lose(ctx) // a guarded transaction keeps the task
+	for blocked := false; !blocked && ctx.Err() == nil; core.Sleep(ctx, look) {
+		select {
+		case <-d.over:
+			return
+		default:
+		}
+		if err := d.host.Pool().QueryRow(ctx, sqlBlocked).Scan(&blocked); err != nil {
+			return
+		}
+	}
 }
 
 // sqlLose takes task $1 from its worker, as the rescue does when the lease is lost: what its handler returns is
@@ -293,8 +336,8 @@ func (d *deliveries) deliver(ctx context.Context, id int64, next func(context.Co
 const sqlLose = `UPDATE {schema}.strunk_outbox SET status = 'pending' WHERE id = $1::bigint AND kind = 'task'
 	AND status = 'claimed'`
 
-func (d *deliveries) lose() {
-	if _, err := d.host.Pool().Exec(d.ctx, d.host.SQL(sqlLose), d.id); err != nil {
+func (d *deliveries) lose(ctx context.Context) {
+	if _, err := d.host.Pool().Exec(ctx, d.host.SQL(sqlLose), d.id); err != nil {
 		d.host.Logger().Warn("strunk: queuetest: the lease could not be taken away", "error", err)
 	}
 	d.host.Wake(core.TopicQueue(d.queue))
@@ -330,5 +373,15 @@ func (d *deliveries) ended(ctx context.Context, host core.Host) (bool, error) {
 		_, err := host.Pool().Exec(ctx, host.SQL(sqlDue), d.id)
 		return false, err
 	}
-	return true, nil
+	select {
+	case <-d.over:
+	default:
+		close(d.over)
+	}
+	select {
+	case <-d.returned:
+		return true, nil
+	default: // frozen
+		return false, nil
+	}
 }
