@@ -44,6 +44,7 @@ func (b *Box) Run(ctx context.Context, bindings ...Binding) error {
 		return err
 	}
 	bound, err := b.check(bindings)
+	defer core.Dismiss(bound...)
 	if err != nil {
 		return err
 	}

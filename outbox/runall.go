@@ -50,14 +50,20 @@ func RunAll(ctx context.Context, parts ...Part) error {
 
 func checkParts(parts []Part) error {
 	var problems []error
+	var prepared []core.Binding
 	for i, p := range parts {
 		if err := p.box.usable(); err != nil {
 			problems = append(problems, fmt.Errorf("part %d: %w", i+1, err))
 			continue
 		}
-		if _, err := p.box.check(p.bindings); err != nil {
+		bound, err := p.box.check(p.bindings)
+		prepared = append(prepared, bound...)
+		if err != nil {
 			problems = append(problems, fmt.Errorf("part %d: %w", i+1, err))
 		}
+	}
+	if len(problems) > 0 {
+		core.Dismiss(prepared...)
 	}
 	return errors.Join(problems...)
 }

@@ -52,6 +52,9 @@ func (p permits) give() {
 // own, and as many handlers in all as the worker's concurrency.
 func (w *worker) runNames(life core.Life, rt core.Runtime) error {
 	names, shared := w.def.names(), make(permits, w.opts.concurrency)
+	if w.share != nil { // its slots are those of all names
+		shared = nil
+	}
 	ended := make(chan error, len(names))
 	for _, name := range names {
 		def := *w.def

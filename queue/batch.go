@@ -153,6 +153,9 @@ func (w *worker) batchProblems() (errs []error) {
 		}
 		return errs
 	}
+	if w.opts.slots != nil {
+		return append(errs, errors.New("Slots: a batch handler has many tasks at once; use Worker, or Concurrency"))
+	}
 	if err := checkRange("BatchSize", b.size, 1, MaxBatchSize); err != nil {
 		errs = append(errs, err)
 	} else if b.handlers >= 1 && b.handlers <= MaxConcurrency && b.handlers*b.size > MaxConcurrency {

@@ -40,6 +40,7 @@ type claimer struct {
 	buffer      *prefetch
 	starter     *starter
 	passage     *passage
+	seats       seats
 	fence       *fence
 	holder      *holder
 	marks       *watermarks
@@ -65,6 +66,7 @@ func (c *claimer) run(soft context.Context) {
 	woken, stop := c.rt.Subscribe(core.TopicQueue(c.queue))
 	defer stop()
 	c.woken = woken
+	defer c.seats.rest()
 	ctx, cancel := context.WithCancel(soft)
 	defer cancel()
 	go func() {
@@ -84,6 +86,7 @@ func (c *claimer) run(soft context.Context) {
 			return
 		}
 		found, again, err := c.round(ctx, expected)
+		c.seats.endRound(again)
 		c.life.Begun()
 		c.stayAlert(ctx, found)
 		if found > 0 || again {
@@ -105,7 +108,7 @@ func (c *claimer) prepare(ctx context.Context, quiet, first bool) bool {
 	if !first {
 		c.limits.sweep(ctx, quiet)
 	}
-	return c.control.awaitResume(ctx) && c.awaitRoom(ctx)
+	return c.control.awaitResume(ctx, c.seats.rest) && c.awaitRoom(ctx)
 }
 
 // round is one claim. again says that there is a reason for another one at once.
@@ -126,7 +129,7 @@ func (c *claimer) round(ctx context.Context, expected bool) (found int, again bo
 		c.warn("a claim failed; trying again", err)
 		return found, false, err
 	}
-	return found, found == limit || c.more, nil
+	return found, found == limit || c.more || c.seats.again, nil
 }
 
 // obeyBreaks reads every position anew where the database may not be where the last claim left it.
@@ -152,19 +155,27 @@ func (c *claimer) reread(ctx context.Context) {
 
 func (c *claimer) warn(what string, err error) { logWarning(c.rt, c.queue, what, err) }
 
-// awaitRoom blocks until half of the prefetch buffer is free, or nothing waits in it, so that small
-// claims do not cost a round trip each. It reports false at the end of ctx.
+// awaitRoom blocks until half of the prefetch buffer is free, or nothing waits in it, so that small claims do not
+// cost a round trip each, and until the worker has a slot where it shares some. It reports false at the end of ctx.
 func (c *claimer) awaitRoom(ctx context.Context) bool {
 	for {
 		again, stop := c.limits.renew(ctx)
+		var slot <-chan struct{}
 		if free := c.free(); free > 0 && (2*free >= min(c.ahead(), maxClaimed) || c.buffer.waiting.Load() == 0) {
-			stop()
-			return true
+			if c.seats.ready() {
+				stop()
+				return true
+			}
+			slot = c.seats.granted()
+		} else {
+			c.seats.rest()
 		}
 		c.passage.through(claimErrand) // no claim is due
 		c.life.Begun()
 		select {
 		case <-c.buffer.room:
+		case <-slot:
+			c.seats.endWait()
 		case <-again:
 		case <-ctx.Done():
 			stop()
@@ -187,6 +198,15 @@ func (c *claimer) ahead() int {
 	return int(min(n, bound))
 }
 
+// perSlot is how many tasks are claimed for a shared slot: one, and what handlers of this latency do in aheadTime.
+func (c *claimer) perSlot() int {
+	perTask := c.latency.average()
+	if perTask <= 0 || c.limits.exact() {
+		return 1
+	}
+	return 1 + int(min(aheadTime/perTask, maxAhead))
+}
+
 // free is how many tasks may be claimed now.
 func (c *claimer) free() int {
 	free := c.ahead() - int(c.buffer.waiting.Load()) - int(c.buffer.running.Load())
@@ -197,6 +217,7 @@ func (c *claimer) free() int {
 // costs the database no transaction id.
 func (c *claimer) claimIfAny(ctx context.Context, limit int, bytes int64, expected bool) (n int, err error) {
 	c.more = false
+	c.seats.begin()
 	if c.limits.blocked(time.Now()) {
 		return 0, nil
 	}
@@ -206,6 +227,9 @@ func (c *claimer) claimIfAny(ctx context.Context, limit int, bytes int64, expect
 		if any, err := c.look(ctx); err != nil || !any {
 			return 0, err
 		}
+	}
+	if limit = c.seats.take(limit, c.perSlot); c.seats.wanted {
+		return 0, nil
 	}
 	return c.claim(ctx, limit, bytes)
 }
@@ -227,7 +251,7 @@ func (c *claimer) claim(ctx context.Context, limit int, bytes int64) (int, error
 	defer conn.Release()
 	number, e := c.numbers.next(), c.marks.enter(time.Now())
 	var answer claimed
-	answer.allowance = c.starter.beforeClaim()
+	answer.allowance = c.starter.beforeClaim(c.seats.taken)
 	statement := c.statement(number, limit, bytes, e, &answer)
 	round := c.limits.beginRound(limit, e.first, time.Now())
 	// A claim that was sent is waited for also after the soft end: its answer says what there is to give back.
@@ -240,6 +264,7 @@ func (c *claimer) claim(ctx context.Context, limit int, bytes int64) (int, error
 		return 0, c.failed(number, err)
 	}
 	c.numbers.answered(number, len(answer.jobs))
+	c.buffer.lanes.add(len(answer.jobs), c.seats.claimed(len(answer.jobs), limit))
 	if c.size.claimed(answer.jobs, bytes) { // before middleware may change the payloads
 		c.more, limit = true, len(answer.jobs)
 	}

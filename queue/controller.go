@@ -210,9 +210,10 @@ func lookedUp[V any](ctx context.Context, c *controller, j *job, find func(contr
 
 func (c *controller) isPaused() bool { return c.paused.Load() }
 
-// awaitResume blocks while the queue is paused. It reports false at the end of ctx.
-func (c *controller) awaitResume(ctx context.Context) bool {
+// awaitResume calls rest and blocks while the queue is paused. It reports false at the end of ctx.
+func (c *controller) awaitResume(ctx context.Context, rest func()) bool {
 	for c.isPaused() {
+		rest()
 		select {
 		case <-c.resumed:
 		case <-ctx.Done():

@@ -38,10 +38,10 @@
 // # Where to go on
 //
 // Options of a task: [Delay], [DueAt], [Priority], [Dedup], [CustomerKey], [MaxAttempts], [Timeout], [Metadata]; the
-// defaults of a queue are [Config]. Options of a worker: [Concurrency], [Retry], [VisibilityTimeout]. [Limits] bounds
-// what runs over all processes, [Queue.BatchWorker] handles tasks together, [DefineWithResult] has answers,
-// [Middleware] stands around enqueues and handlers. [Queue.Cancel], [Queue.Pause] and [Queue.Get] are for operators,
-// package queuetest for tests of your handlers.
+// defaults of a queue are [Config]. Options of a worker: [Concurrency], [Retry], [VisibilityTimeout]; workers of many
+// kinds share [Slots]. [Limits] bounds what runs over all processes, [Queue.BatchWorker] handles tasks together,
+// [DefineWithResult] has answers, [Middleware] stands around enqueues and handlers. [Queue.Cancel], [Queue.Pause] and
+// [Queue.Get] are for operators, package queuetest for tests of your handlers.
 //
 // Queues and workers are safe for use by several goroutines.
 package queue

@@ -29,6 +29,7 @@ type executor struct {
 	batches     *batcher // of a batch worker; nil for others
 	work        work     // the handler in its middleware
 	permits     permits
+	onDemand    bool // lanes are made when tasks have slots, which workers share
 	counted     *counted
 
 	wg    sync.WaitGroup
@@ -38,41 +39,80 @@ type executor struct {
 
 // start begins to take tasks from the prefetch buffer, until that is closed.
 func (x *executor) start() {
+	x.mu.Lock()
 	x.lanes = map[*lane]struct{}{}
+	x.mu.Unlock()
+	if x.onDemand {
+		x.wg.Go(func() {
+			for {
+				x.buffer.lanes.enter()
+				j, ok := <-x.buffer.ready
+				if !ok {
+					return
+				}
+				x.add(j)
+			}
+		})
+		return
+	}
 	for range x.concurrency {
-		x.add()
+		x.add(nil)
 	}
 }
 
 func (x *executor) wait() { x.wg.Wait() }
 
-func (x *executor) add() {
+// add begins a lane: for one task and those that wait behind it, or (nil) for all that will come.
+func (x *executor) add(only *job) {
 	l := &lane{}
 	x.mu.Lock()
 	x.lanes[l] = struct{}{}
 	x.mu.Unlock()
 	x.wg.Add(1)
-	go x.serve(l)
+	go x.serve(l, only)
 }
 
-func (x *executor) serve(l *lane) {
+// replace puts a lane in the place of one that has gone.
+func (x *executor) replace() {
+	if !x.onDemand {
+		x.add(nil)
+	}
+}
+
+func (x *executor) serve(l *lane, only *job) {
 	var current *job
 	defer func() { x.end(l, current) }()
-	for j := range x.buffer.ready {
-		if !x.begin(j) {
-			continue
+	if only != nil {
+		defer l.close()
+		for j := only; j != nil && x.handle(l, j, &current); j = x.buffer.next() {
 		}
-		j.state.deadline.Store(time.Now().Add(j.timeout).UnixNano())
-		current = j
-		x.execute(l.enter(x.base, j), j)
-		l.leave()
-		if j.state.abandoned() {
+		return
+	}
+	for j := range x.buffer.ready {
+		if !x.handle(l, j, &current) {
 			return
 		}
-		current = nil
-		x.ended()
-		signal(x.buffer.room)
 	}
+}
+
+// handle begins a task and runs its handler; current is the task while it runs. It reports false where the task was
+// abandoned, and the lane with it.
+func (x *executor) handle(l *lane, j *job, current **job) bool {
+	if !x.begin(j) {
+		x.buffer.lanes.leave()
+		return true
+	}
+	j.state.deadline.Store(time.Now().Add(j.timeout).UnixNano())
+	*current = j
+	x.execute(l.enter(x.base, j), j)
+	l.leave()
+	if j.state.abandoned() {
+		return false
+	}
+	*current = nil
+	x.ended()
+	signal(x.buffer.room)
+	return true
 }
 
 // begin counts a task as running and reports true. A task that must not begin is given back or cancelled instead.
@@ -134,7 +174,7 @@ func (x *executor) end(l *lane, current *job) {
 	x.remove(l)
 	if current != nil {
 		x.ended()
-		x.add()
+		x.replace()
 		signal(x.buffer.room)
 	}
 	x.wg.Done()
@@ -208,7 +248,7 @@ func (x *executor) abandon(l *lane, j *job, ended time.Time) {
 		"goroutine left behind", "queue", j.queue, "task", j.id, "attempt", j.attempt)
 	x.completer.add(x.abandonedOutcome(j, ended))
 	if ended.IsZero() {
-		x.add()
+		x.replace()
 	}
 	x.wg.Done()
 	signal(x.buffer.room)

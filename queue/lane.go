@@ -27,6 +27,15 @@ func (l *lane) enter(base context.Context, j *job) context.Context {
 	return l.base
 }
 
+// close lets go of what the contexts of the lane's tasks derived from; none runs any more.
+func (l *lane) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cancel != nil {
+		l.cancel(context.Canceled)
+	}
+}
+
 func (l *lane) leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

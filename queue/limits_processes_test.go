@@ -23,6 +23,7 @@ import (
 // notes in the database when it begins and when it ends, by the database's clock.
 type limited struct {
 	*bed
+	role        string // of the processes
 	q           *queue.Queue[note]
 	limits      queue.Limits
 	concurrency int
@@ -36,8 +37,8 @@ func newLimited(t *testing.T, limits queue.Limits, concurrency int) *limited {
 		NOT NULL,
 		began timestamptz NOT NULL DEFAULT clock_timestamp(), ended timestamptz)`)
 	b.run() // the rescue
-	return &limited{bed: b, q: queue.Define[note]("limited", queue.Config{Limits: limits}), limits: limits,
-		concurrency: concurrency}
+	return &limited{bed: b, role: "limited", q: queue.Define[note]("limited", queue.Config{Limits: limits}),
+		limits: limits, concurrency: concurrency}
 }
 
 func (l *limited) spawn() *faults.Child {
@@ -46,7 +47,7 @@ func (l *limited) spawn() *faults.Child {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	c := faults.Spawn(l.t, "limited", "CHILD_DSN="+outboxtest.DSN(l.pool), "CHILD_LIMITS="+string(doc),
+	c := faults.Spawn(l.t, l.role, "CHILD_DSN="+outboxtest.DSN(l.pool), "CHILD_LIMITS="+string(doc),
 		"CHILD_CONCURRENCY="+strconv.Itoa(l.concurrency))
 	c.Await(l.t, "up", soon)
 	l.children = append(l.children, c)
@@ -97,10 +98,16 @@ func (l *limited) awaitDone(n int) {
 // was killed, or by its server when it was dead already.
 func (l *limited) maxAtOnce(group string) int {
 	l.t.Helper()
+	return l.maxAtOnceOf(group, "true")
+}
+
+// maxAtOnceOf is maxAtOnce of the runs for which a condition holds.
+func (l *limited) maxAtOnceOf(group, condition string) int {
+	l.t.Helper()
 	return value[int](l.bed, `SELECT coalesce(max(n), 0) FROM (
 		SELECT sum(d) OVER (PARTITION BY g ORDER BY at, d) AS n FROM (
-			SELECT `+group+` AS g, began AS at, 1 AS d FROM public.runs UNION ALL
-			SELECT `+group+`, coalesce(ended, began), -1 FROM public.runs) e) s`)
+			SELECT `+group+` AS g, began AS at, 1 AS d FROM public.runs WHERE `+condition+` UNION ALL
+			SELECT `+group+`, coalesce(ended, began), -1 FROM public.runs WHERE `+condition+`) e) s`)
 }
 
 // childLimited is a process that works the queue.

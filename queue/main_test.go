@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) {
 	faults.Main(faults.Roles{"worker": childWorker, "mover": childMover, "limited": childLimited, "exact": childExact,
-		"starter": childStarter, "batched": childBatched, "killed": childKilled})
+		"starter": childStarter, "batched": childBatched, "killed": childKilled, "slotted": childSlotted})
 	flag.Parse()
 	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
 		_ = parallel.Value.Set("8") // they wait for leases and heartbeats more than they compute

@@ -117,14 +117,19 @@ func (o *enqueueOptions) check() error {
 
 type workerOptions struct {
 	concurrency int
-	lease       time.Duration
-	timeout     time.Duration
-	poll        time.Duration
+	// concurrencyGiven says that Concurrency was among the options.
+	concurrencyGiven bool
+	lease            time.Duration
+	timeout          time.Duration
+	poll             time.Duration
 	// claimTimeout bounds one claim: claimTimeout, but in tests.
 	claimTimeout time.Duration
 	retry        RetryPolicy
 	inbox        *string
 	isolation    pgx.TxIsoLevel
+	slots        *SharedSlots
+	minSlots     *int
+	slotWeight   *int
 	batch        batchOptions
 	middleware   []Middleware
 }
@@ -136,7 +141,7 @@ func (f workerOption) applyWorker(o *workerOptions) { f(o) }
 // Concurrency sets how many handlers of a worker run at once; without it DefaultConcurrency. A
 // worker whose handlers are quick claims more than that ahead, at most some milliseconds' worth.
 func Concurrency(n int) WorkerOption {
-	return workerOption(func(o *workerOptions) { o.concurrency = n })
+	return workerOption(func(o *workerOptions) { o.concurrency, o.concurrencyGiven = n, true })
 }
 
 // VisibilityTimeout sets the lease: a worker whose heartbeat has been missing for this long has its
@@ -164,6 +169,7 @@ func newWorkerOptions(d *definition, opts []WorkerOption) workerOptions {
 			opt.applyWorker(&o)
 		}
 	}
+	o.settleSlots()
 	return o
 }
 
@@ -193,5 +199,5 @@ func (o workerOptions) problems() (errs []error) {
 	if o.retry == nil {
 		errs = append(errs, errors.New("Retry: the policy is nil"))
 	}
-	return errs
+	return append(errs, o.slotProblems()...)
 }

@@ -39,6 +39,7 @@ type remote struct {
 func newRemote(w *worker, extensions []Middleware, logger *slog.Logger) (*remote, []error) {
 	problems := append(w.def.unfitForBroker(), w.Prepare(nil)...)
 	problems = append(problems, w.unfitOptions()...)
+	w.Dismiss()
 	chain := append(append(append([]Middleware(nil), extensions...), w.def.cfg.Middleware...), w.opts.middleware...)
 	return &remote{worker: w, work: through(w.work, chain), judge: newJudge(w.def, w.opts, false, logger),
 		latency: newLatency(), logger: logger,
@@ -56,6 +57,7 @@ func (w *worker) unfitOptions() (problems []error) {
 	refuse(w.opts.inbox != nil, "Inbox")
 	refuse(w.opts.isolation != "", "Isolation")
 	refuse(w.opts.poll != 0, "PollInterval")
+	refuse(w.opts.slots != nil, "Slots")
 	return problems
 }
 

@@ -38,12 +38,13 @@ func newStarter(end context.Context, rt core.Runtime, w *worker, lease int64, l 
 		wake:   make(chan struct{}, 1), done: make(chan struct{})}
 }
 
-// beforeClaim returns the allowance of a claim. The caller calls claimed, or claimFailed, with the answer.
-func (s *starter) beforeClaim() allowance {
+// beforeClaim returns the allowance of a claim that brings so many shared slots. The caller calls claimed, or
+// claimFailed, with the answer.
+func (s *starter) beforeClaim(slots int) allowance {
 	if s.carries {
 		return allowance{}
 	}
-	return s.starts.beforeClaim()
+	return s.starts.beforeClaim(slots)
 }
 
 func (s *starter) claimFailed() { s.starts.claimFailed() }

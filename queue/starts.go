@@ -77,16 +77,18 @@ func newStarts(lanes int, gathers bool, l *latency, b *prefetch) *starts {
 	return s
 }
 
-// beforeClaim returns the allowance of a claim. The caller calls claimed, or claimFailed, with the answer.
-func (s *starts) beforeClaim() (a allowance) {
+// beforeClaim returns the allowance of a claim that brings so many shared slots. The caller calls claimed, or
+// claimFailed, with the answer.
+func (s *starts) beforeClaim(slots int) (a allowance) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	held := s.pending
 	if s.sending != nil {
 		held = append(s.sending.jobs[:len(s.sending.jobs):len(s.sending.jobs)], held...)
 	}
-	free := s.free() - len(held)
-	if a.tasks = max(s.window()-len(s.buffer.ready)-len(held), free); a.tasks <= 0 || unmarked(held) < len(held) {
+	lanes := s.lanesNow() + slots
+	free := lanes - int(s.buffer.allowed.Load()) - len(held)
+	if a.tasks = max(s.window(lanes)-len(s.buffer.ready)-len(held), free); a.tasks <= 0 || unmarked(held) < len(held) {
 		return allowance{}
 	}
 	s.writes++
@@ -112,7 +114,15 @@ func (s *starts) atOnce(free int) int {
 }
 
 // free is how many lanes have no task, not even one that is allowed to start.
-func (s *starts) free() int { return s.lanes - int(s.buffer.allowed.Load()) }
+func (s *starts) free() int { return s.lanesNow() - int(s.buffer.allowed.Load()) }
+
+// lanesNow is how many tasks can run at once: as many as have slots, where workers share them.
+func (s *starts) lanesNow() int {
+	if s.buffer.lanes.share != nil {
+		return s.buffer.lanes.count()
+	}
+	return s.lanes
+}
 
 // claimed hands on the tasks of a claim, in the order of their positions, as far as they may start. It reports whether
 // there is something to write.
@@ -250,7 +260,7 @@ func (s *starts) mayStart() (n int, certain bool) {
 	}
 	s.low.Store(math.MaxInt64) // whatever changes from here on is a signal
 	free, ready := s.free(), len(s.buffer.ready)
-	window := max(s.window(), free+ready)
+	window := max(s.window(s.lanesNow()), free+ready)
 	s.low.Store(int64(window / 2))
 	n = max(0, min(window-ready, len(s.pending)))
 	if ready > 0 && 2*n < min(window, len(s.pending)) {
@@ -284,14 +294,14 @@ func (s *starts) mayStartAlone() bool {
 	return true
 }
 
-// window is how many tasks may be allowed to start before they have a lane: none where handlers are slow.
-func (s *starts) window() int {
+// window is how many tasks may be allowed to start before they have one of these lanes: none where handlers are slow.
+func (s *starts) window(lanes int) int {
 	perTask := s.latency.average()
 	if perTask <= 0 || perTask > writeFraction*s.cost {
 		return 0
 	}
 	ahead := max(startAhead, writeFraction*s.cost)
-	return int(min(int64(s.lanes)*int64(ahead)/int64(perTask), maxStarts))
+	return int(min(int64(lanes)*int64(ahead)/int64(perTask), maxStarts))
 }
 
 // undo takes back the tasks of a write that failed.

@@ -58,7 +58,7 @@ func TestClaimLetsTasksStartBesideAWrite(t *testing.T) {
 	t.Parallel()
 	s, b := fastStarts()
 	w := writing(t, s, b)
-	a := s.beforeClaim()
+	a := s.beforeClaim(0)
 	if a.tasks < 2 || a.atOnce != 0 {
 		t.Fatalf("the allowance is %+v; want it to let two tasks start, and none count as started", a)
 	}
@@ -77,7 +77,7 @@ func TestFailedWriteHandsNothingOn(t *testing.T) {
 	t.Parallel()
 	s, b := fastStarts()
 	w := writing(t, s, b)
-	s.claimed(jobsOf(b, 2, 3, 4), s.beforeClaim())
+	s.claimed(jobsOf(b, 2, 3, 4), s.beforeClaim(0))
 	s.undo(w)
 	wantHandedOn(t, b, "after a failed write")
 	again := s.next()
@@ -95,14 +95,14 @@ func TestPossiblyStartedTaskHoldsUpClaims(t *testing.T) {
 	jobs := jobsOf(b, 1, 1, 2)
 	jobs[0].possiblyStarted = true
 	s.claimed(jobs, allowance{})
-	if a := s.beforeClaim(); a.tasks != 0 {
+	if a := s.beforeClaim(0); a.tasks != 0 {
 		t.Errorf("while a possibly started task waits, a claim lets %d tasks start; want none", a.tasks)
 	}
 	w := s.next()
 	if w == nil || len(w.jobs) != 1 {
 		t.Fatalf("the write is %+v; want one for the task alone", w)
 	}
-	if a := s.beforeClaim(); a.tasks != 0 {
+	if a := s.beforeClaim(0); a.tasks != 0 {
 		t.Errorf("during the write of a possibly started task, a claim lets %d tasks start; want none", a.tasks)
 	}
 }
@@ -114,7 +114,7 @@ func TestTaskThatMustStartAloneIsHeldUp(t *testing.T) {
 	s.gathers = true
 	jobs := jobsOf(b, 1, 1, 2)
 	jobs[1].possiblyStarted = true
-	s.claimed(jobs, s.beforeClaim())
+	s.claimed(jobs, s.beforeClaim(0))
 	wantHandedOn(t, b, "after the claim", 1)
 	if w := s.next(); w != nil || !s.heldUp() {
 		t.Errorf("the next write is %+v, held up: %v; want none, and the second task held up", w, s.heldUp())
@@ -131,7 +131,7 @@ func TestDroppedTasksStayDropped(t *testing.T) {
 	t.Parallel()
 	s, b := fastStarts()
 	w := writing(t, s, b)
-	s.claimed(jobsOf(b, 2, 3, 4), s.beforeClaim())
+	s.claimed(jobsOf(b, 2, 3, 4), s.beforeClaim(0))
 	if dropped := s.takePending(); len(dropped) != 2 {
 		t.Errorf("%d tasks are dropped; want the two of the claim", len(dropped))
 	}

@@ -27,7 +27,8 @@ func starts(maxAttempts int) *queue.Queue[note] {
 
 // childStarter works the queue starts with 8 handlers. Each prints "started <id>", appends the id
 // to CHILD_FILE, and does what the task's text says: return (quick), return after half a
-// millisecond (short), run for ever (hang), or end the process (crash).
+// millisecond (short), run for ever (hang), or end the process (crash). With CHILD_SLOTS it has 8 of the slots that it
+// shares with a worker of another queue.
 func childStarter() {
 	ctx := context.Background()
 	pool, err := pgxpool.New(ctx, os.Getenv("CHILD_DSN"))
@@ -52,16 +53,21 @@ func childStarter() {
 		time.Sleep(500 * time.Microsecond)
 		return nil
 	}
-	must(box.Run(ctx, starts(1).Worker(handler, queue.Concurrency(8), queue.VisibilityTimeout(toTheKill))))
+	if os.Getenv("CHILD_SLOTS") == "" {
+		must(box.Run(ctx, starts(1).Worker(handler, queue.Concurrency(8), queue.VisibilityTimeout(toTheKill))))
+	}
+	slots, other := queue.Slots(100), queue.Define[note]("others", queue.Config{})
+	must(box.Run(ctx, starts(1).Worker(handler, slots, queue.VisibilityTimeout(toTheKill)),
+		other.Worker(handler, slots, queue.MinSlots(92))))
 }
 
 // toTheKill is a lease that no busy machine lets run out: one that is lost before the kill has tasks
 // of its own that had started.
 const toTheKill = time.Minute
 
-func spawnStarter(b *bed, file string) *faults.Child {
+func spawnStarter(b *bed, file string, env ...string) *faults.Child {
 	b.t.Helper()
-	return faults.Spawn(b.t, "starter", "CHILD_DSN="+outboxtest.DSN(b.pool), "CHILD_FILE="+file)
+	return faults.Spawn(b.t, "starter", append(env, "CHILD_DSN="+outboxtest.DSN(b.pool), "CHILD_FILE="+file)...)
 }
 
 // kill kills a child, takes its lease away, and waits for the rescue.
@@ -126,12 +132,18 @@ func deadIDs(b *bed) []int64 {
 // Of what was claimed ahead, a killed worker's crash costs those an attempt that had started, and no others.
 func TestNeverBegunCostsNoAttempt(t *testing.T) {
 	t.Parallel()
+	t.Run("of a worker with handlers of its own", func(t *testing.T) { neverBegunCostsNoAttempt(t) })
+	t.Run("of a worker that shares slots", func(t *testing.T) { neverBegunCostsNoAttempt(t, "CHILD_SLOTS=yes") })
+}
+
+func neverBegunCostsNoAttempt(t *testing.T, env ...string) {
+	t.Parallel()
 	b := newBed(t)
 	b.run() // the rescue
 	q := starts(1)
 	enqueueTexts(b, q, "quick", 2000) // so that the worker claims ahead
-	enqueueTexts(b, q, "hang", 600)
-	child := spawnStarter(b, filepath.Join(t.TempDir(), "started"))
+	enqueueTexts(b, q, "hang", 60)
+	child := spawnStarter(b, filepath.Join(t.TempDir(), "started"), env...)
 	for range 8 {
 		child.Await(t, "started", soon)
 	}
@@ -145,7 +157,7 @@ func TestNeverBegunCostsNoAttempt(t *testing.T) {
 	})
 	claimed := b.counts(q.Name())[queue.StatusClaimed]
 	kill(b, child)
-	if claimed < 20 {
+	if claimed <= 8 {
 		t.Errorf("%d tasks were claimed at the kill: none ahead, so the test has shown nothing", claimed)
 	}
 	if dead := deadIDs(b); len(dead) != 8 {

@@ -27,12 +27,15 @@ type worker struct {
 	// carries says that the worker hands tasks to a broker instead of handling them: see [newCarrier].
 	carries bool
 	opts    workerOptions
+	share   *slotShare // of slots that workers share; nil for none
 	permits
 	names []string // all names of the queue, where it has several
 }
 
 func newWorker(def *definition, work work, opts []WorkerOption) *worker {
-	return &worker{def: def, work: work, opts: newWorkerOptions(def, opts)}
+	w := &worker{def: def, work: work, opts: newWorkerOptions(def, opts)}
+	w.share = w.opts.newShare()
+	return w
 }
 
 // Describe implements core.Binding.
@@ -46,6 +49,14 @@ func (w *worker) HandlerConnections() int {
 	return w.opts.concurrency
 }
 
+// SharedHandlers implements core.ConnectionSharer.
+func (w *worker) SharedHandlers() (shared any, most int) {
+	if w.opts.slots == nil {
+		return nil, 0
+	}
+	return w.opts.slots, w.opts.slots.size
+}
+
 // Prepare implements core.Binding.
 func (w *worker) Prepare(core.Host) []error {
 	if w.def.err != nil {
@@ -55,10 +66,21 @@ func (w *worker) Prepare(core.Host) []error {
 	if w.work == nil && w.inTx == nil && (w.batch == nil || w.batch.handle == nil) {
 		errs = append(errs, fmt.Errorf("strunk/queue: worker %q: the handler is nil: %w", w.def.name, ErrInvalid))
 	}
-	for _, err := range append(w.opts.problems(), w.batchProblems()...) {
+	problems := append(w.opts.problems(), w.batchProblems()...)
+	if len(problems) == 0 {
+		problems = w.share.declare()
+	}
+	for _, err := range problems {
 		errs = append(errs, fmt.Errorf("strunk/queue: worker %q: %w: %w", w.def.name, err, ErrInvalid))
 	}
 	return errs
+}
+
+// Dismiss implements core.Keeper.
+func (w *worker) Dismiss() {
+	if w.share != nil {
+		w.share.dismiss()
+	}
 }
 
 // BeginsByClaim implements core.Beginner.
@@ -66,6 +88,8 @@ func (w *worker) BeginsByClaim() {}
 
 // Run implements core.Binding: one session for each lease, until the soft end.
 func (w *worker) Run(life core.Life, rt core.Runtime) error {
+	w.share.join()
+	defer w.share.leave()
 	if len(w.def.cfg.Aliases) > 0 {
 		return w.runNames(life, rt)
 	}

@@ -196,6 +196,21 @@ type Binding interface {
 	Run(life Life, rt Runtime) error
 }
 
+// Keeper is implemented by bindings that keep something from Prepare on. Dismiss gives it up, unless the binding
+// runs. It is called after each Run that has prepared the binding, also where that started nothing.
+type Keeper interface {
+	Dismiss()
+}
+
+// Dismiss gives up what bindings keep.
+func Dismiss(bindings ...Binding) {
+	for _, b := range bindings {
+		if k, ok := b.(Keeper); ok {
+			k.Dismiss()
+		}
+	}
+}
+
 // Beginner is implemented by bindings that call Life.Begun when their first claim was answered, or
 // when none is due. The maintenance loops wait for them, so that a process gets to its first task as
 // fast as it can.
@@ -213,6 +228,12 @@ type Renamed interface {
 // HandlerConnections is how many at once at most.
 type ConnectionHolder interface {
 	HandlerConnections() int
+}
+
+// ConnectionSharer is implemented by connection holders whose handlers may share a pool of slots with others: what they
+// share, and how many of its handlers run at once at most; nil for nothing.
+type ConnectionSharer interface {
+	SharedHandlers() (shared any, most int)
 }
 
 // DeadLetterHook is implemented by extensions that hear of tasks which became dead letters when their worker was lost.

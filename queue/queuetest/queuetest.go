@@ -60,6 +60,7 @@ func Work[T any](
 	if err != nil {
 		t.Fatalf("queuetest.Work: the worker %v", err)
 	}
+	defer core.Dismiss(binding)
 	options := make([]any, len(opts))
 	for _, err := range binding.Prepare(core.TxOf(tx).Host()) {
 		t.Fatal(err)

@@ -1,0 +1,116 @@
+package queue_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/strunk-go/strunk/outbox"
+	"github.com/strunk-go/strunk/queue"
+)
+
+const (
+	sharedSlots = 6
+	keptSlots   = 2
+)
+
+// slotQueues are the queues of each process: most tasks are of the first, and slots are kept for the second.
+var slotQueues = []string{"slots-flood", "slots-kept", "slots-heavy", "slots-small"}
+
+// childSlotted is a process that works the queues with slots that they share.
+func childSlotted() {
+	ctx := context.Background()
+	pool, err := pgxpool.New(ctx, os.Getenv("CHILD_DSN"))
+	must(err)
+	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: quiet})
+	must(err)
+	handler := func(_ context.Context, task queue.Task[note]) error {
+		var n int64
+		err := pool.QueryRow(ctx, `INSERT INTO public.runs (pid, task, key) VALUES ($1, $2, $3) RETURNING n`,
+			os.Getpid(), task.ID, task.Queue).Scan(&n)
+		must(err)
+		time.Sleep(time.Duration(rand.IntN(8)) * time.Millisecond)
+		_, err = pool.Exec(ctx, `UPDATE public.runs SET ended = clock_timestamp() WHERE n = $1`, n)
+		must(err)
+		switch rand.IntN(10) {
+		case 0:
+			return errors.New("at random")
+		case 1:
+			panic("at random")
+		}
+		return nil
+	}
+	slots := queue.Slots(sharedSlots)
+	own := [][]queue.WorkerOption{{}, {queue.MinSlots(keptSlots)}, {queue.SlotWeight(3)}, {queue.Concurrency(2)}}
+	var bindings []outbox.Binding
+	for i, name := range slotQueues {
+		q := queue.Define[note](name, queue.Config{Retry: atOnce, MaxAttempts: 100})
+		bindings = append(bindings, q.Worker(handler, append(own[i], slots, queue.VisibilityTimeout(toTheKill))...))
+	}
+	fmt.Println("up")
+	must(box.Run(ctx, bindings...))
+}
+
+// Three processes work four queues, each with slots of its own, while some are killed and one is frozen and wakes
+// again. No process ever runs more handlers than it has slots, nor the flood any in the slots that are kept for
+// another queue; and all is done in the end.
+func TestSlotsAreShared(t *testing.T) {
+	t.Parallel()
+	l := newLimited(t, queue.Limits{}, 0)
+	l.role = "slotted"
+	for range 3 {
+		l.spawn()
+	}
+	tasks := []int{300, 40, 100, 40}
+	for i, name := range slotQueues {
+		putMany(l.bed, queue.Define[note](name, queue.Config{}), tasks[i])
+	}
+	frozen := l.children[0]
+	l.children = l.children[1:]
+	eventually(t, "the first process works", func() (string, bool) {
+		n := value[int](l.bed, `SELECT count(*) FROM public.runs WHERE pid = $1`, frozen.PID())
+		return fmt.Sprint(n), n > 10
+	})
+	if err := frozen.Freeze(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		t.Fatal(err)
+	}
+	takeLease(l.bed, frozen)
+	l.killSome(2)
+	if err := frozen.Wake(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		t.Fatal(err)
+	}
+	done := func(times int) {
+		eventually(t, "all tasks are done", func() (string, bool) {
+			all := true
+			var counts [4]int
+			for i, name := range slotQueues {
+				counts[i] = l.counts(name)[queue.StatusDelivered]
+				all = all && counts[i] == times*tasks[i]
+			}
+			return fmt.Sprint(counts), all
+		})
+	}
+	done(1)
+	if most := l.maxAtOnce("pid"); most > sharedSlots {
+		t.Errorf("%d ran at once in one process; want at most %d", most, sharedSlots)
+	}
+	if most := l.maxAtOnceOf("pid", "key <> 'slots-kept'"); most > sharedSlots-keptSlots {
+		t.Errorf("%d ran at once beside the queue with a minimum of %d; want at most %d", most, keptSlots,
+			sharedSlots-keptSlots)
+	}
+	// Without faults all slots are used.
+	l.exec(`DELETE FROM public.runs`)
+	for i, name := range slotQueues {
+		putMany(l.bed, queue.Define[note](name, queue.Config{}), tasks[i])
+	}
+	done(2)
+	if most := l.maxAtOnce("pid"); most != sharedSlots {
+		t.Errorf("after the faults %d ran at once in one process; want the %d slots, used again", most, sharedSlots)
+	}
+}
