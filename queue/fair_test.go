@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -232,5 +233,37 @@ func TestFairClaimIsBounded(t *testing.T) {
 	t.Logf("an admission touches %d pages with 2,000 waiting, %d with 15,000", few, many)
 	if many > few+few/2 {
 		t.Errorf("an admission touches %d pages with 15,000 of a key waiting, %d with 2,000", many, few)
+	}
+}
+
+func TestKeyLimitsBadInput(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	q := queue.Define[note]("bad-keys", queue.Config{})
+	for _, c := range []struct {
+		name   string
+		limits queue.KeyLimits
+		key    string
+	}{
+		{"a weight below 1", queue.KeyLimits{Weight: -1}, "acme"},
+		{"a weight beyond the highest", queue.KeyLimits{Weight: queue.MaxWeight + 1}, "acme"},
+		{"more than may run", queue.KeyLimits{Running: queue.MaxRunningPerKey + 1}, "acme"},
+		{"no key", queue.KeyLimits{Weight: 2}, ""},
+		{"a key that is too long", queue.KeyLimits{Weight: 2}, strings.Repeat("a", 501)},
+		{"a key that is no text", queue.KeyLimits{Weight: 2}, "a\x00"},
+	} {
+		if err := q.SetKeyLimits(t.Context(), b.box, c.limits, "fine", c.key); !errors.Is(err, queue.ErrInvalid) {
+			t.Errorf("%s: %v; want ErrInvalid", c.name, err)
+		}
+	}
+	for _, sql := range []string{`'', 'acme'`, `'bad-keys', ''`, `'bad-keys', NULL`, `'bad-keys', 'acme', weight => 0`,
+		`'bad-keys', 'acme', weight => 101`, `'bad-keys', 'acme', running => 0`} {
+		_, err := b.pool.Exec(t.Context(), `SELECT public.strunk_set_key_limits(`+sql+`)`)
+		if err == nil || !strings.Contains(err.Error(), "strunk_set_key_limits: ") {
+			t.Errorf("strunk_set_key_limits(%s): %v; want an error of its own", sql, err)
+		}
+	}
+	if n := value[int](b, `SELECT count(*) FROM public.strunk_key_limits`); n != 0 {
+		t.Errorf("%d keys have something of their own", n)
 	}
 }
