@@ -37,7 +37,7 @@ func maxIdle(lease time.Duration) time.Duration { return lease - lease/4 }
 // three quarters of the lease ([VisibilityTimeout]) is ended by the server. Guard holds until the
 // end of the transaction, or of the savepoint in which it is called.
 //
-// ctx is the handler's; in a [BatchHandler] too, for each of its tasks. In a test (package queuetest)
+// ctx is the handler's; in a [BatchHandler] too, for each of its tasks. In queuetest.Work
 // Guard does nothing. Errors: [ErrLeaseLost], [ErrNotInHandler], [ErrNoDatabase], [outbox.ErrTxDone],
 // [outbox.ErrInvalidTx]; the database's own are wrapped.
 func (t Task[T]) Guard(ctx context.Context, tx outbox.Tx) error {

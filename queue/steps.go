@@ -28,7 +28,7 @@ const MaxStepResult = 1 << 20
 //
 // A name stands for one step of the task, in every attempt: in a loop, make it of the element. R may be
 // anything that encoding/json writes and reads. A [BatchHandler] says by [TaskContext] which task is
-// meant. In a test (package queuetest) fn runs and nothing is stored.
+// meant. In queuetest.Work fn runs and nothing is stored.
 //
 // Errors: [ErrStepChanged] where the stored result is one of another type, [ErrLeaseLost], [ErrInvalid]
 // for a name that cannot be used or was used in this attempt, or a result that cannot be stored,

@@ -30,7 +30,7 @@ type Task[T any] struct {
 	DedupKey string
 	// Fence is a number for outside systems that refuse what is out of date: each claim of the task
 	// has a higher one, also after attempts that were given back, crashes, and the retry of a dead
-	// letter. It is 0 in a test, and where a broker carries the tasks.
+	// letter. It is 0 in queuetest.Work, and where a broker carries the tasks.
 	Fence int64
 	// Metadata is what it was enqueued with; nil where there was none. Do not change it.
 	Metadata map[string]string

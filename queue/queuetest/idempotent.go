@@ -304,9 +304,11 @@ func (d *deliveries) deliver(ctx context.Context, id int64, next func(context.Co
 
 const (
 	// frozenFor bounds how long a delivery stands still.
-	frozenFor = 5 * time.Second
+	frozenFor = 10 * time.Second
 	// look is the time between two looks at what another delivery does meanwhile.
 	look = 10 * time.Millisecond
+	// blockedLooks is how many looks in a row must find somebody who waits for a lock: maintenance waits now and then.
+	blockedLooks = 3
 )
 
 // sqlBlocked reports whether somebody in the database waits for a lock.
@@ -319,14 +321,18 @@ func (d *deliveries) freeze() {
 	ctx, cancel := context.WithTimeout(d.ctx, frozenFor)
 	defer cancel()
 	go d.lose(ctx) // a guarded transaction keeps the task
-	for blocked := false; !blocked && ctx.Err() == nil; core.Sleep(ctx, look) {
+	for blocked := 0; blocked < blockedLooks && ctx.Err() == nil; core.Sleep(ctx, look) {
 		select {
 		case <-d.over:
 			return
 		default:
 		}
-		if err := d.host.Pool().QueryRow(ctx, sqlBlocked).Scan(&blocked); err != nil {
+		waits := false
+		if err := d.host.Pool().QueryRow(ctx, sqlBlocked).Scan(&waits); err != nil {
 			return
+		}
+		if blocked++; !waits {
+			blocked = 0
 		}
 	}
 }
