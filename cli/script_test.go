@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(cli.Main())
 	}
-	testscript.Main(m, map[string]func(){"program": func() { os.Exit(cli.Main()) }})
+	testscript.Main(testkit.LeakFree{M: m}, map[string]func(){"program": func() { os.Exit(cli.Main()) }})
 }
 
 // TestScripts runs testdata/script: each in a database of its own, which DATABASE_URL names.

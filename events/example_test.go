@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
@@ -264,6 +265,7 @@ func open(ctx context.Context) *outbox.Box {
 	if err != nil {
 		log.Fatal(err)
 	}
+	testkit.AtEnd(pool.Close)
 	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{Schema: schema}); err != nil {
 		log.Fatal(err)
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -33,7 +32,7 @@ func TestMain(m *testing.M) {
 	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
 		_ = parallel.Value.Set("8") // they wait for leases and heartbeats more than they compute
 	}
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 // testPoll is the poll interval of tests that wait for one.

@@ -18,7 +18,7 @@ var exampleServer = sync.OnceValues(func() (*outboxtest.Server,
 	return outboxtest.Start(context.Background())
 })
 
-func exampleBox(ctx context.Context) *outbox.Box {
+func exampleBox(ctx context.Context) (box *outbox.Box, end func()) {
 	server, err := exampleServer()
 	if err != nil {
 		log.Fatal(err)
@@ -30,9 +30,9 @@ func exampleBox(ctx context.Context) *outbox.Box {
 	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{}); err != nil {
 		log.Fatal(err)
 	}
-	box, err := outbox.Open(ctx, pool, outbox.Config{})
+	box, err = outbox.Open(ctx, pool, outbox.Config{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	return box
+	return box, pool.Close
 }

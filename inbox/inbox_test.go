@@ -202,7 +202,8 @@ func TestInboxOnceMarksAreSwept(t *testing.T) {
 // A webhook may be sent again: its id makes the second delivery a no-op.
 func ExampleOnce() {
 	ctx := context.Background()
-	box := exampleBox(ctx)
+	box, end := exampleBox(ctx)
+	defer end()
 	deliver := func(eventID string) {
 		err := box.InTx(ctx, func(tx *outbox.OwnedTx) error {
 			ran, err := inbox.Once(ctx, tx, "billing", eventID, func(ctx context.Context) error {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
@@ -29,6 +30,7 @@ func exampleBox(ctx context.Context) *outbox.Box {
 	if err != nil {
 		log.Fatal(err)
 	}
+	testkit.AtEnd(pool.Close)
 	schema := fmt.Sprintf("example_%d", examples.Add(1))
 	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{Schema: schema}); err != nil {
 		log.Fatal(err)

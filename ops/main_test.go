@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,7 +25,7 @@ var update = flag.Bool("update", false, "write the golden files")
 
 func TestMain(m *testing.M) {
 	core.Patience = testkit.Soon / ops.QueryTimeout
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 // open returns a box on a fresh database.

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/strunk-go/strunk/internal/faults"
+	"github.com/strunk-go/strunk/internal/testkit"
 	_ "github.com/strunk-go/strunk/internal/testkit/anyserver"
 	"github.com/strunk-go/strunk/outbox"
 )
@@ -18,7 +19,7 @@ const childDSN = "STRUNK_TEST_DSN"
 
 func TestMain(m *testing.M) {
 	faults.Main(faults.Roles{"migrator": childMigrator})
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 // childMigrator migrates and says how it went.

@@ -244,6 +244,7 @@ func Example_pgBouncer() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	defer pool.Close()
 	box, err := outbox.Open(ctx, pool, outbox.Config{PollOnly: true, PollInterval: 250 * time.Millisecond})
 	if err != nil {
 		log.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/queue"
@@ -231,6 +232,7 @@ func openWith(ctx context.Context, config outbox.Config) *outbox.Box {
 	if err != nil {
 		log.Fatal(err)
 	}
+	testkit.AtEnd(pool.Close)
 	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{Schema: schema}); err != nil {
 		log.Fatal(err)
 	}

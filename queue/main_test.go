@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -30,7 +29,7 @@ func TestMain(m *testing.M) {
 	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
 		_ = parallel.Value.Set("8") // they wait for leases and heartbeats more than they compute
 	}
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 // soon bounds every wait for something that must happen: no test waits this long unless it fails.

@@ -136,6 +136,7 @@ func fetches(reference string) func() (error, error) {
 		if err != nil {
 			return err, nil
 		}
+		defer listener.Close()
 		asked := make(chan string, 1)
 		go http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			asked <- r.URL.Path

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/internal/testkit"
 	_ "github.com/strunk-go/strunk/internal/testkit/anyserver"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
@@ -38,7 +39,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.fuzzminimizetime", "10x"); err != nil {
 		panic(err)
 	}
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 func childRegisters(ctx context.Context, dsn string) string {
