@@ -17,7 +17,11 @@ func TestPage(t *testing.T) {
 	}{
 		{"views", testViews},
 		{"actions", testActions},
+		{"subscriber", testSubscriber},
+		{"limits", testLimits},
+		{"schedules", testSchedules},
 		{"bulk job without script, through a closed tab", testBulkJob},
+		{"job changes", testJobChanges},
 		{"reader", testReader},
 		{"markup", testMarkup},
 		{"injected script is reported", testReports},
@@ -26,6 +30,7 @@ func TestPage(t *testing.T) {
 		{"rest", testRest},
 		{"pause", testPause},
 		{"keys", testKeys},
+		{"keys that act", testKeysThatAct},
 		{"database away", testDatabaseAway},
 		{"server restart", testServerRestart},
 	} {
@@ -72,7 +77,10 @@ func testViews(t *testing.T, b *bed) {
 			tb.checkAxe("dark at 390 pixels", shownRules)
 			tb.theme("light")
 			tb.checkAxe("light at 390 pixels", shownRules)
-			tb.checkWidth()
+			for _, width := range []int64{390, 768, 1400, 1600, 1920} {
+				tb.do(chromedp.EmulateViewport(width, 900))
+				tb.checkWidth()
+			}
 		})
 	}
 }
@@ -81,7 +89,7 @@ func testViews(t *testing.T, b *bed) {
 func (tb *tab) checkWidth() {
 	tb.t.Helper()
 	if over := ask[int](tb, `document.documentElement.scrollWidth - innerWidth`); over > 0 {
-		tb.t.Errorf("the page is %d pixels too wide", over)
+		tb.t.Errorf("the page is %d pixels too wide for %d", over, ask[int](tb, `innerWidth`))
 	}
 }
 
