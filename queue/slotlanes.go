@@ -1,10 +1,14 @@
 package queue
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // slotLanes are the shared slots that the tasks of a session have. There may be more tasks than slots: those that
-// were claimed ahead wait for a slot of the tasks before them. A slot is given up when there are fewer tasks than
-// slots. For a worker that shares no slots its methods do nothing. Safe for concurrent use.
+// were claimed ahead wait for a slot of the tasks before them, or for one that becomes free elsewhere: see deal. A slot
+// is given up when there are fewer tasks than slots. For a worker that shares no slots its methods do nothing. Safe for
+// concurrent use. Its mutex is locked within that of the slots, never the other way round.
 type slotLanes struct {
 	share *slotShare // nil for none
 
@@ -14,20 +18,34 @@ type slotLanes struct {
 	used   int // slots in which a task runs, or is about to
 	left   int // tasks that have not ended
 	closed bool
+	short  atomic.Int64 // how many more tasks there are than slots
 }
 
 // shareSlots says which slots the tasks have; before the first task.
 func (l *slotLanes) shareSlots(sh *slotShare) { l.share, l.freed.L = sh, &l.mu }
 
-// add adds tasks, and the slots that they bring.
-func (l *slotLanes) add(tasks, slots int) {
+// claimed adds tasks, and the slots that they bring. Those without one get what is free.
+func (l *slotLanes) claimed(tasks, slots int) {
 	if l.share == nil {
 		return
 	}
+	if l.add(tasks, slots); l.short.Load() > 0 {
+		l.share.lack(l)
+	}
+}
+
+// add adds tasks and slots.
+func (l *slotLanes) add(tasks, slots int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.left += tasks
 	l.slots += slots
+	l.changed()
+}
+
+// changed is called after each change, with the lock.
+func (l *slotLanes) changed() {
+	l.short.Store(int64(l.left - l.slots))
 	l.freed.Signal()
 }
 
@@ -40,9 +58,13 @@ func (l *slotLanes) ended(tasks int) {
 	l.left -= tasks
 	n := max(0, l.slots-l.left)
 	l.slots -= n
-	l.freed.Signal()
+	l.changed()
+	over := l.closed && l.left == 0
 	l.mu.Unlock()
 	l.share.give(n)
+	if over {
+		l.share.slots.strike(l)
+	}
 }
 
 // enter waits for an idle slot and has the next task use it. It returns at once when there will be no next task.
@@ -83,9 +105,13 @@ func (l *slotLanes) close() {
 		return
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.closed = true
+	over := l.left == 0
 	l.freed.Signal()
+	l.mu.Unlock()
+	if over {
+		l.share.slots.strike(l)
+	}
 }
 
 // count is how many slots the tasks have.

@@ -192,3 +192,34 @@ func TestLongHandlersGatherNoSlots(t *testing.T) {
 		t.Errorf("the worker with long handlers has %d of 4 slots that 8 workers share; want 1", n)
 	}
 }
+
+// Tasks that were claimed ahead for one slot get the slots that are free, or become free, up to one for each; a minimum
+// stays with its owner, and all are given up at the end.
+func TestTasksClaimedAheadGetFreeSlots(t *testing.T) {
+	t.Parallel()
+	s := Slots(8)
+	shares := newShares(t, s, [2]int{0, 1}, [2]int{2, 1})
+	var lanes slotLanes
+	lanes.shareSlots(shares[0])
+	if n := shares[1].take(4); n != 4 {
+		t.Fatalf("the other worker has %d", n)
+	}
+	lanes.claimed(7, shares[0].take(1))
+	if n := lanes.count(); n != 4 {
+		t.Errorf("7 tasks have %d slots; want the 4 that are free", n)
+	}
+	shares[1].give(3)
+	if n := lanes.count(); n != 6 {
+		t.Errorf("7 tasks have %d slots; want 6, and 2 kept for the other worker", n)
+	}
+	shares[1].give(1)
+	lanes.ended(3)
+	if n := lanes.count(); n != 4 || s.free != 4 {
+		t.Errorf("4 tasks have %d slots, and %d are free", n, s.free)
+	}
+	lanes.close()
+	lanes.ended(4)
+	if n := lanes.count(); n != 0 || s.free != 8 || len(s.lanes) != 0 {
+		t.Errorf("none is left, and has %d slots; %d are free; %d sessions lack some", n, s.free, len(s.lanes))
+	}
+}

@@ -17,6 +17,7 @@ type slotTable struct {
 	turn    float64 // of the worker that was dealt a slot last: see slotShare.turn
 	members []*slotShare
 	waiting []*slotWaiter // who has waited longest first
+	lanes   []*slotLanes  // of the sessions whose tasks have lacked slots: see deal
 }
 
 // slotShare is what one worker has of shared slots. Its numbers after slots are fixed; the others are guarded by the
@@ -194,28 +195,73 @@ func (w *slotWaiter) end() (granted bool) {
 	return w.granted
 }
 
-// deal grants free slots to claimers that wait: first to those whose workers have the fewest for their weight, which
-// are many where there are fewer slots than workers; of those, in turn, by weight too; then to those that have waited
-// longest.
+// deal grants free slots to claimers that wait, and to tasks that were claimed ahead and have none: first to those
+// whose workers have the fewest for their weight, which are many where there are fewer slots than workers; of those,
+// in turn, by weight too; then to tasks, and to the claimers that have waited longest.
 func (s *SharedSlots) deal() {
 	for s.free > 0 {
-		next := -1
-		for i, w := range s.waiting {
-			if (next < 0 || w.share.before(s.waiting[next].share)) && s.room(w.share) > 0 {
-				next = i
-			}
-		}
-		if next < 0 {
+		next, lanes := s.nextWaiter(), s.nextLanes()
+		switch {
+		case lanes != nil && (next < 0 || !s.waiting[next].share.before(lanes.share)):
+			s.dealTo(lanes.share)
+			lanes.add(0, 1)
+		case next >= 0:
+			w := s.waiting[next]
+			s.waiting = slices.Delete(s.waiting, next, next+1)
+			s.dealTo(w.share)
+			w.granted = true
+			w.ready <- struct{}{}
+		default:
 			return
 		}
-		w := s.waiting[next]
-		s.waiting = slices.Delete(s.waiting, next, next+1)
-		s.grant(w.share, 1)
-		s.turn = w.share.turn
-		w.share.turn += 1 / float64(w.share.weight)
-		w.granted = true
-		w.ready <- struct{}{}
 	}
+}
+
+func (s *SharedSlots) dealTo(sh *slotShare) {
+	s.grant(sh, 1)
+	s.turn = sh.turn
+	sh.turn += 1 / float64(sh.weight)
+}
+
+// nextWaiter is the place of the claimer that is due a slot, or -1.
+func (s *SharedSlots) nextWaiter() int {
+	next := -1
+	for i, w := range s.waiting {
+		if (next < 0 || w.share.before(s.waiting[next].share)) && s.room(w.share) > 0 {
+			next = i
+		}
+	}
+	return next
+}
+
+// nextLanes are those that are due a slot for a task that waits in them; nil for none.
+func (s *SharedSlots) nextLanes() (next *slotLanes) {
+	for _, l := range s.lanes {
+		if l.short.Load() > 0 && (next == nil || l.share.before(next.share)) && s.room(l.share) > 0 {
+			next = l
+		}
+	}
+	return next
+}
+
+// strike ends what lack has begun.
+func (s *SharedSlots) strike(l *slotLanes) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lanes = slices.DeleteFunc(s.lanes, func(other *slotLanes) bool { return other == l })
+}
+
+// lack says that tasks of a session wait without a slot. From now on deal grants them some, until the session has
+// ended.
+func (sh *slotShare) lack(l *slotLanes) {
+	s := sh.slots
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.lanes, l) {
+		s.lanes = append(s.lanes, l)
+	}
+	sh.turn = max(sh.turn, s.turn)
+	s.deal()
 }
 
 // before reports whether the next slot is due to a worker rather than to another.
