@@ -104,13 +104,20 @@ func TestSlotsAreShared(t *testing.T) {
 		t.Errorf("%d ran at once beside the queue with a minimum of %d; want at most %d", most, keptSlots,
 			sharedSlots-keptSlots)
 	}
-	// Without faults all slots are used.
-	l.exec(`DELETE FROM public.runs`)
-	for i, name := range slotQueues {
-		putMany(l.bed, queue.Define[note](name, queue.Config{}), tasks[i])
-	}
-	done(2)
-	if most := l.maxAtOnce("pid"); most != sharedSlots {
-		t.Errorf("after the faults %d ran at once in one process; want the %d slots, used again", most, sharedSlots)
+	// Without faults all slots are used. Two of them are for the queue that has few tasks: which process has them at
+	// the same time as tasks of others is chance.
+	for times := 2; ; times++ {
+		l.exec(`DELETE FROM public.runs`)
+		for i, name := range slotQueues {
+			putMany(l.bed, queue.Define[note](name, queue.Config{}), tasks[i])
+		}
+		done(times)
+		most := l.maxAtOnce("pid")
+		if most == sharedSlots {
+			return
+		}
+		if most > sharedSlots || times == 10 {
+			t.Fatalf("after the faults %d ran at once in one process; want the %d slots, used again", most, sharedSlots)
+		}
 	}
 }

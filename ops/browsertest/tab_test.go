@@ -161,10 +161,17 @@ func (tb *tab) click(selector string) {
 	tb.t.Helper()
 	ctx, cancel := tb.bounded()
 	defer cancel()
-	if _, err := chromedp.RunResponse(ctx, chromedp.Click(chromedp.CSS(selector))); err != nil {
+	_, err := chromedp.RunResponse(ctx, chromedp.Click(chromedp.CSS(selector)))
+	for again := 0; again < 3 && err != nil && strings.Contains(err.Error(), goneNode); again++ {
+		_, err = chromedp.RunResponse(ctx, chromedp.Click(chromedp.CSS(selector)))
+	}
+	if err != nil {
 		tb.t.Fatalf("click %s: %v\n%s", selector, err, tb.text("main"))
 	}
 }
+
+// goneNode is what a click says of a node that a live update has replaced since it was found: nothing was clicked.
+const goneNode = "Could not find node with given id"
 
 // press presses a button of the script, which loads no view.
 func (tb *tab) press(selector string) {
