@@ -83,7 +83,9 @@ func TestClaimsAreBoundedByBytes(t *testing.T) {
 // A database that takes longer for a full statement of outcomes than a statement may last gets smaller ones.
 func TestSlowCompletionsAreHalved(t *testing.T) {
 	t.Parallel()
-	const n = 30
+	// Each takes 0.3 s: of the first statement and of the one for all that have gathered meanwhile, one takes longer
+	// than five.
+	const n = 40
 	near := newBed(t)
 	near.exec(`CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS
 		'BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END'`)
@@ -93,7 +95,7 @@ func TestSlowCompletionsAreHalved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.ConnConfig.RuntimeParams["statement_timeout"] = "5s" // all at once take nine
+	cfg.ConnConfig.RuntimeParams["statement_timeout"] = "5s"
 	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
