@@ -90,18 +90,12 @@ func (l lately) of(queue string) ops.QueueStep {
 	return step
 }
 
-// all is what happened to all queues together. How long they waited and ran is left out.
+// all is what addTo shows, of all queues together.
 func (l lately) all() (sum ops.QueueStep) {
-	sum.At = l.report.From
 	for _, q := range l.queues {
 		sum.Enqueued += q.Enqueued
-		sum.Begun += q.Begun
 		sum.Done += q.Done
 		sum.Failed += q.Failed
-		sum.Retried += q.Retried
-		sum.Dead += q.Dead
-		sum.Cancelled += q.Cancelled
-		sum.Discarded += q.Discarded
 	}
 	if sum.Failed > 0 {
 		sum.FailedShare = float64(sum.Failed) / float64(sum.Failed+sum.Done)
@@ -134,10 +128,7 @@ func failed(s ops.QueueStep) string {
 
 // addTo adds the rates to the fields of a queue, or of everything.
 func (l lately) addTo(t *table, s ops.QueueStep) {
-	for _, row := range []struct {
-		name  string
-		value string
-	}{{"enqueued a minute", l.rate(s.Enqueued)}, {"done a minute", l.rate(s.Done)}, {"attempts failed", failed(s)}} {
-		t.add(row.name, row.value)
-	}
+	t.add("enqueued a minute", l.rate(s.Enqueued))
+	t.add("done a minute", l.rate(s.Done))
+	t.add("attempts failed", failed(s))
 }
