@@ -40,7 +40,7 @@ type claimer struct {
 	buffer      *prefetch
 	starter     *starter
 	passage     *passage
-	seats       seats
+	claimSlots  claimSlots
 	fence       *fence
 	holder      *holder
 	marks       *watermarks
@@ -66,7 +66,7 @@ func (c *claimer) run(soft context.Context) {
 	woken, stop := c.rt.Subscribe(core.TopicQueue(c.queue))
 	defer stop()
 	c.woken = woken
-	defer c.seats.rest()
+	defer c.claimSlots.rest()
 	ctx, cancel := context.WithCancel(soft)
 	defer cancel()
 	go func() {
@@ -86,7 +86,7 @@ func (c *claimer) run(soft context.Context) {
 			return
 		}
 		found, again, err := c.round(ctx, expected)
-		c.seats.endRound(again)
+		c.claimSlots.endRound(again)
 		c.life.Begun()
 		c.stayAlert(ctx, found)
 		if found > 0 || again {
@@ -108,7 +108,7 @@ func (c *claimer) prepare(ctx context.Context, quiet, first bool) bool {
 	if !first {
 		c.limits.sweep(ctx, quiet)
 	}
-	return c.control.awaitResume(ctx, c.seats.rest) && c.awaitRoom(ctx)
+	return c.control.awaitResume(ctx, c.claimSlots.rest) && c.awaitRoom(ctx)
 }
 
 // round is one claim. again says that there is a reason for another one at once.
@@ -129,7 +129,7 @@ func (c *claimer) round(ctx context.Context, expected bool) (found int, again bo
 		c.warn("a claim failed; trying again", err)
 		return found, false, err
 	}
-	return found, found == limit || c.more || c.seats.again, nil
+	return found, found == limit || c.more || c.claimSlots.again, nil
 }
 
 // obeyBreaks reads every position anew where the database may not be where the last claim left it.
@@ -162,20 +162,20 @@ func (c *claimer) awaitRoom(ctx context.Context) bool {
 		again, stop := c.limits.renew(ctx)
 		var slot <-chan struct{}
 		if free := c.free(); free > 0 && (2*free >= min(c.ahead(), maxClaimed) || c.buffer.waiting.Load() == 0) {
-			if c.seats.ready() {
+			if c.claimSlots.ready() {
 				stop()
 				return true
 			}
-			slot = c.seats.granted()
+			slot = c.claimSlots.granted()
 		} else {
-			c.seats.rest()
+			c.claimSlots.rest()
 		}
 		c.passage.through(claimErrand) // no claim is due
 		c.life.Begun()
 		select {
 		case <-c.buffer.room:
 		case <-slot:
-			c.seats.endWait()
+			c.claimSlots.endWait()
 		case <-again:
 		case <-ctx.Done():
 			stop()
@@ -217,7 +217,7 @@ func (c *claimer) free() int {
 // costs the database no transaction id.
 func (c *claimer) claimIfAny(ctx context.Context, limit int, bytes int64, expected bool) (n int, err error) {
 	c.more = false
-	c.seats.begin()
+	c.claimSlots.begin()
 	if c.limits.blocked(time.Now()) {
 		return 0, nil
 	}
@@ -228,7 +228,7 @@ func (c *claimer) claimIfAny(ctx context.Context, limit int, bytes int64, expect
 			return 0, err
 		}
 	}
-	if limit = c.seats.take(limit, c.perSlot); c.seats.wanted {
+	if limit = c.claimSlots.take(limit, c.perSlot); c.claimSlots.wanted {
 		return 0, nil
 	}
 	return c.claim(ctx, limit, bytes)
@@ -251,7 +251,7 @@ func (c *claimer) claim(ctx context.Context, limit int, bytes int64) (int, error
 	defer conn.Release()
 	number, e := c.numbers.next(), c.marks.enter(time.Now())
 	var answer claimed
-	answer.allowance = c.starter.beforeClaim(c.seats.taken)
+	answer.allowance = c.starter.beforeClaim(c.claimSlots.taken)
 	statement := c.statement(number, limit, bytes, e, &answer)
 	round := c.limits.beginRound(limit, e.first, time.Now())
 	// A claim that was sent is waited for also after the soft end: its answer says what there is to give back.
@@ -264,7 +264,7 @@ func (c *claimer) claim(ctx context.Context, limit int, bytes int64) (int, error
 		return 0, c.failed(number, err)
 	}
 	c.numbers.answered(number, len(answer.jobs))
-	c.buffer.lanes.claimed(len(answer.jobs), c.seats.claimed(len(answer.jobs), limit))
+	c.buffer.lanes.claimed(len(answer.jobs), c.claimSlots.claimed(len(answer.jobs), limit))
 	if c.size.claimed(answer.jobs, bytes) { // before middleware may change the payloads
 		c.more, limit = true, len(answer.jobs)
 	}

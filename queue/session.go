@@ -107,7 +107,7 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration, siz
 		work: watchDedup(s.rt, w.def, through(w.handler(s.rt, s.batches, writer), chain))}
 	s.claimer = &claimer{rt: s.rt, queue: s.queue, concurrency: w.opts.concurrency, timeout: w.opts.timeout, poll: poll,
 		carries: w.carries, life: s.life, lease: s.lease, numbers: numbers, latency: latency, control: s.control,
-		limits: s.limits, seats: seats{share: w.share},
+		limits: s.limits, claimSlots: claimSlots{share: w.share},
 		patience: w.opts.claimTimeout, size: size, buffer: s.buffer, starter: s.starter,
 		fence:  newFence(s.rt, s.lease.ID(), w.opts.lease),
 		holder: &holder{host: s.rt, names: w.allNames(), control: s.control},

@@ -32,7 +32,7 @@ func TestSlotTableIsExact(t *testing.T) {
 	shares := newShares(t, s, [2]int{0, 1}, [2]int{3, 1}, [2]int{5, 2}, [2]int{0, 7}, [2]int{1, 3})
 	shares[3].most = 9
 	// There are two claimers for each worker, as with aliases.
-	claimers, running := make([]seats, 2*len(shares)), make([]int, 2*len(shares))
+	claimers, running := make([]claimSlots, 2*len(shares)), make([]int, 2*len(shares))
 	for i := range claimers {
 		claimers[i].share = shares[i/2]
 	}
@@ -68,7 +68,7 @@ func TestSlotTableIsExact(t *testing.T) {
 	}
 }
 
-func checkSlots(t *testing.T, s *SharedSlots, claimers []seats, running []int, step int) {
+func checkSlots(t *testing.T, s *SharedSlots, claimers []claimSlots, running []int, step int) {
 	t.Helper()
 	held := 0
 	for i, sh := range s.members {
@@ -103,7 +103,8 @@ func checkSlots(t *testing.T, s *SharedSlots, claimers []seats, running []int, s
 
 // wantAll has claimers with endless backlogs go on for some rounds. ending says how many of 10 tasks of a worker end
 // in a round. It returns how many slots each has had, in all rounds.
-func wantAll(s *SharedSlots, shares []*slotShare, claimers []seats, rounds int, ending func(i int) int) (sum []int) {
+func wantAll(s *SharedSlots, shares []*slotShare, claimers []claimSlots,
+	rounds int, ending func(i int) int) (sum []int) {
 	r := rand.New(rand.NewPCG(3, 3))
 	sum = make([]int, len(shares))
 	for range rounds {
@@ -146,7 +147,7 @@ func TestSlotsByWeight(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := Slots(60)
-			shares, claimers := newShares(t, s, [2]int{0, 1}, [2]int{0, 2}, [2]int{0, 3}), make([]seats, 3)
+			shares, claimers := newShares(t, s, [2]int{0, 1}, [2]int{0, 2}, [2]int{0, 3}), make([]claimSlots, 3)
 			ending := func(int) int { return c.ending }
 			wantAll(s, shares, claimers, 400, ending) // the first came when the slots were free
 			wantSixths(t, wantAll(s, shares, claimers, 1000, ending), c.reason)
@@ -157,7 +158,7 @@ func TestSlotsByWeight(t *testing.T) {
 		s := Slots(6)
 		shares := newShares(t, s, slices.Repeat([][2]int{{0, 1}, {0, 2}, {0, 3}}, 10)...)
 		sum := make([]int, 3)
-		for i, n := range wantAll(s, shares, make([]seats, len(shares)), 2000, func(int) int { return 5 }) {
+		for i, n := range wantAll(s, shares, make([]claimSlots, len(shares)), 2000, func(int) int { return 5 }) {
 			sum[i%3] += n
 		}
 		wantSixths(t, sum, "no worker has a part of a whole slot, so they take turns")
@@ -179,7 +180,7 @@ func wantSixths(t *testing.T, sum []int, reason string) {
 func TestLongHandlersGatherNoSlots(t *testing.T) {
 	t.Parallel()
 	s := Slots(4)
-	shares, claimers := newShares(t, s, slices.Repeat([][2]int{{0, 1}}, 8)...), make([]seats, 8)
+	shares, claimers := newShares(t, s, slices.Repeat([][2]int{{0, 1}}, 8)...), make([]claimSlots, 8)
 	ending := func(i int) int {
 		if i == 7 {
 			return 0

@@ -3,9 +3,9 @@ package queue
 // firstAsk is how many slots a claim takes that need not find a backlog.
 const firstAsk = 4
 
-// seats are the slots that a claimer has for its next claim, where its worker shares slots with others. For other
+// claimSlots are the slots that a claimer has for its next claim, where its worker shares slots with others. For other
 // workers its methods do nothing. They belong to the claimer's goroutine.
-type seats struct {
+type claimSlots struct {
 	share *slotShare // nil for none
 
 	taken  int         // for the next claim
@@ -17,10 +17,10 @@ type seats struct {
 }
 
 // begin begins a round.
-func (s *seats) begin() { s.again, s.wanted = false, false }
+func (s *claimSlots) begin() { s.again, s.wanted = false, false }
 
 // take takes slots for a claim of up to limit tasks, perSlot of them for each slot, and returns how many it may claim.
-func (s *seats) take(limit int, perSlot func() int) int {
+func (s *claimSlots) take(limit int, perSlot func() int) int {
 	if s.share == nil || limit <= 0 {
 		return limit
 	}
@@ -33,7 +33,7 @@ func (s *seats) take(limit int, perSlot func() int) int {
 }
 
 // claimed records that a claim of up to limit tasks has found so many, and returns how many slots they have.
-func (s *seats) claimed(found, limit int) (slots int) {
+func (s *claimSlots) claimed(found, limit int) (slots int) {
 	if s.share == nil {
 		return 0
 	}
@@ -48,7 +48,7 @@ func (s *seats) claimed(found, limit int) (slots int) {
 }
 
 // ready reports whether there may be a claim: the last one has not lacked a slot, or there is one now.
-func (s *seats) ready() bool {
+func (s *claimSlots) ready() bool {
 	if s.wait != nil && len(s.wait.ready) > 0 {
 		s.endWait()
 	}
@@ -56,7 +56,7 @@ func (s *seats) ready() bool {
 }
 
 // granted is signalled when the claimer, which waits from now on, may have a slot.
-func (s *seats) granted() <-chan struct{} {
+func (s *claimSlots) granted() <-chan struct{} {
 	if s.wait == nil {
 		s.setEager(true)
 		s.wait = s.share.await()
@@ -64,7 +64,7 @@ func (s *seats) granted() <-chan struct{} {
 	return s.wait.ready
 }
 
-func (s *seats) endWait() {
+func (s *claimSlots) endWait() {
 	if s.wait != nil && s.wait.end() {
 		s.taken++
 	}
@@ -72,7 +72,7 @@ func (s *seats) endWait() {
 }
 
 // endRound gives up what a claim has not used. The claimer is eager if another claim follows at once.
-func (s *seats) endRound(again bool) {
+func (s *claimSlots) endRound(again bool) {
 	if s.share != nil {
 		s.giveUp()
 		s.setEager(again)
@@ -80,7 +80,7 @@ func (s *seats) endRound(again bool) {
 }
 
 // rest gives up everything: there will be no claim for some time.
-func (s *seats) rest() {
+func (s *claimSlots) rest() {
 	if s.share != nil {
 		s.endWait()
 		s.giveUp()
@@ -88,12 +88,12 @@ func (s *seats) rest() {
 	}
 }
 
-func (s *seats) giveUp() {
+func (s *claimSlots) giveUp() {
 	s.share.give(s.taken)
 	s.taken = 0
 }
 
-func (s *seats) setEager(eager bool) {
+func (s *claimSlots) setEager(eager bool) {
 	if s.eager != eager {
 		s.eager = eager
 		s.share.want(eager)
