@@ -53,7 +53,8 @@ type Config struct {
 	// PollOnly leaves out LISTEN, for connections through a pooler in transaction mode. Consumers poll.
 	PollOnly bool
 	// SyncClaims makes claims commit synchronously. By default they do not: if the server crashes, a claim of its last
-	// moments is forgotten and the task's attempt is not counted; nothing else depends on it.
+	// moments is forgotten. The task's attempt is not counted, and it is claimed again under the same queue.Task.Fence,
+	// perhaps while the first handler still runs; nothing else depends on it.
 	SyncClaims bool
 	// EventRetention is how long events are kept in the feed at least; zero means
 	// DefaultEventRetention. Whole partitions of the feed are dropped, and none that holds an event

@@ -136,6 +136,36 @@ func TestFailoverLosesNoTask(t *testing.T) {
 	}
 }
 
+// A crash of the server forgets a claim of its last moments, unless claims are committed synchronously: the task would
+// be claimed again under the same number, beside a handler that goes on.
+func TestFenceRisesOverCrashWithSyncClaims(t *testing.T) {
+	t.Parallel()
+	server, dsn := ownServer(t, pgserver.Config{Settings: map[string]string{"wal_writer_delay": "10s",
+		"wal_writer_flush_after": "1GB"}})
+	b := bedOn(t, dial(t, dsn), outbox.Config{SyncClaims: true})
+	q := queue.Define[note]("fenced", queue.Config{Retry: atOnce})
+	began, finish := make(chan queue.Task[note], 100), make(chan struct{})
+	b.run(q.Worker(func(_ context.Context, task queue.Task[note]) error {
+		began <- task
+		<-finish
+		return nil
+	}, queue.Concurrency(3)))
+	first := putOver(b, q)
+	task := receive(t, "the task begins", began)
+	noError(t, server.StopServer(t.Context()))
+	noError(t, server.StartServer(t.Context()))
+	next := putOver(b, q)
+	for task.ID != next { // the oldest that is pending is claimed first
+		again := receive(t, "a task begins", began)
+		if again.ID == first && again.Fence <= task.Fence {
+			t.Errorf("claimed again under %d, beside a handler under %d", again.Fence, task.Fence)
+		}
+		task = again
+	}
+	close(finish)
+	awaitDelivered(b, map[string][]int64{"fenced": {first, next}})
+}
+
 func noError(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

@@ -29,8 +29,9 @@ type Task[T any] struct {
 	// DedupKey is the option [DedupKey] that it was enqueued with, or empty.
 	DedupKey string
 	// Fence is a number for outside systems that refuse what is out of date: each claim of the task
-	// has a higher one, also after attempts that were given back, crashes, and the retry of a dead
-	// letter. It is 0 in queuetest.Work, and where a broker carries the tasks.
+	// has a higher one, also after attempts that were given back, crashes of processes, and the retry of a dead
+	// letter; over a crash of the database's server with outbox.Config.SyncClaims alone. It is 0 in queuetest.Work,
+	// and where a broker carries the tasks.
 	Fence int64
 	// Metadata is what it was enqueued with; nil where there was none. Do not change it.
 	Metadata map[string]string

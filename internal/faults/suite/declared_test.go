@@ -24,7 +24,7 @@ const (
 	entities = 6
 	// atMost is the highest limit that a round ever sets for the limited queue.
 	atMost = 4
-	lease  = time.Second
+	lease  = 500 * time.Millisecond
 )
 
 // often is a retry policy under which no task dies of faults.

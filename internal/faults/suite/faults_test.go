@@ -3,6 +3,8 @@ package suite
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/strunk-go/strunk/internal/faults"
@@ -24,7 +26,7 @@ func breaks(k kind, statement, mend string) fault {
 		if err := r.exec(ctx, statement); err != nil || mend == "" {
 			return err
 		}
-		r.sleep(1000)
+		r.sleep(500)
 		return r.exec(ctx, mend)
 	}}
 }
@@ -38,7 +40,7 @@ func setting(k kind, name, value string) fault {
 		if err := r.exec(ctx, sqlEndBackends); err != nil {
 			return err
 		}
-		r.sleep(1500)
+		r.sleep(600)
 		if err := r.exec(ctx, fmt.Sprintf(`ALTER DATABASE %s RESET %s`, r.database, name)); err != nil {
 			return err
 		}
@@ -65,7 +67,7 @@ var all = []fault{
 	{"a process is killed", func(_ context.Context, r *round) error {
 		i := r.intN(len(r.children))
 		r.child(i).Kill()
-		r.sleep(500)
+		r.sleep(300)
 		r.spawn(i)
 		return nil
 	}},
@@ -74,13 +76,14 @@ var all = []fault{
 		if err := c.Freeze(); err != nil {
 			return nil // it was killed meanwhile
 		}
-		r.sleep(2500)
+		r.sleep(1300)
 		_ = c.Wake()
 		return nil
 	}},
 	{"the server crashes", func(ctx context.Context, r *round) error {
 		r.server.Lock()
 		defer r.server.Unlock()
+		r.crashed = true
 		if err := r.lab.server.StopServer(ctx); err != nil {
 			return err
 		}
@@ -96,21 +99,21 @@ var all = []fault{
 	{"a link holds everything", func(_ context.Context, r *round) error {
 		l := r.links[r.intN(len(r.links))]
 		l.Freeze()
-		r.sleep(2000)
+		r.sleep(1000)
 		l.Thaw()
 		return nil
 	}},
 	{"a link is down", func(_ context.Context, r *round) error {
 		l := r.links[r.intN(len(r.links))]
 		l.Down()
-		r.sleep(1500)
+		r.sleep(800)
 		l.Up()
 		return nil
 	}},
 	{"a link is slow", func(_ context.Context, r *round) error {
 		l := r.links[r.intN(len(r.links))]
 		l.SetRate(30_000)
-		r.sleep(2000)
+		r.sleep(1000)
 		l.SetRate(0)
 		return nil
 	}},
@@ -143,9 +146,11 @@ var all = []fault{
 
 // inject does some faults, each at its own moment, and returns when all of them have been mended.
 func (r *round) inject(ctx context.Context, within time.Duration) {
-	n := 2 + r.intN(5)
-	for range n {
-		f := all[r.intN(len(all))]
+	drawn := slices.DeleteFunc(slices.Clone(all), func(f fault) bool {
+		return !strings.Contains(string(f.kind), *only)
+	})
+	for range 2 + r.intN(5) {
+		f := drawn[r.intN(len(drawn))]
 		r.busy.Go(func() {
 			r.sleep(int(within.Milliseconds()))
 			r.note(f.kind)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +22,10 @@ var (
 	seed   = flag.Uint64("seed", 0, "the seed of the first round; 0 for 1, and a fresh one for the last round")
 	plant  = flag.String("plant", "", "a bug to plant: the rounds must find it")
 	keep   = flag.Bool("keep-going", false, "go on after a round that failed")
+
+	only     = flag.String("only", "", "draw only faults whose name contains this")
+	together = flag.Int("together", 10, "how many rounds follow each other on one database, with the same processes")
+	servers  = flag.Int("servers", 1, "how many servers, each with rounds of its own, run beside each other")
 )
 
 func TestMain(m *testing.M) {
@@ -30,33 +36,74 @@ func TestMain(m *testing.M) {
 
 // TestFaults runs rounds until one fails. With a planted bug one must.
 func TestFaults(t *testing.T) {
-	l := newLab(t)
-	found := make(map[kind]int)
-	for i := range *rounds {
-		s := max(*seed, 1) + uint64(i)
-		if *seed == 0 && i == *rounds-1 {
-			s = rand.Uint64N(1 << 32)
-		}
-		r := l.round(t, s)
-		for _, k := range r.done {
-			found[k]++
-		}
-		if len(r.findings) == 0 {
-			continue
-		}
-		if *plant != "" {
-			t.Logf("found in round %d: %s", i+1, r.findings[0])
-			return
-		}
-		t.Errorf("seed %d: %v", s, r)
-		if !*keep {
+	var all tally
+	var running sync.WaitGroup
+	batches := make(chan []uint64)
+	for range *servers {
+		l := newLab(t)
+		running.Go(func() {
+			for batch := range batches {
+				all.add(l.rounds(t, batch))
+			}
+		})
+	}
+	for batch := range slices.Chunk(seeds(), *together) {
+		if all.ended() {
 			break
 		}
+		batches <- batch
 	}
-	t.Logf("faults: %v", found)
-	if *plant != "" {
-		t.Errorf("%s was not found in %d rounds", *plant, *rounds)
+	close(batches)
+	running.Wait()
+	switch {
+	case *plant != "" && all.finding == "":
+		t.Errorf("%s was not found in %d rounds", *plant, all.rounds)
+	case *plant != "":
+		t.Logf("%s was found in round %d: %s", *plant, all.rounds, all.finding)
 	}
+	t.Logf("%d rounds, faults: %v", all.rounds, all.faults)
+}
+
+// seeds are those of all rounds.
+func seeds() (all []uint64) {
+	for i := range *rounds {
+		all = append(all, max(*seed, 1)+uint64(i))
+	}
+	if *seed == 0 && *rounds > 0 {
+		all[*rounds-1] = rand.Uint64N(1 << 32)
+	}
+	return all
+}
+
+// tally sums up rounds.
+type tally struct {
+	mu      sync.Mutex
+	rounds  int
+	faults  map[kind]int
+	finding string // the first one
+}
+
+// add adds the rounds of a batch.
+func (a *tally) add(r *round) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.faults == nil {
+		a.faults = make(map[kind]int)
+	}
+	a.rounds += r.rounds
+	for _, k := range r.done {
+		a.faults[k]++
+	}
+	if a.finding == "" && len(r.findings) > 0 {
+		a.finding = r.findings[0]
+	}
+}
+
+// ended reports whether no further round is wanted.
+func (a *tally) ended() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.finding != "" && !*keep
 }
 
 // lab is a server of its own, which a round may crash, and a database to copy.

@@ -20,24 +20,27 @@ const (
 	processes = 3
 	producers = 4
 	// producing is how long producers and faults go on; faults that take longer end after it.
-	producing = 2500 * time.Millisecond
+	producing = 600 * time.Millisecond
 	// settling bounds the time from the last fault's end until all has come to rest.
 	settling = 2 * time.Minute
 )
 
-// round is one run of everything on a database of its own.
+// round is everything that runs, on a database of its own. Several rounds follow each other there, each with the faults
+// of its seed, and at the end of each the whole record is checked.
 type round struct {
-	t        *testing.T
-	lab      *lab
-	seed     uint64
-	dsn      string
-	database string // quoted
-	pool     *pgxpool.Pool
-	box      *outbox.Box
-	links    []*faults.Proxy // one for each process, the last one for the producers
-	record   record
-	server   sync.Mutex // held while the server is down
-	busy     sync.WaitGroup
+	t          *testing.T
+	lab        *lab
+	dsn        string
+	database   string // quoted
+	pool       *pgxpool.Pool
+	box        *outbox.Box
+	links      []*faults.Proxy // one for each process, the last one for the producers
+	producers  []*producer
+	record     record
+	server     sync.Mutex // held while the server is down
+	crashed    bool       // the server has lost what was committed asynchronously
+	syncClaims bool       // claims are committed synchronously
+	busy       sync.WaitGroup
 
 	mu       sync.Mutex // the fields below
 	rng      *rand.Rand
@@ -45,33 +48,56 @@ type round struct {
 	done     []kind
 	log      []string
 	began    time.Time
+	rounds   int
 	findings []string
 	most     int // tasks of the limited queue that were claimed at once
 }
 
-// round runs one round and returns what its checker found.
-func (l *lab) round(t *testing.T, seed uint64) (r *round) {
-	ctx := context.Background()
-	t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-		r = &round{t: t, lab: l, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), began: time.Now()}
+// rounds runs a round for each seed, one after the other, until its checker finds something.
+func (l *lab) rounds(t *testing.T, seeds []uint64) *round {
+	r := &round{t: t, lab: l, began: time.Now(), syncClaims: seeds[0]/uint64(*together)%2 == 0}
+	report := t.Errorf
+	if *plant != "" {
+		report = t.Logf
+	}
+	t.Run(fmt.Sprint("seed ", seeds[0]), func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		var watching sync.WaitGroup
+		defer watching.Wait()
+		defer cancel()
+		r.t = t
 		r.open(ctx)
 		r.start(ctx)
-		stop, cancel := context.WithCancel(ctx)
-		var watching sync.WaitGroup
-		watching.Go(func() { r.watch(stop) })
-		r.produceBeside(ctx, func() { r.inject(ctx, producing) })
-		if r.settle(ctx) {
-			r.check(ctx)
+		watching.Go(func() { r.watch(ctx) })
+		for _, s := range seeds {
+			r.round(ctx, s)
+			if len(r.findings) > 0 {
+				report("seed %d, round %d from seed %d: %v", s, r.rounds, seeds[0], r)
+				break
+			}
 		}
-		cancel()
-		watching.Wait()
 		for i := range r.children {
 			r.child(i).Kill()
 		}
-		t.Logf("%d intents, %d faults, %d findings, %v", len(r.record.intents), len(r.done), len(r.findings),
-			time.Since(r.began).Round(time.Millisecond))
 	})
 	return r
+}
+
+// round runs one round.
+func (r *round) round(ctx context.Context, seed uint64) {
+	began, faults := time.Now(), len(r.done)
+	r.rng = rand.New(rand.NewPCG(seed, 1))
+	for i, p := range r.producers {
+		p.rng = rand.New(rand.NewPCG(seed, uint64(10+i)))
+	}
+	r.say("seed %d", seed)
+	r.rounds++
+	r.produceBeside(ctx, func() { r.inject(ctx, producing) })
+	if r.settle(ctx) {
+		r.check(ctx)
+	}
+	r.t.Logf("seed %d: %d intents so far, %d faults, %d findings, %v", seed, len(r.record.intents),
+		len(r.done)-faults, len(r.findings), time.Since(began).Round(time.Millisecond))
 }
 
 // open copies the template's database.
@@ -107,6 +133,7 @@ func (r *round) start(ctx context.Context) {
 	for i := range processes {
 		r.spawn(i)
 	}
+	r.openProducers(ctx)
 	r.must(await(settling, "both subscribers are there", func() (string, bool) {
 		var n int
 		err := r.pool.QueryRow(ctx, `SELECT count(*) FROM public.strunk_subscribers`).Scan(&n)
@@ -118,7 +145,7 @@ func (r *round) start(ctx context.Context) {
 func (r *round) spawn(i int) {
 	dsn, err := r.links[i].DSN(r.dsn)
 	r.must(err)
-	c := faults.Spawn(r.t, "works", "CHILD_DSN="+dsn)
+	c := faults.Spawn(r.t, "works", "CHILD_DSN="+dsn, fmt.Sprint("CHILD_SYNC=", r.syncClaims))
 	go func() {
 		for line := range c.Lines() {
 			if line != "up" {
@@ -137,21 +164,26 @@ func (r *round) child(i int) *faults.Child {
 	return r.children[i]
 }
 
-// produceBeside has producers send while fn runs, and for as long as producing.
-func (r *round) produceBeside(ctx context.Context, fn func()) {
+// openProducers gives the producers a pool over their link.
+func (r *round) openProducers(ctx context.Context) {
 	dsn, err := r.links[processes].DSN(r.dsn)
 	r.must(err)
 	pool, err := pgxpool.New(ctx, dsn)
 	r.must(err)
-	defer pool.Close()
+	r.t.Cleanup(pool.Close)
 	through, err := outbox.Open(ctx, pool, outbox.Config{Logger: quiet})
 	r.must(err)
+	for i := range producers {
+		r.producers = append(r.producers, &producer{number: i, box: through, pool: pool, record: &r.record})
+	}
+}
+
+// produceBeside has producers send while fn runs, and for as long as producing.
+func (r *round) produceBeside(ctx context.Context, fn func()) {
 	ctx, cancel := context.WithTimeout(ctx, producing)
 	defer cancel()
 	var sending sync.WaitGroup
-	for i := range producers {
-		p := &producer{number: i, rng: rand.New(rand.NewPCG(r.seed, uint64(10+i))), box: through, pool: pool,
-			record: &r.record}
+	for _, p := range r.producers {
 		sending.Go(func() { p.produce(ctx) })
 	}
 	fn()
