@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,14 +20,15 @@ type control struct {
 	box  *Box
 	slot chan struct{} // holds the right to use conn
 	conn *pgx.Conn
-	had  bool // there was a connection before
+	had  bool // there was a connection before, and nobody here has ended it
 }
 
 func newControl(b *Box) *control { return &control{box: b, slot: make(chan struct{}, 1)} }
 
-// use runs fn on the connection, alone. After an error that is not the server's answer the connection is thrown away.
-func (c *control) use(ctx context.Context, fn func(ctx context.Context, conn *pgx.Conn) error) error {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+// use runs fn on the connection, alone. After an error that is not the server's answer the connection is thrown away. A
+// caller that stops in the middle of a statement closes it, too: then it is no loss.
+func (c *control) use(caller context.Context, fn func(ctx context.Context, conn *pgx.Conn) error) error {
+	ctx, cancel := context.WithTimeout(caller, controlTimeout)
 	defer cancel()
 	select {
 	case c.slot <- struct{}{}:
@@ -44,7 +46,11 @@ func (c *control) use(ctx context.Context, fn func(ctx context.Context, conn *pg
 		}
 		c.had = true
 	}
-	return fn(ctx, c.conn)
+	err := fn(ctx, c.conn)
+	if c.conn.IsClosed() && errors.Is(caller.Err(), context.Canceled) {
+		c.had = false
+	}
+	return err
 }
 
 func (c *control) close() {

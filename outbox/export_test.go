@@ -124,3 +124,8 @@ func CompareClaims(ctx context.Context, b *Box, worker int64, claims func() (low
 	}
 	return ls.returnUnknown(ctx, due, open[worker])
 }
+
+// Control returns the use of a control connection of b, and what counts its breaks.
+func Control(b *Box) (use func(context.Context, func(context.Context, *pgx.Conn) error) error, breaks func() int64) {
+	return newControl(b).use, b.breaks.n.Load
+}
