@@ -23,7 +23,9 @@ func TestStoppingIsNoBreak(t *testing.T) {
 		want int64
 	}{
 		{"the caller stops", func(_ uint32, stop func()) { stop() }, 0},
-		{"the server ends it", func(pid uint32, _ func()) { mustExec(t, pool, `SELECT pg_terminate_backend($1)`, pid) }, 1},
+		{"the server ends it", func(pid uint32, _ func()) {
+			mustExec(t, pool, `SELECT pg_terminate_backend($1)`, pid)
+		}, 1},
 		{"the caller's time is over", func(uint32, func()) {}, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 )
 
 // NamePrefix begins the name of every database that NewDatabase creates; the run of its server and a random part
-// follow.
+// follow, on a server that goes with its process after "throwaway_".
 const NamePrefix = "strunk_test_"
 
 // dropTimeout bounds the removal of one database.
@@ -37,6 +37,9 @@ func (s *Server) NewDatabase(ctx context.Context, template string) (dsn string, 
 		}
 	}
 	name := NamePrefix + s.run + "_" + RandomHex(6)
+	if s.Throwaway() { // nothing to look for when the run is over: a test that is given this server must not, either
+		name = NamePrefix + "throwaway_" + s.run + "_" + RandomHex(6)
+	}
 	if dsn, err = WithDatabase(s.DSN(), name); err != nil {
 		return "", nil, err
 	}

@@ -115,6 +115,20 @@ func TestNextStartDropsWhatNoWatchdogCould(t *testing.T) {
 	kill(t, living, syscall.SIGKILL)
 }
 
+// A test may give the server of its process to a program that has it for the server of DATABASE_URL.
+func TestStartDropsNothingOfAThrowawayServer(t *testing.T) {
+	t.Parallel()
+	host := startServer(t, Config{}, withoutURL())
+	dsn, _, err := host.NewDatabase(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	startServer(t, Config{}, places{databaseURL: host.DSN()})
+	if !exists(t, host, databaseOf(t, dsn)) {
+		t.Error("the database of a living process was dropped")
+	}
+}
+
 func TestLostOwnerLockIsTakenAgain(t *testing.T) {
 	t.Parallel()
 	host := needServer(t)
