@@ -1,7 +1,10 @@
 package ops_test
 
 import (
+	"net/http"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/queue"
@@ -41,6 +44,7 @@ func TestLimitsOverHTTP(t *testing.T) {
 			t.Errorf("%s (%s): %d %s", c.body, c.reason, status, body)
 		}
 	}
+	keyLimitsOverHTTP(t, h, emails)
 	if done := post(t, h, emails+"delete-limits", ""); done.Changed != 1 {
 		t.Errorf("taken away: %+v", done)
 	}
@@ -49,5 +53,45 @@ func TestLimitsOverHTTP(t *testing.T) {
 	}
 	if l := get[ops.Limits](t, h, emails+"limits"); !l.None() || l.Queue != "emails" {
 		t.Errorf("left are %+v", l)
+	}
+}
+
+// What is different for a customer key is set, listed page by page, refused and taken away.
+func keyLimitsOverHTTP(t *testing.T, h http.Handler, emails string) {
+	t.Helper()
+	acme := answer[ops.KeyLimits](t, h, emails+"set-key-limits", `{"customer_key":"acme","weight":9}`)
+	acme = answer[ops.KeyLimits](t, h, emails+"set-key-limits", `{"customer_key":"acme","running":20}`)
+	globex := answer[ops.KeyLimits](t, h, emails+"set-key-limits", `{"customer_key":"globex","weight":3}`)
+	first := get[ops.KeyLimitsList](t, h, emails+"key-limits?limit=1")
+	rest := get[ops.KeyLimitsList](t, h, emails+"key-limits?limit=5&after="+first.Next)
+	want := []ops.KeyLimits{{Queue: "emails", CustomerKey: "acme", Running: 20},
+		{Queue: "emails", CustomerKey: "globex", Weight: 3}}
+	if diff := cmp.Diff(want, append(first.KeyLimits, rest.KeyLimits...)); diff != "" || rest.Next != "" {
+		t.Errorf("the limits of keys (-want +got): %s, after them %q", diff, rest.Next)
+	}
+	if diff := cmp.Diff(want, []ops.KeyLimits{acme, globex}); diff != "" {
+		t.Errorf("what was answered (-want +got): %s", diff)
+	}
+	for _, c := range []struct{ body, reason string }{
+		{`{"customer_key":"acme"}`, "nothing is different, which is probably a mistake"},
+		{`{"weight":2}`, "of which key?"},
+		{`{"customer_key":"acme","weight":101}`, "more than MaxWeight"},
+		{`{"customer_key":"acme","running":-1}`, "no limit is negative"},
+		{`{"customer_key":"a\u0000","weight":2}`, "PostgreSQL stores no NUL"},
+		{`{"customer_key":"acme","wieght":2}`, "is misspelt"},
+	} {
+		if status, body, _ := do(t, h, request{method: "POST", path: emails + "set-key-limits", token: changeToken,
+			body: c.body}); status != 400 {
+			t.Errorf("%s (%s): %d %s", c.body, c.reason, status, body)
+		}
+	}
+	for i, changed := range []int64{1, 0} {
+		if done := post(t, h, emails+"delete-key-limits", `{"customer_key":"acme"}`); done.Changed != changed {
+			t.Errorf("taken away, time %d: %+v", i+1, done)
+		}
+	}
+	left := get[ops.KeyLimitsList](t, h, emails+"key-limits")
+	if diff := cmp.Diff(want[1:], left.KeyLimits); diff != "" {
+		t.Errorf("left (-want +got): %s", diff)
 	}
 }

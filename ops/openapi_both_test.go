@@ -103,6 +103,8 @@ var bodies = map[string]string{
 	"/v1/tasks/priority":                          `{"ids":[999999],"priority":4}`,
 	"/v1/tasks/discard":                           `{"ids":[999999],"reason":"test"}`,
 	"/v1/tasks/delete":                            `{"ids":[999999]}`,
+	"/v1/queues/{queue}/set-key-limits":           `{"customer_key":"acme","weight":2}`,
+	"/v1/queues/{queue}/delete-key-limits":        `{"customer_key":"acme"}`,
 	"/v1/queues/{queue}/set-limits":               `{"running":5,"rate_per_key":{"count":9,"seconds":1,"burst":1}}`,
 }
 

@@ -50,6 +50,8 @@ func TestGoldenQueue(t *testing.T) {
 		v.Errors = []ErrorGroup{goldenGroup(text, v.Name)}
 		v.Holds = []Hold{{Queue: v.Name, CustomerKey: text, Since: goldenNow, Until: goldenNow, HeldBy: text,
 			Reason: text}}
+		v.KeyLimits = []KeyLimits{{Queue: v.Name, CustomerKey: text, Weight: 3}, {Queue: v.Name, CustomerKey: "acme",
+			Running: 20}}
 		v.Running = []ListedTask{{ID: 1, Queue: v.Name, ClaimedAt: &goldenNow, CustomerKey: text, MaxAttempts: 3}}
 		v.Actions = queueLinks(*v)
 	}

@@ -1,10 +1,12 @@
 package ops
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/strunk-go/strunk/queue"
 )
@@ -19,12 +21,13 @@ type queueShown struct {
 	Workers    []Worker
 	Errors     []ErrorGroup
 	Holds      []Hold
+	KeyLimits  []KeyLimits
 	// Running are some of the tasks that run, and so have the slots that limits count.
 	Running []ListedTask
 	Actions []actionLink
 }
 
-// shownOfQueue is how many workers, errors, holds and running tasks the view of a queue shows.
+// shownOfQueue is how many workers, errors, holds, customer keys and running tasks the view of a queue shows.
 const shownOfQueue = 20
 
 func queueView(c *call) (any, error) {
@@ -47,7 +50,8 @@ func queueView(c *call) (any, error) {
 	}
 	err = ask(c.ctx, c.box,
 		many(&v.Workers, sqlWorkers, []any{name, int64(0), shownOfQueue, ListCountCap}, scanWorker),
-		many(&v.Holds, sqlHolds, []any{name, "", "", shownOfQueue}, scanHold))
+		many(&v.Holds, sqlHolds, []any{name, "", "", shownOfQueue}, scanHold),
+		many(&v.KeyLimits, sqlListKeyLimits, []any{name, "", shownOfQueue}, scanKeyLimits))
 	if err != nil {
 		return nil, wrap("queue", err)
 	}
@@ -88,6 +92,9 @@ func queueLinks(v queueShown) (all []actionLink) {
 	add("Change the limits …", "set_limits", false, v.Limits.form())
 	if !v.Limits.None() {
 		add("Take the limits away …", "delete_limits", true, nil)
+	}
+	if v.Limits.Fair || v.Limits.RunningPerKey > 1 {
+		add("Limits of one customer key …", "set_key_limits", false, nil)
 	}
 	return all
 }
@@ -173,6 +180,16 @@ func queueActions() []action {
 			cli: limitsCommand},
 		{op: "delete_limits", title: "Take the limits away", danger: true, fields: []field{queue},
 			says: saysQueue("Nothing limits %s any more."), cli: onQueue([]string{"limits", "--none"})},
+		{op: "set_key_limits", title: "Limits of one customer key", says: saysQueue("These are the limits of the " +
+			"customer key in %s from now on, for all processes: what is empty is as for all keys."),
+			fields: []field{queue, needed(prompt("customer_key", "Customer key", fieldText, "")),
+				prompt("weight", "Weight", fieldNumber, "how many turns it gets for each turn of another key"),
+				prompt("running", "Running at once", fieldNumber, "")},
+			cli: keyLimitsCommand},
+		{op: "delete_key_limits", title: "Take the limits of the customer key away", danger: true,
+			fields: []field{queue, key},
+			says:   saysQueue("The customer key is as all others of %s."),
+			cli:    func(f url.Values) []string { return ofKey(f, "--none") }},
 	}
 }
 
@@ -209,6 +226,24 @@ func limitsCommand(f url.Values) []string {
 		}
 	}
 	return args
+}
+
+func keyLimitsCommand(f url.Values) []string {
+	set := flags(f, "weight", "weight", "running", "running")
+	if len(set) == 0 {
+		set = neededFlag(f, "weight", "weight", "WEIGHT")
+	}
+	return ofKey(f, set...)
+}
+
+// ofKey is the command that changes the limits of one key; "--" keeps a key such as -x from being read as a flag.
+func ofKey(f url.Values, set ...string) []string {
+	key := cmp.Or(f.Get("customer_key"), "KEY")
+	if strings.HasPrefix(key, "-") {
+		set = append(set, "--")
+		return slices.Concat([]string{"key-limits", f.Get("queue")}, set, []string{key})
+	}
+	return slices.Concat([]string{"key-limits", f.Get("queue"), key}, set)
 }
 
 // saysQueue tells what will happen to a queue, and how many tasks wait in it.

@@ -37,6 +37,19 @@ func TestQueuesAreSortedFilteredAndChanged(t *testing.T) {
 		"strunk limits q150 --running 7 --rate 100/1m --fifo")
 	shows(t, carl.act("confirm?op=hold_queue&queue=q150&back=queue%3Fname%3Dq150", "for_seconds", "10m", "customer_key",
 		"acme", "reason", "too fast"), "customer key acme", "too fast", "Put on hold: until")
+	hides(t, carl.see("queue?name=q150"), "set_key_limits") // where all keys are alike whatever is set
+	carl.act("confirm?op=set_limits&queue=q150", "fair", "true")
+	ofKey := linkTo(t, carl.see("queue?name=q150"), "Limits of one customer key …")
+	shows(t, carl.act(ofKey, "customer_key", "acme & co", "weight", "3"), "with limits of their own",
+		`<th scope="row" dir="auto">acme &amp; co</th><td class="n">3</td><td class="n">–</td>`,
+		"customer_key=acme%20%26%20co")
+	shows(t, carl.see("confirm?op=set_key_limits&queue=q150&customer_key=acme%20%26%20co&weight=3"),
+		"strunk key-limits q150 &#39;acme &amp; co&#39; --weight 3<")
+	shows(t, carl.see("confirm?op=delete_key_limits&queue=q150&customer_key=-x"),
+		"strunk key-limits q150 --none -- -x<")
+	hides(t, rita.see("queue?name=q150"), "confirm?op=")
+	hides(t, carl.act("confirm?op=delete_key_limits&queue=q150&customer_key=acme%20%26%20co&back=queue%3Fname%3Dq150"),
+		"with limits of their own")
 	hides(t, carl.act("confirm?op=lift_hold&queue=q150&customer_key=acme&back=queue%3Fname%3Dq150"), "too fast")
 	shows(t, carl.act("confirm?op=delete_limits&queue=q150&back=queue%3Fname%3Dq150"), "Nothing limits this queue")
 	carl.act("confirm?op=resume_queue&queue=q150")

@@ -108,16 +108,22 @@ func testSubscriber(t *testing.T, b *bed) {
 	b.holds(t, "retry all", state, "o-3", "pending")
 }
 
-// Limits are changed from a form that begins with those in force.
+// Limits are changed from a form that begins with those in force, and those of one customer key beside them.
 func testLimits(t *testing.T, b *bed) {
 	tb := b.open(t, b.operator).get("queue?name=search")
 	tb.follow(link("set_limits"), "These are all limits of search",
-		map[string]string{"running": "6", "rate.burst": "3"})
+		map[string]string{"running": "6", "rate.burst": "3", "running_per_key": "2"})
 	b.holds(t, "limits", `SELECT running = 6 AND rate = 100 AND rate_burst = 3 AND rate_us = 60000000
 		FROM strunk_limits WHERE queue = 'search'`)
 	if !tb.has("main", "100 in 1m, of which 3 at once") {
 		t.Errorf("the queue does not show its limits:\n%s", tb.text("main"))
 	}
+	tb.follow(link("set_key_limits"), "These are the limits of the customer key in search",
+		map[string]string{"customer_key": "acme & co", "running": "4"})
+	b.holds(t, "limits of a key", `SELECT running = 4 AND weight IS NULL FROM strunk_key_limits
+		WHERE queue = 'search' AND customer_key = 'acme & co'`)
+	tb.follow(link("delete_key_limits"), "as all others of search", nil)
+	b.holds(t, "no limits of a key", `SELECT count(*) = 0 FROM strunk_key_limits`)
 	tb.follow(link("delete_limits"), "Nothing limits search any more", nil)
 	b.holds(t, "no limits", `SELECT count(*) = 0 FROM strunk_limits WHERE queue = 'search'`)
 }
