@@ -19,6 +19,9 @@ const (
 	noTimeout = 20 * 24 * time.Hour
 	// checkTimeout bounds one check of the destination.
 	checkTimeout = 15 * time.Second
+	// slowAck is how long a message may be under way before the forwarder says that its destination takes nothing. A
+	// stop waits no longer for it.
+	slowAck = 5 * time.Second
 	// warnInterval is how often a destination that does not answer is logged.
 	warnInterval = 30 * time.Second
 )
@@ -142,7 +145,7 @@ func (b *binding) send(ctx context.Context, m *Message) *sending {
 // takes, unless it is refused.
 func (b *binding) arrive(ctx context.Context, s *sending) error {
 	for pause := b.f.opts.first; !s.arrived; pause = min(2*pause, b.f.opts.most) {
-		err := s.ack(ctx)
+		err := b.await(ctx, s.ack)
 		switch {
 		case err == nil:
 			s.arrived = true
@@ -159,6 +162,25 @@ func (b *binding) arrive(ctx context.Context, s *sending) error {
 		s.ack = b.f.sink.Send(ctx, s.m)
 	}
 	return nil
+}
+
+var errSlow = fmt.Errorf("no answer for %v", slowAck)
+
+// await waits for an answer, and says so where that takes long. A sink may well wait for as long as its destination is
+// away: it ends then at a shutdown, as pause does.
+func (b *binding) await(ctx context.Context, ack Ack) error {
+	answered := make(chan struct{})
+	defer close(answered)
+	slow := time.AfterFunc(slowAck, func() {
+		b.warn("a message has not arrived yet", errSlow)
+		select {
+		case <-answered:
+		case <-b.soft.Done():
+			b.kill()
+		}
+	})
+	defer slow.Stop()
+	return ack(ctx)
 }
 
 // pause waits before a message is sent again, and reports false when it must not be. At a shutdown nothing waits for a

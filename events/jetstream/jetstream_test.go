@@ -74,32 +74,6 @@ func TestForward(t *testing.T) {
 	}
 }
 
-func TestStructured(t *testing.T) {
-	t.Parallel()
-	b, js := newBed(t), natstest.Connect(t, natstest.Start(t).URL())
-	b.publish(order{ID: "a", N: 7})
-	b.delete("a")
-	b.run(strunkjs.Forward(orders, js, strunkjs.Config{Stream: "S", Create: create, Structured: true, Name: "out"}))
-	b.caughtUp("out")
-	all := messages(t, js, "S")
-	if len(all) != 2 || all[0].Header.Get("content-type") != forward.StructuredType {
-		t.Fatalf("%d messages, %v", len(all), all[0].Header)
-	}
-	var event struct {
-		SpecVersion, ID, Subject, Type, Version, Deleted string
-		Data                                             *order
-	}
-	if err := json.Unmarshal(all[0].Data, &event); err != nil || event.Data.N != 7 || event.SpecVersion != "1.0" ||
-		event.Subject != "a" {
-		t.Errorf("%s: %+v, %v", all[0].Data, event, err)
-	}
-	event.Data = nil
-	if err := json.Unmarshal(all[1].Data, &event); err != nil || event.Data != nil || event.Deleted != "true" ||
-		event.Version != "2" {
-		t.Errorf("%s: %+v, %v", all[1].Data, event, err)
-	}
-}
-
 // A message that the broker never takes parks its entity; the others go on, and a retry sends it
 // when the limit was raised.
 func TestTooLargeParksItsEntity(t *testing.T) {

@@ -2,6 +2,7 @@ package jetstream_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,14 +16,16 @@ import (
 	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/events/forward"
 	strunkjs "github.com/strunk-go/strunk/events/jetstream"
+	"github.com/strunk-go/strunk/internal/brokertest"
 	"github.com/strunk-go/strunk/internal/faults"
+	"github.com/strunk-go/strunk/internal/faults/histories"
 	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
 
 func TestMain(m *testing.M) {
-	faults.Main(faults.Roles{"forwarder": childForwarder})
+	faults.Main(brokertest.Roles(open))
 	os.Exit(m.Run())
 }
 
@@ -157,26 +160,28 @@ func history(all []*jetstream.RawStreamMsg) map[string]string {
 	return lines
 }
 
-// everyVersion checks that each of n entities has its versions 1 to last, each at least once and in
-// order: a version stands behind the one before it, and the last message is the last version.
+// everyVersion checks that the stream has the versions 1 to last of n entities, as many publishes them.
 func everyVersion(t testing.TB, all []*jetstream.RawStreamMsg, n, last int) {
 	t.Helper()
-	seen := map[string]int{}
+	var published []histories.State
+	for v := 1; v <= last; v++ {
+		for _, o := range many(n, v) {
+			published = append(published, histories.State{Entity: o.ID, Mark: int64(o.N)})
+		}
+	}
+	var seen []histories.Seen
 	for _, m := range all {
-		id, version := m.Header.Get("ce-subject"), 0
-		fmt.Sscan(m.Header.Get("ce-version"), &version)
-		if version > seen[id]+1 {
-			t.Errorf("entity %s: version %d came after %d", id, version, seen[id])
+		s := histories.Seen{State: histories.State{Entity: m.Header.Get("ce-subject")}}
+		var state order
+		if err := json.Unmarshal(m.Data, &state); err != nil {
+			t.Error(err)
 		}
-		seen[id] = max(seen[id], version)
+		fmt.Sscan(m.Header.Get("ce-version"), &s.Version)
+		s.Mark = int64(state.N)
+		seen = append(seen, s)
 	}
-	if len(seen) != n {
-		t.Errorf("%d entities arrived, want %d", len(seen), n)
-	}
-	for id, v := range seen {
-		if v != last {
-			t.Errorf("entity %s ends at version %d, want %d", id, v, last)
-		}
+	for _, finding := range histories.Check(published, seen) {
+		t.Error(finding)
 	}
 }
 

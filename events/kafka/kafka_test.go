@@ -2,6 +2,7 @@ package kafka_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/events/forward"
 	"github.com/strunk-go/strunk/events/kafka"
+	"github.com/strunk-go/strunk/internal/faults/histories"
 	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
@@ -148,23 +150,6 @@ func TestForward(t *testing.T) {
 	}
 }
 
-func TestTooLargeParksItsEntity(t *testing.T) {
-	t.Parallel()
-	b, c := newBed(t), cluster(t, kfake.SeedTopics(2, "orders"))
-	b.publish(order{ID: "big", Text: strings.Repeat("x", 30_000)}, order{ID: "a"}, order{ID: "big", N: 2})
-	f := kafka.Forward(orders, client(t, c, kgo.ProducerBatchMaxBytes(20_000)), kafka.Config{Topic: "orders"})
-	b.run(f)
-	eventually(t, "the entity is parked", func() bool {
-		parked, err := events.Parked(t.Context(), b.box, f.Name(), 10)
-		return err == nil && len(parked) == 1 && parked[0].EntityID == "big" && parked[0].Waiting &&
-			parked[0].Events == 2 &&
-			strings.Contains(parked[0].LastError, "max.message.bytes")
-	})
-	if r := read(t, c, "orders", 1)[0]; string(r.Key) != "a" {
-		t.Errorf("%s arrived", r.Key)
-	}
-}
-
 func TestUnusableTopics(t *testing.T) {
 	t.Parallel()
 	b, c := newBed(t), cluster(t, kfake.SeedTopics(1, "there"))
@@ -186,12 +171,14 @@ func TestUnusableTopics(t *testing.T) {
 func TestBrokenConnections(t *testing.T) {
 	t.Parallel()
 	const entities, versions = 20, 10
+	var published []histories.State
 	b, c := newBed(t), cluster(t, kfake.SeedTopics(3, "orders"))
 	b.run(kafka.Forward(orders, client(t, c), kafka.Config{Topic: "orders"}))
 	for v := 1; v <= versions; v++ {
 		states := make([]order, entities)
 		for i := range states {
 			states[i] = order{ID: fmt.Sprint("e", i), N: v}
+			published = append(published, histories.State{Entity: states[i].ID, Mark: int64(v)})
 		}
 		b.publish(states...)
 		if v == versions/2 {
@@ -200,18 +187,18 @@ func TestBrokenConnections(t *testing.T) {
 			}
 		}
 	}
-	seen := map[string]int{}
+	var seen []histories.Seen
 	for _, r := range read(t, c, "orders", entities*versions) {
-		var v int
-		fmt.Sscan(header(r, "ce_version"), &v)
-		if v > seen[string(r.Key)]+1 {
-			t.Errorf("entity %s: version %d came after %d", r.Key, v, seen[string(r.Key)])
+		s := histories.Seen{State: histories.State{Entity: string(r.Key)}}
+		var state order
+		if err := json.Unmarshal(r.Value, &state); err != nil {
+			t.Error(err)
 		}
-		seen[string(r.Key)] = max(seen[string(r.Key)], v)
+		fmt.Sscan(header(r, "ce_version"), &s.Version)
+		s.Mark = int64(state.N)
+		seen = append(seen, s)
 	}
-	for id, v := range seen {
-		if v != versions {
-			t.Errorf("entity %s ends at %d", id, v)
-		}
+	for _, finding := range histories.Check(published, seen) {
+		t.Error(finding)
 	}
 }

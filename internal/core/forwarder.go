@@ -45,7 +45,9 @@ func (n *ForwarderNote) Failed(err error) {
 // Keep writes notes until the soft end, and a last one then. A note that cannot be written is
 // written with the next one.
 func (n *ForwarderNote) Keep(life Life, host Host) {
+	n.mu.Lock()
 	n.changed = true
+	n.mu.Unlock()
 	for life.Soft.Err() == nil {
 		n.write(life, host)
 		Sleep(life.Soft, noteInterval)

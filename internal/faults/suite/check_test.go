@@ -4,9 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/faults/histories"
 )
 
 // check holds the record against the database:
@@ -19,6 +20,8 @@ import (
 //   - all tasks are delivered, but for those that always fail, which are dead;
 //   - the versions of an entity are as many as were published, without a gap; both subscribers were given them in
 //     order, the one in a transaction each exactly once;
+//   - so was whoever has followed the broker of the forwarder, and whoever reads its log at the end, though it was
+//     emptied and filled again by a replay;
 //   - no more tasks of the limited queue were claimed at once than the highest limit allowed;
 //   - nothing is left behind that `doctor` would name.
 func (r *round) check(ctx context.Context) {
@@ -130,10 +133,7 @@ func (r *round) compare(what string, want, got map[string]int) {
 		}
 	}
 	slices.Sort(all)
-	if len(all) > 8 {
-		all = append(all[:8], fmt.Sprint("… and ", len(all)-8, " more"))
-	}
-	r.findings = append(r.findings, all...)
+	r.findings = append(r.findings, first(8, all, "")...)
 }
 
 func (r *round) checkOrder(ctx context.Context) {
@@ -144,31 +144,50 @@ func (r *round) checkOrder(ctx context.Context) {
 	}
 }
 
-// checkEvents compares what was published with what each subscriber was given.
+// checkEvents compares what was published with what each subscriber was given, and with what the broker has.
 func (r *round) checkEvents(ctx context.Context, kept []*intent) {
-	published := map[string]int{}
+	var published []histories.State
 	for _, i := range kept {
 		if i.entity != "" {
-			published[fmt.Sprint(i.entity, " ", i.id)]++
+			published = append(published, histories.State{Entity: i.entity, Mark: i.id})
 		}
 	}
 	for _, subscriber := range []string{"plain", "in-tx"} {
-		got := map[string]int{}
-		for _, line := range r.lines(ctx, `SELECT DISTINCT concat_ws(' ', entity, intent, version) FROM public.seen
-			WHERE subscriber = $1`, subscriber) {
-			parts := strings.Fields(line)
-			got[parts[0]+" "+parts[1]]++
-		}
-		r.compare("subscriber "+subscriber+", state", published, got)
-		for _, line := range r.lines(ctx, `SELECT concat_ws(' ', entity, 'version', version, 'after', before) FROM (
-			SELECT entity, version, coalesce(max(version) OVER (PARTITION BY entity ORDER BY n
-				ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
-			FROM public.seen WHERE subscriber = $1) x WHERE version > before + 1`, subscriber) {
-			r.found("subscriber %s skipped: %s", subscriber, line)
-		}
+		r.checkHistory("subscriber "+subscriber, published, r.seenBy(ctx, subscriber))
 	}
 	for _, line := range r.lines(ctx, `SELECT concat_ws(' ', entity, 'version', version, count(*), 'times')
 		FROM public.seen WHERE subscriber = 'in-tx' GROUP BY entity, version HAVING count(*) > 1`) {
 		r.found("subscriber in-tx: %s", line)
 	}
+	all, held := r.broker.Log(sentTo)
+	r.checkHistory("who has followed the broker", published, r.seenAtBroker(all))
+	r.checkHistory("who reads the broker's log at the end", published, histories.InOrder(r.seenAtBroker(held)))
+}
+
+// seenBy returns what a subscriber saw, in the order in which its handler stored it.
+func (r *round) seenBy(ctx context.Context, subscriber string) (seen []histories.Seen) {
+	for _, line := range r.lines(ctx, `SELECT concat_ws(' ', entity, version, intent) FROM public.seen
+		WHERE subscriber = $1 ORDER BY n`, subscriber) {
+		var s histories.Seen
+		_, err := fmt.Sscan(line, &s.Entity, &s.Version, &s.Mark)
+		r.must(err)
+		seen = append(seen, s)
+	}
+	return seen
+}
+
+// checkHistory records what is wrong with what a consumer saw, the first few.
+func (r *round) checkHistory(consumer string, published []histories.State, seen []histories.Seen) {
+	r.findings = append(r.findings, first(8, histories.Check(published, seen), consumer+": ")...)
+}
+
+// first returns the first n lines, with a prefix, and says how many more there are.
+func first(n int, lines []string, prefix string) (all []string) {
+	for _, line := range lines[:min(n, len(lines))] {
+		all = append(all, prefix+line)
+	}
+	if more := len(lines) - n; more > 0 {
+		all = append(all, fmt.Sprint("… and ", more, " more"))
+	}
+	return all
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/strunk-go/strunk/internal/faults"
@@ -141,6 +142,36 @@ var all = []fault{
 	{"limits change", func(ctx context.Context, r *round) error {
 		l := queue.Limits{Running: 1 + r.intN(atMost)}
 		return limitedQueue.SetLimits(ctx, r.box, l)
+	}},
+	{"the broker is away", func(_ context.Context, r *round) error {
+		r.broker.SetAway(true)
+		r.sleep(1000)
+		r.broker.SetAway(false)
+		return nil
+	}},
+	{"answers of the broker are lost", func(_ context.Context, r *round) error {
+		r.broker.LoseAnswers(1 + r.intN(40))
+		return nil
+	}},
+	{"the broker is purged, and filled again", func(ctx context.Context, r *round) error {
+		r.broker.Purge(sentTo)
+		return r.exec(ctx, `SELECT public.strunk_rewind('`+forwarder+`', 0, false)`)
+	}},
+	{"a process is killed before it writes a cursor", func(_ context.Context, r *round) error {
+		var waiting sync.WaitGroup
+		for i, l := range r.links[:processes] {
+			cursor := l.Set("strunk_move_cursor", faults.Drop)
+			waiting.Go(func() {
+				select {
+				case <-cursor.Sprung(): // the handlers have returned, and the broker has answered
+					r.child(i).Kill()
+					r.spawn(i)
+				case <-time.After(time.Second): // it owns no subscriber
+				}
+			})
+		}
+		waiting.Wait()
+		return nil
 	}},
 }
 

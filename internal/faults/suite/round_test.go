@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/internal/brokertest"
 	"github.com/strunk-go/strunk/internal/faults"
 	"github.com/strunk-go/strunk/outbox"
 )
@@ -35,6 +36,7 @@ type round struct {
 	pool       *pgxpool.Pool
 	box        *outbox.Box
 	links      []*faults.Proxy // one for each process, the last one for the producers
+	broker     *brokertest.Fake
 	producers  []*producer
 	record     record
 	server     sync.Mutex // held while the server is down
@@ -124,8 +126,9 @@ func (r *round) open(ctx context.Context) {
 	r.must(err)
 }
 
-// start starts the processes and waits until the subscribers are registered.
+// start starts the broker and the processes, and waits until the subscribers are registered.
 func (r *round) start(ctx context.Context) {
+	r.broker = brokertest.NewFake(r.t)
 	for range processes + 1 {
 		r.links = append(r.links, faults.NewProxy(r.t, r.dsn))
 	}
@@ -134,10 +137,10 @@ func (r *round) start(ctx context.Context) {
 		r.spawn(i)
 	}
 	r.openProducers(ctx)
-	r.must(await(settling, "both subscribers are there", func() (string, bool) {
+	r.must(await(settling, "the subscribers are there", func() (string, bool) {
 		var n int
 		err := r.pool.QueryRow(ctx, `SELECT count(*) FROM public.strunk_subscribers`).Scan(&n)
-		return fmt.Sprint(n, err), n == 2
+		return fmt.Sprint(n, err), n == 3
 	}))
 }
 
@@ -145,7 +148,8 @@ func (r *round) start(ctx context.Context) {
 func (r *round) spawn(i int) {
 	dsn, err := r.links[i].DSN(r.dsn)
 	r.must(err)
-	c := faults.Spawn(r.t, "works", "CHILD_DSN="+dsn, fmt.Sprint("CHILD_SYNC=", r.syncClaims))
+	c := faults.Spawn(r.t, "works", "CHILD_DSN="+dsn, "CHILD_BROKER="+r.broker.Address(),
+		fmt.Sprint("CHILD_SYNC=", r.syncClaims))
 	go func() {
 		for line := range c.Lines() {
 			if line != "up" {
@@ -203,7 +207,7 @@ func (r *round) watch(ctx context.Context) {
 	}
 }
 
-// settle waits until no task is left and both subscribers are at the head, and reports whether that came about.
+// settle waits until no task is left and all subscribers are at the head, and reports whether that came about.
 func (r *round) settle(ctx context.Context) bool {
 	err := await(settling, "all has come to rest", func() (string, bool) {
 		var tasks, unrelayed, behind int

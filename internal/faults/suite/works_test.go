@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/events/forward"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 )
@@ -21,7 +22,8 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 var errAtRandom = errors.New("at random")
 
-// childWorks is a process that works all queues and runs both subscribers, over whatever happens to its connections.
+// childWorks is a process that works all queues and runs both subscribers and the forwarder, over whatever happens to
+// its connections.
 func childWorks() {
 	ctx := context.Background()
 	fmt.Println("up")
@@ -60,7 +62,9 @@ func works(ctx context.Context) error {
 		delayedQueue.Worker(h.run, concurrency, visible),
 		dyingQueue.Worker(h.die, concurrency, visible),
 		stream.Subscriber("plain", h.see, events.VisibilityTimeout(lease), soon),
-		stream.SubscriberInTx("in-tx", h.seeInTx, events.VisibilityTimeout(lease), soon))
+		stream.SubscriberInTx("in-tx", h.seeInTx, events.VisibilityTimeout(lease), soon),
+		forward.To(stream, forwarder, sink(), forward.VisibilityTimeout(lease),
+			forward.Backoff(time.Millisecond, 100*time.Millisecond), forward.InFlight(40)))
 }
 
 type handlers struct{ pool *pgxpool.Pool }
