@@ -42,6 +42,7 @@ type claimer struct {
 	passage     *passage
 	claimSlots  claimSlots
 	fence       *fence
+	steps       []string // Config.Steps
 	holder      *holder
 	marks       *watermarks
 	// giveBackReady gives back the tasks that have not started.
@@ -375,7 +376,7 @@ func (c *claimer) scan(rows pgx.Rows, number int64, limit int) ([]*job, error) {
 
 func (c *claimer) newJob(number int64, now time.Time) job {
 	return job{claim: number, arrived: now, queue: c.queue, logger: c.rt.Logger(), fence: c.fence,
-		holder: c.holder}
+		holder: c.holder, steps: stepNames{declared: c.steps}}
 }
 
 // inOrder sorts the jobs of one claim by their positions: the second pass may have found some that

@@ -60,6 +60,10 @@ type Config struct {
 	// that they are not. It takes effect when a worker of the queue starts, also for tasks that are cancelled or die
 	// elsewhere; the workers of a queue should agree.
 	Outcomes string
+	// Steps declares the names of the steps that the handlers have, see [Step]; empty means that any name may be used.
+	// One that ends with * stands for all names that begin so. With them a step of another name is an error, and so is
+	// the stored result of one: it was renamed.
+	Steps []string
 	// SchemaVersion is the version of the schema that the Validator checks against; empty means the newest.
 	SchemaVersion string
 	// Validator checks each payload before the transaction is touched and before middleware sees it; nil means none.
@@ -111,7 +115,7 @@ func newDefinition(name string, cfg Config) *definition {
 }
 
 func (c Config) withDefaults() Config {
-	c.Aliases = slices.Clone(c.Aliases)
+	c.Aliases, c.Steps = slices.Clone(c.Aliases), slices.Clone(c.Steps)
 	if c.MaxAttempts == 0 {
 		c.MaxAttempts = DefaultMaxAttempts
 	}
@@ -144,6 +148,11 @@ func (c Config) problems() (errs []error) {
 	}
 	if err := checkOutcomes(c.Outcomes); err != nil {
 		errs = append(errs, err)
+	}
+	for _, name := range c.Steps {
+		if err := core.CheckName(name); err != nil {
+			errs = append(errs, fmt.Errorf("Steps: %q %w", clip(name), err))
+		}
 	}
 	if c.SchemaVersion != "" {
 		if err := core.CheckName(c.SchemaVersion); err != nil {

@@ -50,7 +50,8 @@ func (d *dryRun) run(ctx context.Context, payload any, opts []EnqueueOption) (qu
 func (d *dryRun) read(ctx context.Context, id int64, o enqueueOptions) (*job, error) {
 	w := d.worker
 	j := &job{id: id, queue: w.def.name, timeout: orElse(o.timeout, w.opts.timeout), logger: d.core.Host().Logger(),
-		key: orElse(o.customerKey, ""), dedupKey: orElse(o.dedupKey, "")}
+		key: orElse(o.customerKey, ""), dedupKey: orElse(o.dedupKey, ""),
+		steps: stepNames{declared: w.def.cfg.Steps}}
 	var doc string
 	var meta *string
 	err := queryEach(ctx, d.core, sqlDryRunRead, []any{id}, func(rows core.Rows) error {

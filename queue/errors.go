@@ -42,7 +42,8 @@ var (
 	// ErrBatchEnded says that a batch takes no more tasks: it is finished, was cancelled, or is not there. Nothing was
 	// added, and the transaction is intact.
 	ErrBatchEnded = errors.New("the batch takes no more tasks")
-	// ErrStepChanged says that an earlier attempt has stored the result of a step with another type.
+	// ErrStepChanged says that an earlier attempt has stored the result of a step with another type, or under a name
+	// that is not declared.
 	ErrStepChanged = errors.New("the step has changed")
 	// ErrPoison says that a payload cannot be decoded into the queue's type, or
 	// (schema.UndecodableError) brought to it. Such a task becomes a dead letter at once, its

@@ -75,6 +75,44 @@ func ExampleStep() {
 	// mailing receipt 7 in attempt 2
 }
 
+// A release that has renamed a step is told so, and does not charge the card again.
+func ExampleStep_renamed() {
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	box := open(ctx)
+	retry := queue.Backoff{First: time.Millisecond}
+	Orders := queue.Define[int]("orders", queue.Config{Steps: []string{"charge"}, Retry: retry})
+	enqueue(ctx, box, Orders, 42)
+	charge := func(ctx context.Context, step string) error {
+		_, err := queue.Step(ctx, step, func(context.Context) (int, error) { return fmt.Println("charging") })
+		return err
+	}
+
+	release, end := context.WithCancel(ctx)
+	err := box.Run(release, Orders.Worker(func(ctx context.Context, _ queue.Task[int]) error {
+		err := charge(ctx, "charge")
+		end()
+		return errors.Join(err, errors.New("the mail server is away"))
+	}))
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	Orders = queue.Define[int]("orders", queue.Config{Steps: []string{"charge card", "mail *"}, Retry: retry})
+	err = box.Run(ctx, Orders.Worker(func(ctx context.Context, _ queue.Task[int]) error {
+		err := charge(ctx, "charge card")
+		fmt.Println("renamed:", errors.Is(err, queue.ErrStepChanged))
+		stop()
+		return err
+	}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// charging
+	// renamed: true
+}
+
 // What a step writes and the result that it leaves are committed together.
 func ExampleStepInTx() {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)

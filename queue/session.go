@@ -109,7 +109,7 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration, siz
 		carries: w.carries, life: s.life, lease: s.lease, numbers: numbers, latency: latency, control: s.control,
 		limits: s.limits, claimSlots: claimSlots{share: w.share},
 		patience: w.opts.claimTimeout, size: size, buffer: s.buffer, starter: s.starter,
-		fence:  newFence(s.rt, s.lease.ID(), w.opts.lease),
+		fence: newFence(s.rt, s.lease.ID(), w.opts.lease), steps: w.def.cfg.Steps,
 		holder: &holder{host: s.rt, names: w.allNames(), control: s.control},
 		marks:  newWatermarks(), breaks: s.rt.Breaks(), questions: s.control.questions, fullPolls: s.rt.FullPolls(),
 		passage:       s.passage,

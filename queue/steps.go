@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/strunk-go/strunk/internal/core"
@@ -26,13 +29,13 @@ const MaxStepResult = 1 << 20
 // call idempotent, such as the id of the task. An attempt that has lost its lease stores nothing.
 // Results are kept as long as the task can be handled again, also as a dead letter.
 //
-// A name stands for one step of the task, in every attempt: in a loop, make it of the element. R may be
-// anything that encoding/json writes and reads. A [BatchHandler] says by [TaskContext] which task is
-// meant. In queuetest.Work fn runs and nothing is stored.
+// A name stands for one step of the task, in every attempt: in a loop, make it of the element. A step that was renamed
+// is a new one and runs, unless [Config].Steps declares the names. R may be anything that encoding/json writes and
+// reads. A [BatchHandler] says by [TaskContext] which task is meant. In queuetest.Work fn runs and nothing is stored.
 //
-// Errors: [ErrStepChanged] where the stored result is one of another type, [ErrLeaseLost], [ErrInvalid]
-// for a name that cannot be used or was used in this attempt, or a result that cannot be stored,
-// [ErrNotInHandler], [ErrNoDatabase].
+// Errors: [ErrStepChanged] where the stored result is one of another type, or any is stored under a name that is not
+// declared, [ErrLeaseLost], [ErrInvalid] for a name that cannot be used, is not declared or was used in this attempt,
+// or a result that cannot be stored, [ErrNotInHandler], [ErrNoDatabase].
 func Step[R any](ctx context.Context, name string, fn func(ctx context.Context) (R, error)) (R, error) {
 	s, err := newStep[R](ctx, name)
 	if err != nil {
@@ -82,6 +85,9 @@ func newStep[R any](ctx context.Context, name string) (*step, error) {
 	if j.remote {
 		return nil, s.failed(fmt.Errorf("the worker is at a broker and has no database: %w", ErrNoDatabase))
 	}
+	if !j.steps.declares(name) {
+		return nil, s.failed(fmt.Errorf("Config.Steps does not declare it: %w", ErrInvalid))
+	}
 	return s, nil
 }
 
@@ -102,6 +108,9 @@ func runStep[R any](ctx context.Context, s *step, t core.Tx, fn func(context.Con
 			s.job.steps.forget(s.name)
 		}
 	}()
+	if err := s.checkDeclared(ctx, t); err != nil {
+		return result, err
+	}
 	stored, err := s.stored(ctx, t)
 	if err != nil {
 		return result, err
@@ -150,19 +159,45 @@ const (
 	// sqlStep reads the result of step $2 of task $1.
 	sqlStep = `SELECT fence, type, result::text FROM {schema}.strunk_steps WHERE task_id = $1::bigint
 		AND name = $2::text`
+	// sqlStepNames reads which steps of task $1 have a result.
+	sqlStepNames = `SELECT name FROM {schema}.strunk_steps WHERE task_id = $1::bigint ORDER BY stored_at`
 	// sqlStoreStep stores the result $7 of type $6 of step $5: see strunk_store_step. The other
 	// parameters are those of sqlGuard.
 	sqlStoreStep = `SELECT {schema}.strunk_store_step($1::bigint, $2::bigint, $3::bigint, $4::bigint, $5::text,
 		$6::text, $7::text)`
 )
 
+// checkDeclared fails where an earlier attempt has stored the result of a step that is not declared: what was renamed
+// would run again. It asks once in an attempt, and only where steps are declared.
+func (s *step) checkDeclared(ctx context.Context, t core.Tx) error {
+	names := &s.job.steps
+	if len(names.declared) == 0 || names.known.Load() {
+		return nil
+	}
+	unknown, name := "", ""
+	err := s.read(ctx, t, sqlStepNames, []any{s.job.id}, func(rows core.Rows) error {
+		for rows.Next() {
+			if err := rows.Scan(&name); err != nil {
+				return err
+			}
+			if unknown == "" && !names.declares(name) {
+				unknown = name
+			}
+		}
+		return rows.Err()
+	})
+	if err == nil && unknown != "" {
+		return s.failed(fmt.Errorf("an earlier attempt has stored the result of the step %q, which Config.Steps does "+
+			"not declare: give it its old name, or declare that one as well, and the step runs again under the new "+
+			"one: %w", clip(unknown), ErrStepChanged))
+	}
+	names.known.Store(err == nil)
+	return err
+}
+
 // stored returns the result of an earlier attempt; nil where there is none.
 func (s *step) stored(ctx context.Context, t core.Tx) (found *storedStep, err error) {
-	f := s.job.fence
-	if f == nil { // in a test
-		return nil, nil
-	}
-	scan := func(rows core.Rows) error {
+	err = s.read(ctx, t, sqlStep, []any{s.job.id, s.name}, func(rows core.Rows) error {
 		for rows.Next() {
 			found = &storedStep{}
 			if err := rows.Scan(&found.fence, &found.typeName, &found.result); err != nil {
@@ -170,20 +205,31 @@ func (s *step) stored(ctx context.Context, t core.Tx) (found *storedStep, err er
 			}
 		}
 		return rows.Err()
+	})
+	if err != nil {
+		return nil, err
 	}
-	args := []any{s.job.id, s.name}
+	return found, nil
+}
+
+// read asks for results of earlier attempts, in t or (nil) outside of it. An error spends no attempt.
+func (s *step) read(ctx context.Context, t core.Tx, sql string, args []any, scan func(core.Rows) error) (err error) {
+	f := s.job.fence
+	if f == nil { // in a test
+		return nil
+	}
 	if t != nil {
-		err = t.Query(ctx, f.host.SQL(sqlStep), args, scan)
-	} else if rows, queryErr := f.host.Pool().Query(ctx, f.host.SQL(sqlStep), args...); queryErr != nil {
+		err = t.Query(ctx, f.host.SQL(sql), args, scan)
+	} else if rows, queryErr := f.host.Pool().Query(ctx, f.host.SQL(sql), args...); queryErr != nil {
 		err = queryErr
 	} else {
 		defer rows.Close()
 		err = scan(rows)
 	}
 	if err != nil {
-		return nil, s.failed(&unspent{fmt.Errorf("reading its result: %w", err), DefaultBackoff.First})
+		return s.failed(&unspent{fmt.Errorf("reading its result: %w", err), DefaultBackoff.First})
 	}
-	return found, nil
+	return nil
 }
 
 // store stores a result. What fn has done cannot be undone: so it is tried for some time, also after
@@ -229,8 +275,18 @@ func (s *step) refused(err error) error {
 
 // stepNames are the steps of an attempt.
 type stepNames struct {
-	mu    sync.Mutex
-	names map[string]bool
+	declared []string    // Config.Steps
+	known    atomic.Bool // all stored results are of declared steps
+	mu       sync.Mutex
+	names    map[string]bool
+}
+
+// declares reports whether there may be a step of this name.
+func (n *stepNames) declares(name string) bool {
+	return len(n.declared) == 0 || slices.ContainsFunc(n.declared, func(d string) bool {
+		prefix, many := strings.CutSuffix(d, "*")
+		return d == name || many && strings.HasPrefix(name, prefix)
+	})
 }
 
 // begin reports whether the name is new in this attempt.

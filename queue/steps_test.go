@@ -21,6 +21,7 @@ func TestStepsRunOnce(t *testing.T) {
 	t.Run("in three processes that are killed", stepsOutliveKills)
 	t.Run("over the retry of a dead letter", stepsOutliveDeadLetters)
 	t.Run("and what was declared otherwise is said", stepsAreChecked)
+	t.Run("and what was renamed is said", renamedSteps)
 	t.Run("in a handler's transaction", stepsInTx)
 }
 
@@ -176,6 +177,76 @@ func stepsAreChecked(t *testing.T) {
 	reach(b, q, id, queue.StatusDelivered)
 	_, err := queue.Step(t.Context(), "n", one)
 	wantError(t, err, queue.ErrNotInHandler)
+}
+
+// renamedSteps renames a step where steps are declared: what the first attempt has stored under the old name fails the
+// second before anything runs, and the third has its old name again.
+func renamedSteps(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	q := queue.Define[note]("steps-renamed", queue.Config{Retry: atOnce, Steps: []string{"charge card", "mail *"}})
+	var ran []string // in the attempt
+	step := func(ctx context.Context, name string, fails bool) error {
+		_, err := queue.Step(ctx, name, func(context.Context) (int, error) {
+			if ran = append(ran, name); fails {
+				return 0, errors.New("no route")
+			}
+			return 1, nil
+		})
+		return err
+	}
+	type attempt struct {
+		ran    []string
+		errors []error
+	}
+	answers := make(chan attempt, 3)
+	rename := func(from, to string) {
+		b.exec(`UPDATE public.strunk_steps SET name = $2 WHERE name = $1`, from, to)
+	}
+	b.run(q.Worker(func(ctx context.Context, task queue.Task[note]) error {
+		ran = nil
+		errs := []error{step(ctx, "mail 1", task.Attempt == 1), step(ctx, "charge card", false),
+			step(ctx, "text 1", false)}
+		errs = append(errs, b.box.InTx(ctx, func(tx *outbox.OwnedTx) error {
+			_, err := queue.StepInTx(ctx, tx, "mail 2", func(context.Context) (int, error) {
+				ran = append(ran, "mail 2")
+				return 2, nil
+			})
+			return err
+		}))
+		switch task.Attempt {
+		case 1:
+			rename("charge card", "charge")
+		case 2:
+			rename("charge", "charge card")
+		default:
+			answers <- attempt{ran, errs}
+			return nil
+		}
+		answers <- attempt{ran, errs}
+		return errors.New("once more")
+	}, queue.Concurrency(1)))
+	id := put(b, q, note{})
+	for i, want := range []string{"[mail 1 charge card mail 2]", "[]", "[mail 1]"} {
+		got := receive(t, "an attempt", answers)
+		if fmt.Sprint(got.ran) != want {
+			t.Errorf("attempt %d ran %v; want %s", i+1, got.ran, want)
+		}
+		wantError(t, got.errors[2], queue.ErrInvalid, `step "text 1"`, "Config.Steps does not declare it")
+		for _, j := range []int{0, 1, 3} {
+			switch {
+			case i == 1:
+				wantError(t, got.errors[j], queue.ErrStepChanged, "give it its old name",
+					`the step "charge", which Config.Steps does not declare`)
+			case i != 0 || j != 0:
+				noError(t, got.errors[j])
+			}
+		}
+	}
+	reach(b, q, id, queue.StatusDelivered)
+	bad := queue.Define[note]("steps-bad", queue.Config{Steps: []string{"a", ""}})
+	_, err := bad.Limits(t.Context(), b.box)
+	wantError(t, err, queue.ErrInvalid, `Config.Steps: ""`)
 }
 
 // stepsInTx fails an attempt after one step in its transaction, and one outside of it.
