@@ -42,7 +42,7 @@ func childKilled() {
 }
 
 func killQueue(name string) *queue.Queue[note] {
-	return queue.Define[note](name, queue.Config{Retry: atOnce, MaxAttempts: 1000})
+	return queue.Define[note](name, queue.Config{Retry: atOnce, MaxAttempts: 1000, Outcomes: name + "-outcome"})
 }
 
 // linger says that the handler is at work, and gives the test time to do something about it.
@@ -165,6 +165,18 @@ func stepsOutliveKills(t *testing.T) {
 	if got != fmt.Sprint(2*tasks, 2*tasks) {
 		t.Errorf("charges, and different ones: %s; want %d of each", got, 2*tasks)
 	}
+	wantOneOutcome(b, q)
+}
+
+// wantOneOutcome checks that each task has ended once, and has published how.
+func wantOneOutcome(b *bed, q *queue.Queue[note]) {
+	b.t.Helper()
+	if wrong := value[int](b, `SELECT count(*) FROM public.strunk_outbox t WHERE t.kind = 'task' AND t.key = $1
+		AND (SELECT array_agg(e.version || ' ' || (e.payload->>'status')) FROM public.strunk_outbox e
+			WHERE e.kind = 'event' AND e.key = $1 || '-outcome' AND e.entity_id = t.id::text)
+		IS DISTINCT FROM ARRAY['1 ' || replace(t.status, 'delivered', 'done')]`, q.Name()); wrong != 0 {
+		b.t.Errorf("%d tasks have not published one outcome, their own", wrong)
+	}
 }
 
 // guardUnderKills is for real processes what guardOrdersAttempts is for boxes.
@@ -195,6 +207,7 @@ func deadlinesUnderKills(t *testing.T) {
 	more()
 	underKills(b, q, func() { b.makeLate(q.Name()); more() })
 	wantBegunOrLate(b, q)
+	wantOneOutcome(b, q)
 	if c := b.counts(q.Name()); c[queue.StatusDiscarded] == 0 || c[queue.StatusDelivered] == 0 {
 		t.Errorf("%v: want some of each", c)
 	}
