@@ -79,11 +79,16 @@ func load(t testing.TB, pool *pgxpool.Pool, n int) {
 			kind, key, entity_id, subscriber, payload)
 			SELECT 80000000 + i, i, i, i, now(), 1, 'scheduled', 'delivery', 'type-1', (i % 30)::text, 'parking',
 			'{}' FROM generate_series(1, 6000) i`,
-		// Two hours of counters, of which the last minutes are not folded.
+		// Two hours of counters, of which the last minutes are not folded, and the sums of two days.
 		`INSERT INTO public.strunk_counters (minute, in_totals, kind, name, done)
 			SELECT date_trunc('minute', now()) - m * interval '1 minute', m > 3, 'queue',
 			'queue-' || lpad(q::text, 3, '0'), 7 FROM generate_series(0, 119) m, generate_series(0, 99) q
  			ORDER BY m DESC, q`, // as they come
+		`SELECT public.strunk_add_to_sums(array_agg(c)) FROM public.strunk_counters c WHERE c.in_totals`,
+		`INSERT INTO public.strunk_counter_sums (began_at, kind, span_s, name, done)
+			SELECT date_trunc('hour', now()) - h * interval '1 hour', 'queue', 3600, q, 420
+			FROM generate_series(47, 3, -1) h, (SELECT 'queue-' || lpad(i::text, 3, '0') FROM generate_series(0, 99) i
+				UNION ALL SELECT '') x (q)`,
 		`INSERT INTO public.strunk_counter_totals (kind, name, done)
 			SELECT 'queue', 'queue-' || lpad(q::text, 3, '0'), 7000 FROM generate_series(0, 99) q`,
 		`INSERT INTO public.strunk_failure_groups (first_at, last_at, kind, name, fingerprint, example)
@@ -108,7 +113,9 @@ var bounds = map[string]int64{
 	"Ready": 10, "Rates": 2_000, "totals of counters": 200, "Parked": 6_000,
 	"Snapshot": 10, "Versions": 2_000, "Entity at subscribers": 2_000, "Replay preview": 500,
 	"Events by contract": 1_500, "Running tasks": 6_000, "Audit": 10, "Task states": 6_000,
-	"queues of a page": 50_000, "rates of a page": 1_500, "rates of a page, together": 1_500,
+	"queues of a page": 50_000, "rates of a page": 1_500, "rates of all queues together": 50,
+	"rates of all queues together, of two days": 150, "Rates of two days": 8_000, "Rates of a queue in two days": 100,
+	"queues by dead letters": 8_000, "queues by waiting tasks": 12_000, "queues by running tasks": 5_000,
 	"the result of a task": 100, "trends of errors": 200,
 	"error groups": 300, "error groups of 30 days": 1_000, "error groups that are new": 100,
 	"error groups of a queue": 300, "entities by id": 500,

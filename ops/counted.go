@@ -41,11 +41,14 @@ func (c *counted) add(other counted) {
 	c.runs.add(other.runs)
 }
 
-func (c *counted) failedShare() float64 {
-	if c.failed == 0 {
+func (c *counted) failedShare() float64 { return failedShare(c.failed, c.done) }
+
+// failedShare is the share of failed among those that failed or were done, from 0 to 1.
+func failedShare(failed, done int64) float64 {
+	if failed == 0 {
 		return 0
 	}
-	return float64(c.failed) / float64(c.failed+c.done)
+	return float64(failed) / float64(failed+done)
 }
 
 // sqlTotals reads what was ever counted of kind $1. It locks nothing.

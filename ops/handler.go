@@ -36,10 +36,7 @@ func Handler(box *outbox.Box, cfg Config) (http.Handler, error) {
 		}
 	}
 	s.requests, s.streams = make(chan struct{}, s.cfg.MaxRequests), make(chan struct{}, s.cfg.MaxStreams)
-	s.shared.ask = func(ctx context.Context) (Live, error) {
-		return live(ctx, box, s.cfg.Thresholds,
-			s.cfg.MetricSeries)
-	}
+	s.shared.ask = func(ctx context.Context) (Live, error) { return live(ctx, box, s.cfg.MetricSeries, s.state.get) }
 	s.shared.keep = s.cfg.Refresh
 	s.keepState()
 	s.ready.ask = func(ctx context.Context) (struct{}, error) { return struct{}{}, Ready(ctx, box) }
@@ -60,14 +57,14 @@ type server struct {
 	origin   *http.CrossOriginProtection
 	requests chan struct{}
 	streams  chan struct{}
-	shared   cached[Live]
-	ready    cached[struct{}]
-	metrics  http.Handler
-	// state and trends are what the views show of everything.
-	state  cached[state]
-	trends map[string]*cached[trends]
-	counts cached[[]Queue]
-	groups groupCache
+	// state is the whole installation as metrics, live updates and views show it; shared adds what the first two count
+	// of each queue and subscriber, trends are the plots of the page.
+	state   cached[state]
+	shared  cached[Live]
+	ready   cached[struct{}]
+	metrics http.Handler
+	trends  map[string]*cached[trends]
+	groups  groupCache
 	// api is where the page's forms go as well.
 	api http.Handler
 }

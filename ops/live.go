@@ -40,34 +40,36 @@ func ReadLive(ctx context.Context, box *outbox.Box, t Thresholds, series int) (L
 	if err != nil {
 		return Live{}, wrap("live", err)
 	}
-	return live(ctx, box, t.withDefaults(), n)
+	t = t.withDefaults()
+	return live(ctx, box, n, func(ctx context.Context) (state, error) { return askState(ctx, box, t) })
 }
 
-func live(ctx context.Context, box *outbox.Box, t Thresholds, series int) (l Live, err error) {
+// live adds to the state of the whole what each of series queues and subscribers counts.
+func live(ctx context.Context, box *outbox.Box, series int, of func(context.Context) (state, error)) (Live, error) {
+	st, err := of(ctx)
+	if err != nil {
+		return Live{}, wrap("live", err)
+	}
+	l := Live{At: st.now, Overall: st.overall, Health: st.report, loops: st.loops, holders: st.holders,
+		notify: st.notify}
 	var exemplars []exemplarOf
-	err = ask(ctx, box, overallQuestion(&l.Overall), tablesQuestion(&l.Overall.Tables),
-		queuesQuestion(&l.Queues, "", series, ListCountCap),
+	err = ask(ctx, box, tablesQuestion(&l.Overall.Tables), queuesQuestion(&l.Queues, "", series, ListCountCap),
 		subscribersQuestion(&l.Subscribers, "", series, ListCountCap),
 		forwardersQuestion(&l.Forwarders, "", series, ListCountCap),
 		totalsQuestion(&l.queueTotals, core.CountersOfQueue),
 		totalsQuestion(&l.subscriberTotals, core.CountersOfSubscriber), exemplarsQuestion(&exemplars))
 	if err != nil {
-		return l, wrap("live", err)
+		return Live{}, wrap("live", err)
 	}
 	addExemplars(l.queueTotals, core.CountersOfQueue, exemplars)
 	addExemplars(l.subscriberTotals, core.CountersOfSubscriber, exemplars)
-	f, err := gather(ctx, box)
-	if err != nil {
-		return l, wrap("live", err)
-	}
 	for _, table := range l.Overall.Tables {
 		l.Overall.TableBytes += table.TotalBytes
 	}
-	l.At, l.Health, l.loops, l.holders, l.notify = f.now, f.report(t), f.loops, f.holders, f.notify
-	if f.relaySince != nil {
-		l.RelayWaiting.Duration = f.now.Sub(*f.relaySince)
+	if st.relaySince != nil {
+		l.RelayWaiting.Duration = st.now.Sub(*st.relaySince)
 	}
-	l.Truncated = len(f.queues) > len(l.Queues) || len(f.subscribers) > len(l.Subscribers)
+	l.Truncated = len(st.queues) > len(l.Queues) || len(st.subscribers) > len(l.Subscribers)
 	l.boundTotals(series)
 	return l, nil
 }

@@ -29,9 +29,8 @@ func Collector(box *outbox.Box, cfg MetricsConfig) prometheus.Collector {
 	orDefault(&cfg.Refresh, DefaultRefresh)
 	cfg.Series = min(max(cfg.Series, 1), MaxLimit)
 	t := cfg.Thresholds.withDefaults()
-	c := &cached[Live]{keep: cfg.Refresh, ask: func(ctx context.Context) (Live,
-		error) {
-		return live(ctx, box, t, cfg.Series)
+	c := &cached[Live]{keep: cfg.Refresh, ask: func(ctx context.Context) (Live, error) {
+		return live(ctx, box, cfg.Series, func(ctx context.Context) (state, error) { return askState(ctx, box, t) })
 	}}
 	return &collector{source: c.get}
 }

@@ -49,7 +49,6 @@ func (s *server) do(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.state.forget()
-	s.counts.forget()
 	a.answered(w, r, got.body.Bytes())
 }
 

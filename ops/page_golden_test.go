@@ -87,7 +87,7 @@ func TestGoldenNow(t *testing.T) {
 	busy.overall.Dead = Count{N: 1000, Precision: AtLeast}
 	busy.fresh = []ErrorGroup{{Example: "dial tcp: connection refused"}}
 	busy.report = Report{Checks: []Check{{CheckRelay, StatusOK, "fine"}, {CheckHorizon, StatusWarn, "an old session"}}}
-	plots := newTrends([]countedStep{{goldenNow.Add(-2 * time.Minute), counted{enqueued: 60, done: 30}}}, nil,
+	plots := newTrends([]countedStep{{goldenNow.Add(-2 * time.Minute), counted{enqueued: 60, done: 30}}},
 		goldenNow.Add(-4*time.Minute), goldenNow, time.Minute).plots()
 	limits := Thresholds{}.withDefaults()
 	checkGolden(t, "now", map[string]any{

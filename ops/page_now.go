@@ -54,10 +54,7 @@ func nowView(c *call) (any, error) {
 	v := nowShown{Needs: st.needs(c.s.cfg.Thresholds), Fine: fine(st.report), Over: over, Last: span.last,
 		Plots: t.plots(), AllQueues: len(st.queues)}
 	worst := WorstFirst(st.queues, c.s.cfg.Thresholds)
-	hour, err := c.s.trends["hour"].get(c.ctx)
-	if err == nil {
-		v.Queues, err = c.rows(worst[:min(worstQueues, len(worst))], hour)
-	}
+	v.Queues, err = c.rows(worst[:min(worstQueues, len(worst))])
 	return v, err
 }
 

@@ -44,7 +44,8 @@ func queueView(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := queueShown{queueRow: newQueueRow(q, t, c.s.cfg.Thresholds), Span: over, Last: span.last, Plots: t.plots()}
+	v := queueShown{queueRow: newQueueRow(q, t.queue(), t.over(), c.s.cfg.Thresholds), Span: over, Last: span.last,
+		Plots: t.plots()}
 	if v.Limits, err = QueueLimits(c.ctx, c.box, name); err != nil {
 		return nil, err
 	}

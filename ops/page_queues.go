@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // queuesShown is what the list of queues shows.
@@ -32,28 +34,57 @@ type sortHead struct {
 // queueSort is a column of the list of queues, and how it sorts.
 type queueSort struct {
 	key, title, class string
-	order             func(a, b Queue) int
+	// order sorts by what is known of queues without counting, count by a count, the largest first.
+	order func(a, b Queue) int
+	count *queueCount
 }
 
-// queueSorts are the columns of the list of queues; what has no order does not sort.
+// queueCount is a count by which queues are sorted.
+type queueCount struct {
+	// of is where the count is kept in a queue.
+	of func(q *Queue) *Count
+	// rows are what is counted of a queue q.name, at most $2 + 1 of them; part is what strunk_counts calls them.
+	rows, part string
+}
+
+// queueSorts are the columns of the list of queues; what has no key does not sort.
 var queueSorts = []queueSort{
-	{"name", "Queue", "", func(a, b Queue) int { return 0 }},
-	{"worst", "State", "", nil},
-	{"waiting", "Waiting", "n", func(a, b Queue) int { return cmp.Compare(b.Pending.N, a.Pending.N) }},
+	{"name", "Queue", "", func(a, b Queue) int { return cmp.Compare(a.Name, b.Name) }, nil},
+	{"worst", "State", "", nil, nil},
+	{"waiting", "Waiting", "n", nil, &queueCount{func(q *Queue) *Count { return &q.Pending }, rowsWaiting, "pending"}},
 	{"oldest", "Oldest", "n", func(a, b Queue) int {
 		return cmp.Compare(b.WaitingFor.Duration,
 			a.WaitingFor.Duration)
-	}},
-	{"running", "Running", "n", func(a, b Queue) int { return cmp.Compare(b.Claimed.N, a.Claimed.N) }},
-	{"", "Done", "n w", nil}, {"", "Last hour", "w", nil}, {"", "Failing", "n w", nil},
-	{"dead", "Dead", "n", func(a, b Queue) int { return cmp.Compare(b.Dead.N, a.Dead.N) }},
+	}, nil},
+	{"running", "Running", "n", nil, &queueCount{func(q *Queue) *Count { return &q.Claimed }, rowsRunning, "claimed"}},
+	{"", "Done", "n w", nil, nil}, {"", "Last hour", "w", nil, nil}, {"", "Failing", "n w", nil, nil},
+	{"dead", "Dead", "n", nil, &queueCount{func(q *Queue) *Count { return &q.Dead }, rowsDead, "dead"}},
 }
 
-// sortsByCount are the keys of the columns that are counts: to sort by them, all queues are counted.
-var sortsByCount = []string{"waiting", "running", "dead"}
+// What is counted of a queue q.name: see strunk_queue_states, which says why it is written so.
+const (
+	rowsWaiting = `(SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.admitted
+	AND t.key = q.name ORDER BY t.key, t.priority, t.seq LIMIT $2 + 1)
+UNION ALL (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND NOT t.admitted
+	AND t.key = q.name ORDER BY t.key, t.seq LIMIT $2 + 1)`
+	rowsRunning = `SELECT 1 FROM {schema}.strunk_workers w JOIN {schema}.strunk_outbox_tasks t
+	ON t.status = 'claimed' AND t.worker_id = w.id WHERE w.queue = q.name LIMIT $2 + 1`
+	rowsDead = `SELECT 1 FROM {schema}.strunk_outbox_dead d WHERE d.kind = 'task' AND d.key >= q.name
+	AND d.key <= q.name ORDER BY d.key, d.id LIMIT $2 + 1`
+)
+
+// sqlCountEach counts the rows of each of the queues $1 up to $2; where there are more, they are as many as were
+// counted last. It locks nothing.
+func (n *queueCount) sqlCountEach() string {
+	return `SELECT CASE WHEN x.n > $2 THEN greatest(x.n, c.n) ELSE x.n END
+FROM unnest($1::text[]) WITH ORDINALITY q (name, place)
+CROSS JOIN LATERAL (SELECT count(*) AS n FROM (` + n.rows + `) y) x
+LEFT JOIN {schema}.strunk_counts c ON c.part = '` + n.part + `' AND c.name = q.name
+ORDER BY q.place`
+}
 
 func queuesView(c *call) (any, error) {
-	st, t, err := c.stateAndTrends("hour")
+	st, err := c.s.state.get(c.ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -61,13 +92,10 @@ func queuesView(c *call) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("from: %w", err)
 	}
-	all := st.queues
-	if slices.Contains(sortsByCount, c.query.Get("sort")) {
-		if all, err = c.s.counts.get(c.ctx); err != nil {
-			return nil, err
-		}
+	chosen, by, err := chooseQueues(st.queues, c.query, c.s.cfg.Thresholds)
+	if err == nil && by.count != nil {
+		err = c.sortByCount(chosen, by.count)
 	}
-	chosen, err := chooseQueues(all, c.query, c.s.cfg.Thresholds)
 	if err != nil {
 		return nil, err
 	}
@@ -78,16 +106,16 @@ func queuesView(c *call) (any, error) {
 	if last < len(chosen) {
 		v.Next = "queues?" + changedQuery(c.query, "from", strconv.Itoa(last)).Encode()
 	}
-	v.Rows, err = c.rows(chosen[first:last], t)
+	v.Rows, err = c.rows(chosen[first:last])
 	return v, err
 }
 
-// chooseQueues filters and sorts queues as a query wants.
-func chooseQueues(all []Queue, query url.Values, t Thresholds) ([]Queue, error) {
+// chooseQueues filters queues as a query wants, and sorts them, but for what is sorted by a count.
+func chooseQueues(all []Queue, query url.Values, t Thresholds) ([]Queue, queueSort, error) {
 	by := cmp.Or(query.Get("sort"), "worst")
 	i := slices.IndexFunc(queueSorts, func(s queueSort) bool { return s.key == by })
 	if i < 0 {
-		return nil, fmt.Errorf("sort: there is no column %q: %w", by, ErrInvalid)
+		return nil, queueSort{}, fmt.Errorf("sort: there is no column %q: %w", by, ErrInvalid)
 	}
 	part, state := strings.ToLower(query.Get("q")), State(query.Get("state"))
 	chosen := slices.DeleteFunc(WorstFirst(all, t), func(q Queue) bool {
@@ -97,7 +125,27 @@ func chooseQueues(all []Queue, query url.Values, t Thresholds) ([]Queue, error) 
 	if order := queueSorts[i].order; order != nil {
 		slices.SortStableFunc(chosen, func(a, b Queue) int { return cmp.Or(order(a, b), cmp.Compare(a.Name, b.Name)) })
 	}
-	return chosen, nil
+	return chosen, queueSorts[i], nil
+}
+
+// sortByCount counts of each of the queues what by counts, and sorts them by it, the largest first.
+func (c *call) sortByCount(queues []Queue, by *queueCount) error {
+	names := make([]string, 0, len(queues))
+	for _, q := range queues {
+		names = append(names, q.Name)
+	}
+	var counts []int64
+	if err := ask(c.ctx, c.box, many(&counts, by.sqlCountEach(), []any{names, ListCountCap},
+		func(rows pgx.Rows) (n int64, err error) { return n, rows.Scan(&n) })); err != nil {
+		return wrap("queues", err)
+	}
+	for i, n := range counts {
+		by.of(&queues[i]).N = n
+	}
+	slices.SortStableFunc(queues, func(a, b Queue) int {
+		return cmp.Or(cmp.Compare(by.of(&b).N, by.of(&a).N), cmp.Compare(a.Name, b.Name))
+	})
+	return nil
 }
 
 func sortHeads(query url.Values) (all []sortHead) {

@@ -87,8 +87,12 @@ func loadMore(t *testing.T, pool *pgxpool.Pool) {
 			SELECT 1000 + i, 3600000, i, 10, 'queue-' || 100 + i, 'h' FROM generate_series(0, 199) i`,
 		`INSERT INTO public.strunk_counters (minute, in_totals, kind, name, done)
 			SELECT date_trunc('minute', now()) - m * interval '1 minute', m > 3, 'queue', 'queue-' || q, 7
-			FROM generate_series(0, 2879) m, generate_series(100, 299) q WHERE m < 120 OR m % 30 = 0
-			ORDER BY m DESC, q`,
+			FROM generate_series(0, 119) m, generate_series(100, 299) q ORDER BY m DESC, q`,
+		`SELECT public.strunk_add_to_sums(array_agg(c)) FROM public.strunk_counters c
+			WHERE c.in_totals AND c.name >= 'queue-100'`,
+		`INSERT INTO public.strunk_counter_sums (began_at, kind, span_s, name, done)
+			SELECT date_trunc('hour', now()) - h * interval '1 hour', 'queue', 3600, 'queue-' || q, 420
+			FROM generate_series(47, 3, -1) h, generate_series(100, 299) q`,
 		`INSERT INTO public.strunk_snapshots (version, updated_at, deleted, entity_type, entity_id, state)
 			VALUES (1, now(), false, 'type-1', '1', '{}')`,
 		`UPDATE public.strunk_workers SET lease_ms = 3600000`, // none expires

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,7 +14,8 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// state is what the views show of the whole installation. It is asked for at most once in Config.Refresh.
+// state is the whole installation: what views, metrics and live updates show. A handler asks for it at most once in
+// Config.Refresh.
 type state struct {
 	facts
 	report  Report
@@ -27,9 +27,7 @@ type state struct {
 const (
 	// maxGroups is how many new error groups are counted.
 	maxGroups = 100
-	// keepCounts is how old the counts may be by which queues are sorted, and keepGroups how old error groups may be:
-	// both look at much.
-	keepCounts = 10 * time.Second
+	// keepGroups is how old error groups may be, which look at much.
 	keepGroups = 10 * time.Second
 )
 
@@ -71,11 +69,6 @@ func (g *groupCache) get(ctx context.Context, box *outbox.Box, f ErrorFilter) (e
 func (s *server) keepState() {
 	s.state.ask = func(ctx context.Context) (state, error) { return askState(ctx, s.box, s.cfg.Thresholds) }
 	s.state.keep = s.cfg.Refresh
-	s.counts.ask = func(ctx context.Context) (all []Queue, err error) {
-		err = ask(ctx, s.box, queuesQuestion(&all, "", MaxLimit, ListCountCap))
-		return all, wrap("queues", err)
-	}
-	s.counts.keep = keepCounts
 	s.trends = map[string]*cached[trends]{}
 	for name, span := range spans {
 		s.trends[name] = &cached[trends]{keep: span.keep, ask: func(ctx context.Context) (trends, error) {
@@ -86,12 +79,12 @@ func (s *server) keepState() {
 
 func askState(ctx context.Context, box *outbox.Box, t Thresholds) (st state, err error) {
 	if st.facts, err = gather(ctx, box); err != nil {
-		return st, wrap("page", err)
+		return st, wrap("state", err)
 	}
 	err = ask(ctx, box, overallQuestion(&st.overall), many(&st.fresh, sqlErrorGroups,
 		[]any{orNull(""), time.Hour.Microseconds(), true, maxGroups}, scanErrorGroup))
-	st.report = st.facts.report(t)
-	return st, wrap("page", err)
+	st.overall.Paused, st.report = st.paused, st.facts.report(t)
+	return st, wrap("state", err)
 }
 
 // span is how far back plots go.
@@ -117,12 +110,12 @@ func (c *call) over() (name string, of span, err error) {
 	return name, of, err
 }
 
-// trends are what happened lately to all queues together, and to each.
+// trends are what happened lately to all queues together, or to one.
 type trends struct {
-	steps  int
-	step   time.Duration
-	all    []QueueStep
-	queues map[string]queueTrend
+	steps int
+	step  time.Duration
+	from  time.Time
+	all   []QueueStep
 }
 
 // queueTrend is what happened to one queue lately.
@@ -132,39 +125,35 @@ type queueTrend struct {
 	Done, Failed []float64
 }
 
-// askTrends asks for the steps of one queue, or of all. The last step is not over: it is left out.
-func askTrends(ctx context.Context, box *outbox.Box, of span, name string) (t trends, err error) {
+// askTrends asks for the steps of one queue, or of all together. The last step is not over: it is left out.
+func askTrends(ctx context.Context, box *outbox.Box, of span, name string) (trends, error) {
 	var from, to time.Time
+	var steps []countedStep
 	window, step := of.window.Microseconds(), int(of.step.Seconds())
-	when := one(sqlRatesSpan, []any{window, step}, &to, &from)
-	var all, queues []countedStep
-	if name == "" {
-		err = ask(ctx, box, when, many(&all, sqlStepsOfAll, []any{window, step}, scanStepOfAll),
-			many(&queues, sqlStepsOfEach, []any{window, step}, scanStepOfEach))
-	} else {
-		err = ask(ctx, box, when, many(&all, sqlRates, []any{core.CountersOfQueue, name, "", MaxLimit, window, step},
-			scanCountedStep))
-		queues = all
+	counted := many(&steps, sqlStepsOfAll, []any{window, step}, scanStepOfAll)
+	if name != "" {
+		counted = many(&steps, sqlRates, []any{core.CountersOfQueue, name, "", MaxLimit, window, step}, scanCountedStep)
 	}
-	return newTrends(all, queues, from, to, of.step), wrap("page", err)
+	err := ask(ctx, box, one(sqlRatesSpan, []any{window, step}, &to, &from), counted)
+	return newTrends(steps, from, to, of.step), wrap("page", err)
 }
 
-// Both statements read the counters of queues in the last $1 microseconds, in steps of $2 seconds, and lock nothing.
-// strunk_count_steps would sum the histograms of each queue, which no view of all queues shows.
-var (
-	// sqlStepsOfAll sums those of all queues.
-	sqlStepsOfAll = `SELECT to_timestamp(x.step * $2::integer), sum(x.enqueued)::bigint, sum(x.done)::bigint,
-	sum(x.failed)::bigint, sum(x.waits_us)::bigint, ` + sumOfWaits() + stepsOfQueues + `GROUP BY x.step`
-	// sqlStepsOfEach reads what is done and has failed of each.
-	sqlStepsOfEach = `SELECT x.name, to_timestamp(x.step * $2::integer), sum(x.done)::bigint, sum(x.failed)::bigint
-` + stepsOfQueues + `GROUP BY x.name, x.step`
-)
-
-const stepsOfQueues = `
-FROM (SELECT floor(extract(epoch FROM c.minute) / $2::integer) AS step, c.* FROM {schema}.strunk_counters c
-	WHERE c.in_totals IN (true, false) AND c.kind = 'queue'
-	AND c.minute >= {schema}.strunk_count_from($1::bigint * interval '1 microsecond', $2::integer)) x
-`
+// sqlStepsOfAll sums the counters of all queues in the last $1 microseconds, in steps of $2 seconds: those that are
+// folded by the step, and what is not folded yet. It locks nothing.
+var sqlStepsOfAll = `SELECT x.at, sum(x.enqueued)::bigint, sum(x.done)::bigint, sum(x.failed)::bigint,
+	sum(x.waits_us)::bigint, ` + sumOfWaits() + `
+FROM (
+	SELECT date_bin($2::integer * interval '1 second', s.began_at, to_timestamp(0)) AS at, s.enqueued, s.done,
+		s.failed, s.waits_us, s.waits
+	FROM {schema}.strunk_counter_sums s
+	WHERE s.kind = 'queue' AND s.span_s = {schema}.strunk_count_span($2::integer) AND s.name = ''
+		AND s.began_at >= {schema}.strunk_count_from($1::bigint * interval '1 microsecond', $2::integer)
+	UNION ALL
+	SELECT date_bin($2::integer * interval '1 second', c.minute, to_timestamp(0)), c.enqueued, c.done, c.failed,
+		c.waits_us, c.waits
+	FROM {schema}.strunk_counters c WHERE NOT c.in_totals AND c.kind = 'queue'
+		AND c.minute >= {schema}.strunk_count_from($1::bigint * interval '1 microsecond', $2::integer)) x
+GROUP BY x.at`
 
 func sumOfWaits() string {
 	var sums []string
@@ -178,45 +167,76 @@ func scanStepOfAll(rows pgx.Rows) (s countedStep, err error) {
 	return s, rows.Scan(&s.at, &s.enqueued, &s.done, &s.failed, &s.waits.micros, &s.waits.buckets)
 }
 
-func scanStepOfEach(rows pgx.Rows) (s countedStep, err error) {
-	return s, rows.Scan(&s.name, &s.at, &s.done, &s.failed)
-}
-
-// newTrends makes trends of the steps of all queues together and of those of each, which may be in any order.
-func newTrends(ofAll, ofEach []countedStep, from, to time.Time, step time.Duration) trends {
-	t := trends{steps: max(int(to.Sub(from)/step), 0), step: step, queues: map[string]queueTrend{}}
-	all, totals := make([]countedStep, t.steps), map[string]*countedStep{}
-	place := func(s countedStep) (i int, within bool) {
-		i = int(s.at.Sub(from) / step)
-		return i, i >= 0 && i < t.steps
-	}
-	for _, r := range ofAll {
-		if i, within := place(r); within {
-			all[i].add(r.counted)
+// newTrends makes trends of steps, which may be in any order.
+func newTrends(steps []countedStep, from, to time.Time, step time.Duration) trends {
+	t := trends{steps: max(int(to.Sub(from)/step), 0), step: step, from: from}
+	all := make([]countedStep, t.steps)
+	for _, s := range steps {
+		if i, within := t.place(s.at); within {
+			all[i].add(s.counted)
 		}
-	}
-	for _, r := range ofEach {
-		i, within := place(r)
-		if !within {
-			continue
-		}
-		if totals[r.name] == nil {
-			totals[r.name] = &countedStep{at: from}
-			t.queues[r.name] = queueTrend{Done: make([]float64, t.steps), Failed: make([]float64, t.steps)}
-		}
-		totals[r.name].add(r.counted)
-		q := t.queues[r.name]
-		q.Done[i], q.Failed[i] = q.Done[i]+float64(r.done), q.Failed[i]+float64(r.failed)
 	}
 	for i := range all {
 		all[i].at = from.Add(time.Duration(i) * step)
 		t.all = append(t.all, all[i].ofQueue())
 	}
-	for name, q := range t.queues {
-		q.Total = totals[name].ofQueue()
-		t.queues[name] = q
-	}
 	return t
+}
+
+// place is which step a time is in.
+func (t trends) place(at time.Time) (i int, within bool) {
+	i = int(at.Sub(t.from) / t.step)
+	return i, i >= 0 && i < t.steps
+}
+
+// queue is the trend of the one queue that t is of.
+func (t trends) queue() (q queueTrend) {
+	for _, s := range t.all {
+		q.Total.Done, q.Total.Failed = q.Total.Done+s.Done, q.Total.Failed+s.Failed
+		q.Done, q.Failed = append(q.Done, float64(s.Done)), append(q.Failed, float64(s.Failed))
+	}
+	q.Total.FailedShare = failedShare(q.Total.Failed, q.Total.Done)
+	return q
+}
+
+// sqlStepsOfEach reads how many tasks of the queues $1 were done, and how many attempts failed, in the last $2
+// microseconds in steps of $3 seconds. It locks nothing.
+const sqlStepsOfEach = `SELECT c.name, date_bin($3::integer * interval '1 second', c.began_at, to_timestamp(0)),
+	sum(c.done)::bigint, sum(c.failed)::bigint
+FROM {schema}.strunk_counter_spans c
+WHERE c.span_s = {schema}.strunk_count_span($3::integer) AND c.kind = 'queue' AND c.name = ANY ($1::text[])
+	AND c.began_at >= {schema}.strunk_count_from($2::bigint * interval '1 microsecond', $3::integer)
+GROUP BY 1, 2`
+
+// stepOfOne is what happened to a queue in one step.
+type stepOfOne struct {
+	name         string
+	at           time.Time
+	done, failed int64
+}
+
+func scanStepOfOne(rows pgx.Rows) (s stepOfOne, err error) {
+	return s, rows.Scan(&s.name, &s.at, &s.done, &s.failed)
+}
+
+// queueTrends are those of each queue, over the steps of t.
+func (t trends) queueTrends(steps []stepOfOne) map[string]queueTrend {
+	all := map[string]queueTrend{}
+	for _, s := range steps {
+		i, within := t.place(s.at)
+		if !within {
+			continue
+		}
+		q := all[s.name]
+		if q.Done == nil {
+			q.Done, q.Failed = make([]float64, t.steps), make([]float64, t.steps)
+		}
+		q.Done[i], q.Failed[i] = float64(s.done), float64(s.failed)
+		q.Total.Done, q.Total.Failed = q.Total.Done+s.done, q.Total.Failed+s.failed
+		q.Total.FailedShare = failedShare(q.Total.Failed, q.Total.Done)
+		all[s.name] = q
+	}
+	return all
 }
 
 // over is how much time the steps cover.
@@ -232,7 +252,7 @@ type queueRow struct {
 	Class string
 }
 
-// stateAndTrends are asked for at once: each looks at all queues.
+// stateAndTrends are asked for at once.
 func (c *call) stateAndTrends(over string) (st state, t trends, err error) {
 	var asked sync.WaitGroup
 	var trendsErr error
@@ -246,40 +266,31 @@ func (c *call) stateAndTrends(over string) (st state, t trends, err error) {
 const sqlQueuesNamed = `SELECT ` + queueColumns + `
 FROM {schema}.strunk_queue_states($1::text[], $2::integer, false) s`
 
-// counted are some queues with their tasks counted anew: those of state are not counted for it.
-func (c *call) counted(queues []Queue) ([]Queue, error) {
+// rows counts the tasks of some queues anew, since those of state are not counted, and adds what happened to them in
+// the last hour.
+func (c *call) rows(queues []Queue) ([]queueRow, error) {
 	names := make([]string, 0, len(queues))
 	for _, q := range queues {
 		names = append(names, q.Name)
 	}
 	var found []Queue
-	if err := ask(c.ctx, c.box, many(&found, sqlQueuesNamed, []any{names, ListCountCap}, scanQueue)); err != nil {
-		return nil, wrap("queues", err)
+	var steps []stepOfOne
+	var from, to time.Time
+	of := spans["hour"]
+	window, step := of.window.Microseconds(), int(of.step.Seconds())
+	err := ask(c.ctx, c.box, one(sqlRatesSpan, []any{window, step}, &to, &from),
+		many(&found, sqlQueuesNamed, []any{names, ListCountCap}, scanQueue),
+		many(&steps, sqlStepsOfEach, []any{names, window, step}, scanStepOfOne))
+	t := newTrends(nil, from, to, of.step)
+	trend := t.queueTrends(steps)
+	rows := make([]queueRow, 0, len(found))
+	for _, q := range found { // in the order of names
+		rows = append(rows, newQueueRow(q, trend[q.Name], t.over(), c.s.cfg.Thresholds))
 	}
-	now := map[string]Queue{}
-	for _, q := range found {
-		now[q.Name] = q
-	}
-	all := slices.Clone(queues)
-	for i, q := range all {
-		if again, there := now[q.Name]; there {
-			all[i] = again
-		}
-	}
-	return all, nil
+	return rows, wrap("queues", err)
 }
 
-// rows counts some queues anew, and adds what happened to them.
-func (c *call) rows(queues []Queue, t trends) ([]queueRow, error) {
-	again, err := c.counted(queues)
-	rows := make([]queueRow, 0, len(again))
-	for _, q := range again {
-		rows = append(rows, newQueueRow(q, t, c.s.cfg.Thresholds))
-	}
-	return rows, err
-}
-
-func newQueueRow(q Queue, t trends, limits Thresholds) queueRow {
+func newQueueRow(q Queue, t queueTrend, over time.Duration, limits Thresholds) queueRow {
 	st := q.State(limits)
-	return queueRow{Queue: q, Queued: t.queues[q.Name], Over: t.over(), State: st, Class: st.class()}
+	return queueRow{Queue: q, Queued: t, Over: over, State: st, Class: st.class()}
 }

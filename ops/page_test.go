@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/strunk-go/strunk/ops"
 )
@@ -119,7 +120,7 @@ func hides(t testing.TB, view string, unwanted ...string) {
 
 func TestNowSaysWhatNeedsAPerson(t *testing.T) {
 	t.Parallel()
-	h, _, pool := serve(t, ops.Config{Title: "shop & co"})
+	h, _, pool := serve(t, ops.Config{Title: "shop & co", Refresh: time.Hour})
 	seed(t, pool)
 	exec(t, pool, `SELECT public.strunk_enqueue('orphans', '{}')`)
 	exec(t, pool, `SELECT public.strunk_pause_queue('sms', 'maintenance', 'ann')`)
@@ -133,6 +134,11 @@ func TestNowSaysWhatNeedsAPerson(t *testing.T) {
 	if status, text, header := browse(t, h, readToken).send("GET", "./?over=year", ""); status != 400 ||
 		!strings.Contains(text, "neither hour nor 2d") || header.Get("Content-Type") != "text/html; charset=utf-8" {
 		t.Errorf("a wrong span: %d %s", status, text)
+	}
+	die(t, pool, "dead", `{}`, "no", 1) // the metrics show what the page has asked for
+	if _, body, _ := do(t, h, request{method: "GET", path: "/metrics", token: readToken}); !strings.Contains(body,
+		"\nstrunk_dead_letters 3\n") {
+		t.Errorf("the metrics have asked anew: %s", body)
 	}
 }
 

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -50,8 +51,15 @@ func Questions(queue, subscriber string, task, dead int64) []Question {
 		{"Running tasks", sqlRunning, []any{none, DefaultLimit}},
 		{"Audit", sqlAudit, []any{none, none, nil, DefaultLimit, examinedAtOnce}},
 		{"queues of a page", sqlQueuesNamed, []any{hundredQueues(), ListCountCap}},
-		{"rates of a page", sqlStepsOfEach, []any{DefaultRatesWindow.Microseconds(), 60}},
-		{"rates of a page, together", sqlStepsOfAll, []any{DefaultRatesWindow.Microseconds(), 60}},
+		{"rates of a page", sqlStepsOfEach, []any{hundredQueues(), DefaultRatesWindow.Microseconds(), 60}},
+		{"rates of all queues together", sqlStepsOfAll, []any{DefaultRatesWindow.Microseconds(), 60}},
+		{"rates of all queues together, of two days", sqlStepsOfAll, []any{MaxRatesWindow.Microseconds(), 3600}},
+		{"Rates of two days", sqlRates, []any{"queue", none, "", DefaultLimit, MaxRatesWindow.Microseconds(), 3600}},
+		{"Rates of a queue in two days", sqlRates, []any{"queue", text(queue), "", 1, MaxRatesWindow.Microseconds(),
+			3600}},
+		{"queues by dead letters", countOfEach("dead"), []any{hundredQueues(), ListCountCap}},
+		{"queues by waiting tasks", countOfEach("waiting"), []any{hundredQueues(), ListCountCap}},
+		{"queues by running tasks", countOfEach("running"), []any{hundredQueues(), ListCountCap}},
 		{"the result of a task", sqlTaskResult, []any{task}},
 		{"error groups", sqlErrorGroups, []any{none, DefaultErrorsSince.Microseconds(), false, DefaultLimit}},
 		{"error groups of 30 days", sqlErrorGroups, []any{none, 30 * DefaultErrorsSince.Microseconds(), false,
@@ -62,6 +70,12 @@ func Questions(queue, subscriber string, task, dead int64) []Question {
 		{"trends of errors", sqlErrorTrends, []any{[]string{"failed again", "failed once"}, trendHours}},
 		{"entities by id", sqlEntities, []any{"7", foundAtMost}},
 	}...)
+}
+
+// countOfEach is what sorts queues by a column.
+func countOfEach(key string) string {
+	i := slices.IndexFunc(queueSorts, func(s queueSort) bool { return s.key == key })
+	return queueSorts[i].count.sqlCountEach()
 }
 
 // hundredQueues are those of load: a page of the list of queues.

@@ -85,8 +85,11 @@ func TestCountersNeverFall(t *testing.T) {
 	box, pool := open(t)
 	count(t, pool, "emails", 3, 30, 10)
 	count(t, pool, "emails", 3*24*60, 30, 10)
+	count(t, pool, "sms", 3, 5, 0)
+	count(t, pool, "sms", 3, 7, 0)
 	exec(t, pool, `SELECT public.strunk_enqueue('idle', '{}')`)
-	want := []string{`strunk_queue_done_total{queue="emails"} 60`, `strunk_queue_dead_total{queue="emails"} 20`,
+	want := []string{`strunk_queue_done_total{queue="emails"} 60`, `strunk_queue_done_total{queue="sms"} 12`,
+		`strunk_queue_dead_total{queue="emails"} 20`,
 		`strunk_queue_begun_total{queue="emails"} 80`, `strunk_queue_dead_total{queue="idle"} 0`,
 		`strunk_queue_wait_seconds_bucket{queue="emails",le="0.5"} 0`,
 		`strunk_queue_wait_seconds_bucket{queue="emails",le="1"} 80`,
@@ -94,7 +97,8 @@ func TestCountersNeverFall(t *testing.T) {
 		`strunk_queue_wait_seconds_count{queue="emails"} 80`, `strunk_queue_wait_seconds_sum{queue="emails"} 64`,
 		`strunk_queue_run_seconds_bucket{queue="emails",le="0.01"} 80`, "# TYPE strunk_queue_run_seconds histogram",
 		"# TYPE strunk_queue_enqueued_total counter"}
-	for _, when := range []string{"at first", "one minute is folded", "both are", "one is swept"} {
+	for _, when := range []string{"at first", "one is folded", "two are", "three are", "all are",
+		"one is swept"} {
 		_, body, _ := metrics(t, box, ops.Config{Insecure: true})
 		for _, line := range want {
 			if !strings.Contains(body, line+"\n") {
@@ -103,8 +107,16 @@ func TestCountersNeverFall(t *testing.T) {
 		}
 		exec(t, pool, `SELECT public.strunk_fold_counters('2 days', 1)`)
 	}
-	if n := queryOne[int](t, pool, `SELECT count(*) FROM public.strunk_counters WHERE in_totals`); n != 1 {
-		t.Errorf("%d minutes are kept and folded; want the one of the last two days", n)
+	if n := queryOne[int](t, pool, `SELECT count(*) FROM public.strunk_counters WHERE in_totals`); n != 3 {
+		t.Errorf("%d rows are kept and folded; want those of the last two days", n)
+	}
+	// By the hour of each queue, and of all by the minute and by the hour: of the last two days as well.
+	const sums = `SELECT string_agg(format('%s %s: %s, %s waited', span_s, name, done, waited), '; ' ORDER BY span_s,
+		name) FROM (SELECT span_s, name, sum(done) AS done, sum(waits[10]) AS waited
+		FROM public.strunk_counter_sums GROUP BY 1, 2) s`
+	if got := queryOne[string](t, pool, sums); got != "60 : 42, 52 waited; 3600 : 42, 52 waited; "+
+		"3600 emails: 30, 40 waited; 3600 sms: 12, 12 waited" {
+		t.Errorf("the sums are %s", got)
 	}
 }
 

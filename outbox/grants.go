@@ -127,7 +127,8 @@ func grants() []grant {
 		{role: RoleReader,
 			functions: []string{
 				"strunk_as_jsonb", "strunk_backlog", "strunk_batch_members", "strunk_batch_of", "strunk_batch_states",
-				"strunk_count_cancelled", "strunk_count_delivered", "strunk_count_from", "strunk_count_steps",
+				"strunk_count_cancelled", "strunk_count_delivered", "strunk_count_from", "strunk_count_span",
+				"strunk_count_steps",
 				"strunk_count_totals", "strunk_counted_at",
 				"strunk_dead_letters", "strunk_error_groups",
 				"strunk_inbox_marked", "strunk_inconsistencies",
@@ -141,7 +142,8 @@ func grants() []grant {
 			selects: []string{
 				"strunk_audit", "strunk_batches", "strunk_batch_changes", "strunk_batch_tasks",
 				"strunk_bootstrap", "strunk_cancels", "strunk_closed_days", "strunk_counters",
-				"strunk_counter_totals", "strunk_counts", "strunk_count_passes",
+				"strunk_counter_spans", "strunk_counter_sums", "strunk_counter_totals", "strunk_counts",
+				"strunk_count_passes",
 				"strunk_dedups", "strunk_exemplars",
 				"strunk_all_paused", "strunk_bulk_jobs", "strunk_feed", "strunk_feed_floor",
 				"strunk_feed_partitions", "strunk_forwarders",

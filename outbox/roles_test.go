@@ -36,7 +36,8 @@ var orders = events.Define("order", func(o order) string { return o.ID }, events
 // internalFunctions are called by strunk's own functions, or by the owner's reaper.
 var internalFunctions = []string{
 	"strunk_act_on", "strunk_act_on_each",
-	"strunk_add_error", "strunk_admission_key", "strunk_admit_keys", "strunk_advance_feed",
+	"strunk_add_error", "strunk_add_to_sums", "strunk_add_to_totals", "strunk_admission_key",
+	"strunk_admit_keys", "strunk_advance_feed",
 	"strunk_attach_partition", "strunk_cancel_waiting",
 	"strunk_enqueue_follow_up", "strunk_finish_batch", "strunk_fold_batch", "strunk_hold_batch_open",
 	"strunk_note_deleted", "strunk_note_members", "strunk_publish_outcomes", "strunk_sum_of_changes",
@@ -56,7 +57,7 @@ var internalFunctions = []string{
 	"strunk_pauses", "strunk_revive", "strunk_revive_delivery", "strunk_schedule_enqueue", "strunk_schema_parts",
 	"strunk_take_delivered", "strunk_task_part",
 	"strunk_failure_sums", "strunk_fold_failures", "strunk_queue_ended",
-	"strunk_queue_heads", "strunk_forget_failures",
+	"strunk_queue_heads", "strunk_forget_counters", "strunk_forget_failures",
 	"strunk_tell_workers", "strunk_whoami", "strunk_fingerprint",
 	"strunk_note_failure", "strunk_why_not_admitted",
 	"strunk_why_not_claimed", "strunk_write_task",

@@ -58,6 +58,7 @@ DROP TABLE
     {schema}.strunk_bulk_jobs,
     {schema}.strunk_counters,
     {schema}.strunk_counter_totals,
+    {schema}.strunk_counter_sums,
     {schema}.strunk_exemplars,
     {schema}.strunk_closed_days,
     {schema}.strunk_reaped,

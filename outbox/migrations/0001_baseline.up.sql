@@ -714,6 +714,32 @@ CREATE TABLE {schema}.strunk_counter_totals (
     CHECK (cardinality(waits) = 21 AND cardinality(runs) = 21)
 ) WITH (fillfactor = 50);
 
+-- The sums of rows of strunk_counters that are folded, in span_s seconds from began_at on: of each queue, and of each
+-- subscriber and entity type, by the hour; of all of a kind together, whose name is '', by the minute and by the hour.
+CREATE TABLE {schema}.strunk_counter_sums (
+    began_at    timestamptz NOT NULL,
+    enqueued    bigint      NOT NULL DEFAULT 0,
+    done        bigint      NOT NULL DEFAULT 0,
+    failed      bigint      NOT NULL DEFAULT 0,
+    retried     bigint      NOT NULL DEFAULT 0,
+    parked      bigint      NOT NULL DEFAULT 0,
+    dead        bigint      NOT NULL DEFAULT 0,
+    cancelled   bigint      NOT NULL DEFAULT 0,
+    discarded   bigint      NOT NULL DEFAULT 0,
+    waits_us    bigint      NOT NULL DEFAULT 0,
+    runs_us     bigint      NOT NULL DEFAULT 0,
+    span_s      integer     NOT NULL CHECK (span_s IN (60, 3600)),
+    kind        text COLLATE "C" NOT NULL CHECK (kind IN ('queue', 'subscriber')),
+    name        text COLLATE "C" NOT NULL,
+    entity_type text COLLATE "C" NOT NULL DEFAULT '',
+    waits       bigint[]    NOT NULL DEFAULT pg_catalog.array_fill(0::bigint, ARRAY[21]),
+    runs        bigint[]    NOT NULL DEFAULT pg_catalog.array_fill(0::bigint, ARRAY[21]),
+    PRIMARY KEY (kind, span_s, name, entity_type, began_at),
+    CHECK (cardinality(waits) = 21 AND cardinality(runs) = 21)
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000);
+
+CREATE INDEX strunk_counter_sums_age ON {schema}.strunk_counter_sums (began_at);
+
 -- For each bucket of a histogram the latest duration that belongs to a sampled trace, in microseconds.
 CREATE TABLE {schema}.strunk_exemplars (
     us          bigint      NOT NULL,
