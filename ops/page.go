@@ -56,17 +56,17 @@ func views() []view {
 
 // navigation are the paths of the views that the navigation lists, with what it calls them.
 var navigation = []navEntry{
-	{"", "Now", false},
-	{"queues", "Queues", false},
-	{"tasks", "Tasks", false},
-	{"errors", "Errors", false},
-	{"jobs", "Bulk jobs", false},
-	{"events", "Events", false},
-	{"schedules", "Schedules", false},
-	{"processes", "Processes", false},
-	{"contracts", "Contracts", false},
-	{"database", "Database", false},
-	{"audit", "Audit", false},
+	{Path: "", Title: "Now"},
+	{Path: "queues", Title: "Queues"},
+	{Path: "tasks", Title: "Tasks"},
+	{Path: "errors", Title: "Errors"},
+	{Path: "jobs", Title: "Bulk jobs"},
+	{Path: "events", Title: "Events"},
+	{Path: "schedules", Title: "Schedules"},
+	{Path: "processes", Title: "Processes"},
+	{Path: "contracts", Title: "Contracts"},
+	{Path: "database", Title: "Database"},
+	{Path: "audit", Title: "Audit"},
 }
 
 // named are parameters of a view.
@@ -137,11 +137,13 @@ func (s *server) view(v view) http.HandlerFunc {
 		o := operation{permission: PermissionRead, query: v.query}
 		screen := s.screen(w, r, v)
 		o.run = func(c *call) (any, error) {
+			counted := s.counted(c.ctx)
 			data, err := v.fill(c)
 			if to, elsewhere := data.(redirect); err != nil || elsewhere {
 				return to, err
 			}
 			screen.Data = data
+			screen.count(counted, s.cfg.Thresholds)
 			return screen.render()
 		}
 		o.serve(s)(w, r)

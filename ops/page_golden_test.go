@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -118,4 +119,42 @@ func TestGoldenConfirm(t *testing.T) {
 			Asked: []askedField{{"reason", arabicRTL, hostileName, longName, "text", false}}},
 	})
 	checkGoldenState(t, "problem", "hostile", problemView{Problem{"invalid", hostileName}, 400, "./"})
+}
+
+// The navigation counts what is wrong and what waits for a decision, as exactly as it is known, and shows no zero.
+func TestNavigationCounts(t *testing.T) {
+	t.Parallel()
+	age := Duration{12 * time.Second}
+	st := state{overall: Overall{Dead: Count{N: 10582, Precision: Counted, Age: &age},
+		Deliveries: Count{N: 1000, Precision: AtLeast}}}
+	st.report = Report{Checks: []Check{{CheckHorizon, StatusWarn, "old"}, {CheckRelay, StatusFail, "late"}}}
+	render := func(asked <-chan state) string {
+		page := &screen{Nav: slices.Clone(navigation)}
+		page.count(asked, Thresholds{})
+		var got bytes.Buffer
+		for _, e := range page.Nav {
+			if err := pageTemplates["now"].ExecuteTemplate(&got, "nav-entry", e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return got.String()
+	}
+	asked := make(chan state, 1)
+	asked <- st
+	got := render(asked)
+	const narrow = "\u202f"
+	for _, want := range []string{
+		`<a href="./">Now <span class="b bad">2<span class="said"> what is wrong</span></span></a>`,
+		`<a href="queues">Queues</a>`,
+		`>Errors <span class="b"><span title="counted 12s ago">10` + narrow + `582</span><span class="said"> dead`,
+		`>Events <span class="b">1` + narrow + `000+<span class="said"> deliveries that failed, or wait`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s is not in %s", want, got)
+		}
+	}
+	close(asked) // the database cannot be asked
+	if got := render(asked); strings.Contains(got, "<span") {
+		t.Errorf("counts of nothing: %s", got)
+	}
 }

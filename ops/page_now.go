@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"slices"
@@ -101,6 +102,17 @@ func (st *state) needs(t Thresholds) []need {
 		return slices.Index(order, a.Class) - slices.Index(order, b.Class)
 	})
 	return all
+}
+
+// wrong is how many things are wrong, and how bad the worst of them is. What was stopped on purpose, and what waits for
+// a decision, is not wrong.
+func (st *state) wrong(t Thresholds) (n int64, class string) {
+	for _, need := range st.needs(t) {
+		if need.Class != "calm" {
+			n, class = n+1, cmp.Or(class, need.Class)
+		}
+	}
+	return n, class
 }
 
 // queueNeeds are of queues: without a worker, behind, paused by hand, on hold.

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"net/http"
@@ -16,6 +17,9 @@ import (
 type navEntry struct {
 	Path, Title string
 	Current     bool
+	// Count is shown beside it where it is not zero, of what Of says; Class is how bad it is: bad, warn or empty.
+	Count     Count
+	Of, Class string
 }
 
 // screen is what the layout shows, and what is around the Data of a view.
@@ -53,6 +57,46 @@ func (s *server) screen(w http.ResponseWriter, r *http.Request, v view) *screen 
 		page.Nav = append(page.Nav, e)
 	}
 	return page
+}
+
+// navPatience is how long a view that is ready waits for the counts of the navigation, which the next one has then.
+const navPatience = 250 * time.Millisecond
+
+// counted is the state of the whole, for the navigation; nothing where it cannot be asked: the view does without.
+func (s *server) counted(ctx context.Context) <-chan state {
+	asked := make(chan state, 1)
+	go func() {
+		defer close(asked)
+		if st, err := s.state.get(ctx); err == nil {
+			asked <- st
+		}
+	}()
+	return asked
+}
+
+// count puts into the navigation what is wrong, dead letters, and what has failed at subscribers.
+func (p *screen) count(asked <-chan state, t Thresholds) {
+	var st state
+	select {
+	case of, ok := <-asked:
+		if !ok {
+			return
+		}
+		st = of
+	case <-time.After(navPatience):
+		return
+	}
+	wrong, class := st.wrong(t)
+	for i := range p.Nav {
+		switch e := &p.Nav[i]; e.Path {
+		case "":
+			e.Count, e.Of, e.Class = Count{N: wrong, Precision: Exact}, "what is wrong", class
+		case "errors":
+			e.Count, e.Of = st.overall.Dead, "dead letters"
+		case "events":
+			e.Count, e.Of = st.overall.Deliveries, "deliveries that failed, or wait behind one"
+		}
+	}
 }
 
 // installation names what is shown.

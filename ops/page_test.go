@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/ops"
 )
 
@@ -135,6 +136,9 @@ func TestNowSaysWhatNeedsAPerson(t *testing.T) {
 		!strings.Contains(text, "neither hour nor 2d") || header.Get("Content-Type") != "text/html; charset=utf-8" {
 		t.Errorf("a wrong span: %d %s", status, text)
 	}
+	testkit.Eventually(t, "each view counts the dead letters beside Errors", func() bool {
+		return strings.Contains(browse(t, h, readToken).see("tasks"), `3<span class="said"> dead letters</span>`)
+	})
 	die(t, pool, "dead", `{}`, "no", 1) // the metrics show what the page has asked for
 	if _, body, _ := do(t, h, request{method: "GET", path: "/metrics", token: readToken}); !strings.Contains(body,
 		"\nstrunk_dead_letters 3\n") {
