@@ -129,3 +129,30 @@ func CompareClaims(ctx context.Context, b *Box, worker int64, claims func() (low
 func Control(b *Box) (use func(context.Context, func(context.Context, *pgx.Conn) error) error, breaks func() int64) {
 	return newControl(b).use, b.breaks.n.Load
 }
+
+// TestRelay is the relay of a box, step by step.
+type TestRelay struct{ r *relay }
+
+// NewTestRelay returns a relay that has looked before.
+func NewTestRelay(ctx context.Context, b *Box) (TestRelay, error) {
+	r := newRelay(b)
+	_, err := r.poll(ctx)
+	return TestRelay{r}, err
+}
+
+// StayAlert tells the relay how many events a look has found, and reports whether it is awake.
+func (t TestRelay) StayAlert(ctx context.Context, found int) bool {
+	t.r.stayAlert(ctx, found)
+	return t.r.alert.Noted()
+}
+
+// Look returns how many events a poll without a wake-up has moved.
+func (t TestRelay) Look(ctx context.Context) (int, error) { return t.r.poll(ctx) }
+
+// Pause returns the next pause, of longest at most.
+func (t TestRelay) Pause(longest time.Duration) time.Duration {
+	return t.r.alert.Pause(t.r.pauses.Take(longest))
+}
+
+// End ends the relay as run does.
+func (t TestRelay) End(ctx context.Context) { t.r.sleep(ctx) }

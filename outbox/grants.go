@@ -54,7 +54,7 @@ var maintenanceFunctions = []string{
 	"strunk_reap_notes",
 	"strunk_reap_schedule_runs", "strunk_relay", "strunk_relay_due",
 	"strunk_rescue", "strunk_return_claims", "strunk_reap_marks",
-	"strunk_may_sleep", "strunk_open_claims", "strunk_void_claims",
+	"strunk_may_sleep", "strunk_open_claims", "strunk_relay_may_sleep", "strunk_set_relay_awake", "strunk_void_claims",
 	"strunk_fold_batches", "strunk_reap_batches", "strunk_recount_batch", "strunk_reap_outcomes",
 	"strunk_job_failed", "strunk_next_job", "strunk_reap_jobs", "strunk_work_job",
 }
@@ -76,7 +76,8 @@ func grants() []grant {
 		{role: RoleProducer,
 			functions: slices.Concat([]string{"strunk_add_counters", "strunk_enqueue_dedup", "strunk_enqueue_many",
 				"strunk_may_sleep", "strunk_note_change", "strunk_publish_many",
-				"strunk_publish_renamed", "strunk_batch_members", "strunk_batch_of", "strunk_batch_states",
+				"strunk_publish_renamed", "strunk_relay_may_sleep",
+				"strunk_batch_members", "strunk_batch_of", "strunk_batch_states",
 				"strunk_cancel_batch",
 				"strunk_close_batch", "strunk_create_batch", "strunk_enqueue_dedup_in_batch",
 				"strunk_enqueue_in_batch", "strunk_set_deadlines"},

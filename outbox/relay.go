@@ -19,6 +19,8 @@ const (
 	// relayMisses is how many wake-ups in a row may have found nothing to do, because the relay of another process was
 	// quicker, before this one leaves the wake-ups to it and only polls.
 	relayMisses = 8
+	// relayRepeat is how often a relay that is awake says so again.
+	relayRepeat = 5 * time.Second
 	// sweepInterval is how often the relay looks for events anywhere, also where none can be.
 	sweepInterval = 30 * time.Second
 )
@@ -30,7 +32,10 @@ type relay struct {
 	conn   *control // nothing may delay the relay, and it may delay nothing
 	limit  *core.BatchLimit
 	misses int
-	woken  bool      // the relay was woken, or has not looked yet: a round is not preceded by a look
+	woken  bool // the relay was woken: a round is not preceded by a look
+	alert  core.Alertness
+	pauses core.Pauses
+	said   time.Time // when it said last whether it is awake
 	mended bool      // the feed was looked at and mended since the start
 	sweep  time.Time // of the last sweep
 	report loopReport
@@ -57,9 +62,15 @@ type relayed struct {
 func (r *relay) run(ctx context.Context) {
 	woken, stop := r.box.wakeUps.subscribe([]string{core.TopicRelay})
 	defer stop()
+	defer r.sleep(ctx)
 	for ctx.Err() == nil {
-		pause, err := r.poll(ctx)
+		moved, err := r.poll(ctx)
 		r.report.ran(ctx, r.box, r.conn, r.box.cfg.PollInterval, err)
+		r.stayAlert(ctx, moved)
+		pause := r.pauses.Take(r.box.cfg.PollInterval)
+		if err == nil { // after an error not even a relay that is awake asks each millisecond
+			pause = r.alert.Pause(pause)
+		}
 		if r.misses >= relayMisses && !r.box.cfg.PollOnly {
 			core.Sleep(ctx, pause)
 			continue
@@ -76,21 +87,59 @@ func (r *relay) run(ctx context.Context) {
 	}
 }
 
+// sqlSetRelayAwake says that a relay is awake ($1), or that none may be. It holds for ten seconds.
+const sqlSetRelayAwake = `SELECT {schema}.strunk_set_relay_awake($1::boolean)`
+
+// stayAlert records what a look has found, and tells publishers where the relay wakes up or falls asleep. What they
+// published until it fell asleep has notified nobody: the pauses begin anew.
+func (r *relay) stayAlert(ctx context.Context, moved int) {
+	now := time.Now()
+	r.alert.Sees(moved, now)
+	awake := r.alert.Awake(now)
+	stale := awake && now.Sub(r.said) >= relayRepeat
+	if awake == r.alert.Noted() && !stale || r.box.cfg.PollOnly {
+		return
+	}
+	if err := r.say(ctx, awake); err != nil {
+		r.alert.Unsure()
+		r.box.cfg.Logger.Warn("strunk: saying whether the relay is awake failed; trying again", "error", err)
+		return
+	}
+	r.said = now
+	if r.alert.Notes(awake); !awake {
+		r.pauses.Restart()
+	}
+}
+
+// sleep is for the end: what says that the relay is awake must not outlive it.
+func (r *relay) sleep(ctx context.Context) {
+	if r.alert.Noted() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		_ = r.say(ctx, false) // what it has said is over after ten seconds
+	}
+}
+
+func (r *relay) say(ctx context.Context, awake bool) error {
+	return r.conn.autocommit(ctx, core.Statement{SQL: r.box.sql(sqlSetRelayAwake), Args: []any{awake}})
+}
+
 // sqlRelayDue looks whether a round of the relay would do something. It locks and writes nothing.
 const sqlRelayDue = `SELECT {schema}.strunk_relay_due()`
 
-// poll drains what waits. Without a wake-up it looks first, which is one statement and takes no lock.
-func (r *relay) poll(ctx context.Context) (time.Duration, error) {
+// poll drains what waits, and returns how many events that was. Without a wake-up it looks first, which is one
+// statement and takes no lock.
+func (r *relay) poll(ctx context.Context) (moved int, err error) {
 	if !r.woken && r.mended && !r.mustSweep(time.Now()) {
 		due, err := r.due(ctx)
 		if err != nil && ctx.Err() == nil {
 			r.box.cfg.Logger.Warn("strunk: the relay failed; trying again", "error", err)
 		}
 		if err != nil || !due {
-			return r.box.cfg.PollInterval, err
+			return 0, err
 		}
 	}
-	r.woken = false
+	defer func() { r.woken = false }()
 	return r.drain(ctx)
 }
 
@@ -105,12 +154,17 @@ func (r *relay) mustSweep(now time.Time) bool {
 	return now.Sub(r.sweep) >= max(sweepInterval, scanFraction*r.cost)
 }
 
-// drain does rounds until nothing waits, and returns how long to wait without a wake-up. After relayMisses rounds in a
-// row that another process was doing or had done, run stops listening and polls, until a poll moves something: the
-// other process is gone.
-func (r *relay) drain(ctx context.Context) (time.Duration, error) {
-	moved := 0
-	for ctx.Err() == nil {
+// drain does rounds until nothing waits, and returns how many events they have moved. After relayMisses rounds in a row
+// for which the relay was woken, and that another process was doing or had done, run stops listening and polls, until a
+// poll moves something: the other process is gone.
+func (r *relay) drain(ctx context.Context) (moved int, err error) {
+	missed := func() bool {
+		if r.woken {
+			r.misses++
+		}
+		return r.misses < relayMisses
+	}
+	for tries := 0; ctx.Err() == nil; {
 		done, err := r.round(ctx)
 		switch {
 		case r.limit.Failed(err) && ctx.Err() == nil:
@@ -120,9 +174,9 @@ func (r *relay) drain(ctx context.Context) (time.Duration, error) {
 			continue
 		case err != nil && ctx.Err() == nil:
 			r.box.cfg.Logger.Warn("strunk: the relay failed; trying again", "error", err)
-			return r.box.cfg.PollInterval, err
-		case !done.locked && r.misses < relayMisses:
-			r.misses++
+			return moved, err
+		case !done.locked && tries < relayMisses && missed():
+			tries++
 			core.Sleep(ctx, relayBusyPause)
 			continue
 		}
@@ -137,9 +191,9 @@ func (r *relay) drain(ctx context.Context) (time.Duration, error) {
 	if moved > 0 {
 		r.misses = 0
 	} else {
-		r.misses++
+		missed()
 	}
-	return r.box.cfg.PollInterval, nil
+	return moved, nil
 }
 
 // round moves one chunk, makes partitions of the feed where they run out, and wakes the subscribers.

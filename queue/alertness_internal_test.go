@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/strunk-go/strunk/internal/core"
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
@@ -84,8 +85,7 @@ func TestAdaptiveNotifyBound(t *testing.T) {
 				case 'c':
 					err = tx.Commit(ctx)
 				case 's':
-					w.alert.last, w.pauses.last = time.Now().Add(-awakeFor), time.Hour
-					w.stayAlert(ctx, 0)
+					fallAsleep(t, w)
 					requireGrowingPauses(t, w)
 				case 'l':
 					found = look()
@@ -116,23 +116,31 @@ func awakeWorker(t *testing.T, box *outbox.Box, queue string) *claimer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &s.claimer.alert
-	a.window, a.before = time.Now(), busyTasks
-	if s.claimer.stayAlert(ctx, busyTasks); !a.noted {
-		t.Fatal("the worker did not wake up")
-	}
+	testkit.Eventually(t, "the worker wakes up", func() bool {
+		s.claimer.stayAlert(ctx, 1000)
+		return s.claimer.alert.Noted()
+	})
 	return s.claimer
+}
+
+// fallAsleep lets the time pass in which the worker would stay awake.
+func fallAsleep(t *testing.T, w *claimer) {
+	t.Helper()
+	for range 10 {
+		w.pauses.Take(time.Hour)
+	}
+	time.Sleep(core.AwakeFor)
+	if w.stayAlert(t.Context(), 0); w.alert.Noted() {
+		t.Fatal("the worker did not fall asleep")
+	}
 }
 
 // requireGrowingPauses checks the pauses of a worker that has just fallen asleep: a commit at any time after that is
 // found after at most as long again, or firstPause.
 func requireGrowingPauses(t *testing.T, w *claimer) {
 	t.Helper()
-	if w.alert.noted {
-		t.Fatal("the worker did not fall asleep")
-	}
 	for since := time.Duration(0); since < time.Hour; {
-		pause := w.alert.pause(w.pauses.take(time.Hour))
+		pause := w.alert.Pause(w.pauses.Take(time.Hour))
 		if pause > since+firstPause {
 			t.Fatalf("a pause of %v %v after the worker fell asleep", pause, since)
 		}
@@ -161,49 +169,10 @@ func TestOneAsleepIsNotified(t *testing.T) {
 	if asleep() {
 		t.Error("both workers are awake, and are notified")
 	}
-	other.alert.last = time.Now().Add(-awakeFor)
-	if other.stayAlert(t.Context(), 0); !asleep() {
+	if fallAsleep(t, other); !asleep() {
 		t.Error("one worker is asleep, and is not notified")
 	}
-	one.alert.last = time.Now().Add(-awakeFor)
-	if one.stayAlert(t.Context(), 0); !asleep() {
+	if fallAsleep(t, one); !asleep() {
 		t.Error("both workers are asleep, and are not notified")
-	}
-}
-
-// A worker is awake while many tasks come, sleeps when they end, and says so again where it may have been forgotten.
-func TestAlertness(t *testing.T) {
-	t.Parallel()
-	var a alertness
-	at := time.Now()
-	step := func(tasks int, after time.Duration, want bool) {
-		t.Helper()
-		at = at.Add(after)
-		a.sees(tasks, at)
-		got := a.awake(at)
-		if got != want {
-			t.Errorf("%d tasks after %v: awake: %v; want %v", tasks, after, got, want)
-		}
-		a.notes(got)
-	}
-	step(1000, 0, false) // one batch does not wake it
-	step(busyTasks-1, 2*busyWindow, false)
-	step(busyTasks, busyWindow, false)
-	step(busyTasks-1, busyWindow, false)
-	step(1, time.Millisecond, true)
-	step(0, awakeFor-time.Millisecond, true)
-	step(0, time.Millisecond, false)
-	if a.doubt(); a.awake(at) || !a.noted {
-		t.Error("after a break the row is not written again")
-	}
-	if p := a.pause(time.Second); p != awakePause {
-		t.Errorf("while the row may say awake the pause is %v; want %v", p, awakePause)
-	}
-	if a.notes(false); a.pause(time.Second) != time.Second {
-		t.Error("a worker that is asleep does not wait as long as it is told to")
-	}
-	var never alertness
-	if never.doubt(); never.noted {
-		t.Error("a worker that was never awake writes after a break")
 	}
 }

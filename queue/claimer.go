@@ -15,7 +15,7 @@ import (
 const (
 	// firstPause is the first pause after an error, or after a claim that found nothing. It doubles
 	// up to the poll interval.
-	firstPause = 10 * time.Millisecond
+	firstPause = core.FirstPause
 	// aheadTime is how much work a worker claims ahead, measured by the time that its handlers take.
 	aheadTime = 20 * time.Millisecond
 	// claimTimeout is the patience of claims.
@@ -56,8 +56,8 @@ type claimer struct {
 
 	breaks int64 // see obeyBreaks
 
-	alert  alertness
-	pauses pauses
+	alert  core.Alertness
+	pauses core.Pauses
 
 	more bool // the last claim has left tasks that could be claimed
 }
@@ -91,10 +91,14 @@ func (c *claimer) run(soft context.Context) {
 		c.life.Begun()
 		c.stayAlert(ctx, found)
 		if found > 0 || again {
-			c.pauses.restart()
+			c.pauses.Restart()
 		}
 		quiet = found == 0 && !again
-		expected = again || c.idle(ctx, c.alert.pause(c.pauses.take(c.poll))) || err != nil
+		pause := c.pauses.Take(c.poll)
+		if err == nil { // after an error not even a worker that is awake asks each millisecond
+			pause = c.alert.Pause(pause)
+		}
+		expected = again || c.idle(ctx, pause) || err != nil
 	}
 }
 
@@ -137,7 +141,7 @@ func (c *claimer) round(ctx context.Context, expected bool) (found int, again bo
 func (c *claimer) obeyBreaks(ctx context.Context) {
 	if breaks := c.rt.Breaks(); breaks != c.breaks {
 		c.breaks = breaks
-		c.alert.doubt()
+		c.alert.Doubt()
 		c.marks = newWatermarks()
 		c.limits.reload()
 		c.numbers.reload()

@@ -16,18 +16,6 @@ func (c *claimer) firstLook(work bool, now time.Time) {
 	}
 }
 
-// pauses are those of a worker that finds nothing: each is as long as those before it together.
-type pauses struct{ last time.Duration }
-
-// restart has the next pause be the first one.
-func (p *pauses) restart() { p.last = 0 }
-
-// take returns the next pause, of longest at most.
-func (p *pauses) take(longest time.Duration) time.Duration {
-	p.last = min(max(2*p.last, firstPause), longest)
-	return p.last
-}
-
 // idle waits for a wake-up or for the pause, and reports whether it was a wake-up. The longest pauses of all quiet
 // queues of the process end at the same moments.
 func (c *claimer) idle(ctx context.Context, pause time.Duration) bool {

@@ -41,6 +41,7 @@ DROP TABLE
     {schema}.strunk_feed_partitions,
     {schema}.strunk_feed,
     {schema}.strunk_feed_floor,
+    {schema}.strunk_relay_awake,
     {schema}.strunk_snapshots,
     {schema}.strunk_forwarders,
     {schema}.strunk_subscribers,

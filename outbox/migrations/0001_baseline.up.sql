@@ -429,6 +429,13 @@ CREATE TABLE {schema}.strunk_feed (
 
 INSERT INTO {schema}.strunk_feed (slot, head, high) VALUES (0, 0, 0);
 
+-- Until when publishers may take a relay for awake, which polls and needs no notification: see
+-- strunk_relay_may_sleep. One row, written every five seconds while many events come.
+CREATE TABLE {schema}.strunk_relay_awake (
+    until timestamptz NOT NULL,
+    one   boolean     PRIMARY KEY DEFAULT true CHECK (one)
+) WITH (fillfactor = 20);
+
 -- Positions up to floor are no longer kept. Retention locks the row FOR UPDATE before it raises the
 -- floor; whoever chooses a place in the feed holds it FOR SHARE until the choice is committed.
 CREATE TABLE {schema}.strunk_feed_floor (
