@@ -59,7 +59,7 @@ bench-peers: ## Measure this library and River in alternation on one durable ser
 	cd bench/peers && go run .
 
 bench-brokers: ## Measure forwarders to JetStream and kfake, and workers at JetStream, beside the database's own
-	cd events/jetstream && go test -run '^$$' -bench Forward -benchtime 1x .
+	cd events/jetstream && go test -run '^$$' -bench Forward -benchtime 3x .
 	cd events/kafka && go test -run '^$$' -bench Forward -benchtime 1x .
 	cd queue/jetstream && go test -run '^$$' -bench Tasks -benchtime 1x .
 
