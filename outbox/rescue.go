@@ -210,8 +210,8 @@ func expireLease(ctx context.Context, b *Box, c *control, worker int64, heartbea
 	return c.autocommit(ctx, core.Statement{SQL: b.sql(sqlExpireLease), Args: []any{worker, heartbeat}})
 }
 
-// rescue gives back a expired worker's tasks, chunk by chunk, and removes its row at the end. A
-// rescue that is cut short is gone on with by whoever looks next: the expired row is still there.
+// rescue gives back the tasks of an expired worker, chunk by chunk, and removes its row at the end.
+// Whoever looks next continues a rescue that was cut short: the expired row is still there.
 func rescue(ctx context.Context, b *Box, c *control, worker int64) error {
 	limit, total := core.NewBatchLimit(rescueChunk, rescueBytes), 0
 	for {

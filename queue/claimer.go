@@ -269,7 +269,7 @@ func (c *claimer) claim(ctx context.Context, limit int, bytes int64) (int, error
 		return 0, c.failed(number, err)
 	}
 	c.numbers.answered(number, len(answer.jobs))
-	c.buffer.lanes.claimed(len(answer.jobs), c.claimSlots.claimed(len(answer.jobs), limit))
+	c.buffer.slots.claimed(len(answer.jobs), c.claimSlots.claimed(len(answer.jobs), limit))
 	if c.size.claimed(answer.jobs, bytes) { // before middleware may change the payloads
 		c.more, limit = true, len(answer.jobs)
 	}

@@ -21,7 +21,7 @@ const (
 
 // Bounds of what can be stored.
 const (
-	// MaxPriority is the highest priority; 0 is the lowest. Ten levels: each has marks of its own in the claim.
+	// MaxPriority is the highest priority; 0 is the lowest. Each level costs a claim a search of its own.
 	MaxPriority = 9
 	// MaxAttemptsLimit bounds MaxAttempts.
 	MaxAttemptsLimit = 1000

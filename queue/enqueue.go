@@ -154,7 +154,7 @@ func metadataJSON(m map[string]string) (*string, error) {
 }
 
 func enqueue(ctx context.Context, tx outbox.Tx, what string, items []Item) ([]Enqueued, error) {
-	items, err := validate(ctx, tx, what, items)
+	items, err := askValidators(ctx, tx, what, items)
 	if err != nil {
 		return nil, err
 	}
@@ -259,7 +259,7 @@ func enqueueBatch[T any](ctx context.Context, tx outbox.Tx, def *definition, pay
 		items[i].doc, items[i].err = encode(def, payload)
 		def.cfg.Dedup.apply(&items[i])
 	}
-	if items, err = validate(ctx, tx, what, items); err != nil {
+	if items, err = askValidators(ctx, tx, what, items); err != nil {
 		return nil, err
 	}
 	p := params{payloads: make([]*string, 0, len(payloads))}

@@ -27,7 +27,7 @@ type executor struct {
 	judge       *judge
 	completer   *completer
 	batches     *batcher // of a batch worker; nil for others
-	work        work     // the handler in its middleware
+	work        work     // the handler in its middleware: see worker.handler
 	permits     permits
 	onDemand    bool // lanes are made when tasks have slots, which workers share
 	counted     *counted
@@ -45,7 +45,7 @@ func (x *executor) start() {
 	if x.onDemand {
 		x.wg.Go(func() {
 			for {
-				x.buffer.lanes.enter()
+				x.buffer.slots.enter()
 				j, ok := <-x.buffer.ready
 				if !ok {
 					return
@@ -99,7 +99,7 @@ func (x *executor) serve(l *lane, only *job) {
 // abandoned, and the lane with it.
 func (x *executor) handle(l *lane, j *job, current **job) bool {
 	if !x.begin(j) {
-		x.buffer.lanes.leave()
+		x.buffer.slots.leave()
 		return true
 	}
 	j.state.deadline.Store(time.Now().Add(j.timeout).UnixNano())

@@ -18,7 +18,7 @@ const (
 // the session's tasks.
 type prefetch struct {
 	ready chan *job
-	lanes slotLanes // the slots of these tasks, where workers share them
+	slots slotLanes // the slots of these tasks, where workers share them
 	// room is signalled when a task starts, ends or is settled: the claimer may have room for more.
 	room chan struct{}
 
@@ -63,7 +63,7 @@ func (p *prefetch) put(jobs []*job) {
 
 // next takes a task that is ready and has a slot; nil for none.
 func (p *prefetch) next() *job {
-	if !p.lanes.tryEnter() {
+	if !p.slots.tryEnter() {
 		return nil
 	}
 	select {
@@ -73,14 +73,14 @@ func (p *prefetch) next() *job {
 		}
 	default:
 	}
-	p.lanes.leave()
+	p.slots.leave()
 	return nil
 }
 
 // close says that there will be no more tasks.
 func (p *prefetch) close() {
 	close(p.ready)
-	p.lanes.close()
+	p.slots.close()
 }
 
 // dropped counts a task that was allowed to start, or was only claimed, as given back.
@@ -89,7 +89,7 @@ func (p *prefetch) dropped(allowed bool) {
 	if allowed {
 		p.allowed.Add(-1)
 	}
-	p.lanes.ended(1)
+	p.slots.ended(1)
 }
 
 // began counts a task as running. The claimer may have looked just before the last waiting task
@@ -105,8 +105,8 @@ func (p *prefetch) began() {
 func (p *prefetch) ended() {
 	p.running.Add(-1)
 	p.allowed.Add(-1)
-	p.lanes.ended(1)
-	p.lanes.leave()
+	p.slots.ended(1)
+	p.slots.leave()
 }
 
 // settled records that outcomes were written.

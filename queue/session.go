@@ -45,7 +45,7 @@ type session struct {
 func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration, size claimSize) (*session, error) {
 	s := &session{rt: rt, life: life, queue: w.def.name, duration: w.opts.lease, buffer: newPrefetch()}
 	numbers := newClaimNumbers()
-	s.buffer.lanes.shareSlots(w.share)
+	s.buffer.slots.shareSlots(w.share)
 	s.passage = newPassage(s.duration, s.buffer)
 	s.counted = newCounted(rt, s.queue)
 	s.limits = newLimiter(life.End, rt, w, poll, numbers, s.buffer)
@@ -104,7 +104,7 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration, siz
 	s.executor = &executor{rt: s.rt, concurrency: w.opts.concurrency, life: s.life, base: s.base,
 		buffer: s.buffer, starter: s.starter, latency: latency, control: s.control, judge: judge,
 		completer: s.completer, batches: s.batches, permits: w.permits, onDemand: w.share != nil, counted: s.counted,
-		work: watchDedup(s.rt, w.def, through(w.handler(s.rt, s.batches, writer), chain))}
+		work: w.handler(s.rt, s.batches, writer, chain)}
 	s.claimer = &claimer{rt: s.rt, queue: s.queue, concurrency: w.opts.concurrency, timeout: w.opts.timeout, poll: poll,
 		carries: w.carries, life: s.life, lease: s.lease, numbers: numbers, latency: latency, control: s.control,
 		limits: s.limits, claimSlots: claimSlots{share: w.share},

@@ -16,6 +16,9 @@ import (
 //
 // A task that may have started, but is not known to have, costs no attempt. It is possibly started
 // from then on: it starts alone, so that its next crash counts, and counts for no other task.
+//
+// A task reaches the buffer from starts.claimed, where its claim has let it start, or else from starts.sent, after a
+// write.
 type starter struct {
 	end      context.Context // of all statements
 	rt       core.Runtime

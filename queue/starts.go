@@ -118,8 +118,8 @@ func (s *starts) free() int { return s.lanesNow() - int(s.buffer.allowed.Load())
 
 // lanesNow is how many tasks can run at once: as many as have slots, where workers share them.
 func (s *starts) lanesNow() int {
-	if s.buffer.lanes.share != nil {
-		return s.buffer.lanes.count()
+	if s.buffer.slots.share != nil {
+		return s.buffer.slots.count()
 	}
 	return s.lanes
 }

@@ -144,12 +144,12 @@ func TestDroppedTasksStayDropped(t *testing.T) {
 func TestTasksBeyondTheSlotsDoNotStartAtOnce(t *testing.T) {
 	t.Parallel()
 	s, b := fastStarts()
-	b.lanes.shareSlots(&slotShare{slots: Slots(10)})
+	b.slots.shareSlots(&slotShare{slots: Slots(10)})
 	if a := s.beforeClaim(2); a.atOnce != 2 || a.tasks <= 2 {
 		t.Errorf("of a claim with 2 slots %d tasks may start and %d start at once; want more than 2, and 2", a.tasks,
 			a.atOnce)
 	}
-	b.lanes.add(7, 3)
+	b.slots.add(7, 3)
 	b.allowed.Add(7)
 	if a := s.beforeClaim(2); a.atOnce > 0 {
 		t.Errorf("while 7 tasks have 3 slots, %d more start at once; want none", a.atOnce)

@@ -28,8 +28,8 @@ func (i *Item) validates() bool {
 	return i.def != nil && i.def.err == nil && i.err == nil && i.def.cfg.Validator != nil
 }
 
-// validate asks the queues' validators, and notes the versions in copies of the items.
-func validate(ctx context.Context, tx outbox.Tx, what string, items []Item) ([]Item, error) {
+// askValidators asks the queues' validators, and notes the versions in copies of the items.
+func askValidators(ctx context.Context, tx outbox.Tx, what string, items []Item) ([]Item, error) {
 	if !slices.ContainsFunc(items, func(i Item) bool { return i.validates() }) {
 		return items, nil
 	}

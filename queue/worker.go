@@ -117,14 +117,16 @@ func (w *worker) Run(life core.Life, rt core.Runtime) error {
 	return nil
 }
 
-// handler returns the worker's handler as an executor calls it: in its batch, in its transaction, or with its inbox.
-func (w *worker) handler(rt core.Runtime, batches *batcher, writer *outcomeWriter) work {
+// handler returns the worker's handler as an executor calls it: in its batch, in its transaction, or with its inbox,
+// and in its middleware.
+func (w *worker) handler(rt core.Runtime, batches *batcher, writer *outcomeWriter, chain []Middleware) work {
 	inbox := newInboxMarks(rt, w.opts.inbox)
+	handler := inbox.around(w.work)
 	switch {
 	case w.inTx != nil:
-		return newTxRunner(rt, w, inbox, writer).run
+		handler = newTxRunner(rt, w, inbox, writer).run
 	case w.batch != nil:
-		return inbox.around(batches.join)
+		handler = inbox.around(batches.join)
 	}
-	return inbox.around(w.work)
+	return watchDedup(rt, w.def, through(handler, chain))
 }

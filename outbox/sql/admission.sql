@@ -39,10 +39,10 @@ DECLARE
     -- of a rate, for one task
     v_step    constant bigint := {schema}.strunk_rate_step(p_limits.key_rate_us, p_limits.key_rate);
     v_counted constant boolean := p_limits.key_running IS NOT NULL OR v_step IS NOT NULL;
-    v_hold    constant boolean := coalesce(p_limits.hold_dead, false);
+    v_dead_hold_keys constant boolean := coalesce(p_limits.hold_dead, false);
     v_now     constant bigint := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
     v_own     constant boolean := p_limits.key_running IS NOT NULL AND NOT p_limits.fifo; -- see strunk_key_limits
-    v_held    constant boolean := EXISTS (SELECT 1 FROM {schema}.strunk_holds h
+    v_any_hold constant boolean := EXISTS (SELECT 1 FROM {schema}.strunk_holds h
         WHERE h.queue = p_queue AND h.customer_key > '' AND h.until > clock_timestamp()); -- some key is on hold
 BEGIN
     IF v_step IS NOT NULL THEN
@@ -52,7 +52,7 @@ BEGIN
     WITH quota AS MATERIALIZED (
         SELECT k.key, k.o, coalesce(rate.until_us, v_now) AS until_us, slots.unclaimed, held.left_us,
             CASE WHEN held.left_us > 0 THEN 0
-                WHEN v_hold AND EXISTS (SELECT 1 FROM {schema}.strunk_outbox_dead d
+                WHEN v_dead_hold_keys AND EXISTS (SELECT 1 FROM {schema}.strunk_outbox_dead d
                 WHERE d.key = p_queue AND d.customer_key = k.key AND d.backlog_seq IS NOT NULL) THEN 0
                 ELSE least(p_max, p_most[k.o], own.running - slots.n) END AS free,
             CASE WHEN v_step IS NULL THEN v_max
@@ -73,7 +73,7 @@ BEGIN
             ORDER BY r.until_us DESC LIMIT 1) rate ON true
         LEFT JOIN LATERAL (
             SELECT ceil(extract(epoch FROM h.until) * 1000000)::bigint - v_now AS left_us FROM {schema}.strunk_holds h
-            WHERE v_held AND h.queue = p_queue AND h.customer_key = k.key) held ON true
+            WHERE v_any_hold AND h.queue = p_queue AND h.customer_key = k.key) held ON true
         ORDER BY k.o),
     ready AS MATERIALIZED (
         SELECT q.key, q.o, n.tid, n.rank FROM quota q CROSS JOIN LATERAL (

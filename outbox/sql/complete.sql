@@ -8,7 +8,7 @@
 -- strunk_end_claimed. LATERAL with OFFSET 0 puts the ids outside and a look-up inside, for which no index
 -- but that of id can serve. The row is then taken by its ctid, for which no index can. A plain join
 -- was made on an empty table's statistics now and then, and walked all claimed rows for each id:
--- 260 microseconds a task in place of 15. A row that moved in between is missed: the caller asks once more.
+-- 260 microseconds a task in place of 15. A row that moves in between is missed, as if its token were another.
 CREATE OR REPLACE FUNCTION {schema}.strunk_complete(p_worker bigint, p_ids bigint[], p_claims bigint[],
     p_keep boolean) RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

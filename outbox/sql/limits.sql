@@ -6,8 +6,11 @@
 -- have arrived, and at keys of which a task has ended, and admits the next of each key as far as
 -- its quota goes. From then on the task is an ordinary one for claims, the fence and the rescue.
 -- The quota of a key is what its limit leaves after its slots, which are counted in the tasks
--- themselves. A sweep over all keys makes up for what nobody has looked at: a process died, a dead
--- letter was purged, a row was changed by hand.
+-- themselves: an admission gives a task its slot, and the slot ends with the row, or when the task
+-- is given back (strunk_retry, strunk_rescue). A task that is put off for another attempt stays in
+-- the backlog, and is counted there: it uses one of the free places. A sweep over all keys makes up
+-- for what nobody has looked at: a process died, a dead letter was purged, a row was changed by
+-- hand.
 --
 -- Rates. An admission admits of each key no more than its rate lets begin now, and the claim in the
 -- same transaction pays. So claims of a queue with rates come one at a time too.
