@@ -28,7 +28,7 @@ ROUNDS ?= 100
 SEED ?= 1
 
 faults: ## Run rounds of processes, producers and faults, and check that all promises held (ROUNDS=1000 SEED=42 for others)
-	go test ./internal/faults/suite -timeout 0 -v -args -rounds $(ROUNDS) -seed $(SEED) -keep-going
+	go test ./internal/faults/suite -timeout 0 -v -args -rounds $(ROUNDS) -seed $(SEED) -slow -keep-going
 
 mutate: ## Break the library on purpose, a mutation at a time, and name those that no test kills (MUTATIONS=a b for some)
 	bash .ci/mutate $(MUTATIONS)

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -140,4 +141,14 @@ func (c *Child) Kill() {
 		case <-c.lines:
 		}
 	}
+}
+
+// Dump ends the child, which writes the stacks of its goroutines to standard error first.
+func (c *Child) Dump() {
+	_ = c.cmd.Process.Signal(syscall.SIGQUIT) // fails when it has ended, and on Windows
+	select {
+	case <-c.gone:
+	case <-time.After(10 * time.Second): // it is frozen
+	}
+	c.Kill()
 }

@@ -131,7 +131,7 @@ func TestLongTMPDIRIsNotUsedForSockets(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("TMPDIR", long)
-	if root, err := clusterRoot(false); err != nil || root == long {
+	if root, err := clusterRoot(Config{}); err != nil || root == long {
 		t.Errorf("clusterRoot: %s, %v; want a shorter one", root, err)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,11 +16,12 @@ import (
 )
 
 // clusterScript makes a directory under $1, fills it with initdb, the program $2, and removes it at the end, after the
-// process that it was told of last ("pid 0": none). While initdb runs, the end of the parent goes unseen, and is seen
-// right after.
+// processes that it was told of last ("pid 0", "standby 0": none). While initdb runs, the end of the parent goes
+// unseen, and is seen right after.
 const clusterScript = `
 umask 077
 pid=0
+standby=0
 dir=$(mktemp -d "$1/strunk-pg-XXXXXXXX") || exit 1
 echo "$dir"
 while read -r command argument; do
@@ -30,18 +30,20 @@ while read -r command argument; do
 		if "$2" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$dir/initdb.log" 2>&1 </dev/null
 		then echo ok; else echo failed; fi ;;
 	pid) pid=$argument; echo ok ;;
+	standby) standby=$argument; echo ok ;;
 	esac
 done
-if [ "$pid" -gt 0 ]; then
-	kill -QUIT "$pid" 2>/dev/null
+for p in $pid $standby; do
+	if [ "$p" -eq 0 ]; then continue; fi
+	kill -QUIT "$p" 2>/dev/null
 	n=0
-	while kill -0 "$pid" 2>/dev/null; do
+	while kill -0 "$p" 2>/dev/null; do
 		n=$((n + 1))
-		if [ "$n" -eq 200 ]; then kill -KILL "$pid"; fi
+		if [ "$n" -eq 200 ]; then kill -KILL "$p"; fi
 		if [ "$n" -gt 220 ]; then break; fi
 		sleep 0.025 2>/dev/null || sleep 1
 	done
-fi
+done
 n=0
 until rm -rf "$dir" 2>/dev/null; do
 	n=$((n + 1))
@@ -73,13 +75,15 @@ type cluster struct {
 	watchdog *Watchdog
 	dir      string
 
-	mu     sync.Mutex // held while starting and stopping
-	server *exec.Cmd
-	gone   chan struct{} // closed when server has ended
+	mu      sync.Mutex // held while starting and stopping
+	server  *exec.Cmd
+	gone    chan struct{} // closed when server has ended
+	standby *process      // nil while there is none
+	env     []string      // further environment of the server
 }
 
 func openCluster(ctx context.Context, cfg Config, found Programs, words string) (Backend, error) {
-	root, err := clusterRoot(cfg.Durable)
+	root, err := clusterRoot(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -95,10 +99,13 @@ func openCluster(ctx context.Context, cfg Config, found Programs, words string) 
 }
 
 // clusterRoot returns a directory for temporary files that the server's user can write to and whose path is short
-// enough: TMPDIR when it is set, else memory unless the server is to be durable, else the system's.
-func clusterRoot(durable bool) (string, error) {
+// enough: Config.Dir when it is set; else TMPDIR when it is set, else memory unless the server is to be durable, else
+// the system's.
+func clusterRoot(cfg Config) (string, error) {
 	candidates := []string{os.TempDir(), "/tmp", "/var/tmp"}
-	if memory := memoryRoot(); memory != "" && !durable && os.Getenv("TMPDIR") == "" {
+	if cfg.Dir != "" {
+		candidates = []string{cfg.Dir}
+	} else if memory := memoryRoot(); memory != "" && !cfg.Durable && os.Getenv("TMPDIR") == "" {
 		candidates = append([]string{memory}, candidates...)
 	}
 	for _, dir := range candidates {
@@ -168,23 +175,12 @@ func (c *cluster) launch() error {
 	if err := demote(cmd); err != nil {
 		return err
 	}
+	cmd.Env = append(cmd.Env, c.env...)
 	cmd.Stdout, cmd.Stderr = log, log
-	gate, err := cmd.StdinPipe()
-	if err != nil {
-		return err
+	gone, err := c.guarded(cmd, "pid")
+	if gone != nil {
+		c.server, c.gone = cmd, gone
 	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	c.server, c.gone = cmd, make(chan struct{})
-	go func(gone chan struct{}) {
-		_ = cmd.Wait() // how it ended is in the log
-		close(gone)
-	}(c.gone)
-	if _, err := c.watchdog.ask("pid " + strconv.Itoa(cmd.Process.Pid)); err != nil {
-		return errors.Join(err, gate.Close())
-	}
-	_, err = gate.Write([]byte("go\n"))
 	return err
 }
 

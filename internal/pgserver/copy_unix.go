@@ -13,6 +13,9 @@ import (
 
 func (c *cluster) copyData(ctx context.Context) error {
 	dir := filepath.Join(c.dir, "copy")
+	if err := os.RemoveAll(dir); err != nil { // of a copy that failed, or that nobody used
+		return err
+	}
 	cmd := exec.CommandContext(ctx, program(c.programs.dir, "pg_basebackup"), "-d", c.DSN(), "-D", dir, "-c", "fast",
 		"-X", "stream", "--no-sync")
 	if err := demote(cmd); err != nil {
@@ -31,12 +34,17 @@ func (c *cluster) useCopy(standby bool) error {
 		return failed("use a copy of the server's data: it is running")
 	}
 	data, dir := filepath.Join(c.dir, "data"), filepath.Join(c.dir, "copy")
-	if err := errors.Join(os.Rename(data, data+".before"), os.Rename(dir, data)); err != nil {
+	if err := errors.Join(os.RemoveAll(data), os.Rename(dir, data)); err != nil {
 		return fmt.Errorf("use a copy of the server's data: %w", err)
 	}
 	if !standby {
 		return nil
 	}
+	return signalStandby(data)
+}
+
+// signalStandby makes a server's data those of a standby.
+func signalStandby(data string) error {
 	signal := exec.Command("/bin/sh", "-c", `: >"$1"`, "sh", filepath.Join(data, "standby.signal"))
 	return errors.Join(demote(signal), signal.Run())
 }

@@ -42,6 +42,10 @@ type Config struct {
 	// BinDir is a directory of server programs to use instead of any other way.
 	BinDir string
 
+	// Dir is where the server's directory is made. The default is memory unless Durable, else the system's directory
+	// for temporary files. It concerns servers started from programs alone.
+	Dir string
+
 	// Settings are further settings of the server (as in postgresql.conf); they win over those of this package, except
 	// where the server listens. They do not concern the server of DATABASE_URL.
 	Settings map[string]string

@@ -24,7 +24,7 @@ const (
 	entities = 6
 	// atMost is the highest limit that a round ever sets for the limited queue.
 	atMost = 4
-	lease  = 500 * time.Millisecond
+	lease  = time.Second
 )
 
 // often is a retry policy under which no task dies of faults.

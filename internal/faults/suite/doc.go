@@ -5,7 +5,7 @@
 // against the database: see check. Some rounds follow each other on one database, with the same processes; the seed of
 // the first and their number repeat them. It has tests only.
 //
-//	go test ./internal/faults/suite -args -rounds 100
+//	go test ./internal/faults/suite -args -rounds 100 -slow
 //	go test ./internal/faults/suite -v -args -seed 42
 //	go test ./internal/faults/suite -args -rounds 200 -plant completion-without-token
 package suite

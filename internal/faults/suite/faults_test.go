@@ -2,6 +2,7 @@ package suite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -63,8 +64,8 @@ func lost(k kind, text string, action faults.Action) fault {
 const sqlEndBackends = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 	WHERE datname = current_database() AND application_name <> 'suite' AND pid <> pg_backend_pid()`
 
-// all are the faults that a round draws from.
-var all = []fault{
+// quick are the faults that a round draws from.
+var quick = []fault{
 	{"a process is killed", func(_ context.Context, r *round) error {
 		i := r.intN(len(r.children))
 		r.child(i).Kill()
@@ -77,7 +78,7 @@ var all = []fault{
 		if err := c.Freeze(); err != nil {
 			return nil // it was killed meanwhile
 		}
-		r.sleep(1300)
+		r.sleep(2500)
 		_ = c.Wake()
 		return nil
 	}},
@@ -175,18 +176,48 @@ var all = []fault{
 	}},
 }
 
+// drawn is a fault and how long after the round's beginning it comes.
+type drawn struct {
+	fault
+	after time.Duration
+}
+
+// draw draws the faults of a round.
+func (r *round) draw(within time.Duration) (all []drawn) {
+	one := func(of []fault) {
+		if len(of) > 0 {
+			f := of[r.intN(len(of))]
+			all = append(all, drawn{f, time.Duration(r.intN(int(within)))})
+		}
+	}
+	for range 2 + r.intN(5) {
+		one(wanted(quick))
+	}
+	if *slowly && (r.intN(everySlow) == 0 || *only != "") {
+		one(wanted(slow))
+	}
+	return all
+}
+
+// wanted are the faults that -only names.
+func wanted(of []fault) []fault {
+	return slices.DeleteFunc(slices.Clone(of), func(f fault) bool { return !strings.Contains(string(f.kind), *only) })
+}
+
 // inject does some faults, each at its own moment, and returns when all of them have been mended.
 func (r *round) inject(ctx context.Context, within time.Duration) {
-	drawn := slices.DeleteFunc(slices.Clone(all), func(f fault) bool {
-		return !strings.Contains(string(f.kind), *only)
-	})
-	for range 2 + r.intN(5) {
-		f := drawn[r.intN(len(drawn))]
+	for _, f := range r.draw(within) {
 		r.busy.Go(func() {
-			r.sleep(int(within.Milliseconds()))
-			r.note(f.kind)
-			if err := f.do(ctx, r); err != nil {
+			time.Sleep(f.after)
+			r.say("%s", f.kind)
+			switch err := f.do(ctx, r); {
+			case errors.Is(err, errUnable):
+				r.lab.leaveOut(r.t, f.kind, err)
+			case err != nil: // another fault was in its way
 				r.say("%s: %v", f.kind, err)
+				r.t.Logf("%s: %v", f.kind, err)
+			default:
+				r.count(f.kind)
 			}
 		})
 	}

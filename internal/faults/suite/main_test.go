@@ -23,6 +23,7 @@ var (
 	plant  = flag.String("plant", "", "a bug to plant: the rounds must find it")
 	keep   = flag.Bool("keep-going", false, "go on after a round that failed")
 
+	slowly   = flag.Bool("slow", false, "draw slow faults too: failovers, restores, a full disk, a wrong clock")
 	only     = flag.String("only", "", "draw only faults whose name contains this")
 	together = flag.Int("together", 10, "how many rounds follow each other on one database, with the same processes")
 	servers  = flag.Int("servers", 1, "how many servers, each with rounds of its own, run beside each other")
@@ -108,33 +109,46 @@ func (a *tally) ended() bool {
 
 // lab is a server of its own, which a round may crash, and a database to copy.
 type lab struct {
-	server   *pgserver.Server
-	template string
+	server     *pgserver.Server
+	template   string
+	disk       string   // a small file system that the server is on; empty where there is none
+	shortQueue bool     // the queue of NOTIFY can be filled
+	left       sync.Map // of kinds of faults that this machine does not have, and that was said
 }
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	ctx := context.Background()
-	server, err := startServer(ctx)
+	l := &lab{}
+	if *slowly {
+		l.disk = mountDisk(t)
+	}
+	server, err := startServer(ctx, l.disk)
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.server = server
 	t.Cleanup(func() {
 		if err := server.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	l := &lab{server: server}
+	if *slowly {
+		if err := l.shortenNotifyQueue(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
 	l.template = l.makeTemplate(t, ctx)
 	return l
 }
 
-// startServer starts a server from programs that are installed or downloaded: no other can be crashed.
-func startServer(ctx context.Context) (*pgserver.Server, error) {
+// startServer starts a server from programs that are installed or downloaded, in this directory unless it is empty: no
+// other server can be crashed.
+func startServer(ctx context.Context, dir string) (*pgserver.Server, error) {
 	var tried []error
 	for _, way := range []string{"installed", "download"} {
-		server, err := pgserver.Start(ctx, pgserver.Config{Only: way,
-			Settings: map[string]string{"max_connections": "200", "synchronous_commit": "on"}})
+		server, err := pgserver.Start(ctx, pgserver.Config{Only: way, Dir: dir,
+			Settings: map[string]string{"max_connections": "200", "synchronous_commit": "on", "max_wal_size": "128MB"}})
 		if err == nil {
 			return server, nil
 		}
@@ -143,16 +157,27 @@ func startServer(ctx context.Context) (*pgserver.Server, error) {
 	return nil, fmt.Errorf("the fault suite needs a server of its own: %w", errors.Join(tried...))
 }
 
-// await calls done until it answers true; what it says last goes into the error.
+// leaveOut says once that a kind of fault is not to be had here, and why.
+func (l *lab) leaveOut(t *testing.T, k kind, why error) {
+	if _, said := l.left.LoadOrStore(k, true); !said {
+		t.Logf("%s: %v", k, why)
+	}
+}
+
+// await calls done until it answers true; what it says last goes into the error. It gives up after within, and not
+// before as many calls as take half of it on a quiet machine: on one where nothing gets on, neither do those calls.
 func await(within time.Duration, what string, done func() (string, bool)) error {
-	last := ""
-	for deadline := time.Now().Add(within); ; time.Sleep(20 * time.Millisecond) {
+	const pause = 20 * time.Millisecond
+	began := time.Now()
+	for calls := 1; ; calls++ {
 		said, ok := done()
 		if ok {
 			return nil
 		}
-		if last = said; time.Now().After(deadline) {
-			return fmt.Errorf("not within %v: %s: %s", within, what, last)
+		if time.Since(began) > within && time.Duration(calls)*pause > within/2 {
+			return fmt.Errorf("not within %v and %d looks: %s: %s", time.Since(began).Round(time.Second), calls, what,
+				said)
 		}
+		time.Sleep(pause)
 	}
 }

@@ -36,6 +36,8 @@ type intent struct {
 	items  []item
 	entity string // whose state it publishes; empty for none
 	answer answer
+
+	sent, answered time.Time
 }
 
 // record is what all producers intended.
@@ -67,7 +69,9 @@ type producer struct {
 func (p *producer) produce(ctx context.Context) {
 	for ctx.Err() == nil {
 		i := p.draw()
+		i.sent = time.Now()
 		i.answer = p.send(ctx, i)
+		i.answered = time.Now()
 		p.record.add(i)
 		if i.answer == unknown {
 			p.key, p.order = p.key+1, 0

@@ -40,6 +40,7 @@ type round struct {
 	producers  []*producer
 	record     record
 	server     sync.Mutex // held while the server is down
+	lapses     []lapse    // guarded by server
 	crashed    bool       // the server has lost what was committed asynchronously
 	syncClaims bool       // claims are committed synchronously
 	busy       sync.WaitGroup
@@ -51,6 +52,7 @@ type round struct {
 	log      []string
 	began    time.Time
 	rounds   int
+	gone     []int64 // the intents that the database has lost with a time in which it may lose them
 	findings []string
 	most     int // tasks of the limited queue that were claimed at once
 }
@@ -221,15 +223,22 @@ func (r *round) settle(ctx context.Context) bool {
 	})
 	if err != nil {
 		r.found("%v\n%s", err, r.left(ctx))
+		for i := range r.children {
+			r.child(i).Dump()
+		}
 	}
 	return err == nil
 }
 
-// left describes the tasks that have not ended.
+// left describes what has not come to rest: tasks, subscribers and sessions.
 func (r *round) left(ctx context.Context) string {
 	rows, err := r.pool.Query(ctx, `SELECT concat_ws(' ', t.key, t.status, count(*), min(t.id), 'workers',
 		array_agg(DISTINCT t.worker_id), 'due', min(t.due_at) - now(), 'admitted', array_agg(DISTINCT t.admitted))
-		FROM public.strunk_outbox_tasks t GROUP BY t.key, t.status`)
+		FROM public.strunk_outbox_tasks t GROUP BY t.key, t.status
+		UNION ALL SELECT to_jsonb(s)::text FROM public.strunk_subscribers s
+		UNION ALL SELECT to_jsonb(f)::text FROM public.strunk_feed f
+		UNION ALL SELECT concat_ws(' ', a.pid, a.state, a.wait_event, now() - a.xact_start, left(a.query, 200))
+		FROM pg_stat_activity a WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()`)
 	if err != nil {
 		return err.Error()
 	}
@@ -273,8 +282,8 @@ func (r *round) intN(n int) int {
 // sleep sleeps for up to so many milliseconds.
 func (r *round) sleep(most int) { time.Sleep(time.Duration(r.intN(most)) * time.Millisecond) }
 
-func (r *round) note(k kind) {
-	r.say("%s", k)
+// count counts a fault that was done.
+func (r *round) count(k kind) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.done = append(r.done, k)
