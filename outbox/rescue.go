@@ -22,7 +22,7 @@ const (
 	// redelivered.
 	looksPerLease     = 10
 	minRescueInterval = 20 * time.Millisecond
-	maxRescueInterval = time.Second
+	maxRescueInterval = 2 * time.Second
 	// adoptEvery is how often the rescue looks for claimed tasks whose worker has no row; where a row has
 	// vanished since the last look it does so at once, but not more often than every adoptPause.
 	adoptEvery = time.Minute

@@ -10,7 +10,7 @@ import (
 )
 
 // theServer waits for the end of the PostgreSQL that a package's tests share: it ends with the process.
-const theServer = "github.com/strunk-go/strunk/internal/pgserver.(*cluster).launch.func1"
+const theServer = "github.com/strunk-go/strunk/internal/pgserver.(*cluster).guarded.func1"
 
 // Main runs a package's tests and ends the process: see LeakFree.
 func Main(m *testing.M) { os.Exit(LeakFree{M: m}.Run()) }
