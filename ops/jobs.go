@@ -218,9 +218,12 @@ func writeJob[V any](ctx context.Context, box *outbox.Box, sql string, args ...a
 	return v, nil
 }
 
-// refusal says ErrInvalid of what the database calls an invalid argument.
+// refusal says ErrInvalid of what the database calls an invalid argument, and of JSON that no jsonb can hold: a NUL,
+// half of a surrogate pair, a number that is too large.
 func refusal(err error) error {
-	if core.SQLState(err) == pgerrcode.InvalidParameterValue {
+	switch core.SQLState(err) {
+	case pgerrcode.InvalidParameterValue, pgerrcode.UntranslatableCharacter, pgerrcode.InvalidTextRepresentation,
+		pgerrcode.NumericValueOutOfRange:
 		return fmt.Errorf("%w: %w", err, ErrInvalid)
 	}
 	return err

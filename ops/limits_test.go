@@ -59,8 +59,8 @@ func TestLimitsOverHTTP(t *testing.T) {
 // What is different for a customer key is set, listed page by page, refused and taken away.
 func keyLimitsOverHTTP(t *testing.T, h http.Handler, emails string) {
 	t.Helper()
-	acme := answer[ops.KeyLimits](t, h, emails+"set-key-limits", `{"customer_key":"acme","weight":9}`)
-	acme = answer[ops.KeyLimits](t, h, emails+"set-key-limits", `{"customer_key":"acme","running":20}`)
+	answer[ops.KeyLimits](t, h, emails+"set-key-limits", `{"customer_key":"acme","weight":9}`)
+	acme := answer[ops.KeyLimits](t, h, emails+"set-key-limits", `{"customer_key":"acme","running":20}`)
 	globex := answer[ops.KeyLimits](t, h, emails+"set-key-limits", `{"customer_key":"globex","weight":3}`)
 	first := get[ops.KeyLimitsList](t, h, emails+"key-limits?limit=1")
 	rest := get[ops.KeyLimitsList](t, h, emails+"key-limits?limit=5&after="+first.Next)

@@ -11,6 +11,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// queuesOnAPage is how many queues the list shows at once: each costs the database about half a millisecond.
+const queuesOnAPage = 50
+
 // queuesShown is what the list of queues shows.
 type queuesShown struct {
 	// Q is a part of a name, State one of States; empty means any.
@@ -102,7 +105,7 @@ func queuesView(c *call) (any, error) {
 	v := queuesShown{Q: c.query.Get("q"), State: State(c.query.Get("state")), States: queueStates,
 		Heads: sortHeads(c.query), Total: len(chosen), AllPaused: st.paused}
 	first := min(int(from), len(chosen))
-	last := min(first+DefaultLimit, len(chosen))
+	last := min(first+queuesOnAPage, len(chosen))
 	if last < len(chosen) {
 		v.Next = "queues?" + changedQuery(c.query, "from", strconv.Itoa(last)).Encode()
 	}

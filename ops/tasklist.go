@@ -73,16 +73,23 @@ type TaskList struct {
 	Next string `json:"next,omitempty"`
 }
 
+// sqlComparable fails where jsonb cannot hold one of the documents.
+const sqlComparable = `SELECT count($1::text::jsonb) + count($2::text::jsonb) >= 0`
+
 // Tasks lists tasks of any queue, newest first: by their ids, and of delivered tasks the days first. What it
 // costs is bounded by TaskFilter.Examine whatever is asked for: a page may be short, or empty, and have a Next.
 // Errors: [ErrInvalid].
 func Tasks(ctx context.Context, box *outbox.Box, f TaskFilter) (TaskList, error) {
 	walk, err := newTaskWalk(box, f)
+	if err == nil && len(f.Metadata)+len(f.Payload) > 0 {
+		var valid bool // asked first: in a window without tasks nothing is compared
+		err = ask(ctx, box, one(sqlComparable, []any{orNull(string(f.Metadata)), orNull(string(f.Payload))}, &valid))
+	}
 	for err == nil && !walk.ended() {
 		err = walk.step(ctx)
 	}
 	if err != nil {
-		return TaskList{}, wrap("tasks", err)
+		return TaskList{}, wrap("tasks", refusal(err))
 	}
 	return walk.list, nil
 }

@@ -110,6 +110,25 @@ func listedIDs(tasks []ops.ListedTask) (ids []int64) {
 	return ids
 }
 
+// A document that JSON allows and the database cannot hold is refused as the caller's mistake, in a listing and in the
+// preview of a bulk job.
+func TestDocumentsThatCannotBeComparedAreRefused(t *testing.T) {
+	t.Parallel()
+	_, box, _ := serve(t, ops.Config{})
+	for _, doc := range []string{`"\u0000"`, `{"\u0000": 1}`, `"\ud800"`, `["\udc00\ud800"]`, `1e999999`, `{`} {
+		for name, f := range map[string]ops.TaskFilter{"payload": {Queue: "q", Payload: json.RawMessage(doc)},
+			"metadata": {Queue: "q", Metadata: json.RawMessage(doc)}} {
+			if _, err := ops.Tasks(t.Context(), box, f); !errors.Is(err, ops.ErrInvalid) {
+				t.Errorf("tasks with the %s %s: %v; want ErrInvalid", name, doc, err)
+			}
+			job := ops.NewJob{Act: ops.ActCancel, Filter: f}
+			if _, err := ops.PreviewJob(t.Context(), box, job); !errors.Is(err, ops.ErrInvalid) {
+				t.Errorf("a job for the %s %s: %v; want ErrInvalid", name, doc, err)
+			}
+		}
+	}
+}
+
 // Over HTTP the same filters are parameters; to search documents takes the permission to read them.
 func TestListTasksOverHTTP(t *testing.T) {
 	t.Parallel()

@@ -151,7 +151,7 @@ func (c Config) problems() (errs []error) {
 	}
 	for _, name := range c.Steps {
 		if err := core.CheckName(name); err != nil {
-			errs = append(errs, fmt.Errorf("Steps: %q %w", clip(name), err))
+			errs = append(errs, fmt.Errorf("%s: %q %w", "Steps", clip(name), err))
 		}
 	}
 	if c.SchemaVersion != "" {
