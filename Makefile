@@ -36,10 +36,10 @@ mutate: ## Break the library on purpose, a mutation at a time, and name those th
 lint: ## Check the formatting, vet for Linux, Windows and macOS, and run staticcheck
 	bash .ci/run format vet lint
 
-fuzz: ## Compare 100,000 pairs of schemas, then look for names, payloads, schemas, schedule specs and command lines that break a promise, a minute for each target
+fuzz: ## Compare 100,000 pairs of schemas, then look for names, payloads, schemas, schedule specs, command lines and filters that break a promise, a minute for each target
 	go test ./schema -run '^(TestStrictKeepsItsWord|TestRefusalsHaveAReason)$$' -rapid.checks=100000 -v -timeout 60m
 	set -e; for t in schema/FuzzValidate schema/FuzzReference schema/FuzzGenerate schema/FuzzCompatible \
-		internal/core/FuzzCheckName internal/core/FuzzCheckJSON schedule/FuzzParse cli/FuzzReorder; do \
+		internal/core/FuzzCheckName internal/core/FuzzCheckJSON schedule/FuzzParse cli/FuzzReorder ops/FuzzTaskFilter; do \
 		go test ./$${t%/*} -run '^$$' -fuzz "^$${t##*/}$$" -fuzztime 60s; done
 
 format: ## Rewrite the sources with gofmt

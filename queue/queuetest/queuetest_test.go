@@ -207,3 +207,23 @@ func TestWorkWithARetryPolicyThatPanics(t *testing.T) {
 		t.Errorf("the next attempt is in %v; want the default backoff of about a second", got.Delay)
 	}
 }
+
+// A step that Config.Steps does not declare fails in a test as it would fail in a worker.
+func TestWorkRefusesUndeclaredSteps(t *testing.T) {
+	t.Parallel()
+	q := queue.Define[order]("steps", queue.Config{Steps: []string{"charge"}})
+	box := open(t)
+	work := func(step string) queuetest.Outcome {
+		worker := q.Worker(func(ctx context.Context, _ queue.Task[order]) error {
+			_, err := queue.Step(ctx, step, func(context.Context) (int, error) { return 1, nil })
+			return err
+		})
+		return queuetest.Work(t, queuetest.RollBack(t, box), worker, order{})
+	}
+	if got := work("charge"); got.Status != queue.StatusDelivered {
+		t.Errorf("a declared step: %+v", got)
+	}
+	if got := work("change"); !errors.Is(got.Err, queue.ErrInvalid) {
+		t.Errorf("a step that is not declared: %+v; want ErrInvalid", got)
+	}
+}
