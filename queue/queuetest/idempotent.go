@@ -307,13 +307,16 @@ const (
 	frozenFor = 10 * time.Second
 	// look is the time between two looks at what another delivery does meanwhile.
 	look = 10 * time.Millisecond
-	// blockedLooks is how many looks in a row must find somebody who waits for a lock: maintenance waits now and then.
+	// blockedLooks is how many looks in a row must find somebody who waits for a lock.
 	blockedLooks = 3
 )
 
-// sqlBlocked reports whether somebody in the database waits for a lock.
-const sqlBlocked = `SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity
-	WHERE datname = current_database() AND wait_event_type = 'Lock')`
+// sqlBlocked reports whether somebody in the database waits for a lock of a transaction that stands still, as that of a
+// frozen delivery does. Maintenance waits for statements that run: those that make partitions, for example.
+const sqlBlocked = `SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity w
+	CROSS JOIN LATERAL unnest(pg_catalog.pg_blocking_pids(w.pid)) AS b (pid)
+	JOIN pg_catalog.pg_stat_activity h ON h.pid = b.pid
+	WHERE w.datname = current_database() AND w.wait_event_type = 'Lock' AND h.state LIKE 'idle in transaction%')`
 
 // freeze takes the lease away and returns when another delivery of the task has ended, or when somebody waits for a
 // lock, which the transaction of the frozen delivery may hold.
