@@ -14,6 +14,10 @@ import (
 // queuesOnAPage is how many queues the list shows at once: each costs the database about half a millisecond.
 const queuesOnAPage = 50
 
+// sortCountCap is how far rows of each queue are counted to sort the queues by them. Those that have more are sorted by
+// what was counted of them last.
+const sortCountCap = 100
+
 // queuesShown is what the list of queues shows.
 type queuesShown struct {
 	// Q is a part of a name, State one of States; empty means any.
@@ -138,7 +142,7 @@ func (c *call) sortByCount(queues []Queue, by *queueCount) error {
 		names = append(names, q.Name)
 	}
 	var counts []int64
-	if err := ask(c.ctx, c.box, many(&counts, by.sqlCountEach(), []any{names, ListCountCap},
+	if err := ask(c.ctx, c.box, many(&counts, by.sqlCountEach(), []any{names, sortCountCap},
 		func(rows pgx.Rows) (n int64, err error) { return n, rows.Scan(&n) })); err != nil {
 		return wrap("queues", err)
 	}
