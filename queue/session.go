@@ -45,7 +45,7 @@ type session struct {
 func newSession(w *worker, life core.Life, rt core.Runtime, poll time.Duration, size claimSize) (*session, error) {
 	s := &session{rt: rt, life: life, queue: w.def.name, duration: w.opts.lease, buffer: newPrefetch()}
 	numbers := newClaimNumbers()
-	s.buffer.slots.shareSlots(w.share)
+	s.buffer.slots.shareSlots(w.share, func() { s.starter.slotDealt() })
 	s.passage = newPassage(s.duration, s.buffer)
 	s.counted = newCounted(rt, s.queue)
 	s.limits = newLimiter(life.End, rt, w, poll, numbers, s.buffer)

@@ -11,6 +11,7 @@ import (
 // concurrent use. Its mutex is locked within that of the slots, never the other way round.
 type slotLanes struct {
 	share *slotShare // nil for none
+	dealt func()     // is called when the tasks were dealt a slot, with the mutex of the slots locked
 
 	mu     sync.Mutex
 	freed  sync.Cond // signalled when a slot may be idle, and when all tasks have ended
@@ -21,8 +22,10 @@ type slotLanes struct {
 	short  atomic.Int64 // how many more tasks there are than slots
 }
 
-// shareSlots says which slots the tasks have; before the first task.
-func (l *slotLanes) shareSlots(sh *slotShare) { l.share, l.freed.L = sh, &l.mu }
+// shareSlots says which slots the tasks have, and whom to tell when they were dealt one; before the first task.
+func (l *slotLanes) shareSlots(sh *slotShare, dealt func()) {
+	l.share, l.dealt, l.freed.L = sh, dealt, &l.mu
+}
 
 // claimed adds tasks, and the slots that they bring. Those without one get what is free.
 func (l *slotLanes) claimed(tasks, slots int) {

@@ -201,7 +201,7 @@ func TestTasksClaimedAheadGetFreeSlots(t *testing.T) {
 	s := Slots(8)
 	shares := newShares(t, s, [2]int{0, 1}, [2]int{2, 1})
 	var lanes slotLanes
-	lanes.shareSlots(shares[0])
+	lanes.shareSlots(shares[0], func() {})
 	if n := shares[1].take(4); n != 4 {
 		t.Fatalf("the other worker has %d", n)
 	}
@@ -222,5 +222,35 @@ func TestTasksClaimedAheadGetFreeSlots(t *testing.T) {
 	lanes.ended(4)
 	if n := lanes.count(); n != 0 || s.free != 8 || len(s.lanes) != 0 {
 		t.Errorf("none is left, and has %d slots; %d are free; %d sessions lack some", n, s.free, len(s.lanes))
+	}
+}
+
+// A task that was claimed ahead, and that no write has let start yet, is let start when it is dealt a slot, while
+// nothing starts or ends that would tell.
+func TestTaskThatWaitsToStartGetsAFreeSlot(t *testing.T) {
+	t.Parallel()
+	shares := newShares(t, Slots(4), [2]int{0, 1}, [2]int{0, 1})
+	if n := shares[1].take(3); n != 3 {
+		t.Fatalf("the other worker has %d", n)
+	}
+	b := newPrefetch()
+	s := &starter{starts: newStarts(4, false, newLatency(), b), buffer: b, wake: make(chan struct{}, 1)}
+	b.slots.shareSlots(shares[0], s.slotDealt)
+	b.slots.claimed(3, shares[0].take(1))
+	s.starts.claimed(jobsOf(b, 1, 1, 2, 3), allowance{})
+	for want := int64(1); want <= 2; want++ {
+		w := s.starts.next()
+		if w == nil || len(w.jobs) != 1 {
+			t.Fatalf("the write is %+v; want one for one task, as many as have a slot", w)
+		}
+		s.starts.sent(w)
+		wantHandedOn(t, b, "with a slot for it", want)
+		if w := s.starts.next(); w != nil {
+			t.Fatalf("the write is %+v; want none while no slot is free", w)
+		}
+		if shares[1].give(1); len(s.wake) != 1 {
+			t.Fatal("nobody tells the starter of a slot")
+		}
+		<-s.wake
 	}
 }

@@ -205,6 +205,7 @@ func (s *SharedSlots) deal() {
 		case lanes != nil && (next < 0 || !s.waiting[next].share.before(lanes.share)):
 			s.dealTo(lanes.share)
 			lanes.add(0, 1)
+			lanes.dealt()
 		case next >= 0:
 			w := s.waiting[next]
 			s.waiting = slices.Delete(s.waiting, next, next+1)

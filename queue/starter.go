@@ -81,6 +81,9 @@ func (s *starter) nudge() {
 	}
 }
 
+// slotDealt is called when a task that was claimed ahead may have got a slot: it may be one that waits here.
+func (s *starter) slotDealt() { signal(s.wake) }
+
 // drop gives back the tasks that may not start yet.
 func (s *starter) drop() {
 	for _, j := range s.starts.takePending() {

@@ -144,7 +144,7 @@ func TestDroppedTasksStayDropped(t *testing.T) {
 func TestTasksBeyondTheSlotsDoNotStartAtOnce(t *testing.T) {
 	t.Parallel()
 	s, b := fastStarts()
-	b.slots.shareSlots(&slotShare{slots: Slots(10)})
+	b.slots.shareSlots(&slotShare{slots: Slots(10)}, func() {})
 	if a := s.beforeClaim(2); a.atOnce != 2 || a.tasks <= 2 {
 		t.Errorf("of a claim with 2 slots %d tasks may start and %d start at once; want more than 2, and 2", a.tasks,
 			a.atOnce)
