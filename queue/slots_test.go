@@ -21,23 +21,38 @@ type heldQueue struct {
 	*queue.Queue[note]
 	running atomic.Int64
 	finish  chan struct{} // each that is received lets one handler return
+	ended   chan struct{} // a handler that was let return is counted as running no more
 }
 
 func newHeldQueue(name string) *heldQueue {
-	return &heldQueue{Queue: queue.Define[note](name, queue.Config{}), finish: make(chan struct{})}
+	return &heldQueue{Queue: queue.Define[note](name, queue.Config{}), finish: make(chan struct{}),
+		ended: make(chan struct{})}
 }
 
 func (h *heldQueue) worker(opts ...queue.WorkerOption) *queue.Worker[note] {
 	return h.Worker(func(ctx context.Context, _ queue.Task[note]) error {
 		h.running.Add(1)
-		defer h.running.Add(-1)
 		select {
 		case <-h.finish:
+			h.running.Add(-1)
+			h.ended <- struct{}{}
 			return nil
 		case <-ctx.Done():
+			h.running.Add(-1)
 			return context.Cause(ctx)
 		}
 	}, opts...)
+}
+
+// end lets one handler return, and waits until it is counted as running no more.
+func (h *heldQueue) end(t *testing.T) {
+	t.Helper()
+	select {
+	case h.finish <- struct{}{}:
+		<-h.ended
+	case <-time.After(soon):
+		t.Fatalf("no handler of queue %s ran within %v", h.Name(), soon)
+	}
 }
 
 // awaitRunning waits until so many handlers of each queue run, and go on to do so for a moment.
@@ -87,16 +102,16 @@ func TestSlotsOfABusyProcess(t *testing.T) {
 	eventually(t, "the worker has heard of the pause", func() (string, bool) {
 		return "", strings.Contains(b.logs.String(), "a queue was paused")
 	})
-	urgent.finish <- struct{}{} // its minimum is kept
+	urgent.end(t) // its minimum is kept
 	awaitRunning(t, all, 3, 0, 0)
 	if err := urgent.Resume(t.Context(), b.box); err != nil {
 		t.Fatal(err)
 	}
 	awaitRunning(t, all, 3, 1, 0)
-	flood.finish <- struct{}{}
+	flood.end(t)
 	awaitRunning(t, all, 3, 1, 0)
 	putMany(b, urgent.Queue, 5)
-	flood.finish <- struct{}{}
+	flood.end(t)
 	awaitRunning(t, all, 2, 2, 0)
 }
 
@@ -118,14 +133,14 @@ func TestSlotsGoOverByWeight(t *testing.T) {
 		})
 	}
 	for light.running.Load() > 2 {
-		light.finish <- struct{}{}
+		light.end(t)
 		eight()
 	}
 	awaitRunning(t, all, 2, 6)
 	for range 5 {
-		light.finish <- struct{}{}
+		light.end(t)
 		eight()
-		heavy.finish <- struct{}{}
+		heavy.end(t)
 		eight()
 	}
 	awaitRunning(t, all, 2, 6)
@@ -138,7 +153,7 @@ func TestSlotsGoOverByWeight(t *testing.T) {
 		return "", strings.Contains(b.logs.String(), "a queue was paused")
 	})
 	for range 6 {
-		heavy.finish <- struct{}{}
+		heavy.end(t)
 	}
 	awaitRunning(t, all, 8, 0)
 }
