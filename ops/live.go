@@ -40,8 +40,7 @@ func ReadLive(ctx context.Context, box *outbox.Box, t Thresholds, series int) (L
 	if err != nil {
 		return Live{}, wrap("live", err)
 	}
-	t = t.withDefaults()
-	return live(ctx, box, n, func(ctx context.Context) (state, error) { return askState(ctx, box, t) })
+	return live(ctx, box, n, stateOf(box, t.withDefaults()))
 }
 
 // live adds to the state of the whole what each of series queues and subscribers counts.

@@ -28,9 +28,9 @@ func Collector(box *outbox.Box, cfg MetricsConfig) prometheus.Collector {
 	orDefault(&cfg.Series, DefaultMetricSeries)
 	orDefault(&cfg.Refresh, DefaultRefresh)
 	cfg.Series = min(max(cfg.Series, 1), MaxLimit)
-	t := cfg.Thresholds.withDefaults()
+	of := stateOf(box, cfg.Thresholds.withDefaults())
 	c := &cached[Live]{keep: cfg.Refresh, ask: func(ctx context.Context) (Live, error) {
-		return live(ctx, box, cfg.Series, func(ctx context.Context) (state, error) { return askState(ctx, box, t) })
+		return live(ctx, box, cfg.Series, of)
 	}}
 	return &collector{source: c.get}
 }

@@ -172,12 +172,14 @@ func these(n int, one, many string) string {
 // shownNames is how many names a sentence has.
 const shownNames = 3
 
-func queueNames(queues []Queue) string {
-	var all []string
-	for _, q := range queues {
-		all = append(all, q.Name)
+func queueNames(queues []Queue) string { return firstNames(namesOf(queues)) }
+
+func namesOf(queues []Queue) []string {
+	all := make([]string, len(queues))
+	for i, q := range queues {
+		all[i] = q.Name
 	}
-	return firstNames(all)
+	return all
 }
 
 func firstNames(all []string) string {

@@ -137,12 +137,8 @@ func chooseQueues(all []Queue, query url.Values, t Thresholds) ([]Queue, queueSo
 
 // sortByCount counts of each of the queues what by counts, and sorts them by it, the largest first.
 func (c *call) sortByCount(queues []Queue, by *queueCount) error {
-	names := make([]string, 0, len(queues))
-	for _, q := range queues {
-		names = append(names, q.Name)
-	}
 	var counts []int64
-	if err := ask(c.ctx, c.box, many(&counts, by.sqlCountEach(), []any{names, sortCountCap},
+	if err := ask(c.ctx, c.box, many(&counts, by.sqlCountEach(), []any{namesOf(queues), sortCountCap},
 		func(rows pgx.Rows) (n int64, err error) { return n, rows.Scan(&n) })); err != nil {
 		return wrap("queues", err)
 	}

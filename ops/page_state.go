@@ -67,7 +67,7 @@ func (g *groupCache) get(ctx context.Context, box *outbox.Box, f ErrorFilter) (e
 }
 
 func (s *server) keepState() {
-	s.state.ask = func(ctx context.Context) (state, error) { return askState(ctx, s.box, s.cfg.Thresholds) }
+	s.state.ask = stateOf(s.box, s.cfg.Thresholds)
 	s.state.keep = s.cfg.Refresh
 	s.trends = map[string]*cached[trends]{}
 	for name, span := range spans {
@@ -75,6 +75,11 @@ func (s *server) keepState() {
 			return askTrends(ctx, s.box, span, "")
 		}}
 	}
+}
+
+// stateOf returns what asks for the state of an installation.
+func stateOf(box *outbox.Box, t Thresholds) func(context.Context) (state, error) {
+	return func(ctx context.Context) (state, error) { return askState(ctx, box, t) }
 }
 
 func askState(ctx context.Context, box *outbox.Box, t Thresholds) (st state, err error) {
@@ -269,10 +274,7 @@ FROM {schema}.strunk_queue_states($1::text[], $2::integer, false) s`
 // rows counts the tasks of some queues anew, since those of state are not counted, and adds what happened to them in
 // the last hour.
 func (c *call) rows(queues []Queue) ([]queueRow, error) {
-	names := make([]string, 0, len(queues))
-	for _, q := range queues {
-		names = append(names, q.Name)
-	}
+	names := namesOf(queues)
 	var found []Queue
 	var steps []stepOfOne
 	var from, to time.Time
@@ -284,7 +286,7 @@ func (c *call) rows(queues []Queue) ([]queueRow, error) {
 	t := newTrends(nil, from, to, of.step)
 	trend := t.queueTrends(steps)
 	rows := make([]queueRow, 0, len(found))
-	for _, q := range found { // in the order of names
+	for _, q := range found { // in the order in which they were named
 		rows = append(rows, newQueueRow(q, trend[q.Name], t.over(), c.s.cfg.Thresholds))
 	}
 	return rows, wrap("queues", err)

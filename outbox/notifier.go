@@ -74,8 +74,8 @@ func (n *notifier) take() (topics []string, sent chan struct{}) {
 }
 
 // sqlNotify sends topics ($1) on the channel of this installation, but leaves out queues whose workers are all awake,
-// and a relay that is.
-// It locks nothing but the server's queue of notifications, in a transaction that has nothing else to commit.
+// and a relay that is. It locks nothing but the server's queue of notifications, in a transaction that has nothing else
+// to commit.
 const sqlNotify = `SELECT pg_catalog.pg_notify({channel}, topic) FROM pg_catalog.unnest($1::text[]) topic
 	WHERE CASE WHEN pg_catalog.starts_with(topic, 'q:') THEN {schema}.strunk_may_sleep(pg_catalog.substr(topic, 3))
 		WHEN topic = 'relay' THEN {schema}.strunk_relay_may_sleep() ELSE true END`

@@ -158,12 +158,6 @@ func (r *relay) mustSweep(now time.Time) bool {
 // for which the relay was woken, and that another process was doing or had done, run stops listening and polls, until a
 // poll moves something: the other process is gone.
 func (r *relay) drain(ctx context.Context) (moved int, err error) {
-	missed := func() bool {
-		if r.woken {
-			r.misses++
-		}
-		return r.misses < relayMisses
-	}
 	for tries := 0; ctx.Err() == nil; {
 		done, err := r.round(ctx)
 		switch {
@@ -175,8 +169,9 @@ func (r *relay) drain(ctx context.Context) (moved int, err error) {
 		case err != nil && ctx.Err() == nil:
 			r.box.cfg.Logger.Warn("strunk: the relay failed; trying again", "error", err)
 			return moved, err
-		case !done.locked && tries < relayMisses && missed():
+		case !done.locked && tries < relayMisses && r.misses < relayMisses:
 			tries++
+			r.missed()
 			core.Sleep(ctx, relayBusyPause)
 			continue
 		}
@@ -191,9 +186,16 @@ func (r *relay) drain(ctx context.Context) (moved int, err error) {
 	if moved > 0 {
 		r.misses = 0
 	} else {
-		missed()
+		r.missed()
 	}
 	return moved, nil
+}
+
+// missed counts a round that has moved nothing, where the relay was woken for it.
+func (r *relay) missed() {
+	if r.woken {
+		r.misses++
+	}
 }
 
 // round moves one chunk, makes partitions of the feed where they run out, and wakes the subscribers.

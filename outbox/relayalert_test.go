@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/strunk-go/strunk/events"
@@ -50,7 +49,7 @@ func TestRelayNotifyBound(t *testing.T) {
 		t.Run(c.order, func(t *testing.T) {
 			t.Parallel()
 			pool := outboxtest.New(t)
-			heard := listen(t, pool)
+			heard := testkit.Listen(t, pool, "strunk:public")
 			r := awakeRelay(t, pool)
 			tx, err := pool.Begin(ctx)
 			if err != nil {
@@ -106,33 +105,6 @@ func relayFallsAsleep(t *testing.T, r outbox.TestRelay) {
 			t.Fatalf("a pause of %v %v after the relay fell asleep", pause, since)
 		}
 		since += pause
-	}
-}
-
-// listen returns what tells the topics that were announced since the last call.
-func listen(t *testing.T, pool *pgxpool.Pool) (heard func() []string) {
-	t.Helper()
-	ctx := t.Context()
-	conn, err := pgx.ConnectConfig(ctx, pool.Config().ConnConfig.Copy())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	if _, err := conn.Exec(ctx, `LISTEN "strunk:public"`); err != nil {
-		t.Fatal(err)
-	}
-	return func() (topics []string) {
-		mustExec(t, pool, `SELECT pg_notify('strunk:public', 'end')`)
-		for {
-			n, err := conn.WaitForNotification(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n.Payload == "end" {
-				return topics
-			}
-			topics = append(topics, n.Payload)
-		}
 	}
 }
 

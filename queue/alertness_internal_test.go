@@ -1,14 +1,11 @@
 package queue
 
 import (
-	"context"
 	"io"
 	"log/slog"
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/internal/testkit"
@@ -27,30 +24,7 @@ func TestAdaptiveNotifyBound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ear, err := pgx.ConnectConfig(ctx, pool.Config().ConnConfig.Copy())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ear.Close(context.Background()) }()
-	if _, err := ear.Exec(ctx, `LISTEN "strunk:public"`); err != nil {
-		t.Fatal(err)
-	}
-	// heard returns the topics announced since the last call.
-	heard := func() (topics []string) {
-		if _, err := pool.Exec(ctx, `SELECT pg_notify('strunk:public', 'end')`); err != nil {
-			t.Fatal(err)
-		}
-		for {
-			n, err := ear.WaitForNotification(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n.Payload == "end" {
-				return topics
-			}
-			topics = append(topics, n.Payload)
-		}
-	}
+	heard := testkit.Listen(t, pool, "strunk:public")
 	for _, c := range []struct {
 		order             string
 		notifies, looks   bool // whether the look finds the task

@@ -121,12 +121,14 @@ func (w *worker) Run(life core.Life, rt core.Runtime) error {
 // and in its middleware.
 func (w *worker) handler(rt core.Runtime, batches *batcher, writer *outcomeWriter, chain []Middleware) work {
 	inbox := newInboxMarks(rt, w.opts.inbox)
-	handler := inbox.around(w.work)
+	var handler work
 	switch {
 	case w.inTx != nil:
 		handler = newTxRunner(rt, w, inbox, writer).run
 	case w.batch != nil:
 		handler = inbox.around(batches.join)
+	default:
+		handler = inbox.around(w.work)
 	}
 	return watchDedup(rt, w.def, through(handler, chain))
 }
