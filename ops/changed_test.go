@@ -36,3 +36,51 @@ func TestChangesTellARetryFromADelay(t *testing.T) {
 		t.Errorf("after the next mark: %+v, %v; want nothing", changes, err)
 	}
 }
+
+// A number or a time is drawn before the transaction commits. What was not committed when the mark was taken is new,
+// although its number and its time are below the mark's; and nothing is new twice.
+func TestChangesOfTransactionsThatCommitLate(t *testing.T) {
+	t.Parallel()
+	box, pool := open(t)
+	exec(t, pool, `SELECT public.strunk_enqueue('ends', '{}')`)
+	exec(t, pool, `UPDATE public.strunk_outbox_tasks SET status = 'claimed', attempts = 1, claimed_at = now(),
+		worker_id = 1, claim_no = 1`)
+	late := func(do string) {
+		t.Helper()
+		mark, err := ops.Now(t.Context(), box)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tx, err := pool.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec(t.Context(), do); err != nil {
+			t.Fatal(err)
+		}
+		exec(t, pool, `SELECT public.strunk_enqueue('other', '{}')`)
+		changes, mark, err := ops.ChangesSince(t.Context(), box, mark, ops.ChangeFilter{})
+		if err != nil || len(changes) != 1 || changes[0].Queue != "other" {
+			t.Fatalf("%s: before it commits: %+v, %v; want the other task alone", do, changes, err)
+		}
+		if err := tx.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if changes, mark, err = ops.ChangesSince(t.Context(), box, mark, ops.ChangeFilter{}); err != nil ||
+			len(changes) != 1 || changes[0].Queue == "other" {
+			t.Errorf("%s: after it has committed: %+v, %v; want it alone", do, changes, err)
+		}
+		if changes, _, err = ops.ChangesSince(t.Context(), box, mark, ops.ChangeFilter{}); err != nil ||
+			len(changes) > 0 {
+			t.Errorf("%s: at the next look: %+v, %v; want nothing", do, changes, err)
+		}
+	}
+	late(`SELECT public.strunk_enqueue('late', '{}')`)
+	late(`SELECT public.strunk_enqueue('later', '{}', delay => interval '1 hour')`)
+	late(`UPDATE public.strunk_outbox SET status = 'scheduled', due_at = now() + interval '1 minute',
+		errors = jsonb_build_array(jsonb_build_object('attempt', 1, 'at', clock_timestamp(), 'error', 'no'))
+		WHERE key = 'ends'`)
+	late(`UPDATE public.strunk_outbox SET status = 'dead', finished_at = clock_timestamp() WHERE key = 'ends'`)
+	late(`UPDATE public.strunk_outbox SET status = 'delivered', finished_at = clock_timestamp() WHERE key = 'late'`)
+	late(`UPDATE public.strunk_outbox SET status = 'cancelled', finished_at = clock_timestamp() WHERE key = 'later'`)
+}

@@ -83,8 +83,8 @@ func paged[T any](ctx context.Context, box *outbox.Box, what string, page Page,
 const sqlLimitTime = `SELECT pg_catalog.set_config('statement_timeout', $1, true),
 	pg_catalog.set_config('enable_seqscan', 'off', true), pg_catalog.set_config('jit', 'off', true)`
 
-// ask asks in one message, in one read-only transaction whose statements PostgreSQL cancels after
-// QueryTimeout. A context that ends costs a connection; the time limit does not.
+// ask asks in one message, in one read-only transaction of one snapshot: its answers are of the same moment. PostgreSQL
+// cancels what takes longer than QueryTimeout. A context that ends costs a connection; the time limit does not.
 func ask(ctx context.Context, box *outbox.Box, questions ...question) error {
 	if box == nil {
 		return fmt.Errorf("the box is nil: %w", ErrInvalid)
@@ -96,7 +96,7 @@ func ask(ctx context.Context, box *outbox.Box, questions ...question) error {
 	}
 	defer conn.Release()
 	batch := &pgx.Batch{}
-	batch.Queue("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY")
+	batch.Queue("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 	batch.Queue(sqlLimitTime, fmt.Sprint((core.Patience * QueryTimeout).Milliseconds()))
 	for _, q := range questions {
 		batch.Queue(host.SQL(q.sql), q.args...)

@@ -115,7 +115,7 @@ func TestRevivedTaskIsBeyondTheMarks(t *testing.T) {
 func TestHandMadeUpdateBesideACompletion(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	const tasks = 50
+	const tasks, movedAttempts = 50, 7
 	moves := []struct {
 		name, sql string
 		want      queue.Status
@@ -124,8 +124,8 @@ func TestHandMadeUpdateBesideACompletion(t *testing.T) {
 			finished_at = clock_timestamp() WHERE id = $1`, queue.StatusDead},
 		{"to the delivered ones", `UPDATE public.strunk_outbox SET status = 'delivered',
 			finished_at = clock_timestamp() WHERE id = $1`, queue.StatusDelivered},
-		{"back to pending, in place", `UPDATE public.strunk_outbox SET status = 'pending', due_at = NULL,
-			attempts = 7 WHERE id = $1`, queue.StatusPending},
+		{"back to pending, in place", fmt.Sprintf(`UPDATE public.strunk_outbox SET status = 'pending', due_at = NULL,
+			attempts = %d WHERE id = $1`, movedAttempts), queue.StatusPending},
 	}
 	for i, move := range moves {
 		q := queue.Define[note](fmt.Sprint("by-hand-", i), queue.Config{})
@@ -158,8 +158,12 @@ func TestHandMadeUpdateBesideACompletion(t *testing.T) {
 			if i == tasks/2 {
 				want = move.want
 			}
-			if rec := get(b, q, id); rec.Status != want {
-				t.Errorf("moved %s: task %d of %d is %s; want %s", move.name, i+1, tasks, rec.Status, want)
+			rec := get(b, q, id)
+			// What is pending again may have been worked before the stop: as an attempt that came after the move.
+			again := want == queue.StatusPending && rec.Status == queue.StatusDelivered && rec.Attempt == movedAttempts+1
+			if rec.Status != want && !again {
+				t.Errorf("moved %s: task %d of %d is %s after attempt %d; want %s",
+					move.name, i+1, tasks, rec.Status, rec.Attempt, want)
 			}
 		}
 		if !strings.Contains(b.logs.String(), fmt.Sprintf("task=%d", ids[tasks/2])) {
