@@ -2,7 +2,6 @@ package ops
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -57,9 +56,9 @@ func Questions(queue, subscriber string, task, dead int64) []Question {
 		{"Rates of two days", sqlRates, []any{"queue", none, "", DefaultLimit, MaxRatesWindow.Microseconds(), 3600}},
 		{"Rates of a queue in two days", sqlRates, []any{"queue", text(queue), "", 1, MaxRatesWindow.Microseconds(),
 			3600}},
-		{"queues by dead letters", countOfEach("dead"), []any{hundredQueues(), ListCountCap}},
-		{"queues by waiting tasks", countOfEach("waiting"), []any{hundredQueues(), ListCountCap}},
-		{"queues by running tasks", countOfEach("running"), []any{hundredQueues(), ListCountCap}},
+		{"queues by dead letters", sqlCountEach, []any{hundredQueues(), "dead", ListCountCap}},
+		{"queues by waiting tasks", sqlCountEach, []any{hundredQueues(), "pending", ListCountCap}},
+		{"queues by running tasks", sqlCountEach, []any{hundredQueues(), "claimed", ListCountCap}},
 		{"the result of a task", sqlTaskResult, []any{task}},
 		{"error groups", sqlErrorGroups, []any{none, DefaultErrorsSince.Microseconds(), false, DefaultLimit}},
 		{"error groups of 30 days", sqlErrorGroups, []any{none, 30 * DefaultErrorsSince.Microseconds(), false,
@@ -70,12 +69,6 @@ func Questions(queue, subscriber string, task, dead int64) []Question {
 		{"trends of errors", sqlErrorTrends, []any{[]string{"failed again", "failed once"}, trendHours}},
 		{"entities by id", sqlEntities, []any{"7", foundAtMost}},
 	}...)
-}
-
-// countOfEach is what sorts queues by a column.
-func countOfEach(key string) string {
-	i := slices.IndexFunc(queueSorts, func(s queueSort) bool { return s.key == key })
-	return queueSorts[i].count.sqlCountEach()
 }
 
 // hundredQueues are those of load: a page of the list of queues.

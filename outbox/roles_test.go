@@ -56,7 +56,7 @@ var internalFunctions = []string{
 	"strunk_tasks_to_enqueue",
 	"strunk_pauses", "strunk_revive", "strunk_revive_delivery", "strunk_schedule_enqueue", "strunk_schema_parts",
 	"strunk_take_delivered", "strunk_task_part",
-	"strunk_failure_sums", "strunk_fold_failures", "strunk_queue_ended",
+	"strunk_failure_sums", "strunk_fold_failures",
 	"strunk_queue_heads", "strunk_forget_counters", "strunk_forget_failures",
 	"strunk_tell_workers", "strunk_whoami", "strunk_fingerprint",
 	"strunk_note_failure", "strunk_why_not_admitted",

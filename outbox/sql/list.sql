@@ -6,7 +6,7 @@
 -- The table of a part, the condition for the rows of its windows ($1 is the status, $2 the queue, null for any), what
 -- chooses the queue's among them, and an order by ids that an index has. A range of one status or key leaves the
 -- order to the index that has it, where an equation would let the planner take the index of the ids alone, and pass
--- over all that others have between: see strunk_queue_states.
+-- over all that others have between: see strunk_queue_counts.
 CREATE OR REPLACE FUNCTION {schema}.strunk_task_part(p_status text, p_queue text, p_day text,
     OUT relation text, OUT condition text, OUT of_queue text, OUT ordering text)
 LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -58,8 +58,6 @@ END $$;
 -- more is looked at than whether anything waits or runs: pending and claimed are at_least 1 or 0, others at_least 0.
 -- p_delivered adds what is kept of the delivered, null otherwise. waiting_since is when the task at
 -- the head of the queue became due, its enqueue at the earliest: of each priority, the first by seq.
--- A range of one key, rather than the key, leaves the order to the index that has the key: with the
--- key alone, the index of id gives the order too, and would be walked past all other queues' dead letters.
 CREATE OR REPLACE FUNCTION {schema}.strunk_queue_states(p_queues text[], p_cap integer,
     p_delivered boolean DEFAULT false)
 RETURNS TABLE (queue text, pending bigint, pending_precision text, scheduled bigint, scheduled_precision text,
@@ -70,85 +68,94 @@ RETURNS TABLE (queue text, pending bigint, pending_precision text, scheduled big
     next_due_at timestamptz, workers bigint, concurrency bigint, paused_at timestamptz, paused_by text,
     pause_reason text, all_paused boolean, held_until timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
-    SET enable_hashjoin = off
-SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+SET search_path = pg_catalog, pg_temp SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
-DECLARE
-    v_now     timestamptz := clock_timestamp();
-    v_seen    bigint;
-    v_keys    jsonb;
-    v_counted timestamptz := {schema}.strunk_counted_at();
-    v_waits   boolean;
 BEGIN
     IF p_cap = 0 THEN
         RETURN QUERY SELECT h.* FROM {schema}.strunk_queue_heads(p_queues) h;
         RETURN;
     END IF;
-    -- Of the scheduled, no index has the queue: one look at the first p_cap serves all queues.
-    SELECT coalesce(sum(x.n), 0), jsonb_object_agg(x.key, jsonb_build_array(x.n, x.due)) INTO v_seen, v_keys
-    FROM (SELECT y.key, count(*) AS n, min(y.due_at) AS due
-          FROM (SELECT t.key, t.due_at FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'scheduled'
-              ORDER BY t.due_at LIMIT p_cap + 1) y
-          GROUP BY y.key) x;
-    FOREACH queue IN ARRAY p_queues LOOP
-        SELECT count(*) INTO pending FROM (
-            (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND t.admitted AND t.key = queue
-            ORDER BY t.key, t.priority, t.seq LIMIT p_cap + 1)
-            UNION ALL
-            (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'pending' AND NOT t.admitted
-                AND t.key = queue
-            ORDER BY t.key, t.seq LIMIT p_cap + 1)
-            LIMIT p_cap + 1) x;
-        pending_precision := 'exact';
-        v_waits := pending > 0;
-        IF pending > p_cap THEN
-            SELECT c.n, c.precise INTO pending, pending_precision
-            FROM {schema}.strunk_over_cap(p_cap, 'pending', queue) c;
-        END IF;
-        scheduled := coalesce((v_keys -> queue ->> 0)::bigint, 0);
-        scheduled_precision := 'exact';
-        IF v_seen > p_cap THEN
-            SELECT c.n, c.precise INTO scheduled, scheduled_precision
-            FROM {schema}.strunk_over_cap(scheduled, 'scheduled', queue) c;
-        END IF;
-        next_due_at := (v_keys -> queue ->> 1)::timestamptz;
-        SELECT e.dead, e.dead_precision, e.cancelled, e.cancelled_precision, e.discarded, e.discarded_precision
-        INTO dead, dead_precision, cancelled, cancelled_precision, discarded, discarded_precision
-        FROM {schema}.strunk_queue_ended(queue, p_cap) e;
-        SELECT count(*), coalesce(sum(w.concurrency), 0), coalesce(sum(least(x.n, p_cap)), 0),
-            CASE WHEN max(x.n) > p_cap THEN 'at_least' ELSE 'exact' END
-        INTO workers, concurrency, claimed, claimed_precision
+    RETURN QUERY
+    WITH counted AS MATERIALIZED (
+        SELECT c.place, max(c.n) FILTER (WHERE c.part = 'pending') AS pending,
+            max(c.precise) FILTER (WHERE c.part = 'pending') AS pending_precise,
+            max(c.n) FILTER (WHERE c.part = 'scheduled') AS scheduled,
+            max(c.precise) FILTER (WHERE c.part = 'scheduled') AS scheduled_precise,
+            max(c.due) FILTER (WHERE c.part = 'scheduled') AS due,
+            max(c.n) FILTER (WHERE c.part = 'claimed') AS claimed,
+            max(c.precise) FILTER (WHERE c.part = 'claimed') AS claimed_precise,
+            max(c.n) FILTER (WHERE c.part = 'dead') AS dead,
+            max(c.precise) FILTER (WHERE c.part = 'dead') AS dead_precise,
+            max(c.n) FILTER (WHERE c.part = 'cancelled') AS cancelled,
+            max(c.precise) FILTER (WHERE c.part = 'cancelled') AS cancelled_precise,
+            max(c.n) FILTER (WHERE c.part = 'discarded') AS discarded,
+            max(c.precise) FILTER (WHERE c.part = 'discarded') AS discarded_precise
+        FROM {schema}.strunk_queue_counts(p_queues,
+            '{pending,scheduled,claimed,dead,cancelled,discarded}'::text[], p_cap) c
+        GROUP BY c.place)
+    SELECT h.queue, c.pending, c.pending_precise, c.scheduled, c.scheduled_precise, c.claimed, c.claimed_precise,
+        c.dead, c.dead_precise, c.cancelled, c.cancelled_precise, c.discarded, c.discarded_precise, d.n, d.precise,
+        h.counted_for, h.waiting_since, h.waiting_for, c.due, h.workers, h.concurrency, h.paused_at, h.paused_by,
+        h.pause_reason, h.all_paused, h.held_until
+    FROM {schema}.strunk_queue_heads(p_queues) WITH ORDINALITY h
+    JOIN counted c ON c.place = h.ordinality
+    LEFT JOIN LATERAL (
+        SELECT x.n, x.precise FROM {schema}.strunk_count_delivered(h.queue, p_cap) x WHERE p_delivered) d ON true
+    ORDER BY h.ordinality;
+END $$;
+
+-- How many tasks of each queue there are of each part (pending, scheduled, claimed, dead, cancelled, discarded),
+-- counted to p_cap. place is the queue's in p_queues; due is when the first of the scheduled tasks is due.
+-- Of the scheduled, no index has the queue: one look at the first p_cap serves all queues. Of the claimed, those of
+-- each worker are counted to p_cap. Beyond p_cap, n is what the last pass of counts.sql says: see strunk_over_cap.
+-- A range of one key, rather than the key, leaves the order to the index that has the key: with the
+-- key alone, the index of id gives the order too, and would be walked past all other queues' dead letters.
+CREATE OR REPLACE FUNCTION {schema}.strunk_queue_counts(p_queues text[], p_parts text[], p_cap integer)
+RETURNS TABLE (place bigint, part text, n bigint, precise text, due timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 1000
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    WITH later AS MATERIALIZED (
+        SELECT t.key, t.due_at FROM {schema}.strunk_outbox_tasks t
+        WHERE t.status = 'scheduled' AND 'scheduled' = ANY (p_parts) ORDER BY t.due_at LIMIT p_cap + 1),
+    later_of AS MATERIALIZED (
+        SELECT l.key, count(*) AS n, min(l.due_at) AS due FROM later l GROUP BY l.key),
+    claimed_of AS MATERIALIZED (
+        SELECT w.queue, sum(least(x.n, p_cap))::bigint AS n, max(x.n) > p_cap AS more
         FROM {schema}.strunk_workers w CROSS JOIN LATERAL (
             SELECT count(*) AS n FROM (SELECT 1 FROM {schema}.strunk_outbox_tasks t
                 WHERE t.status = 'claimed' AND t.worker_id = w.id ORDER BY t.worker_id, t.claim_no LIMIT p_cap + 1) y) x
-        WHERE w.queue = strunk_queue_states.queue;
-        IF claimed_precision = 'at_least' THEN
-            SELECT c.n, c.precise INTO claimed, claimed_precision
-            FROM {schema}.strunk_over_cap(claimed, 'claimed', queue) c;
-        END IF;
-        waiting_since := NULL;
-        IF v_waits THEN
-            SELECT min(x.since) INTO waiting_since FROM generate_series(0, 9) p CROSS JOIN LATERAL (
-                SELECT greatest(t.due_at, t.created_at) AS since FROM {schema}.strunk_outbox_tasks t
-                WHERE t.status = 'pending' AND t.admitted AND t.key = queue AND t.priority = p::smallint ORDER BY t.seq
-                    LIMIT 1) x;
-            SELECT least(waiting_since, (SELECT greatest(t.due_at, t.created_at) FROM {schema}.strunk_outbox_tasks t
-                WHERE t.status = 'pending' AND NOT t.admitted AND t.key = queue ORDER BY t.seq LIMIT 1))
-            INTO waiting_since;
-        END IF;
-        waiting_for := v_now - waiting_since;
-        SELECT p.paused_at, p.paused_by, p.reason, p.of_all OR EXISTS (SELECT 1 FROM {schema}.strunk_all_paused)
-        INTO paused_at, paused_by, pause_reason, all_paused FROM {schema}.strunk_pauses(queue) p LIMIT 1;
-        SELECT max(h.until) INTO held_until FROM {schema}.strunk_holds h
-        WHERE h.queue = strunk_queue_states.queue AND h.customer_key = '' AND h.until > v_now;
-        IF p_delivered THEN
-            SELECT c.n, c.precise INTO delivered, delivered_precision
-            FROM {schema}.strunk_count_delivered(queue, p_cap) c;
-        END IF;
-        counted_for := v_now - v_counted;
-        RETURN NEXT;
-    END LOOP;
+        WHERE 'claimed' = ANY (p_parts) AND w.queue = ANY (p_queues) GROUP BY w.queue),
+    counted AS MATERIALIZED (
+        SELECT q.place, q.name, p.part, l.due, CASE p.part WHEN 'scheduled' THEN coalesce(l.n, 0)
+                WHEN 'claimed' THEN coalesce(c.n, 0) ELSE least(x.n, p_cap) END AS n,
+            CASE p.part WHEN 'scheduled' THEN (SELECT count(*) > p_cap FROM later)
+                WHEN 'claimed' THEN coalesce(c.more, false) ELSE x.n > p_cap END AS more
+        FROM unnest(p_queues) WITH ORDINALITY q (name, place) CROSS JOIN unnest(p_parts) p (part)
+        LEFT JOIN later_of l ON p.part = 'scheduled' AND l.key = q.name
+        LEFT JOIN claimed_of c ON p.part = 'claimed' AND c.queue = q.name
+        CROSS JOIN LATERAL (SELECT count(*) AS n FROM (
+            (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE p.part = 'pending' AND t.status = 'pending'
+                AND t.admitted AND t.key = q.name ORDER BY t.key, t.priority, t.seq LIMIT p_cap + 1)
+            UNION ALL
+            (SELECT 1 FROM {schema}.strunk_outbox_tasks t WHERE p.part = 'pending' AND t.status = 'pending'
+                AND NOT t.admitted AND t.key = q.name ORDER BY t.key, t.seq LIMIT p_cap + 1)
+            UNION ALL
+            (SELECT 1 FROM {schema}.strunk_outbox_dead d WHERE p.part = 'dead' AND d.kind = 'task'
+                AND d.key >= q.name AND d.key <= q.name ORDER BY d.key, d.id LIMIT p_cap + 1)
+            UNION ALL
+            (SELECT 1 FROM {schema}.strunk_outbox_cancelled e WHERE p.part IN ('cancelled', 'discarded')
+                AND e.status = p.part AND e.key = q.name ORDER BY e.status, e.key, e.id LIMIT p_cap + 1)
+            LIMIT p_cap + 1) y) x)
+    SELECT c.place, c.part, CASE WHEN c.more THEN greatest(o.n, c.n) ELSE c.n END,
+        CASE WHEN NOT c.more THEN 'exact'
+            WHEN coalesce(o.complete, a.complete) AND coalesce(o.n, 0) >= c.n THEN 'counted' ELSE 'at_least' END, c.due
+    FROM counted c
+    LEFT JOIN {schema}.strunk_counts o ON c.more AND o.part = c.part AND o.name = c.name
+    LEFT JOIN {schema}.strunk_counts a ON c.more AND o.complete IS NULL AND a.part = c.part AND a.name = '';
 END $$;
 
 -- What strunk_queue_states returns with a p_cap of 0: in one statement, and without counts.
@@ -171,69 +178,36 @@ DECLARE
 BEGIN
     SELECT a.* INTO v_paused FROM {schema}.strunk_all_paused a LIMIT 1;
     RETURN QUERY
-    WITH work AS MATERIALIZED (
-        SELECT w.queue AS name, count(*) AS n, sum(w.concurrency) AS slots, count(t.one) AS busy
-        FROM {schema}.strunk_workers w LEFT JOIN LATERAL (
-            SELECT 1 AS one FROM {schema}.strunk_outbox_tasks c WHERE c.status = 'claimed' AND c.worker_id = w.id
-            ORDER BY c.worker_id, c.claim_no LIMIT 1) t ON true
-        GROUP BY w.queue),
-    held AS MATERIALIZED (
-        SELECT h.queue AS name, max(h.until) AS until FROM {schema}.strunk_holds h
-        WHERE h.customer_key = '' AND h.until > v_now GROUP BY h.queue)
-    SELECT q.name, CASE WHEN least(a.since, b.since) IS NULL THEN 0 ELSE 1 END::bigint, 'at_least', 0::bigint,
-        'at_least', least(coalesce(w.busy, 0), 1), 'at_least', 0::bigint, 'at_least', 0::bigint, 'at_least', 0::bigint,
-        'at_least', NULL::bigint, NULL::text, v_now - v_counted, least(a.since, b.since),
-        v_now - least(a.since, b.since), NULL::timestamptz, coalesce(w.n, 0), coalesce(w.slots, 0)::bigint,
-        coalesce(p.paused_at, v_paused.paused_at), coalesce(p.paused_by, v_paused.paused_by),
-        coalesce(p.pause_reason, v_paused.reason), v_paused.paused_at IS NOT NULL, d.until
-    FROM unnest(p_queues) WITH ORDINALITY q (name, place)
-    CROSS JOIN LATERAL (
-        SELECT min(x.since) AS since FROM generate_series(0, CASE WHEN EXISTS (
-            SELECT 1 FROM {schema}.strunk_outbox_tasks e WHERE e.status = 'pending' AND e.admitted AND e.key = q.name
-            ) THEN 9 ELSE -1 END) r CROSS JOIN LATERAL (
-            SELECT greatest(t.due_at, t.created_at) AS since FROM {schema}.strunk_outbox_tasks t
-            WHERE t.status = 'pending' AND t.admitted AND t.key = q.name AND t.priority = r::smallint
-            ORDER BY t.seq LIMIT 1) x) a
+    WITH RECURSIVE first (place, name, priority, since) AS ( -- of each priority that waits
+        SELECT q.place, q.name, (-1)::smallint, NULL::timestamptz FROM unnest(p_queues) WITH ORDINALITY q (name, place)
+        UNION ALL
+        SELECT f.place, f.name, t.priority, t.since FROM first f CROSS JOIN LATERAL (
+            SELECT p.priority, greatest(p.due_at, p.created_at) AS since FROM {schema}.strunk_outbox_tasks p
+            WHERE p.status = 'pending' AND p.admitted AND p.key = f.name AND p.priority > f.priority
+            ORDER BY p.key, p.priority, p.seq LIMIT 1) t)
+    SELECT q.name, CASE WHEN least(q.since, b.since) IS NULL THEN 0 ELSE 1 END::bigint, 'at_least', 0::bigint,
+        'at_least', least(w.busy, 1), 'at_least', 0::bigint, 'at_least', 0::bigint, 'at_least', 0::bigint, 'at_least',
+        NULL::bigint, NULL::text, v_now - v_counted, least(q.since, b.since), v_now - least(q.since, b.since),
+        NULL::timestamptz, w.n, w.slots, coalesce(p.paused_at, v_paused.paused_at),
+        coalesce(p.paused_by, v_paused.paused_by), coalesce(p.pause_reason, v_paused.reason),
+        v_paused.paused_at IS NOT NULL, d.until
+    FROM (SELECT f.place, f.name, min(f.since) AS since FROM first f GROUP BY f.place, f.name) q
     LEFT JOIN LATERAL (
         SELECT greatest(t.due_at, t.created_at) AS since FROM {schema}.strunk_outbox_tasks t
-        WHERE t.status = 'pending' AND NOT t.admitted AND t.key = q.name ORDER BY t.seq LIMIT 1) b ON true
-    LEFT JOIN work w ON w.name = q.name
-    LEFT JOIN held d ON d.name = q.name
-    LEFT JOIN LATERAL (SELECT s.paused_at, coalesce(s.paused_by, '') AS paused_by,
-        coalesce(s.pause_reason, '') AS pause_reason
-        FROM {schema}.strunk_queues s WHERE s.queue = q.name AND s.paused_at IS NOT NULL) p ON true
+        WHERE t.status = 'pending' AND NOT t.admitted AND t.key = q.name ORDER BY t.key, t.seq LIMIT 1) b ON true
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS n, coalesce(sum(v.concurrency), 0)::bigint AS slots, count(c.one) AS busy
+        FROM {schema}.strunk_workers v LEFT JOIN LATERAL (
+            SELECT 1 AS one FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'claimed' AND t.worker_id = v.id
+            ORDER BY t.worker_id, t.claim_no LIMIT 1) c ON true
+        WHERE v.queue = q.name) w
+    LEFT JOIN LATERAL (
+        SELECT s.paused_at, coalesce(s.paused_by, '') AS paused_by, coalesce(s.pause_reason, '') AS pause_reason
+        FROM {schema}.strunk_queues s WHERE s.queue = q.name AND s.paused_at IS NOT NULL LIMIT 1) p ON true
+    LEFT JOIN LATERAL (
+        SELECT o.until FROM {schema}.strunk_holds o WHERE o.customer_key = '' AND o.queue = q.name AND o.until > v_now
+        LIMIT 1) d ON true
     ORDER BY q.place;
-END $$;
-
--- How many tasks of a queue ended without success, counted to p_cap.
-CREATE OR REPLACE FUNCTION {schema}.strunk_queue_ended(p_queue text, p_cap integer)
-RETURNS TABLE (dead bigint, dead_precision text, cancelled bigint, cancelled_precision text, discarded bigint,
-    discarded_precision text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
-    SET jit = off SET plan_cache_mode = force_generic_plan AS $$
-BEGIN
-    SELECT count(*), 'exact' INTO dead, dead_precision FROM (
-        SELECT 1 FROM {schema}.strunk_outbox_dead d WHERE d.kind = 'task' AND d.key >= p_queue AND d.key <= p_queue
-            ORDER BY d.key, d.id LIMIT p_cap + 1) x;
-    SELECT count(*), 'exact' INTO cancelled, cancelled_precision FROM (
-        SELECT 1 FROM {schema}.strunk_outbox_cancelled c WHERE c.status = 'cancelled' AND c.key = p_queue
-            ORDER BY c.status, c.key, c.id LIMIT p_cap + 1) x;
-    SELECT count(*), 'exact' INTO discarded, discarded_precision FROM (
-        SELECT 1 FROM {schema}.strunk_outbox_cancelled c WHERE c.status = 'discarded' AND c.key = p_queue
-            ORDER BY c.status, c.key, c.id LIMIT p_cap + 1) x;
-    IF dead > p_cap THEN
-        SELECT c.n, c.precise INTO dead, dead_precision FROM {schema}.strunk_over_cap(p_cap, 'dead', p_queue) c;
-    END IF;
-    IF cancelled > p_cap THEN
-        SELECT c.n, c.precise INTO cancelled, cancelled_precision
-        FROM {schema}.strunk_over_cap(p_cap, 'cancelled', p_queue) c;
-    END IF;
-    IF discarded > p_cap THEN
-        SELECT c.n, c.precise INTO discarded, discarded_precision
-        FROM {schema}.strunk_over_cap(p_cap, 'discarded', p_queue) c;
-    END IF;
-    RETURN NEXT;
 END $$;
 
 -- How many delivered tasks of a queue (null: of all) are kept. Exact where there are at most p_cap of
@@ -402,7 +376,7 @@ $$;
 
 -- Ended rows of one status (dead, cancelled, discarded), without their payloads: of a queue, of a
 -- subscriber, or all; after p_from in id order, or with p_newest before it, newest first. A null
--- p_from is the beginning. A range of one key: see strunk_queue_states. The statement is put
+-- p_from is the beginning. A range of one key: see strunk_queue_counts. The statement is put
 -- together from parts of this function alone; what is given are its parameters.
 CREATE OR REPLACE FUNCTION {schema}.strunk_dead_letters(p_queue text, p_subscriber text, p_from bigint,
     p_newest boolean, p_limit integer,
