@@ -160,7 +160,8 @@ func TestHandMadeUpdateBesideACompletion(t *testing.T) {
 			}
 			rec := get(b, q, id)
 			// What is pending again may have been worked before the stop: as an attempt that came after the move.
-			again := want == queue.StatusPending && rec.Status == queue.StatusDelivered && rec.Attempt == movedAttempts+1
+			again := want == queue.StatusPending && rec.Status == queue.StatusDelivered &&
+				rec.Attempt == movedAttempts+1
 			if rec.Status != want && !again {
 				t.Errorf("moved %s: task %d of %d is %s after attempt %d; want %s",
 					move.name, i+1, tasks, rec.Status, rec.Attempt, want)
