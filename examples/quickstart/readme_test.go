@@ -24,21 +24,31 @@ const (
 )
 
 // TestQuickStartFromNothing does what the README's quick start says, line by line, in an empty directory. The module
-// comes from a proxy that is made of this working tree.
+// comes from a proxy that is made of this working tree. No shell is needed, as the README promises of all tests.
 func TestQuickStartFromNothing(t *testing.T) {
 	t.Parallel()
-	script := quickStart(t)
-	cmd := exec.CommandContext(t.Context(), "sh", "-ec", script)
-	cmd.Dir = t.TempDir()
-	cmd.Env = append(os.Environ(), "DATABASE_URL="+outboxtest.DSN(outboxtest.Empty(t)), "GOPROXY="+proxies(t),
+	dir := t.TempDir()
+	env := append(os.Environ(), "DATABASE_URL="+outboxtest.DSN(outboxtest.Empty(t)), "GOPROXY="+proxies(t),
 		"GOFLAGS=-modcacherw", "GOSUMDB=off", "GOWORK=off", "GOTOOLCHAIN=local", asProgram+"=")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("the quick start ended with %v and printed:\n%s", err, out)
+	var printed strings.Builder
+	for _, step := range quickStart(t) {
+		if step.file != "" {
+			if err := os.WriteFile(filepath.Join(dir, step.file), []byte(step.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		cmd := exec.CommandContext(t.Context(), step.command[0], step.command[1:]...)
+		cmd.Dir, cmd.Env = dir, env
+		out, err := cmd.CombinedOutput()
+		printed.Write(out)
+		if err != nil {
+			t.Fatalf("%q of the quick start ended with %v. Up to then it printed:\n%s", step.command, err, &printed)
+		}
 	}
 	for _, want := range []string{"ok  \texample.com/hello", "sending welcome to user@example.com"} {
-		if !strings.Contains(string(out), want) {
-			t.Errorf("the quick start printed no %q:\n%s", want, out)
+		if !strings.Contains(printed.String(), want) {
+			t.Errorf("the quick start printed no %q:\n%s", want, &printed)
 		}
 	}
 }
@@ -49,8 +59,14 @@ var (
 	source  = regexp.MustCompile("`([a-z_]+\\.go)`")
 )
 
-// quickStart is the README's quick start as a shell script: its commands, and its files where they stand.
-func quickStart(t *testing.T) string {
+// step is what a reader does next: write a file, or run a command.
+type step struct {
+	file, text string
+	command    []string
+}
+
+// quickStart is what the README's quick start has its reader do, in order.
+func quickStart(t *testing.T) []step {
 	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -59,19 +75,31 @@ func quickStart(t *testing.T) string {
 	if found == nil {
 		t.Fatal("the README has no section Quick start")
 	}
-	var script strings.Builder
+	var steps []step
 	for _, block := range fence.FindAllStringSubmatch(string(found[1]), -1) {
 		if block[2] == "sh" {
-			script.WriteString(block[3])
+			for line := range strings.Lines(block[3]) {
+				steps = append(steps, step{command: words(t, line)})
+			}
 			continue
 		}
 		name := source.FindStringSubmatch(block[1])
 		if name == nil {
 			t.Fatalf("the line before a block of Go names no file: %q", block[1])
 		}
-		fmt.Fprintf(&script, "cat > %s <<'END_OF_FILE'\n%sEND_OF_FILE\n", name[1], block[3])
+		steps = append(steps, step{file: name[1], text: block[3]})
 	}
-	return script.String()
+	return steps
+}
+
+// words splits a command of the README, which must mean without a shell what it means in one.
+func words(t *testing.T, line string) []string {
+	t.Helper()
+	found := strings.Fields(line)
+	if len(found) == 0 || strings.ContainsAny(line, "\\\"'$`|&;<>(){}*?[]~#") {
+		t.Fatalf("the quick start's line %q needs a shell, which this test does without", line)
+	}
+	return found
 }
 
 // proxies are where modules come from: this one from the working tree, others from the module cache, or else from where
