@@ -73,12 +73,8 @@ BEGIN
         nullif(p_filter ->> 'error', ''), (p_filter ->> 'enqueued_from')::timestamptz,
         (p_filter ->> 'enqueued_until')::timestamptz, nullif(p_filter ->> 'fingerprint', ''),
         p_filter -> 'metadata', p_filter -> 'payload';
-    over := examined < p_examine;
-    IF cardinality(ids) = p_limit THEN
-        last_id := ids[p_limit];
-        over := false;
-    END IF;
-    last_id := coalesce(last_id, p_until);
+    over := examined < p_examine AND cardinality(ids) < p_limit;
+    last_id := coalesce(CASE WHEN cardinality(ids) = p_limit THEN ids[p_limit] ELSE last_id END, p_until);
     RETURN NEXT;
 END $$;
 

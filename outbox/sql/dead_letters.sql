@@ -80,8 +80,7 @@ BEGIN
                 (id, seq, backlog_seq, batch_id, created_at, due_at, timeout_ms, max_attempts, priority, admitted,
                  status, kind, key, dedup_key, customer_key, last_error, payload, metadata, errors)
             VALUES (v_dead.id, nextval('{schema}.strunk_outbox_id_seq'), v_dead.backlog_seq, v_dead.batch_id,
-                v_dead.created_at,
-                clock_timestamp(), v_dead.timeout_ms, v_dead.max_attempts, v_dead.priority,
+                v_dead.created_at, clock_timestamp(), v_dead.timeout_ms, v_dead.max_attempts, v_dead.priority,
                 v_dead.customer_key IS NULL, 'pending', v_dead.kind, v_dead.key, v_dead.dedup_key,
                 v_dead.customer_key, v_dead.last_error, v_dead.payload, v_dead.metadata, v_dead.errors)
             ON CONFLICT (key, dedup_key) WHERE dedup_key IS NOT NULL AND (dedup_waiting IS NULL

@@ -145,7 +145,6 @@ BEGIN
         sum(p.last_hour)::bigint, sum(p.hour_before)::bigint,
         coalesce(array_agg(DISTINCT p.name) FILTER (WHERE p.kind = 'task'), '{}'),
         coalesce(array_agg(DISTINCT p.name) FILTER (WHERE p.kind = 'event'), '{}')
-    FROM parts p GROUP BY p.fingerprint
-    HAVING max(p.last_at) > v_from AND (NOT p_new OR min(p.first_at) > v_from)
+    FROM parts p GROUP BY p.fingerprint HAVING max(p.last_at) > v_from AND (NOT p_new OR min(p.first_at) > v_from)
     ORDER BY 3 DESC, p.fingerprint LIMIT p_limit;
 END $$;

@@ -55,8 +55,7 @@ END $$;
 -- up; with FIFO it returns before all others of its key. Fenced and ordered as strunk_complete.
 CREATE OR REPLACE FUNCTION {schema}.strunk_retry(
     p_worker bigint, p_ids bigint[], p_claims bigint[], p_delays_ms bigint[], p_refunds boolean[], p_errors text[],
-        p_stacks text[], p_worker_name text, p_begun boolean[] DEFAULT NULL)
-RETURNS SETOF bigint
+        p_stacks text[], p_worker_name text, p_begun boolean[] DEFAULT NULL) RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off
 SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
@@ -75,11 +74,10 @@ BEGIN
             due_at = v_now + u.delay * interval '1 millisecond',
             seq = nextval('{schema}.strunk_outbox_id_seq'),
             admitted = t.customer_key IS NULL,
-            slot = NULL,
+            slot = NULL, possibly_started = NULL,
             backlog_seq = CASE WHEN t.customer_key IS NOT NULL AND EXISTS (
                 SELECT 1 FROM {schema}.strunk_limits l WHERE l.queue = t.key AND l.fifo) THEN t.backlog_seq END,
             attempts = greatest(0, t.attempts - u.refund::integer),
-            possibly_started = NULL,
             begin_before = CASE WHEN u.begun THEN NULL ELSE t.begin_before END,
             last_error = coalesce(u.error, t.last_error),
             errors = {schema}.strunk_add_error(t.errors, t.attempts, v_now, u.error, u.stack, p_worker_name)
