@@ -1,8 +1,6 @@
 package events
 
 import (
-	"context"
-	"fmt"
 	"time"
 )
 
@@ -14,19 +12,16 @@ const (
 	aheadTime = 100 * time.Millisecond
 )
 
-// sqlStart stores that subscriber $1 in epoch $2 may begin events up to $3.
-const sqlStart = `SELECT {schema}.strunk_start_events($1::text, $2::bigint, $3::bigint)`
-
 // reader reads events from a source and puts them into the lanes.
 type reader struct {
 	t       *tenure
 	source  source
 	lanes   *lanes
+	starts  *starts
 	latency *latency
 	look    chan struct{} // signalled with each wake-up
 
-	bootstrapping bool  // the source ends when the lanes are empty
-	mayStart      int64 // events up to here may be begun
+	bootstrapping bool // the source ends when the lanes are empty
 	ahead         []chunk
 }
 
@@ -41,6 +36,7 @@ type chunk struct {
 func (r *reader) run() {
 	woken, stop := r.t.rt.Subscribe(append(r.t.def.topics(), topicSubscriber(r.t.name))...)
 	defer stop()
+	defer r.starts.close()
 	pause := firstPause
 	for !r.t.ending() {
 		more, err := r.readInto(min(r.room(), maxRead))
@@ -135,27 +131,11 @@ func (r *reader) readInto(limit int) (more bool, err error) {
 	}
 	if len(items) > 0 {
 		last := items[len(items)-1].order
-		if err := r.start(last); err != nil {
+		if err := r.starts.allow(last, int64(r.window())); err != nil {
 			return false, err
 		}
 		r.ahead = append(r.ahead, chunk{last: last, n: len(items), bytes: b.bytes})
 	}
 	r.lanes.put(items, b.end)
 	return b.more, nil
-}
-
-// start stores, ahead of time, that events up to an order may be begun: if this process is lost, they may have been.
-func (r *reader) start(order int64) error {
-	if order <= r.mayStart {
-		return nil
-	}
-	order += int64(r.window())
-	if err := r.t.guarded(r.t.base, flushed, sqlStart, r.t.name, r.t.epoch, order); err != nil {
-		return fmt.Errorf("strunk/events: %w", err)
-	}
-	if err := context.Cause(r.t.base); err != nil {
-		return err
-	}
-	r.mayStart = order
-	return nil
 }

@@ -31,12 +31,14 @@ func newSession(o *owner, life core.Life, p place, possiblyStarted int64) *sessi
 	latency := &latency{}
 	work := &executor{t: t, attempts: s.attempts, deliveries: s.deliveries, latency: latency,
 		caller: newCaller(t, latency), possiblyStarted: possiblyStarted}
-	s.reader = &reader{t: t, latency: latency, look: s.deliveries.look, mayStart: p.started}
+	s.reader = &reader{t: t, latency: latency, look: s.deliveries.look,
+		starts: &starts{t: t, mayStart: p.started}}
 	var check *placeCheck
 	if p.bootstrap == bootstrapSnapshots {
 		s.lanes = newLanes(o.opts.concurrency, 0, work)
 		src := newSnapshotSource(t, p, s.lanes)
-		check, s.reader.source, s.reader.bootstrapping, s.reader.mayStart = src.place, src, true, math.MaxInt64
+		check, s.reader.source, s.reader.bootstrapping = src.place, src, true
+		s.reader.starts.mayStart = math.MaxInt64
 	} else {
 		s.lanes = newLanes(o.opts.concurrency, p.cursor, work)
 		src := newFeedSource(t, s.attempts, s.lanes, p)
