@@ -32,7 +32,7 @@ func (c *caller) call(l *lane, items []*item, settled settlement) (gone bool, er
 	began := time.Now()
 	c.counted.began(items, began)
 	due := began.Add(c.t.opts.timeout).UnixNano()
-	ctx, cancel := context.WithTimeoutCause(c.t.base, c.t.opts.timeout, ErrTimeout)
+	ctx, cancel := context.WithTimeoutCause(l.base, c.t.opts.timeout, ErrTimeout)
 	defer cancel()
 	if c.t.work.inTx {
 		held := &holding{}

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"context"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -21,9 +22,11 @@ type laneWork interface {
 
 // lane handles the events of a part of the entities, one after the other.
 type lane struct {
-	lanes *lanes
-	work  laneWork
-	first atomic.Int64 // order of the first item that is not finished, or a lower bound of it
+	lanes   *lanes
+	work    laneWork
+	base    context.Context    // of its handlers
+	release context.CancelFunc // ends base
+	first   atomic.Int64       // order of the first item that is not finished, or a lower bound of it
 	// due is when the running handler ought to have returned, in unix nanoseconds; 0 while none
 	// runs. Whoever sets it back to 0, the handler's return or the watch, says what comes next.
 	due atomic.Int64

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"context"
 	"hash/maphash"
 	"sync"
 )
@@ -26,9 +27,12 @@ func newLanes(n int, from int64, work laneWork) *lanes {
 	return l
 }
 
-func (l *lanes) start() {
+// start serves the lanes. The contexts of their handlers end with base. Each lane has a context of its own below base: a
+// handler's context is registered with it for each event, and lanes that share one wait for each other.
+func (l *lanes) start(base context.Context) {
 	l.running.Add(len(l.all))
 	for _, lane := range l.all {
+		lane.base, lane.release = context.WithCancel(base)
 		go lane.serve(nil)
 	}
 }
@@ -37,6 +41,9 @@ func (l *lanes) start() {
 func (l *lanes) stop() {
 	close(l.stopping)
 	l.running.Wait()
+	for _, lane := range l.all {
+		lane.release()
+	}
 }
 
 // put gives each entity's events to its lane; end is the order up to which everything is in the lanes by then.

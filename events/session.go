@@ -62,7 +62,7 @@ func (s *session) run() error {
 	side.Go(func() { s.heartbeat.run(stopSide) })
 	side.Go(func() { s.watchdog.run(stopSide) })
 	if s.load() {
-		s.lanes.start()
+		s.lanes.start(s.t.base)
 		side.Go(func() { s.cursor.run(stopSide) })
 		side.Go(func() { s.redelivery.run(stopSide) })
 		s.reader.run()

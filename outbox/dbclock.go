@@ -2,14 +2,21 @@ package outbox
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // dbClock knows the time of the database's clock, to measure how long something has waited that the
-// database has dated. Nothing is decided by it. Safe for concurrent use.
+// database has dated. Nothing is decided by it. Safe for concurrent use: each handler that begins asks it, so now
+// takes no lock.
 type dbClock struct {
-	mu     sync.RWMutex
-	theirs time.Time     // the database's time at ours; zero while it is not known
+	known    atomic.Pointer[clockReading] // nil while no answer has come
+	learning sync.Mutex                   // held by whoever replaces it
+}
+
+// clockReading says what the database's clock showed.
+type clockReading struct {
+	theirs time.Time     // the database's time at ours
 	ours   time.Time     // with its monotonic reading: a step of this process's clock moves nothing
 	within time.Duration // how far off it may be
 }
@@ -20,21 +27,20 @@ const clockDrift = 2000
 // answered takes an answer of the database, which read its clock between sent and received. An answer that is
 // less precise than what is known, with the drift since then, is left.
 func (c *dbClock) answered(theirs, sent, received time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.learning.Lock()
+	defer c.learning.Unlock()
 	within := received.Sub(sent) / 2
-	if !c.theirs.IsZero() && within > c.within+received.Sub(c.ours)/clockDrift {
+	if k := c.known.Load(); k != nil && within > k.within+received.Sub(k.ours)/clockDrift {
 		return
 	}
-	c.theirs, c.ours, c.within = theirs, sent.Add(within), within
+	c.known.Store(&clockReading{theirs: theirs, ours: sent.Add(within), within: within})
 }
 
 // now returns the database's time; this process's while no answer has come.
 func (c *dbClock) now(local time.Time) time.Time {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	if c.theirs.IsZero() {
+	k := c.known.Load()
+	if k == nil {
 		return local
 	}
-	return c.theirs.Add(local.Sub(c.ours))
+	return k.theirs.Add(local.Sub(k.ours))
 }
