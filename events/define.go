@@ -44,6 +44,12 @@ type definition struct {
 	err        error
 }
 
+type decodable = core.Decodable
+
+func newStream[T any](def *definition, id func(T) string) *Stream[T] {
+	return &Stream[T]{core.NewDecodable(payloads[T]{def: def}.decoder), def, id}
+}
+
 // definition of a zero Stream is one that reports what to do.
 func (s *Stream[T]) definition() *definition {
 	if s == nil || s.def == nil {

@@ -134,8 +134,7 @@ func (s *typeSet) runType(life core.Life, rt core.Runtime, entityType string) (e
 
 // rawStream is the stream of an entity type of which nothing but the name is known.
 func rawStream(entityType string) *Stream[json.RawMessage] {
-	return &Stream[json.RawMessage]{def: newDefinition(entityType, false, Config{}),
-		id: func(json.RawMessage) string { return "" }}
+	return newStream(newDefinition(entityType, false, Config{}), func(json.RawMessage) string { return "" })
 }
 
 // sqlEntityTypes lists the types of all snapshots, the stubs of deleted entities included. It hops

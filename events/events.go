@@ -51,6 +51,7 @@ import (
 
 // Stream is a declared stream of states T of one entity type. Make it with Define; the zero value returns errors.
 type Stream[T any] struct {
+	decodable
 	def *definition
 	id  func(T) string
 }
@@ -60,7 +61,7 @@ type Stream[T any] struct {
 // outbox.Box.Run, so that it can stand in a package-level var. T may be anything that encoding/json
 // can write and read, json.RawMessage included.
 func Define[T any](entityType string, id func(T) string, cfg Config) *Stream[T] {
-	return &Stream[T]{def: newDefinition(entityType, id == nil, cfg), id: id}
+	return newStream(newDefinition(entityType, id == nil, cfg), id)
 }
 
 // EntityType returns the stream's entity type, which is the outbox row's key.

@@ -7,11 +7,6 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// Payloads implements [outbox.Payloads]: events and deliveries under the stream's names are decoded into T.
-func (s *Stream[T]) Payloads(core.Seal) core.PayloadDecoder {
-	return payloads[T]{s.definition(), nil}.Payloads(core.Seal{})
-}
-
 // Decoding is the stream for [outbox.CheckPayloads] with one more step: read is called with each event that was decoded
 // into T, and returns why its state cannot be read, or nil. It does what a subscriber's handler does first, such as an
 // upcast of an older version, and must have no effects. Of the event it is given all fields but Diff, FromSnapshot and
@@ -27,7 +22,9 @@ type payloads[T any] struct {
 }
 
 // Payloads implements outbox.Payloads.
-func (p payloads[T]) Payloads(core.Seal) core.PayloadDecoder {
+func (p payloads[T]) Payloads(core.Seal) core.PayloadDecoder { return p.decoder() }
+
+func (p payloads[T]) decoder() core.PayloadDecoder {
 	return core.PayloadDecoder{Names: p.def.names(), Err: p.def.err, Decode: p.decode}
 }
 

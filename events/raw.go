@@ -8,11 +8,11 @@ func (s *Stream[T]) Raw() *Stream[json.RawMessage] {
 	if s == nil || s.def == nil {
 		return &Stream[json.RawMessage]{}
 	}
-	return &Stream[json.RawMessage]{def: s.def, id: func(doc json.RawMessage) string {
+	return newStream(s.def, func(doc json.RawMessage) string {
 		var state T
 		if json.Unmarshal(doc, &state) != nil {
 			return "" // the publish reports an empty id
 		}
 		return s.id(state)
-	}}
+	})
 }

@@ -19,8 +19,10 @@ const (
 // Payloads is what is stored under a declaration. A *queue.Queue and an *events.Stream are Payloads, and so is what
 // their methods Decoding return.
 type Payloads interface {
-	Payloads(core.Seal) core.PayloadDecoder
+	payloadSource
 }
+
+type payloadSource = core.PayloadSource
 
 // PayloadReport says what CheckPayloads found.
 type PayloadReport struct {
@@ -96,11 +98,7 @@ func CheckPayloads(ctx context.Context, box *Box, limit int, of ...Payloads) (Pa
 	decoders := make([]core.PayloadDecoder, len(of))
 	var errs []error
 	for i, p := range of {
-		if p == nil {
-			errs = append(errs, errors.New("strunk/outbox: check payloads: a declaration is nil"))
-			continue
-		}
-		decoders[i] = p.Payloads(core.Seal{})
+		decoders[i] = core.DecoderOf(p)
 		errs = append(errs, decoders[i].Err)
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -89,6 +89,12 @@ type definition struct {
 
 var errZeroQueue = errors.New("strunk/queue: the zero Queue is unusable: declare it with queue.Define")
 
+type decodable = core.Decodable
+
+func newQueue[T any](def *definition) *Queue[T] {
+	return &Queue[T]{core.NewDecodable(payloads[T]{def: def}.decoder), def}
+}
+
 // definition of a zero Queue is one that reports what to do.
 func (q *Queue[T]) definition() *definition {
 	if q == nil || q.def == nil {

@@ -7,12 +7,6 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// Payloads implements [outbox.Payloads]: what is stored under the queue's names is decoded into T, after the parts Read
-// of the box's and the queue's middleware.
-func (q *Queue[T]) Payloads(core.Seal) core.PayloadDecoder {
-	return payloads[T]{q.definition(), nil}.Payloads(core.Seal{})
-}
-
 // Decoding is the queue for [outbox.CheckPayloads] with one more step: read is called with each task that was decoded
 // into T, and returns why its payload cannot be read, or nil. It does what the queue's handler does first, such as an
 // upcast of an older version, and must have no effects. Of the task it is given the fields ID, Queue, Payload, Attempt,
@@ -21,14 +15,16 @@ func (q *Queue[T]) Decoding(read func(Task[T]) error) outbox.Payloads {
 	return payloads[T]{q.definition(), read}
 }
 
-// payloads decodes stored tasks.
+// payloads decodes stored tasks, after the parts Read of the box's and the queue's middleware.
 type payloads[T any] struct {
 	def  *definition
 	read func(Task[T]) error
 }
 
 // Payloads implements outbox.Payloads.
-func (p payloads[T]) Payloads(core.Seal) core.PayloadDecoder {
+func (p payloads[T]) Payloads(core.Seal) core.PayloadDecoder { return p.decoder() }
+
+func (p payloads[T]) decoder() core.PayloadDecoder {
 	return core.PayloadDecoder{Tasks: true, Names: p.def.names(), Err: p.def.err, Decode: p.decode}
 }
 

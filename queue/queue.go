@@ -9,6 +9,7 @@ import (
 
 // Queue is a declared queue of tasks with payload T. Make it with Define; the zero value returns errors.
 type Queue[T any] struct {
+	decodable
 	def *definition
 }
 
@@ -18,7 +19,7 @@ type Queue[T any] struct {
 func Define[T any](name string, cfg Config) *Queue[T] {
 	def := newDefinition(name, cfg)
 	def.checkDedup(reflect.TypeFor[T]())
-	return &Queue[T]{def: def}
+	return newQueue[T](def)
 }
 
 // Name returns the queue's name, which is the outbox row's key.

@@ -10,5 +10,5 @@ func (q *Queue[T]) Raw() *Queue[json.RawMessage] {
 	if q == nil || q.def == nil {
 		return &Queue[json.RawMessage]{}
 	}
-	return &Queue[json.RawMessage]{def: q.def}
+	return newQueue[json.RawMessage](q.def)
 }

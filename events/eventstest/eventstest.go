@@ -36,10 +36,10 @@ func Published[T any](t testing.TB, tx outbox.Tx, stream *events.Stream[T]) []ev
 }
 
 func published[T any](ctx context.Context, tx outbox.Tx, stream *events.Stream[T]) (all []events.Event[T], err error) {
-	decoder := stream.Decoding(func(e events.Event[T]) error {
+	decoder := core.DecoderOf(stream.Decoding(func(e events.Event[T]) error {
 		all = append(all, e)
 		return nil
-	}).Payloads(core.Seal{})
+	}))
 	if decoder.Err != nil {
 		return nil, decoder.Err
 	}

@@ -1,7 +1,9 @@
 package core
 
 import (
+	"errors"
 	"fmt"
+	"path"
 	"reflect"
 	"strings"
 )
@@ -31,22 +33,37 @@ func (b Bound) Binding(Seal) Binding {
 
 // BindingOf returns the binding that b makes, or why there is none: b is nil, or the zero value of its type.
 func BindingOf(b Binder) (Binding, error) {
-	v := reflect.ValueOf(b)
-	if !v.IsValid() {
-		return nil, fmt.Errorf("is nil")
-	}
-	if v.Kind() != reflect.Pointer || !v.IsNil() {
+	if !isNil(b) {
 		if binding := b.Binding(Seal{}); binding != nil {
 			return binding, nil
 		}
 	}
-	t := v.Type()
+	return nil, unusable(b)
+}
+
+// isNil reports whether v is nil, or a nil pointer.
+func isNil(v any) bool {
+	r := reflect.ValueOf(v)
+	return !r.IsValid() || r.Kind() == reflect.Pointer && r.IsNil()
+}
+
+// unusable says that v is nil, or the zero value of its type.
+func unusable(v any) error {
+	if v == nil {
+		return errors.New("is nil")
+	}
+	_, name := typeName(v)
+	return fmt.Errorf("is the zero %s, which is unusable: make it with the function that its documentation names", name)
+}
+
+// typeName returns the package and the name of a type of ours, without its type parameters.
+func typeName(v any) (pkg, name string) {
+	t := reflect.TypeOf(v)
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	name, _, _ := strings.Cut(t.Name(), "[")
-	return nil, fmt.Errorf("is the zero %s, which is unusable: make it with the function that its documentation names",
-		name)
+	name, _, _ = strings.Cut(t.Name(), "[")
+	return path.Base(t.PkgPath()), name
 }
 
 // Extension is what every box-wide setting of another package has, as Binder is for bindings.

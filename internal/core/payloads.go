@@ -2,6 +2,8 @@ package core
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 )
 
@@ -27,4 +29,40 @@ type PayloadDecoder struct {
 	Err error
 	// Decode returns why a payload cannot be decoded, or nil.
 	Decode func(ctx context.Context, host Host, stored StoredPayload) error
+}
+
+// PayloadSource is what every declaration has whose stored payloads can be decoded. Package outbox embeds it in its
+// Payloads under an unexported name, as it does with Binder.
+type PayloadSource interface {
+	Payloads(Seal) PayloadDecoder
+}
+
+// Decodable is the PayloadSource that public types embed under an unexported name. The zero value decodes nothing.
+type Decodable struct {
+	decoder func() PayloadDecoder
+}
+
+// NewDecodable returns the Decodable that makes a decoder for each use.
+func NewDecodable(decoder func() PayloadDecoder) Decodable { return Decodable{decoder} }
+
+// Payloads implements PayloadSource; the zero decoder for the zero value.
+func (d Decodable) Payloads(Seal) PayloadDecoder {
+	if d.decoder == nil {
+		return PayloadDecoder{}
+	}
+	return d.decoder()
+}
+
+// DecoderOf returns the decoder that s makes. Where s is nil or the zero value of its type, the decoder's Err says so.
+func DecoderOf(s PayloadSource) PayloadDecoder {
+	if s == nil {
+		return PayloadDecoder{Err: errors.New("strunk: a declaration is nil")}
+	}
+	if !isNil(s) {
+		if decoder := s.Payloads(Seal{}); decoder.Decode != nil {
+			return decoder
+		}
+	}
+	pkg, name := typeName(s)
+	return PayloadDecoder{Err: fmt.Errorf("strunk: the zero %s is unusable: declare it with %s.Define", name, pkg)}
 }

@@ -78,7 +78,7 @@ func load[T any](ctx context.Context, box *outbox.Box, q *queue.Queue[T], docume
 	if err := json.Unmarshal(document, &s); err != nil {
 		return task, fmt.Errorf("it is not the JSON that strunk show --json --payload prints: %w", err)
 	}
-	if err := s.check(q.Payloads(core.Seal{})); err != nil {
+	if err := s.check(core.DecoderOf(q)); err != nil {
 		return task, err
 	}
 	task = queue.Task[T]{ID: s.ID, Queue: s.Queue, Attempt: max(s.Attempts, 1), MaxAttempts: s.MaxAttempts,
