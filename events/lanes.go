@@ -27,8 +27,8 @@ func newLanes(n int, from int64, work laneWork) *lanes {
 	return l
 }
 
-// start serves the lanes. The contexts of their handlers end with base. Each lane has a context of its own below base: a
-// handler's context is registered with it for each event, and lanes that share one wait for each other.
+// start serves the lanes. The contexts of their handlers end with base. Each lane has a context of its own below
+// base: a handler's context is registered with it for each event, and lanes that share one wait for each other.
 func (l *lanes) start(base context.Context) {
 	l.running.Add(len(l.all))
 	for _, lane := range l.all {
