@@ -29,3 +29,19 @@ func WaitedFor[T, R any](q *ResultQueue[T, R], box *outbox.Box) int {
 	defer r.mu.Unlock()
 	return len(r.wanted)
 }
+
+// WaitForSlots returns how many workers wait for a slot: for a claim, or for tasks that they have claimed ahead.
+func WaitForSlots(s *SharedSlots) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	workers := map[*slotShare]bool{}
+	for _, w := range s.waiting {
+		workers[w.share] = true
+	}
+	for _, l := range s.lanes {
+		if l.short.Load() > 0 {
+			workers[l.share] = true
+		}
+	}
+	return len(workers)
+}

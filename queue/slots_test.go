@@ -71,6 +71,15 @@ func awaitRunning(t *testing.T, queues []*heldQueue, want ...int64) {
 	})
 }
 
+// awaitWaiting waits until so many workers wait for a slot: one that becomes free before goes to whoever does.
+func awaitWaiting(t *testing.T, slots *queue.SharedSlots, want int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d workers wait for a slot", want), func() (string, bool) {
+		n := queue.WaitForSlots(slots)
+		return fmt.Sprint(n), n == want
+	})
+}
+
 // One worker alone may have all slots but those that are kept for others, which can have theirs at any moment. What has
 // no slot is not claimed, and so left to other processes.
 func TestSlotsOfABusyProcess(t *testing.T) {
@@ -111,6 +120,7 @@ func TestSlotsOfABusyProcess(t *testing.T) {
 	flood.end(t)
 	awaitRunning(t, all, 3, 1, 0)
 	putMany(b, urgent.Queue, 5)
+	awaitWaiting(t, slots, 2) // and flood
 	flood.end(t)
 	awaitRunning(t, all, 2, 2, 0)
 }
@@ -126,11 +136,13 @@ func TestSlotsGoOverByWeight(t *testing.T) {
 	b.run(light.worker(slots), heavy.worker(slots, queue.SlotWeight(3)))
 	awaitRunning(t, all, 8, 0)
 	putMany(b, heavy.Queue, 50)
+	awaitWaiting(t, slots, 1) // light has all
 	eight := func() {
 		eventually(t, "all slots are had", func() (string, bool) {
 			l, h := light.running.Load(), heavy.running.Load()
 			return fmt.Sprint(l, h), l+h == 8
 		})
+		awaitWaiting(t, slots, 2)
 	}
 	for light.running.Load() > 2 {
 		light.end(t)
