@@ -3,6 +3,7 @@ package queue_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"runtime"
 	"strings"
@@ -85,8 +86,9 @@ func TestAliasesShareTheConcurrency(t *testing.T) {
 	putMany(b, now, n)
 	var running, most, done atomic.Int64
 	var first [2]atomic.Int64 // how many were done when the first of each name was
-	over := make(chan struct{})
+	claimed, over := make(chan struct{}), make(chan struct{})
 	b.run(now.Worker(func(_ context.Context, task queue.Task[note]) error {
+		<-claimed
 		if r := running.Add(1); r > most.Load() {
 			most.Store(r)
 		}
@@ -103,6 +105,11 @@ func TestAliasesShareTheConcurrency(t *testing.T) {
 		}
 		return nil
 	}, queue.Concurrency(3)))
+	eventually(t, "tasks of both names are claimed", func() (string, bool) {
+		old, of := b.counts("old"), b.counts("new")
+		return fmt.Sprint(old, of), old[queue.StatusClaimed] > 0 && of[queue.StatusClaimed] > 0
+	})
+	close(claimed)
 	receive(t, "all tasks", over)
 	if m := most.Load(); m > 3 {
 		t.Errorf("%d handlers ran at once; the concurrency is 3", m)

@@ -106,7 +106,7 @@ func TestCancelRunningTaskThatEndsOtherwise(t *testing.T) {
 	reach(b, q, id, queue.StatusDelivered)
 	stop()
 
-	child := spawnWorker(b, q.Name(), time.Second, 1)
+	child := spawnWorker(b, q.Name(), toTheKill, 1)
 	orphan := put(b, q, note{"y"})
 	awaitStarted(t, child, 1)
 	if err := child.Freeze(); err != nil {
@@ -114,6 +114,7 @@ func TestCancelRunningTaskThatEndsOtherwise(t *testing.T) {
 	}
 	cancelByBox(b, q, orphan)
 	child.Kill()
+	b.expireLeases()
 	b.run(q.Worker(func(context.Context, queue.Task[note]) error { return nil }))
 	if rec := reach(b, q, orphan, queue.StatusCancelled); rec.LastError != "cancelled: because" {
 		t.Errorf("last error %q", rec.LastError)

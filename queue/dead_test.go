@@ -136,9 +136,10 @@ func TestDeadHookIsCalled(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 	crashed := put(b, q, note{"crash"}, queue.MaxAttempts(1))
-	child := spawnWorker(b, q.Name(), time.Second, 1)
+	child := spawnWorker(b, q.Name(), toTheKill, 1)
 	awaitStarted(t, child, 1)
 	child.Kill()
+	b.expireLeases()
 	b.run()
 	if l := receive(t, "the hook, for a lost worker", died); l.ID != crashed || l.Queue != "mail" ||
 		l.LastError != "the worker was lost" {

@@ -211,6 +211,9 @@ func secondRoundVictim(t *testing.T) {
 	}
 	holder := put(b, q, note{"k"}, queue.DedupKey("k"))
 	victim, rival := begin(b, pgx.ReadCommitted), begin(b, pgx.ReadCommitted)
+	// Whoever looks for a deadlock when the other waits already is its victim. Each looks once.
+	looksAfter(t, victim, "10s")
+	looksAfter(t, rival, "1h")
 	mustEnqueue(b, victim, q, "mine")
 	if _, err := victim.Pgx().Exec(t.Context(), `SET LOCAL test.pause = 'on'`); err != nil {
 		t.Fatal(err)
@@ -232,7 +235,6 @@ func secondRoundVictim(t *testing.T) {
 			$2 = ANY (pg_blocking_pids($1))`, victim.Pgx().Conn().PgConn().PID(), rival.Pgx().Conn().PgConn().PID())
 		return fmt.Sprint(waits), waits
 	})
-	// waits later than the victim, so that the victim's server process breaks the deadlock
 	last := enqueueAside(rival, q, "mine")
 	wantError(t, receive(t, "the victim's answer", answer), queue.ErrDedupBusy, "strunk/queue: enqueue all")
 	usable(t, victim)
@@ -243,6 +245,15 @@ func secondRoundVictim(t *testing.T) {
 		t.Errorf("%+v, %v; want a duplicate", r.done, r.err)
 	}
 	usable(t, rival)
+}
+
+// looksAfter sets how long a transaction waits before its server process looks for a deadlock: without a superuser's
+// rights that is as the server has it.
+func looksAfter(t *testing.T, tx *outbox.OwnedTx, wait string) {
+	t.Helper()
+	_, err := tx.Pgx().Exec(t.Context(), `SELECT set_config('deadlock_timeout', $1, true)
+		FROM pg_catalog.pg_roles WHERE rolname = session_user AND rolsuper`, wait)
+	noError(t, err)
 }
 
 // The key holds while its task is scheduled, pending or claimed, and no longer.

@@ -221,14 +221,6 @@ func TestConfiguredSchema(t *testing.T) {
 			b := bedOn(t, pool, outbox.Config{Schema: schema})
 			q := queue.Define[note]("schema", queue.Config{MaxAttempts: 2,
 				Retry: queue.Backoff{First: 20 * time.Millisecond}})
-			handled := make(chan queue.Task[note], 10)
-			b.run(q.Worker(func(_ context.Context, task queue.Task[note]) error {
-				if task.Payload.Text == "dies" || task.Attempt == 1 {
-					return errors.New("no")
-				}
-				handled <- task
-				return nil
-			}))
 			once := put(b, q, note{"fails once"}, queue.Delay(30*time.Millisecond), queue.DedupKey("k"))
 			b.in(func(tx *outbox.OwnedTx) error {
 				done, err := q.Enqueue(t.Context(), b.box.Tx(tx.Pgx()), note{"again"}, queue.DedupKey("k"))
@@ -237,6 +229,14 @@ func TestConfiguredSchema(t *testing.T) {
 				}
 				return err
 			})
+			handled := make(chan queue.Task[note], 10)
+			b.run(q.Worker(func(_ context.Context, task queue.Task[note]) error {
+				if task.Payload.Text == "dies" || task.Attempt == 1 {
+					return errors.New("no")
+				}
+				handled <- task
+				return nil
+			}))
 			dies := put(b, q, note{"dies"})
 			reach(b, q, once, queue.StatusDelivered)
 			reach(b, q, dies, queue.StatusDead)
