@@ -92,17 +92,22 @@ func client(t testing.TB, c *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
 	return cl
 }
 
-// read returns the first n records of a topic, those of a partition in order.
+// read returns the records of a topic, those of a partition in order, until n different versions have arrived: after a
+// broken connection some may come twice.
 func read(t *testing.T, c *kfake.Cluster, topic string, n int) (all []*kgo.Record) {
 	t.Helper()
 	cl := client(t, c, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
-	for len(all) < n && ctx.Err() == nil {
-		all = append(all, cl.PollFetches(ctx).Records()...)
+	versions := map[string]bool{}
+	for len(versions) < n && ctx.Err() == nil {
+		for _, r := range cl.PollFetches(ctx).Records() {
+			all = append(all, r)
+			versions[string(r.Key)+" "+header(r, "ce_version")+string(r.Value)] = true
+		}
 	}
-	if len(all) < n {
-		t.Fatalf("%d records arrived, want %d", len(all), n)
+	if len(versions) < n {
+		t.Fatalf("%d versions arrived, want %d", len(versions), n)
 	}
 	return all
 }
