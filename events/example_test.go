@@ -170,7 +170,7 @@ func ExampleOnFailure() {
 	err := box.Run(ctx, Orders.Subscriber("indexer", index,
 		events.OnFailure(events.Park),
 		events.MaxAttempts(2),
-		events.Retry(events.Backoff{First: 50 * time.Millisecond})))
+		events.Retry(events.Backoff{First: time.Second})))
 	if err != nil {
 		log.Fatal(err)
 	}

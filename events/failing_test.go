@@ -101,9 +101,10 @@ func TestParkedEntityDoesNotBlockOthers(t *testing.T) {
 	b.publish(order{ID: "bad", N: 4}, order{ID: "good", N: 3})
 	f.await(t, 4)
 	b.reachHead("parks")
-	if n := b.parked("parks")[0].Events; n != 3 {
-		t.Errorf("%d events are held; want 3", n)
-	}
+	eventually(t, "three events are held", func() (string, bool) {
+		n := b.parked("parks")[0].Events
+		return fmt.Sprint(n), n == 3
+	})
 	f.mended.Store("bad", true)
 	noError(t, events.RetryParked(ctx, b.box, "parks", "bad"))
 	f.await(t, 7)
