@@ -30,7 +30,11 @@ func TestStoppingIsNoBreak(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			use, breaks := outbox.Control(openBox(t, pool, outbox.Config{}))
-			const enough = 2 * time.Second // for a connection; the last case waits for its end
+			ping := func(ctx context.Context, conn *pgx.Conn) error { return conn.Ping(ctx) }
+			if err := use(t.Context(), ping); err != nil { // connected
+				t.Fatal(err)
+			}
+			const enough = 2 * time.Second // to send a statement; the last case waits for its end
 			ctx, cancel := context.WithTimeout(t.Context(), enough)
 			defer cancel()
 			err := use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
@@ -41,7 +45,6 @@ func TestStoppingIsNoBreak(t *testing.T) {
 			if err == nil {
 				t.Fatal("the statement has slept for a minute")
 			}
-			ping := func(ctx context.Context, conn *pgx.Conn) error { return conn.Ping(ctx) }
 			if err := use(t.Context(), ping); err != nil {
 				t.Fatal(err)
 			}

@@ -46,7 +46,7 @@ func TestPgBouncer(t *testing.T) {
 			t.Cleanup(pool.Close)
 			everything(direct, bedOn(t, pool, outbox.Config{PollOnly: true, PollInterval: 20 * time.Millisecond}))
 			// One that is replaced is there until the server has ended it.
-			eventually(t, fmt.Sprintf("1 to %d connections of the pooler, shared by all", pooled), func() (string, bool) {
+			eventually(t, fmt.Sprintf("all share 1 to %d connections of the pooler", pooled), func() (string, bool) {
 				n := value[int](direct, `SELECT count(*) FROM pg_stat_activity
 					WHERE application_name = 'through-pgbouncer' AND datname = current_database()`)
 				return fmt.Sprint(n), n > 0 && n <= pooled
