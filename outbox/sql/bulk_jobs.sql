@@ -73,7 +73,7 @@ BEGIN
         nullif(p_filter ->> 'error', ''), (p_filter ->> 'enqueued_from')::timestamptz,
         (p_filter ->> 'enqueued_until')::timestamptz, nullif(p_filter ->> 'fingerprint', ''),
         p_filter -> 'metadata', p_filter -> 'payload';
-    over := examined < p_examine AND cardinality(ids) < p_limit;
+    over := examined < p_examine AND cardinality(ids) IS DISTINCT FROM p_limit;
     last_id := coalesce(CASE WHEN cardinality(ids) = p_limit THEN ids[p_limit] ELSE last_id END, p_until);
     RETURN NEXT;
 END $$;
