@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,13 +37,25 @@ func childKilled() {
 	k := killed{box, pool}
 	name := os.Getenv("CHILD_QUEUE")
 	handler := map[string]queue.Handler[note]{"kill-steps": k.steps, "kill-deadlines": k.deadlines,
-		"kill-guard": k.guard}[name]
+		"kill-guard": k.guard, "kill-dedup": k.dedup}[name]
+	q := killQueue(name)
 	fmt.Println("up")
-	must(box.Run(ctx, killQueue(name).Worker(handler, queue.Concurrency(3), queue.VisibilityTimeout(toTheKill))))
+	if name == "kill-dedup" {
+		go func() {
+			for k.again(ctx) != nil {
+				k.ask(ctx, q)
+			}
+		}()
+	}
+	must(box.Run(ctx, q.Worker(handler, queue.Concurrency(3), queue.VisibilityTimeout(toTheKill))))
 }
 
 func killQueue(name string) *queue.Queue[note] {
-	return queue.Define[note](name, queue.Config{Retry: atOnce, MaxAttempts: 1000, Outcomes: name + "-outcome"})
+	cfg := queue.Config{Retry: atOnce, MaxAttempts: 1000, Outcomes: name + "-outcome"}
+	if name == "kill-dedup" {
+		cfg.Dedup = queue.DedupByPayload()
+	}
+	return queue.Define[note](name, cfg)
 }
 
 // linger says that the handler is at work, and gives the test time to do something about it.
@@ -82,6 +95,35 @@ func (k killed) guard(ctx context.Context, task queue.Task[note]) error {
 		linger(task)
 	}
 	return k.again(ctx)
+}
+
+// ask enqueues one of dedupPayloads payloads, and records in the same transaction what it was answered. The lock keeps
+// the test from saying that it is over before this has committed.
+func (k killed) ask(ctx context.Context, q *queue.Queue[note]) {
+	payload := note{fmt.Sprint(rand.N(dedupPayloads))}
+	_ = k.box.InTx(ctx, func(tx *outbox.OwnedTx) error {
+		if _, err := tx.Pgx().Exec(ctx, `LOCK TABLE public.over IN SHARE MODE`); err != nil {
+			return err
+		}
+		if k.again(ctx) == nil {
+			return nil
+		}
+		done, err := q.Enqueue(ctx, tx, payload)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Pgx().Exec(ctx, `INSERT INTO public.asked VALUES ($1, $2, $3)`, payload.Text, done.ID, !done.Duplicate)
+		return err
+	})
+}
+
+// dedup fails every other attempt, so that tasks end and come back while others are enqueued.
+func (k killed) dedup(_ context.Context, task queue.Task[note]) error {
+	linger(task)
+	if rand.N(2) == 0 {
+		return errors.New("once more")
+	}
+	return nil
 }
 
 func (k killed) deadlines(ctx context.Context, task queue.Task[note]) error {
@@ -211,4 +253,36 @@ func deadlinesUnderKills(t *testing.T) {
 	if c := b.counts(q.Name()); c[queue.StatusDiscarded] == 0 || c[queue.StatusDelivered] == 0 {
 		t.Errorf("%v: want some of each", c)
 	}
+}
+
+// dedupPayloads is how many payloads the processes of dedupUnderKills enqueue, again and again.
+const dedupPayloads = 10
+
+// dedupUnderKills has three processes enqueue the same few payloads and work on them.
+func dedupUnderKills(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.exec(`CREATE TABLE public.asked (payload text NOT NULL, task bigint NOT NULL, added boolean NOT NULL)`)
+	q := killQueue("kill-dedup")
+	alone := func() {
+		t.Helper()
+		if n := value[int](b, `SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM public.strunk_outbox
+			WHERE key = 'kill-dedup' AND status IN ('pending', 'scheduled', 'claimed')
+			GROUP BY payload->>'text') x`); n > 1 {
+			t.Errorf("%d tasks of one payload wait or run at once; want one", n)
+		}
+	}
+	underKills(b, q, alone)
+	alone()
+	// Each task was answered for once, and whoever was told of a duplicate was told of a task with its payload.
+	if got := value[string](b, `SELECT concat_ws(' ', count(*), count(*) FILTER (WHERE NOT asked)) FROM (
+		SELECT (SELECT count(*) FROM public.asked a WHERE a.task = t.id AND a.added) = 1 AS asked
+		FROM public.strunk_outbox t WHERE t.kind = 'task' AND t.key = 'kill-dedup') x`); !strings.HasSuffix(got, " 0") {
+		t.Errorf("tasks, and those that not one enqueue has added: %s", got)
+	}
+	if n := value[int](b, `SELECT count(*) FROM public.asked a WHERE NOT EXISTS (SELECT FROM public.strunk_outbox t
+		WHERE t.id = a.task AND t.payload->>'text' = a.payload)`); n != 0 {
+		t.Errorf("%d enqueues were answered with a task that is not there, or has another payload", n)
+	}
+	wantOneOutcome(b, q)
 }

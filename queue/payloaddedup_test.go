@@ -25,6 +25,7 @@ type invoice struct {
 func TestDedupByPayload(t *testing.T) {
 	t.Parallel()
 	t.Run("one task for each payload, whoever enqueues it", payloadsAreUnique)
+	t.Run("in three processes that are killed", dedupUnderKills)
 	t.Run("the keys never change", payloadKeysAreStable)
 	t.Run("programs that declare otherwise are told", dedupDeclarationsAreCompared)
 	t.Run("what cannot work is refused", dedupDeclarationsAreChecked)
