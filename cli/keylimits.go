@@ -20,6 +20,8 @@ func (p *program) keyLimits() *ucli.Command {
 		Flags: []ucli.Flag{
 			&ucli.IntFlag{Name: "weight", Usage: "how many turns a key gets for each turn of another, in a fair queue"},
 			&ucli.IntFlag{Name: "running", Usage: "how many of a key's tasks may run at once, where that is limited"},
+			&ucli.StringFlag{Name: "rate", Usage: "how many of a key's tasks may begin in a time, where that is " +
+				"limited, such as 100/1m, or 100/1m/20 for 20 of them at once"},
 			&ucli.BoolFlag{Name: "none", Usage: "make the keys as all others"},
 			&ucli.StringFlag{Name: "after", Usage: "keys after this one, for the next page"},
 			&ucli.IntFlag{Name: "limit", Usage: "how many", Value: ops.DefaultLimit},
@@ -35,8 +37,11 @@ func (p *program) keyLimits() *ucli.Command {
 }
 
 func keyLimitsGiven(c *ucli.Context) bool {
-	return c.IsSet("weight") || c.IsSet("running") || c.Bool("none")
+	return c.Bool("none") || differs(c)
 }
+
+// differs reports whether a flag says what is different for the keys.
+func differs(c *ucli.Context) bool { return c.IsSet("weight") || c.IsSet("running") || c.IsSet("rate") }
 
 // needsKeys checks the arguments: keys belong to flags that set, a page to none.
 func needsKeys(c *ucli.Context) error {
@@ -47,12 +52,12 @@ func needsKeys(c *ucli.Context) error {
 	case set && len(keys) == 0:
 		return usagef("key-limits: of which KEY?")
 	case !set && len(keys) > 0:
-		return usagef("key-limits: what is different for %s? give --weight, --running or --none",
+		return usagef("key-limits: what is different for %s? give --weight, --running, --rate or --none",
 			strings.Join(keys, ", "))
 	case set && (c.IsSet("after") || c.IsSet("limit")):
 		return usagef("key-limits: --after and --limit are of the list")
-	case c.Bool("none") && (c.IsSet("weight") || c.IsSet("running")):
-		return usagef("key-limits: --none excludes --weight and --running")
+	case c.Bool("none") && differs(c):
+		return usagef("key-limits: --none excludes --weight, --running and --rate")
 	}
 	for _, f := range []string{"weight", "running"} {
 		if c.IsSet(f) && c.Int(f) < 1 {
@@ -64,7 +69,15 @@ func needsKeys(c *ucli.Context) error {
 
 func (p *program) setKeyLimits(ctx context.Context, c *ucli.Context, box *outbox.Box) error {
 	name, keys := c.Args().First(), c.Args().Tail()
-	l := queue.KeyLimits{Weight: c.Int("weight"), Running: c.Int("running")}
+	rate, err := parseRate("key-limits", "rate", c.String("rate"))
+	if err != nil {
+		return err
+	}
+	var shown *ops.Rate
+	if rate.Count > 0 {
+		shown = &ops.Rate{Count: rate.Count, Per: ops.Duration{Duration: rate.Per}, Burst: max(rate.Burst, 1)}
+	}
+	l := queue.KeyLimits{Weight: c.Int("weight"), Running: c.Int("running"), Rate: rate}
 	if err := rawQueue(name).SetKeyLimits(ctx, box, l, keys...); err != nil {
 		return err
 	}
@@ -72,7 +85,8 @@ func (p *program) setKeyLimits(ctx context.Context, c *ucli.Context, box *outbox
 	p.noteMisspelt(ctx, box, name)
 	all := make([]ops.KeyLimits, len(keys))
 	for i, key := range keys {
-		all[i] = ops.KeyLimits{Queue: name, CustomerKey: key, Weight: l.Weight, Running: l.Running}
+		all[i] = ops.KeyLimits{Queue: name, CustomerKey: key, Weight: l.Weight, Running: l.Running,
+			Rate: shown}
 	}
 	if c.Bool("none") {
 		return p.say(c, all, "as all keys of queue %q: %s", name, strings.Join(keys, ", "))
@@ -91,9 +105,9 @@ func (p *program) listKeyLimits(ctx context.Context, c *ucli.Context, box *outbo
 }
 
 func keyLimitsTable(all []ops.KeyLimits) *table {
-	t := &table{header: []string{"KEY~", "WEIGHT#", "RUNNING#"}}
+	t := &table{header: []string{"KEY~", "WEIGHT#", "RUNNING#", "RATE"}}
 	for _, l := range all {
-		t.add(l.CustomerKey, max(l.Weight, 1), numberOrDash(l.Running))
+		t.add(l.CustomerKey, max(l.Weight, 1), numberOrDash(l.Running), rateText(l.Rate))
 	}
 	return t
 }

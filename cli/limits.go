@@ -104,21 +104,21 @@ func givenLimits(c *ucli.Context) (l queue.Limits, err error) {
 	}
 	l = queue.Limits{Running: c.Int("running"), RunningPerKey: c.Int("running-per-key"), Fair: c.Bool("fair"),
 		FIFO: c.Bool("fifo"), HoldDead: c.Bool("hold-dead")}
-	if l.Rate, err = parseRate("rate", c.String("rate")); err != nil {
+	if l.Rate, err = parseRate("limits", "rate", c.String("rate")); err != nil {
 		return l, err
 	}
-	l.RatePerKey, err = parseRate("rate-per-key", c.String("rate-per-key"))
+	l.RatePerKey, err = parseRate("limits", "rate-per-key", c.String("rate-per-key"))
 	return l, err
 }
 
 // parseRate reads COUNT/TIME or COUNT/TIME/BURST.
-func parseRate(flag, text string) (r queue.Rate, err error) {
+func parseRate(command, flag, text string) (r queue.Rate, err error) {
 	if text == "" {
 		return r, nil
 	}
 	parts := strings.Split(text, "/")
-	bad := usagef("limits: --%s: %q is not a count and a time, such as 100/1m, nor with a burst, such as 100/1m/20",
-		flag, text)
+	bad := usagef("%s: --%s: %q is not a count and a time, such as 100/1m, nor with a burst, such as 100/1m/20",
+		command, flag, text)
 	if len(parts) < 2 || len(parts) > 3 {
 		return r, bad
 	}

@@ -20,10 +20,13 @@ type KeyLimits struct {
 	Weight int `json:"weight,omitempty"`
 	// Running is how many of its tasks may run at once; zero means what the queue has for all keys.
 	Running int `json:"running,omitempty"`
+	// Rate bounds how many of its tasks begin; nil means what the queue has for all keys.
+	Rate *Rate `json:"rate,omitempty"`
 }
 
 // sqlListKeyLimits reads what is different for at most $3 keys of queue $1, after key $2. It locks nothing.
-const sqlListKeyLimits = `SELECT l.queue, l.customer_key, coalesce(l.weight, 0), coalesce(l.running, 0)
+const sqlListKeyLimits = `SELECT l.queue, l.customer_key, coalesce(l.weight, 0), coalesce(l.running, 0),
+	coalesce(l.rate, 0), coalesce(l.rate_us, 0), coalesce(l.rate_burst, 0)
 FROM {schema}.strunk_key_limits l WHERE l.queue = $1::text AND l.customer_key > $2::text COLLATE "C"
 ORDER BY l.customer_key LIMIT $3::integer`
 
@@ -38,18 +41,22 @@ func ListKeyLimits(ctx context.Context, box *outbox.Box, queueName string, page 
 }
 
 func scanKeyLimits(rows pgx.Rows) (l KeyLimits, err error) {
-	return l, rows.Scan(&l.Queue, &l.CustomerKey, &l.Weight, &l.Running)
+	var rate Rate
+	var us int64
+	err = rows.Scan(&l.Queue, &l.CustomerKey, &l.Weight, &l.Running, &rate.Count, &us, &rate.Burst)
+	l.Rate = rate.orNil(us)
+	return l, err
 }
 
 // SetKeyLimits sets what is different for one customer key, for all processes and at once. It is
 // [queue.Queue.SetKeyLimits] by the queue's name, with its errors; neither a weight nor a limit is [ErrInvalid].
 func SetKeyLimits(ctx context.Context, box *outbox.Box, l KeyLimits) error {
-	if l.Weight == 0 && l.Running == 0 {
-		return wrap("set key limits", fmt.Errorf("neither weight nor running is different; to take away what is, "+
-			"delete it: %w", ErrInvalid))
+	set := queue.KeyLimits{Weight: l.Weight, Running: l.Running, Rate: l.Rate.limit()}
+	if set == (queue.KeyLimits{}) {
+		return wrap("set key limits", fmt.Errorf("neither weight, running nor rate is different; to take away what "+
+			"is, delete it: %w", ErrInvalid))
 	}
-	return untyped(l.Queue).SetKeyLimits(ctx, box, queue.KeyLimits{Weight: l.Weight, Running: l.Running},
-		l.CustomerKey)
+	return untyped(l.Queue).SetKeyLimits(ctx, box, set, l.CustomerKey)
 }
 
 // DeleteKeyLimits makes a customer key of a queue one as all others, and reports whether it was not.

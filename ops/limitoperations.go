@@ -20,6 +20,7 @@ type (
 		CustomerKey string `json:"customer_key"`
 		Weight      int    `json:"weight,omitempty"`
 		Running     int    `json:"running,omitempty"`
+		Rate        *Rate  `json:"rate,omitempty"`
 	}
 	// KeyBody is the body of delete_key_limits.
 	KeyBody struct {
@@ -113,7 +114,7 @@ func setKeyLimits(c *call, b KeyLimitsBody) (l KeyLimits, err error) {
 	if err != nil {
 		return l, err
 	}
-	l = KeyLimits{Queue: name, CustomerKey: b.CustomerKey, Weight: b.Weight, Running: b.Running}
+	l = KeyLimits{Queue: name, CustomerKey: b.CustomerKey, Weight: b.Weight, Running: b.Running, Rate: b.Rate}
 	return l, SetKeyLimits(c.ctx, c.box, l)
 }
 

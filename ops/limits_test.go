@@ -3,6 +3,7 @@ package ops_test
 import (
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -61,11 +62,13 @@ func keyLimitsOverHTTP(t *testing.T, h http.Handler, emails string) {
 	t.Helper()
 	answer[ops.KeyLimits](t, h, emails+"set-key-limits", `{"customer_key":"acme","weight":9}`)
 	acme := answer[ops.KeyLimits](t, h, emails+"set-key-limits", `{"customer_key":"acme","running":20}`)
-	globex := answer[ops.KeyLimits](t, h, emails+"set-key-limits", `{"customer_key":"globex","weight":3}`)
+	globex := answer[ops.KeyLimits](t, h, emails+"set-key-limits",
+		`{"customer_key":"globex","weight":3,"rate":{"count":5,"seconds":60,"burst":2}}`)
 	first := get[ops.KeyLimitsList](t, h, emails+"key-limits?limit=1")
 	rest := get[ops.KeyLimitsList](t, h, emails+"key-limits?limit=5&after="+first.Next)
 	want := []ops.KeyLimits{{Queue: "emails", CustomerKey: "acme", Running: 20},
-		{Queue: "emails", CustomerKey: "globex", Weight: 3}}
+		{Queue: "emails", CustomerKey: "globex", Weight: 3,
+			Rate: &ops.Rate{Count: 5, Per: ops.Duration{Duration: time.Minute}, Burst: 2}}}
 	if diff := cmp.Diff(want, append(first.KeyLimits, rest.KeyLimits...)); diff != "" || rest.Next != "" {
 		t.Errorf("the limits of keys (-want +got): %s, after them %q", diff, rest.Next)
 	}
@@ -78,6 +81,7 @@ func keyLimitsOverHTTP(t *testing.T, h http.Handler, emails string) {
 		{`{"customer_key":"acme","weight":101}`, "more than MaxWeight"},
 		{`{"customer_key":"acme","running":-1}`, "no limit is negative"},
 		{`{"customer_key":"a\u0000","weight":2}`, "PostgreSQL stores no NUL"},
+		{`{"customer_key":"acme","rate":{"count":5,"seconds":0,"burst":1}}`, "five in no time"},
 		{`{"customer_key":"acme","wieght":2}`, "is misspelt"},
 	} {
 		if status, body, _ := do(t, h, request{method: "POST", path: emails + "set-key-limits", token: changeToken,

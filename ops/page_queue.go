@@ -3,6 +3,8 @@ package ops
 import (
 	"cmp"
 	"fmt"
+	"html/template"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -94,7 +96,7 @@ func queueLinks(v queueShown) (all []actionLink) {
 	if !v.Limits.None() {
 		add("Take the limits away …", "delete_limits", true, nil)
 	}
-	if v.Limits.Fair || v.Limits.RunningPerKey > 1 {
+	if v.Limits.Fair || v.Limits.RunningPerKey > 1 || v.Limits.RatePerKey != nil {
 		add("Limits of one customer key …", "set_key_limits", false, nil)
 	}
 	return all
@@ -112,13 +114,8 @@ func (l LimitValues) form() url.Values {
 		set("running", *l.Running)
 	}
 	set("running_per_key", l.RunningPerKey)
-	for name, r := range map[string]*Rate{"rate": l.Rate, "rate_per_key": l.RatePerKey} {
-		if r != nil {
-			set(name+".count", r.Count)
-			set(name+".burst", r.Burst)
-			f.Set(name+".seconds", r.Per.String())
-		}
-	}
+	maps.Copy(f, l.Rate.form("rate"))
+	maps.Copy(f, l.RatePerKey.form("rate_per_key"))
 	for name, on := range map[string]bool{"fair": l.Fair, "fifo": l.FIFO, "hold_dead": l.HoldDead} {
 		if on {
 			f.Set(name, "true")
@@ -126,6 +123,18 @@ func (l LimitValues) form() url.Values {
 	}
 	return f
 }
+
+// form is what the fields of a rate begin with.
+func (r *Rate) form(name string) url.Values {
+	if r == nil {
+		return nil
+	}
+	return url.Values{name + ".count": {strconv.Itoa(r.Count)}, name + ".seconds": {r.Per.String()},
+		name + ".burst": {strconv.Itoa(r.Burst)}}
+}
+
+// Form is the rate as parameters of the link to its form.
+func (r *Rate) Form() template.URL { return template.URL(r.form("rate").Encode()) }
 
 // String says a rate: 100 in 1m0s, of which 20 at once.
 func (r *Rate) String() string {
@@ -183,9 +192,9 @@ func queueActions() []action {
 			says: saysQueue("Nothing limits %s any more."), cli: onQueue([]string{"limits", "--none"})},
 		{op: "set_key_limits", title: "Limits of one customer key", says: saysQueue("These are the limits of the " +
 			"customer key in %s from now on, for all processes: what is empty is as for all keys."),
-			fields: []field{queue, needed(prompt("customer_key", "Customer key", fieldText, "")),
+			fields: append([]field{queue, needed(prompt("customer_key", "Customer key", fieldText, "")),
 				prompt("weight", "Weight", fieldNumber, "how many turns it gets for each turn of another key"),
-				prompt("running", "Running at once", fieldNumber, "")},
+				prompt("running", "Running at once", fieldNumber, "")}, rateFields("rate", "Rate")...),
 			cli: keyLimitsCommand},
 		{op: "delete_key_limits", title: "Take the limits of the customer key away", danger: true,
 			fields: []field{queue, key},
@@ -194,33 +203,25 @@ func queueActions() []action {
 	}
 }
 
+func rateFields(name, label string) []field {
+	return []field{prompt(name+".count", label, fieldNumber, "tasks that begin"),
+		prompt(name+".seconds", label+": in", fieldSeconds, "such as 1m"),
+		prompt(name+".burst", label+": at once", fieldNumber,
+			"how many of them may begin at once; 1 where it is empty")}
+}
+
 func limitFields() []field {
-	rate := func(name, label string) []field {
-		return []field{prompt(name+".count", label, fieldNumber, "tasks that begin"),
-			prompt(name+".seconds", label+": in", fieldSeconds, "such as 1m"),
-			prompt(name+".burst", label+": at once", fieldNumber,
-				"how many of them may begin at once; 1 where it is empty")}
-	}
 	return slices.Concat([]field{prompt("running", "Running at once", fieldNumber, ""),
 		prompt("running_per_key", "Running at once, of one customer key", fieldNumber, "")},
-		rate("rate", "Rate"), rate("rate_per_key", "Rate of one customer key"),
+		rateFields("rate", "Rate"), rateFields("rate_per_key", "Rate of one customer key"),
 		[]field{prompt("fair", "Customer keys take turns", fieldFlag, ""),
 			prompt("fifo", "One task of a customer key after the other (FIFO)", fieldFlag, ""),
 			prompt("hold_dead", "A dead letter holds back its customer key", fieldFlag, "")})
 }
 
 func limitsCommand(f url.Values) []string {
-	args := append([]string{"limits", f.Get("queue")}, flags(f, "running", "running", "running_per_key",
-		"running-per-key")...)
-	for _, name := range [][2]string{{"rate", "--rate"}, {"rate_per_key", "--rate-per-key"}} {
-		if n := f.Get(name[0] + ".count"); n != "" {
-			rate := n + "/" + f.Get(name[0]+".seconds")
-			if burst := f.Get(name[0] + ".burst"); burst != "" {
-				rate += "/" + burst
-			}
-			args = append(args, name[1], rate)
-		}
-	}
+	args := slices.Concat([]string{"limits", f.Get("queue")}, flags(f, "running", "running", "running_per_key",
+		"running-per-key"), rateFlag(f, "rate", "--rate"), rateFlag(f, "rate_per_key", "--rate-per-key"))
 	for _, flag := range [][2]string{{"fair", "--fair"}, {"fifo", "--fifo"}, {"hold_dead", "--hold-dead"}} {
 		if f.Get(flag[0]) == "true" {
 			args = append(args, flag[1])
@@ -229,8 +230,21 @@ func limitsCommand(f url.Values) []string {
 	return args
 }
 
+// rateFlag is a rate of a form as the command has it: nothing where there is none.
+func rateFlag(f url.Values, name, flag string) []string {
+	count := f.Get(name + ".count")
+	if count == "" {
+		return nil
+	}
+	rate := count + "/" + f.Get(name+".seconds")
+	if burst := f.Get(name + ".burst"); burst != "" {
+		rate += "/" + burst
+	}
+	return []string{flag, rate}
+}
+
 func keyLimitsCommand(f url.Values) []string {
-	set := flags(f, "weight", "weight", "running", "running")
+	set := append(flags(f, "weight", "weight", "running", "running"), rateFlag(f, "rate", "--rate")...)
 	if len(set) == 0 {
 		set = neededFlag(f, "weight", "weight", "WEIGHT")
 	}

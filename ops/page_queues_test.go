@@ -1,6 +1,7 @@
 package ops_test
 
 import (
+	"html"
 	"net/http"
 	"strings"
 	"testing"
@@ -41,10 +42,16 @@ func TestQueuesAreSortedFilteredAndChanged(t *testing.T) {
 	carl.act("confirm?op=set_limits&queue=q150", "fair", "true")
 	ofKey := linkTo(t, carl.see("queue?name=q150"), "Limits of one customer key …")
 	shows(t, carl.act(ofKey, "customer_key", "acme & co", "weight", "3"), "with limits of their own",
-		`<th scope="row" dir="auto">acme &amp; co</th><td class="n">3</td><td class="n">–</td>`,
+		`<th scope="row" dir="auto">acme &amp; co</th><td class="n">3</td><td class="n">–</td><td>–</td>`,
 		"customer_key=acme%20%26%20co")
 	shows(t, carl.see("confirm?op=set_key_limits&queue=q150&customer_key=acme%20%26%20co&weight=3"),
 		"strunk key-limits q150 &#39;acme &amp; co&#39; --weight 3<")
+	rated := carl.act(ofKey, "customer_key", "slow", "rate.count", "10", "rate.seconds", "1m", "rate.burst", "2")
+	shows(t, rated, "<td>10 in 1m, of which 2 at once</td>")
+	change := rated[strings.Index(rated, "customer_key=slow&amp;rate.burst=2"):]
+	shows(t, carl.see("confirm?op=set_key_limits&queue=q150&"+html.UnescapeString(change[:strings.Index(change, `"`)])),
+		"strunk key-limits q150 slow --rate 10/1m0s/2<", `value="10"`)
+	carl.act("confirm?op=delete_key_limits&queue=q150&customer_key=slow")
 	shows(t, carl.see("confirm?op=delete_key_limits&queue=q150&customer_key=-x"),
 		"strunk key-limits q150 --none -- -x<")
 	hides(t, rita.see("queue?name=q150"), "confirm?op=")

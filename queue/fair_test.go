@@ -248,6 +248,7 @@ func TestKeyLimitsBadInput(t *testing.T) {
 		{"a weight below 1", queue.KeyLimits{Weight: -1}, "acme"},
 		{"a weight beyond the highest", queue.KeyLimits{Weight: queue.MaxWeight + 1}, "acme"},
 		{"more than may run", queue.KeyLimits{Running: queue.MaxRunningPerKey + 1}, "acme"},
+		{"a rate without a time", queue.KeyLimits{Rate: queue.Rate{Count: 1}}, "acme"},
 		{"no key", queue.KeyLimits{Weight: 2}, ""},
 		{"a key that is too long", queue.KeyLimits{Weight: 2}, strings.Repeat("a", 501)},
 		{"a key that is no text", queue.KeyLimits{Weight: 2}, "a\x00"},

@@ -3,6 +3,7 @@ package queue_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -131,6 +132,44 @@ func TestRateRaised(t *testing.T) {
 			})
 		})
 	}
+}
+
+// So does the rate of one key: without a look at its backlog, and no other key's rises with it.
+func TestRateOfOneKeyRaised(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	q := queue.Define[note]("one-raised", queue.Config{})
+	b.exec(`SELECT public.strunk_set_limits('one-raised', key_rate => 1, key_rate_per => '1 hour', key_rate_burst => 2)`)
+	ids := putKeys(b, q, "a", "a", "a", "a", "b", "b", "b")
+	_, got := claimIDs(b, q)
+	slices.Sort(got)
+	wantIDs(t, "a burst of each", got, ids[0], ids[1], ids[4], ids[5])
+	set := func(r queue.Rate) {
+		t.Helper()
+		if err := q.SetKeyLimits(t.Context(), b.box, queue.KeyLimits{Rate: r}, "a"); err != nil {
+			t.Fatal(err)
+		}
+		if l, err := q.KeyLimits(t.Context(), b.box, "a"); err != nil || l.Rate != r {
+			t.Errorf("the key's limits: %+v, %v; want the rate that was set", l, err)
+		}
+	}
+	set(queue.Rate{Count: 100, Per: time.Second, Burst: 1})
+	for _, id := range ids[2:4] {
+		eventually(t, "another of the key is claimed", func() (string, bool) {
+			b.exec(`SELECT public.strunk_sweep_backlog('one-raised', NULL, 10)`)
+			_, got := claimIDs(b, q)
+			return fmt.Sprint(got), len(got) == 1 && got[0] == id
+		})
+	}
+	set(queue.Rate{Count: 1, Per: time.Hour, Burst: 1})
+	b.exec(`DELETE FROM public.strunk_rates`)
+	more := putKeys(b, q, "a", "a")
+	b.exec(`SELECT public.strunk_sweep_backlog('one-raised', NULL, 10)`)
+	_, got = claimIDs(b, q)
+	slices.Sort(got)
+	wantIDs(t, "a burst of the key's own rate, and of that of all", got, ids[6], more[0])
+	_, got = claimIDs(b, q)
+	wantIDs(t, "for an hour", got)
 }
 
 // A key's rate is reached though none of its tasks ends, and without polling.

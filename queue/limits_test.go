@@ -93,7 +93,7 @@ func TestKeyLimitDoesNotStarveOthers(t *testing.T) {
 func (b *bed) began(q string) map[string][]time.Time {
 	b.t.Helper()
 	rows, err := b.pool.Query(context.Background(), `SELECT coalesce(customer_key, ''), claimed_at
-		FROM public.strunk_outbox WHERE key = $1 ORDER BY claimed_at`, q)
+		FROM public.strunk_outbox WHERE key = $1 AND claimed_at IS NOT NULL ORDER BY claimed_at`, q)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -156,6 +156,30 @@ func TestRateLimit(t *testing.T) {
 		})
 		for key, began := range b.began(q.Name()) {
 			checkRate(t, "key "+key, began, rate)
+		}
+	})
+	t.Run("one key", func(t *testing.T) {
+		t.Parallel()
+		own := queue.Rate{Count: 10, Per: 500 * time.Millisecond, Burst: 3}
+		b := newBed(t)
+		q := queue.Define[note]("own-rate", queue.Config{Limits: queue.Limits{
+			RatePerKey: queue.Rate{Count: 1, Per: 24 * time.Hour}}})
+		if err := q.SetKeyLimits(t.Context(), b.box, queue.KeyLimits{Rate: own}, "own"); err != nil {
+			t.Fatal(err)
+		}
+		putKeys(b, q, slices.Concat(repeated("other", 5), repeated("own", 40))...)
+		work := func(context.Context, queue.Task[note]) error { return nil }
+		for range 3 {
+			b.another(t).run(q.Worker(work, queue.Concurrency(20)))
+		}
+		eventually(t, "all of the key, and one of the other, are done", func() (string, bool) {
+			c := b.counts(q.Name())
+			return fmt.Sprint(c), c[queue.StatusDelivered] >= 41
+		})
+		began := b.began(q.Name())
+		checkRate(t, "the key", began["own"], own)
+		if done := b.counts(q.Name())[queue.StatusDelivered]; done != 41 || len(began["own"]) != 40 {
+			t.Errorf("%d are done, %d of the key; want its 40, and one of the other", done, len(began["own"]))
 		}
 	})
 	t.Run("with order", func(t *testing.T) {

@@ -91,6 +91,12 @@ func TestWhy(t *testing.T) {
 				`INSERT INTO public.strunk_rates (queue, customer_key, until_us)
 				VALUES ($2, 'acme', extract(epoch FROM now() + interval '1 day') * 1000000)`},
 			queue.Reason{Cause: queue.CauseKeyRate}, "the rate of its key lets the next task begin in 24h0m0s"},
+		{"rate of one key", "two an hour", queue.Limits{RatePerKey: queue.Rate{Count: 1, Per: 24 * time.Hour}},
+			[]string{worker, `DELETE FROM public.strunk_outbox_tasks WHERE id = $3`,
+				`INSERT INTO public.strunk_rates (queue, customer_key, until_us)
+				VALUES ($2, 'acme', extract(epoch FROM now() + interval '3 days') * 1000000)`,
+				`SELECT public.strunk_set_key_limits($2, 'acme', rate => 1, rate_per => '1 hour', rate_burst => 2)`},
+			queue.Reason{Cause: queue.CauseKeyRate}, "the rate of its key lets the next task begin in 1h0m0s"},
 		{"behind in key", "the other came first", queue.Limits{RunningPerKey: 1}, []string{worker},
 			queue.Reason{Cause: queue.CauseBehindInKey, N: 1}, "1 task of its key comes first"},
 		{"behind in turn", "the key of another comes first", queue.Limits{Fair: true}, []string{worker,

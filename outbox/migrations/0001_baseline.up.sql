@@ -251,10 +251,14 @@ CREATE TABLE {schema}.strunk_limits (
 );
 
 -- What is different for some customer keys: null is what the queue has for all of them. weight is how many turns
--- a key gets for each turn of another, where the limits are fair.
+-- a key gets for each turn of another, where the limits are fair. rate tasks of the key begin in rate_us microseconds,
+-- rate_burst of them at once.
 CREATE TABLE {schema}.strunk_key_limits (
+    rate_us      bigint,
     weight       integer,
     running      integer,
+    rate         integer,
+    rate_burst   integer,
     queue        text COLLATE "C" NOT NULL,
     customer_key text COLLATE "C" NOT NULL,
     PRIMARY KEY (queue, customer_key)

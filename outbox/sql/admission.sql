@@ -36,28 +36,28 @@ SET enable_hashjoin = off SET jit = off SET plan_cache_mode = force_generic_plan
 DECLARE
     v_max     constant integer := 1000000; -- no limit
     v_running constant integer := coalesce(p_limits.key_running, v_max);
-    -- of a rate, for one task
-    v_step    constant bigint := {schema}.strunk_rate_step(p_limits.key_rate_us, p_limits.key_rate);
-    v_counted constant boolean := p_limits.key_running IS NOT NULL OR v_step IS NOT NULL;
+    v_rated   constant boolean := p_limits.key_rate IS NOT NULL;
+    v_counted constant boolean := p_limits.key_running IS NOT NULL OR v_rated;
     v_dead_hold_keys constant boolean := coalesce(p_limits.hold_dead, false);
     v_now     constant bigint := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
     v_own     constant boolean := p_limits.key_running IS NOT NULL AND NOT p_limits.fifo; -- see strunk_key_limits
     v_any_hold constant boolean := EXISTS (SELECT 1 FROM {schema}.strunk_holds h
         WHERE h.queue = p_queue AND h.customer_key > '' AND h.until > clock_timestamp()); -- some key is on hold
 BEGIN
-    IF v_step IS NOT NULL THEN
-        PERFORM {schema}.strunk_mend_key_rates(p_limits, p_queue, p_keys);
+    IF v_rated THEN
+        PERFORM {schema}.strunk_mend_rates(p_limits, p_queue, p_keys);
     END IF;
     RETURN QUERY
     WITH quota AS MATERIALIZED (
-        SELECT k.key, k.o, coalesce(rate.until_us, v_now) AS until_us, slots.unclaimed, held.left_us,
+        SELECT k.key, k.o, held.left_us, of_key.step_us,
+            -- when the next could begin, were none to be admitted now
+            coalesce(used.until_us, v_now) + (slots.unclaimed + 1 - of_key.burst) * of_key.step_us AS next_us,
             CASE WHEN held.left_us > 0 THEN 0
                 WHEN v_dead_hold_keys AND EXISTS (SELECT 1 FROM {schema}.strunk_outbox_dead d
                 WHERE d.key = p_queue AND d.customer_key = k.key AND d.backlog_seq IS NOT NULL) THEN 0
                 ELSE least(p_max, p_most[k.o], own.running - slots.n) END AS free,
-            CASE WHEN v_step IS NULL THEN v_max
-                ELSE (v_now + p_limits.key_rate_burst * v_step - coalesce(rate.until_us,
-                    v_now)) / v_step - slots.unclaimed END AS tokens
+            CASE WHEN v_rated THEN (v_now + of_key.burst * of_key.step_us - coalesce(used.until_us, v_now))
+                / of_key.step_us - slots.unclaimed ELSE v_max END AS tokens
         FROM (SELECT u.key, min(u.o) AS o FROM unnest(p_keys) WITH ORDINALITY AS u(key, o) GROUP BY u.key) k
         CROSS JOIN LATERAL (
             SELECT coalesce((SELECT l.running FROM {schema}.strunk_key_limits l
@@ -67,10 +67,11 @@ BEGIN
                 SELECT t.status FROM {schema}.strunk_outbox_tasks t
                 WHERE v_counted AND t.key = p_queue AND t.customer_key = k.key AND t.slot > p_low_slot
                 ORDER BY t.slot DESC LIMIT own.running) x) slots
+        LEFT JOIN LATERAL {schema}.strunk_key_rate(p_limits, p_queue, k.key) of_key ON true
         LEFT JOIN LATERAL (
             SELECT r.until_us FROM {schema}.strunk_rates r
-            WHERE v_step IS NOT NULL AND r.queue = p_queue AND r.customer_key = k.key AND r.until_us > v_now
-            ORDER BY r.until_us DESC LIMIT 1) rate ON true
+            WHERE v_rated AND r.queue = p_queue AND r.customer_key = k.key AND r.until_us > v_now
+            ORDER BY r.until_us DESC LIMIT 1) used ON true
         LEFT JOIN LATERAL (
             SELECT ceil(extract(epoch FROM h.until) * 1000000)::bigint - v_now AS left_us FROM {schema}.strunk_holds h
             WHERE v_any_hold AND h.queue = p_queue AND h.customer_key = k.key) held ON true
@@ -103,12 +104,11 @@ BEGIN
     -- Without a join: there may be a thousand keys, and joins by nested loops are all that is left to the planner.
     SELECT x.key, sum(x.done)::bigint,
         CASE WHEN max(x.left_us) > 0 THEN max(x.left_us)
-            WHEN v_step IS NOT NULL AND max(x.free) > 0 AND greatest(max(x.tokens), 0) <= sum(x.done)
-            THEN max(x.until_us) + (max(x.unclaimed) + sum(x.done)::bigint + 1 - p_limits.key_rate_burst) * v_step
-                - v_now END,
+            WHEN v_rated AND max(x.free) > 0 AND greatest(max(x.tokens), 0) <= sum(x.done)
+            THEN max(x.next_us) + sum(x.done)::bigint * max(x.step_us) - v_now END,
         max(x.o), sum(x.found)::bigint, sum(x.chosen)::bigint
     FROM (
-        SELECT q.key, q.o, q.left_us, q.free, q.tokens, q.until_us, q.unclaimed, 0 AS found, 0 AS chosen, 0 AS done
+        SELECT q.key, q.o, q.left_us, q.free, q.tokens, q.next_us, q.step_us, 0 AS found, 0 AS chosen, 0 AS done
         FROM quota q
         UNION ALL SELECT r.key, 0, 0, 0, 0, 0, 0, 1, 0, 0 FROM ready r WHERE p_turns IS NOT NULL
         UNION ALL SELECT n.key, 0, 0, 0, 0, 0, 0, 0, 1, 0 FROM next n WHERE p_turns IS NOT NULL

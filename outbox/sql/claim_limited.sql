@@ -15,9 +15,8 @@ DECLARE
 BEGIN
     PERFORM {schema}.strunk_lock_admission(p_queue);
     SELECT l.* INTO v_limits FROM {schema}.strunk_limits l WHERE l.queue = p_queue;
-    IF v_limits.rate IS NOT NULL AND {schema}.strunk_rates_ahead(p_queue, ARRAY[''], v_limits.rate_burst,
-        {schema}.strunk_rate_step(v_limits.rate_us, v_limits.rate)) IS NOT NULL THEN
-        PERFORM {schema}.strunk_cap_rates(p_queue, ARRAY['']);
+    IF v_limits.rate IS NOT NULL THEN
+        PERFORM {schema}.strunk_mend_rates(v_limits, p_queue, ARRAY['']);
     END IF;
     v_tokens := {schema}.strunk_tokens(v_limits, p_queue);
     IF v_tokens IS NULL OR v_tokens > 0 THEN
@@ -65,8 +64,9 @@ SET jit = off AS $$
     costs AS (
         SELECT '' AS key, count(*) * {schema}.strunk_rate_step(p_limits.rate_us, p_limits.rate) AS us FROM begun
         UNION ALL
-        SELECT b.key, count(*) * {schema}.strunk_rate_step(p_limits.key_rate_us, p_limits.key_rate)
-        FROM begun b WHERE b.key IS NOT NULL GROUP BY b.key)
+        SELECT b.key, b.n * rate.step_us
+        FROM (SELECT begun.key, count(*) AS n FROM begun WHERE begun.key IS NOT NULL GROUP BY begun.key) b
+        CROSS JOIN LATERAL {schema}.strunk_key_rate(p_limits, p_queue, b.key) rate)
     INSERT INTO {schema}.strunk_rates (queue, customer_key, until_us)
     SELECT p_queue, c.key, c.us + coalesce((
         SELECT r.until_us FROM {schema}.strunk_rates r WHERE r.queue = p_queue AND r.customer_key = c.key

@@ -38,6 +38,40 @@ LANGUAGE sql IMMUTABLE AS $$
     SELECT (p_us OPERATOR(pg_catalog.+) p_rate OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog./) p_rate
 $$;
 
+-- The microseconds of a rate's time, rounded up.
+CREATE OR REPLACE FUNCTION {schema}.strunk_rate_us(p_per interval) RETURNS bigint
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT pg_catalog.ceil(EXTRACT(epoch FROM p_per) OPERATOR(pg_catalog.*) 1000000)::bigint
+$$;
+
+-- What is wrong with a rate, whose parameters are named p_name and p_name with _per and _burst; null: nothing.
+CREATE OR REPLACE FUNCTION {schema}.strunk_wrong_rate(p_name text, p_rate integer, p_per interval, p_burst integer)
+RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE
+        WHEN (p_rate IS NULL) <> (p_per IS NULL) THEN format('%1$s and %1$s_per belong together', p_name)
+        WHEN NOT coalesce(p_rate BETWEEN 1 AND 1000000
+            AND extract(epoch FROM p_per) BETWEEN p_rate / 1000000.0 AND 86400 * 366, true)
+            THEN p_name || ': from 1 to 1000000 in at most 366 days, a microsecond for each'
+        WHEN NOT (p_burst IS NULL OR (p_rate IS NOT NULL AND p_burst BETWEEN 1 AND 1000000))
+            THEN format('%1$s_burst: from 1 to 1000000, and only with a %1$s', p_name)
+        WHEN coalesce(p_burst * extract(epoch FROM p_per) / p_rate > 1e11, false)
+            THEN p_name || '_burst: a burst may be what the rate lets begin in 3000 years' END
+$$;
+
+-- The rate of a customer key in a queue that limits rates by key: the microseconds that it gives to one task, and how
+-- many may begin at once. No row where the queue does not. The function has no SET, so that the planner inlines it.
+CREATE OR REPLACE FUNCTION {schema}.strunk_key_rate(p_limits {schema}.strunk_limits, p_queue text, p_key text)
+RETURNS TABLE (step_us bigint, burst integer)
+LANGUAGE sql STABLE ROWS 1 AS $$
+    SELECT coalesce({schema}.strunk_rate_step(own.rate_us, own.rate),
+        {schema}.strunk_rate_step(p_limits.key_rate_us, p_limits.key_rate)),
+        coalesce(own.rate_burst, p_limits.key_rate_burst)
+    FROM (SELECT WHERE p_limits.key_rate IS NOT NULL) limited
+    LEFT JOIN {schema}.strunk_key_limits own ON own.queue OPERATOR(pg_catalog.=) p_queue
+        AND own.customer_key OPERATOR(pg_catalog.=) p_key
+$$;
+
 -- Sets the limits of a queue, at once and for all processes; null (and false) is no limit. Rates
 -- are n in per, of which burst (default 1) may begin at once. With fifo one task of a key runs at a
 -- time, in the order of their enqueue; hold_dead says that a dead letter keeps its key waiting
@@ -55,31 +89,17 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 #variable_conflict use_column
 DECLARE
     v_queue  constant text := strunk_set_limits.queue;
-    v_us     constant double precision := 1000000;
-    v_rate   bigint := ceil(extract(epoch FROM rate_per) * v_us);
-    v_krate  bigint := ceil(extract(epoch FROM key_rate_per) * v_us);
     v_what   text;
 BEGIN
     v_what := CASE
         WHEN coalesce(octet_length(v_queue), 0) NOT BETWEEN 1 AND 200 THEN 'queue: the name must have 1 to 200 bytes'
         WHEN NOT coalesce(running BETWEEN 0 AND 1000000, true) THEN 'running: from 0 to 1000000'
         WHEN NOT coalesce(key_running BETWEEN 1 AND 10000, true) THEN 'key_running: from 1 to 10000'
-        WHEN (rate IS NULL) <> (rate_per IS NULL) THEN 'rate and rate_per belong together'
-        WHEN NOT coalesce(rate BETWEEN 1 AND 1000000 AND v_rate BETWEEN rate AND 86400000000 * 366, true)
-            THEN 'rate: from 1 to 1000000 in at most 366 days, a microsecond for each'
-        WHEN NOT (rate_burst IS NULL OR (rate IS NOT NULL AND rate_burst BETWEEN 1 AND 1000000))
-            THEN 'rate_burst: from 1 to 1000000, and only with a rate'
-        WHEN (key_rate IS NULL) <> (key_rate_per IS NULL) THEN 'key_rate and key_rate_per belong together'
-        WHEN NOT coalesce(key_rate BETWEEN 1 AND 1000000 AND v_krate BETWEEN key_rate AND 86400000000 * 366, true)
-            THEN 'key_rate: from 1 to 1000000 in at most 366 days, a microsecond for each'
-        WHEN NOT (key_rate_burst IS NULL OR (key_rate IS NOT NULL AND key_rate_burst BETWEEN 1 AND 1000000))
-            THEN 'key_rate_burst: from 1 to 1000000, and only with a key_rate'
-        WHEN coalesce(greatest(rate_burst::numeric * v_rate / rate,
-            key_rate_burst::numeric * v_krate / key_rate) > 1e17, false)
-            THEN 'rate_burst, key_rate_burst: a burst may be what the rate lets begin in 3000 years'
         WHEN fifo AND coalesce(key_running, 1) <> 1 THEN
             'fifo: one task of a key runs at a time, so key_running must be 1 or null'
         WHEN hold_dead AND NOT fifo THEN 'hold_dead: only with fifo'
+        ELSE coalesce({schema}.strunk_wrong_rate('rate', rate, rate_per, rate_burst),
+            {schema}.strunk_wrong_rate('key_rate', key_rate, key_rate_per, key_rate_burst))
     END;
     IF v_what IS NOT NULL THEN
         RAISE EXCEPTION 'strunk_set_limits: %', v_what USING ERRCODE = '22023';
@@ -93,9 +113,10 @@ BEGIN
             (version, queue, running, key_running, rate, rate_us, rate_burst, key_rate, key_rate_us,
                 key_rate_burst, fifo, hold_dead, fair)
         VALUES (nextval('{schema}.strunk_outbox_id_seq'), v_queue, running, CASE WHEN fifo THEN 1 ELSE key_running END,
-            rate, v_rate, coalesce(rate_burst, CASE WHEN rate IS NOT NULL THEN 1 END),
-            key_rate, v_krate, coalesce(key_rate_burst, CASE WHEN key_rate IS NOT NULL THEN 1 END), coalesce(fifo,
-                false), coalesce(hold_dead, false), coalesce(fair, false))
+            rate, {schema}.strunk_rate_us(rate_per), coalesce(rate_burst, CASE WHEN rate IS NOT NULL THEN 1 END),
+            key_rate, {schema}.strunk_rate_us(key_rate_per),
+            coalesce(key_rate_burst, CASE WHEN key_rate IS NOT NULL THEN 1 END), coalesce(fifo, false),
+            coalesce(hold_dead, false), coalesce(fair, false))
         ON CONFLICT (queue) DO UPDATE SET version = excluded.version, running = excluded.running,
             key_running = excluded.key_running,
             rate = excluded.rate, rate_us = excluded.rate_us, rate_burst = excluded.rate_burst,
@@ -137,37 +158,41 @@ CREATE OR REPLACE FUNCTION {schema}.strunk_cap_rates(p_queue text, p_keys text[]
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH now AS (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us),
     cap AS (
-        SELECT false AS of_key, now.us + l.rate_burst * {schema}.strunk_rate_step(l.rate_us, l.rate) AS until_us
-        FROM {schema}.strunk_limits l, now WHERE l.queue = p_queue AND l.rate IS NOT NULL
-        UNION ALL
-        SELECT true, now.us + l.key_rate_burst * {schema}.strunk_rate_step(l.key_rate_us, l.key_rate)
-        FROM {schema}.strunk_limits l, now WHERE l.queue = p_queue AND l.key_rate IS NOT NULL),
+        SELECT DISTINCT r.customer_key, now.us + CASE WHEN r.customer_key = ''
+            THEN l.rate_burst * {schema}.strunk_rate_step(l.rate_us, l.rate)
+            ELSE of_key.burst * of_key.step_us END AS until_us
+        FROM now, {schema}.strunk_limits l JOIN {schema}.strunk_rates r ON r.queue = l.queue
+        LEFT JOIN LATERAL {schema}.strunk_key_rate(l, p_queue, r.customer_key) of_key ON true
+        WHERE l.queue = p_queue AND (p_keys IS NULL OR r.customer_key = ANY (p_keys))),
     cut AS (
         DELETE FROM {schema}.strunk_rates r USING cap
-        WHERE r.queue = p_queue AND (p_keys IS NULL OR r.customer_key = ANY (p_keys))
-            AND (r.customer_key <> '') = cap.of_key AND r.until_us > cap.until_us
+        WHERE r.queue = p_queue AND r.customer_key = cap.customer_key AND r.until_us > cap.until_us
         RETURNING r.customer_key, cap.until_us)
     INSERT INTO {schema}.strunk_rates (queue, customer_key, until_us)
     SELECT DISTINCT p_queue, cut.customer_key, cut.until_us FROM cut ON CONFLICT DO NOTHING
 $$;
 
--- Which of these keys (see strunk_cap_rates) have used up more than p_burst tasks of p_step_us each:
--- the clock was set back since. Searches by index alone.
-CREATE OR REPLACE FUNCTION {schema}.strunk_rates_ahead(p_queue text, p_keys text[], p_burst bigint, p_step_us bigint)
+-- Which of these keys (see strunk_cap_rates) have used up more than a burst: the clock was set back since. Searches by
+-- index alone.
+CREATE OR REPLACE FUNCTION {schema}.strunk_rates_ahead(p_limits {schema}.strunk_limits, p_queue text, p_keys text[])
 RETURNS text[]
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
-    SELECT array_agg(k.key) FROM unnest(p_keys) AS k(key) WHERE EXISTS (
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+    SELECT array_agg(k.key) FROM unnest(p_keys) AS k(key)
+    LEFT JOIN LATERAL {schema}.strunk_key_rate(p_limits, p_queue, k.key) of_key ON true
+    WHERE EXISTS (
         SELECT 1 FROM {schema}.strunk_rates r WHERE r.queue = p_queue AND r.customer_key = k.key
-            AND r.until_us > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + p_burst * p_step_us)
+            AND r.until_us > (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + CASE WHEN k.key = ''
+                THEN p_limits.rate_burst * {schema}.strunk_rate_step(p_limits.rate_us, p_limits.rate)
+                ELSE of_key.burst * of_key.step_us END)
 $$;
 
--- Cuts the rates of these keys that a clock which was ahead has used up beyond their burst.
-CREATE OR REPLACE FUNCTION {schema}.strunk_mend_key_rates(p_limits {schema}.strunk_limits, p_queue text, p_keys text[])
+-- Cuts the rates of these keys ('' is the queue itself) that a clock which was ahead has used up beyond their burst.
+CREATE OR REPLACE FUNCTION {schema}.strunk_mend_rates(p_limits {schema}.strunk_limits, p_queue text, p_keys text[])
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_ahead constant text[] := {schema}.strunk_rates_ahead(p_queue, p_keys, p_limits.key_rate_burst,
-        {schema}.strunk_rate_step(p_limits.key_rate_us, p_limits.key_rate));
+    v_ahead constant text[] := {schema}.strunk_rates_ahead(p_limits, p_queue, p_keys);
 BEGIN
     IF v_ahead IS NOT NULL THEN
         PERFORM {schema}.strunk_cap_rates(p_queue, v_ahead);
@@ -217,10 +242,12 @@ END $$;
 
 -- Sets what is different for one customer key of a queue, at once and for all processes: weight is how many turns it
 -- gets for each of a key without one (1 to 100; with fair limits), running how many of its tasks may run at once
--- (with a limit of running tasks for each key, and not with fifo). Null is what the queue has for all; both null:
--- nothing is different. What runs already goes on. Locks: the admission lock of the queue, for which it waits 5 s.
+-- (with a limit of running tasks for each key, and not with fifo), rate how many begin in rate_per, of which rate_burst
+-- (default 1) at once (with a rate for each key). Null is what the queue has for all; all null: nothing is different.
+-- What runs already goes on. Locks: the admission lock of the queue, for which it waits 5 s.
 CREATE OR REPLACE FUNCTION {schema}.strunk_set_key_limits(queue text, customer_key text, weight integer DEFAULT NULL,
-    running integer DEFAULT NULL) RETURNS void
+    running integer DEFAULT NULL, rate integer DEFAULT NULL, rate_per interval DEFAULT NULL,
+    rate_burst integer DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s'
     SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
 #variable_conflict use_column
@@ -231,19 +258,23 @@ DECLARE
         WHEN coalesce(octet_length(v_queue), 0) NOT BETWEEN 1 AND 200 THEN 'queue: the name must have 1 to 200 bytes'
         WHEN coalesce(octet_length(v_key), 0) NOT BETWEEN 1 AND 500 THEN 'customer_key: must have 1 to 500 bytes'
         WHEN NOT coalesce(weight BETWEEN 1 AND 100, true) THEN 'weight: from 1 to 100'
-        WHEN NOT coalesce(running BETWEEN 1 AND 10000, true) THEN 'running: from 1 to 10000' END;
+        WHEN NOT coalesce(running BETWEEN 1 AND 10000, true) THEN 'running: from 1 to 10000'
+        ELSE {schema}.strunk_wrong_rate('rate', rate, rate_per, rate_burst) END;
 BEGIN
     IF v_what IS NOT NULL THEN
         RAISE EXCEPTION 'strunk_set_key_limits: %', v_what USING ERRCODE = '22023';
     END IF;
     PERFORM {schema}.strunk_lock_admission(v_queue);
-    IF weight IS NULL AND running IS NULL THEN
+    IF weight IS NULL AND running IS NULL AND rate IS NULL THEN
         DELETE FROM {schema}.strunk_key_limits l WHERE l.queue = v_queue AND l.customer_key = v_key;
     ELSE
-        INSERT INTO {schema}.strunk_key_limits AS l (weight, running, queue, customer_key)
-        VALUES (weight, running, v_queue, v_key)
-        ON CONFLICT (queue, customer_key) DO UPDATE SET weight = excluded.weight, running = excluded.running;
+        INSERT INTO {schema}.strunk_key_limits AS l (weight, running, rate, rate_us, rate_burst, queue, customer_key)
+        VALUES (weight, running, rate, {schema}.strunk_rate_us(rate_per),
+            coalesce(rate_burst, CASE WHEN rate IS NOT NULL THEN 1 END), v_queue, v_key)
+        ON CONFLICT (queue, customer_key) DO UPDATE SET weight = excluded.weight, running = excluded.running,
+            rate = excluded.rate, rate_us = excluded.rate_us, rate_burst = excluded.rate_burst;
     END IF;
+    PERFORM {schema}.strunk_cap_rates(v_queue, ARRAY[v_key]);
     -- What was admitted and not claimed waits again, and returns in its order.
     UPDATE {schema}.strunk_outbox_tasks t SET admitted = false, slot = NULL
     WHERE t.key = v_queue AND t.customer_key = v_key AND t.slot IS NOT NULL AND t.status = 'pending';

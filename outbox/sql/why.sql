@@ -85,7 +85,6 @@ SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     v_limits {schema}.strunk_limits;
-    v_step   bigint;
     v_until  timestamptz;
 BEGIN
     SELECT l.* INTO v_limits FROM {schema}.strunk_limits l WHERE l.queue = p_task.key;
@@ -110,10 +109,9 @@ BEGIN
            AND t.customer_key = p_task.customer_key AND t.slot IS NOT NULL) >= v_limits.key_running
         OR x.status = 'scheduled'
     ORDER BY x.id LIMIT 5;
-    v_step := {schema}.strunk_rate_step(v_limits.key_rate_us, v_limits.key_rate);
-    SELECT to_timestamp((r.until_us + (1 - v_limits.key_rate_burst) * v_step) / 1000000.0) INTO v_until
-    FROM {schema}.strunk_rates r WHERE r.queue = p_task.key AND r.customer_key = p_task.customer_key
-    ORDER BY r.until_us DESC LIMIT 1;
+    SELECT to_timestamp((r.until_us + (1 - of_key.burst) * of_key.step_us) / 1000000.0) INTO v_until
+    FROM {schema}.strunk_key_rate(v_limits, p_task.key, p_task.customer_key) of_key, {schema}.strunk_rates r
+    WHERE r.queue = p_task.key AND r.customer_key = p_task.customer_key ORDER BY r.until_us DESC LIMIT 1;
     IF v_until > clock_timestamp() THEN
         RETURN QUERY SELECT 'key_rate', NULL::timestamptz, v_until, NULL::bigint, NULL::bigint, '';
     END IF;
