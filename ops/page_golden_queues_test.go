@@ -51,7 +51,7 @@ func TestGoldenQueue(t *testing.T) {
 		v.Holds = []Hold{{Queue: v.Name, CustomerKey: text, Since: goldenNow, Until: goldenNow, HeldBy: text,
 			Reason: text}}
 		v.KeyLimits = []KeyLimits{{Queue: v.Name, CustomerKey: text, Weight: 3}, {Queue: v.Name, CustomerKey: "acme",
-			Running: 20}}
+			Running: 20, Rate: &Rate{Count: 100, Per: micros(60_000_000), Burst: 10}}}
 		v.Running = []ListedTask{{ID: 1, Queue: v.Name, ClaimedAt: &goldenNow, CustomerKey: text, MaxAttempts: 3}}
 		v.Actions = queueLinks(*v)
 	}
