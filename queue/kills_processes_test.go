@@ -112,7 +112,8 @@ func (k killed) ask(ctx context.Context, q *queue.Queue[note]) {
 		if err != nil {
 			return err
 		}
-		_, err = tx.Pgx().Exec(ctx, `INSERT INTO public.asked VALUES ($1, $2, $3)`, payload.Text, done.ID, !done.Duplicate)
+		_, err = tx.Pgx().Exec(ctx, `INSERT INTO public.asked VALUES ($1, $2, $3)`, payload.Text, done.ID,
+			!done.Duplicate)
 		return err
 	})
 }
