@@ -59,12 +59,22 @@ func needID(c *ucli.Context) error {
 // oneArg returns the command's one argument.
 func oneArg(c *ucli.Context, what string) (string, error) {
 	if c.NArg() != 1 {
-		return "", usagef("%s: give one %s, not %d arguments", c.Command.Name, what, c.NArg())
+		return "", usagef("%s: give one %s%s, not %d arguments", c.Command.Name, what, orInstead(c), c.NArg())
 	}
 	if c.Args().First() == "" {
 		return "", usagef("%s: the %s is empty", c.Command.Name, what)
 	}
 	return c.Args().First(), nil
+}
+
+// orInstead names the flags of the command that stand for its argument.
+func orInstead(c *ucli.Context) (flags string) {
+	for _, f := range c.Command.Flags {
+		if name := f.Names()[0]; name == "all" || name == "subscriber" {
+			flags += ", or --" + name
+		}
+	}
+	return flags
 }
 
 func payloadFlag() ucli.Flag {

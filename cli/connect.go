@@ -68,7 +68,7 @@ func applicationName(c *ucli.Context) string {
 	if err != nil {
 		host = "unknown"
 	}
-	command, process := "strunk "+c.Command.FullName()+" ", fmt.Sprintf("/%d", os.Getpid())
+	command, process := c.Command.HelpName+" ", fmt.Sprintf("/%d", os.Getpid())
 	return command + host[:min(len(host), longestName-len(command)-len(process))] + process
 }
 

@@ -75,7 +75,12 @@ func (p *program) runDemo(ctx context.Context, c *ucli.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, server.Close()) }()
-	pool, err := pgxpool.New(ctx, server.DSN())
+	cfg, err := pgxpool.ParseConfig(server.DSN())
+	if err != nil {
+		return err
+	}
+	cfg.ConnConfig.RuntimeParams["application_name"] = applicationName(c)
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return err
 	}

@@ -124,7 +124,7 @@ func (p *program) startJob() *ucli.Command {
 			&ucli.StringFlag{Name: "reason", Usage: "kept with the job, and as the last error of what it ends"},
 			&ucli.BoolFlag{Name: "all", Usage: "all tasks that the act is for; needed where nothing else chooses some"},
 			&ucli.Float64Flag{Name: "rate", Usage: "so many tasks in a second; as many as it can where it is missing"},
-			&ucli.BoolFlag{Name: "one-first", Usage: "stop after the first task, until `strunk jobs resume`"},
+			&ucli.BoolFlag{Name: "one-first", Usage: "stop after the first task, until jobs resume"},
 			&ucli.BoolFlag{Name: "dry-run", Usage: "count the tasks, and start nothing"},
 			yesFlag())...),
 		Before: func(c *ucli.Context) error {

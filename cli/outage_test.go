@@ -12,6 +12,7 @@ import (
 	"github.com/strunk-go/strunk/cli"
 	"github.com/strunk-go/strunk/internal/pgserver"
 	"github.com/strunk-go/strunk/internal/testkit"
+	"github.com/strunk-go/strunk/internal/testkit/anyserver"
 	"github.com/strunk-go/strunk/outbox"
 )
 
@@ -37,11 +38,7 @@ func (b *screenBuffer) String() string {
 // they are interrupted.
 func TestTopAndTailOutliveARestart(t *testing.T) {
 	t.Parallel()
-	server, err := pgserver.Start(t.Context(), pgserver.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Close() })
+	server := anyserver.Own(t, pgserver.Config{})
 	migrateDatabase(t, server.DSN())
 	ctx, interrupt := context.WithCancel(t.Context())
 	var top, banners, tail, notes screenBuffer

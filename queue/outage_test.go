@@ -2,7 +2,6 @@ package queue_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/strunk-go/strunk/internal/faults"
 	"github.com/strunk-go/strunk/internal/pgserver"
+	"github.com/strunk-go/strunk/internal/testkit/anyserver"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 )
@@ -18,26 +18,15 @@ import (
 // ownServer starts a server that no other test uses, which the test may stop and start, and a migrated database in it.
 func ownServer(t *testing.T, cfg pgserver.Config) (*pgserver.Server, string) {
 	t.Helper()
-	var tried []error
-	for _, way := range []string{"installed", "download"} {
-		cfg.Only = way
-		server, err := pgserver.Start(t.Context(), cfg)
-		if err != nil {
-			tried = append(tried, err)
-			continue
-		}
-		t.Cleanup(func() { _ = server.Close() })
-		dsn, _, err := server.NewDatabase(t.Context(), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := outbox.Migrate(t.Context(), dial(t, dsn), outbox.MigrateConfig{}); err != nil {
-			t.Fatal(err)
-		}
-		return server, dsn
+	server := anyserver.Own(t, cfg)
+	dsn, _, err := server.NewDatabase(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("this test needs a server of its own: %v", errors.Join(tried...))
-	return nil, ""
+	if err := outbox.Migrate(t.Context(), dial(t, dsn), outbox.MigrateConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	return server, dsn
 }
 
 func TestOutageExpiresNoLease(t *testing.T) {

@@ -48,6 +48,11 @@ func TestWhy(t *testing.T) {
 			attempts = 3, last_error = 'no route', due_at = now() + interval '1 day' WHERE id = $1`},
 			queue.Reason{Cause: queue.CauseDueLater, N: 3, Name: "no route"},
 			"it was tried 3 times and is due again in 24h0m0s; the last error: no route"},
+		{"first retry", "it failed once", queue.Limits{}, []string{`UPDATE public.strunk_outbox_tasks
+			SET status = 'scheduled', attempts = 1, last_error = 'no route', due_at = now() + interval '1 day'
+			WHERE id = $1`},
+			queue.Reason{Cause: queue.CauseDueLater, N: 1, Name: "no route"},
+			"it was tried once and is due again in 24h0m0s; the last error: no route"},
 		{"promoter behind", "nobody makes due tasks pending", queue.Limits{}, []string{worker,
 			`UPDATE public.strunk_outbox_tasks SET status = 'scheduled', due_at = now() WHERE id = $1`},
 			queue.Reason{Cause: queue.CausePromoterBehind},

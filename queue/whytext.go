@@ -73,7 +73,11 @@ func (r Reason) sayDue(now time.Time) string {
 	if r.N == 0 {
 		return "it is due" + r.in(now)
 	}
-	return fmt.Sprintf("it was tried %d times and is due again%s; the last error: %s", r.N, r.in(now), r.Name)
+	tried := "once"
+	if r.N > 1 {
+		tried = fmt.Sprintf("%d times", r.N)
+	}
+	return fmt.Sprintf("it was tried %s and is due again%s; the last error: %s", tried, r.in(now), r.Name)
 }
 
 func (r Reason) sayKeyFull(now time.Time) string {
