@@ -16,29 +16,37 @@ import (
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
 
-// count adds a row of counters, some minutes ago: done and failed tasks, and as many waits and runs in one bucket each.
-func count(t *testing.T, pool *pgxpool.Pool, queue string, minutesAgo, done, failed int) {
+// count adds a row of counters, some minutes before another: done and failed tasks, and as many waits and runs in one
+// bucket each.
+func count(t *testing.T, pool *pgxpool.Pool, now time.Time, queue string, minutesAgo, done, failed int) {
 	t.Helper()
 	exec(t, pool, `INSERT INTO public.strunk_counters (minute, kind, name, enqueued, done, failed,
 		dead, waits, waits_us,
 		runs, runs_us)
-	SELECT date_trunc('minute', now()) - $2::integer * interval '1 minute', 'queue', $1, $3::integer, $3::integer,
+	SELECT $5::timestamptz - $2::integer * interval '1 minute', 'queue', $1, $3::integer, $3::integer,
 		$4::integer, $4::integer,
 		array_fill(0, ARRAY[9]) || $3::integer + $4::integer || array_fill(0, ARRAY[11]), ($3 + $4) * 800000::bigint,
 		array_fill(0, ARRAY[3]) || $3::integer + $4::integer || array_fill(0, ARRAY[17]), ($3 + $4) * 8000::bigint`,
-		queue, minutesAgo, done, failed)
+		queue, minutesAgo, done, failed, now)
+}
+
+// thisMinute is when the minute began that all counters of a test are counted from.
+func thisMinute(t *testing.T, pool *pgxpool.Pool) time.Time {
+	t.Helper()
+	return queryOne[time.Time](t, pool, `SELECT date_trunc('minute', now())`)
 }
 
 func TestRates(t *testing.T) {
 	t.Parallel()
 	h, box, pool := serve(t, ops.Config{})
-	count(t, pool, "emails", 90, 1000, 0)
-	count(t, pool, "emails", 3, 30, 10)
-	count(t, pool, "emails", 3, 30, 10)
-	count(t, pool, "emails", 1, 120, 0)
-	count(t, pool, "invoices", 1, 7, 0)
+	now := thisMinute(t, pool)
+	count(t, pool, now, "emails", 90, 1000, 0)
+	count(t, pool, now, "emails", 3, 30, 10)
+	count(t, pool, now, "emails", 3, 30, 10)
+	count(t, pool, now, "emails", 1, 120, 0)
+	count(t, pool, now, "invoices", 1, 7, 0)
 	exec(t, pool, `SELECT public.strunk_fold_counters('2 days', 1000)`)
-	count(t, pool, "emails", 3, 20, 0) // a late one
+	count(t, pool, now, "emails", 3, 20, 0) // a late one
 
 	r, err := ops.Rates(t.Context(), box, ops.RatesFilter{Queue: "emails"})
 	if err != nil {
@@ -83,10 +91,11 @@ func TestRates(t *testing.T) {
 func TestCountersNeverFall(t *testing.T) {
 	t.Parallel()
 	box, pool := open(t)
-	count(t, pool, "emails", 3, 30, 10)
-	count(t, pool, "emails", 3*24*60, 30, 10)
-	count(t, pool, "sms", 3, 5, 0)
-	count(t, pool, "sms", 3, 7, 0)
+	now := thisMinute(t, pool)
+	count(t, pool, now, "emails", 3, 30, 10)
+	count(t, pool, now, "emails", 3*24*60, 30, 10)
+	count(t, pool, now, "sms", 3, 5, 0)
+	count(t, pool, now, "sms", 3, 7, 0)
 	exec(t, pool, `SELECT public.strunk_enqueue('idle', '{}')`)
 	want := []string{`strunk_queue_done_total{queue="emails"} 60`, `strunk_queue_done_total{queue="sms"} 12`,
 		`strunk_queue_dead_total{queue="emails"} 20`,

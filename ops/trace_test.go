@@ -19,6 +19,7 @@ import (
 
 	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/events/otelevents"
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/ops/otelops"
 	"github.com/strunk-go/strunk/outbox"
@@ -129,7 +130,7 @@ func TestOneTraceFromTheRequestToTheHandlers(t *testing.T) {
 	attribute(t, spans["work mails"], "messaging.operation.type", "process")
 	attribute(t, spans["enqueue"], "messaging.system", "strunk")
 
-	metrics, err := ops.Handler(box, ops.Config{Insecure: true})
+	metrics, err := ops.Handler(box, ops.Config{Insecure: true, Timeout: testkit.Soon})
 	if err != nil {
 		t.Fatal(err)
 	}
