@@ -43,21 +43,15 @@ func TestPageOnManyRows(t *testing.T) {
 	load(t, pool, n)
 	loadMore(t, pool)
 	done := runFleet(t, pool)
+	for _, path := range measuredViews { // connections of a service have planned what they ask
+		serverTime(t, box, path)
+	}
 	began, before := time.Now(), done.Load()
 	slow := map[string]bool{}
 	for _, path := range measuredViews {
 		var took []time.Duration
 		for range 40 {
-			h, err := ops.Handler(box, ops.Config{Tokens: tokens(), Timeout: testkit.Soon})
-			if err != nil {
-				t.Fatal(err)
-			}
-			b := browse(t, h, changeToken)
-			start := time.Now()
-			if status, text, _ := b.send("GET", path, ""); status >= 400 {
-				t.Fatalf("%s: %d %s", path, status, text)
-			}
-			took = append(took, time.Since(start))
+			took = append(took, serverTime(t, box, path))
 		}
 		slices.Sort(took)
 		slow[path] = took[37] > 100*time.Millisecond
@@ -69,6 +63,21 @@ func TestPageOnManyRows(t *testing.T) {
 			t.Errorf("%s: the p95 is above 100 ms", path)
 		}
 	}
+}
+
+// serverTime is how long a handler that remembers nothing takes for a view.
+func serverTime(t *testing.T, box *outbox.Box, path string) time.Duration {
+	t.Helper()
+	h, err := ops.Handler(box, ops.Config{Tokens: tokens(), Timeout: testkit.Soon})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := browse(t, h, changeToken)
+	start := time.Now()
+	if status, text, _ := b.send("GET", path, ""); status >= 400 {
+		t.Fatalf("%s: %d %s", path, status, text)
+	}
+	return time.Since(start)
 }
 
 // loadMore adds 200 queues with a little of everything, and dead letters up to 100,000.
