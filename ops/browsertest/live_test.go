@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -72,6 +73,31 @@ func testNewRows(t *testing.T, b *bed) {
 	if tb.text("[data-news]") != "" {
 		t.Error("the button is still there")
 	}
+	b.exec(t, `WITH gone AS (DELETE FROM strunk_outbox WHERE key = 'arriving')
+		SELECT strunk_enqueue('arriving', '{}') FROM generate_series(1, 2)`)
+	testkit.EventuallyState(t, "where no row is left, the new ones come at once", func() (string, bool) {
+		return tb.text("main"), rows() == 2 && tb.text("[data-news]") == ""
+	})
+}
+
+// A plot says what it shows at the pointer and when that was, and does not change under it.
+func testPlots(t *testing.T, b *bed) {
+	tb := b.open(t, b.operator).get("queue?name=search")
+	tb.away()
+	tb.soon("header .live", "live")
+	now := tb.text("figcaption b")
+	tb.over(".plot")
+	testkit.EventuallyState(t, "the plot says what was at the pointer", func() (string, bool) {
+		said := tb.text("figcaption b")
+		return said, regexp.MustCompile(`^(\d\d-\d\d )?\d\d:\d\d · [\d.]+/(s|min)$`).MatchString(said)
+	})
+	b.exec(t, `SELECT strunk_enqueue('search', '{}')`)
+	tb.soon("header .live", "resting")
+	tb.away()
+	testkit.EventuallyState(t, "it says what is now", func() (string, bool) {
+		said := tb.text("figcaption b")
+		return said + ", before " + now, !strings.Contains(said, ":")
+	})
 }
 
 // Nothing changes under the pointer, nor while a field is filled in; it does afterwards.

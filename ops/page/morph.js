@@ -29,7 +29,6 @@ document.addEventListener('click', (event) => {
 });
 
 const options = {
-  ignoreActiveValue: true,
   callbacks: {
     // What the reader opened stays open, what they filled in stays, and a notice stays until the next view.
     beforeAttributeUpdated: (name, node) => !(name === 'open' && node.localName === 'details') &&
@@ -54,7 +53,8 @@ function gatherNewRows(next) {
 function gatherTable(table, next) {
   const known = new Map(rowsOf(table).map((row) => [keyOf(row), row]));
   const fresh = rowsOf(next).filter((row) => !known.has(keyOf(row)));
-  if (known.size === 0 || fresh.length === 0) return;
+  // Where no row is left, nothing can jump.
+  if (fresh.length === 0 || fresh.length === rowsOf(next).length) return;
   const kept = new Set(rowsOf(next).map(keyOf));
   fresh.forEach((row) => row.remove());
   // Rows behind the last common one were pushed off the view by those that wait: they stay.
@@ -62,5 +62,5 @@ function gatherTable(table, next) {
   const last = rows.findLastIndex((row) => kept.has(keyOf(row)));
   if (last >= 0) next.tBodies[0].append(...rows.slice(last + 1).map((row) => row.cloneNode(true)));
   const button = element('button', { type: 'button', className: 'news', 'data-news': '' }, `${fresh.length} new`);
-  (next.closest('.scroll') ?? next).before(button);
+  (next.closest('.table') ?? next).before(button);
 }
