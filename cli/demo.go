@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/strunk-go/strunk/events"
+	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/queue"
@@ -113,7 +114,7 @@ func runDemoShop(ctx context.Context, box *outbox.Box, listener net.Listener, ra
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return runShop(ctx, box, rate) })
 	if listener != nil {
-		group.Go(func() error { return serveHTTP(ctx, listener, box, everybodyHere(), "") })
+		group.Go(func() error { return serveHTTP(ctx, listener, box, everybodyHere(), ops.Config{Title: "demo shop"}) })
 	}
 	return group.Wait()
 }

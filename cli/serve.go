@@ -47,7 +47,7 @@ func (p *program) serve() *ucli.Command {
 			return p.withBox(func(ctx context.Context, _ *ucli.Context, box *outbox.Box) error {
 				fmt.Fprintf(p.Out, "Serving http://%s/ (also /metrics, /readyz, /v1/openapi.json) to %s.\n"+
 					"Ctrl-C ends it.\n", listener.Addr(), allowed)
-				return serveHTTP(ctx, listener, box, allowed, c.String("trace-url"))
+				return serveHTTP(ctx, listener, box, allowed, ops.Config{TraceURL: c.String("trace-url")})
 			})(c)
 		},
 	}
@@ -70,10 +70,11 @@ func listen(ctx context.Context, address, command string, open bool) (net.Listen
 // stopTime is how long requests under way have at the end.
 const stopTime = 5 * time.Second
 
-// serveHTTP serves the handler of ops to those who are allowed, until ctx ends. traceURL is that of ops.Config.
-func serveHTTP(ctx context.Context, listener net.Listener, box *outbox.Box, allowed admission, traceURL string) error {
+// serveHTTP serves the handler of ops to those who are allowed, until ctx ends, with the Title and the TraceURL of
+// page.
+func serveHTTP(ctx context.Context, listener net.Listener, box *outbox.Box, allowed admission, page ops.Config) error {
 	cfg := allowed.config(ctx)
-	cfg.TraceURL = traceURL
+	cfg.Title, cfg.TraceURL = page.Title, page.TraceURL
 	handler, err := ops.Handler(box, cfg)
 	if err != nil {
 		return errors.Join(err, listener.Close())

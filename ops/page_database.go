@@ -27,9 +27,11 @@ type loopRow struct {
 
 // partRow adds up the tables of one part.
 type partRow struct {
-	Part                        string
-	Tables                      []Table
-	Rows, Dead                  Count
+	Part   string
+	Tables []Table
+	// Rows are those of tables that PostgreSQL has ever estimated; nil where it has none.
+	Rows                        *Count
+	Dead                        Count
 	TableBytes, IndexBytes, All int64
 }
 
@@ -82,12 +84,15 @@ func partsOf(tables []Table) (all []partRow) {
 		i := slices.IndexFunc(all, func(p partRow) bool { return p.Part == t.Part })
 		if i < 0 {
 			i = len(all)
-			all = append(all, partRow{Part: t.Part, Rows: Count{Precision: Estimate}, Dead: Count{Precision: Estimate}})
+			all = append(all, partRow{Part: t.Part, Dead: Count{Precision: Estimate}})
 		}
 		p := &all[i]
 		p.Tables = append(p.Tables, t)
 		p.TableBytes, p.IndexBytes, p.All = p.TableBytes+t.TableBytes, p.IndexBytes+t.IndexBytes, p.All+t.TotalBytes
 		p.Dead.N += t.DeadRows.N
+		if t.Rows != nil && p.Rows == nil {
+			p.Rows = &Count{Precision: Estimate}
+		}
 		if t.Rows != nil {
 			p.Rows.N += t.Rows.N
 		}

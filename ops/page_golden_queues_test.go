@@ -119,6 +119,21 @@ func TestLimitsFormIsWhatTheLimitsAre(t *testing.T) {
 	}
 }
 
+// Without a limit the command would show the limits, and change none.
+func TestLimitsCommandSetsALimit(t *testing.T) {
+	t.Parallel()
+	for want, form := range map[string]url.Values{
+		"strunk limits emails --running RUNNING": {},
+		"strunk limits emails --running 5":       {"running": {"5"}},
+		"strunk limits emails --fifo":            {"fifo": {"true"}},
+	} {
+		form.Set("queue", "emails")
+		if got := command(limitsCommand(form)); got != want {
+			t.Errorf("%q; want %q", got, want)
+		}
+	}
+}
+
 // Each action of the page is one of the API's, with a form that the API understands.
 func TestActionsAreOperations(t *testing.T) {
 	t.Parallel()

@@ -38,7 +38,18 @@ type plot struct {
 	// Bad says that high is bad.
 	Bad    bool
 	Values []float64
+	// Texts are the values as the reader sees them, of the steps from From on; High is the highest.
+	Texts []string
+	High  string
+	From  time.Time
+	Step  time.Duration
 }
+
+// To is when the last step begins.
+func (p plot) To() time.Time { return p.From.Add(time.Duration(len(p.Values)-1) * p.Step) }
+
+// Said are Texts as an attribute.
+func (p plot) Said() string { return strings.Join(p.Texts, "|") }
 
 // worstQueues is how many queues Now shows.
 const worstQueues = 10
@@ -64,20 +75,36 @@ func (t trends) plots() []plot {
 	all := []plot{{Title: "Enqueued"}, {Title: "Done"}, {Title: "Failed attempts", Bad: true},
 		{Title: "Wait, p95", Bad: true}}
 	for _, s := range t.all {
-		for i, v := range []float64{float64(s.Enqueued), float64(s.Done), float64(s.Failed), s.Wait.P95.Seconds()} {
-			all[i].Values = append(all[i].Values, v)
+		wait := "–"
+		if s.Wait.N > 0 {
+			wait = age(s.Wait.P95)
 		}
+		all[0].add(float64(s.Enqueued), perSecond(s.Enqueued, t.step))
+		all[1].add(float64(s.Done), perSecond(s.Done, t.step))
+		all[2].add(float64(s.Failed), perSecond(s.Failed, t.step))
+		all[3].add(s.Wait.P95.Seconds(), wait)
 	}
-	var last QueueStep
-	if n := len(t.all); n > 0 {
-		last = t.all[n-1]
-	}
-	all[0].Now, all[1].Now = perSecond(last.Enqueued, t.step), perSecond(last.Done, t.step)
-	all[2].Now, all[3].Now = perSecond(last.Failed, t.step), "–"
-	if last.Wait.N > 0 {
-		all[3].Now = age(last.Wait.P95)
+	for i := range all {
+		all[i].finish(t.from, t.step)
 	}
 	return all
+}
+
+// add adds the value of the next step.
+func (p *plot) add(value float64, text string) {
+	p.Values, p.Texts = append(p.Values, value), append(p.Texts, text)
+}
+
+// finish says of when the steps are, which is the last, and which the highest.
+func (p *plot) finish(from time.Time, step time.Duration) {
+	p.From, p.Step, p.Now = from, step, "–"
+	if len(p.Values) == 0 {
+		return
+	}
+	p.Now = p.Texts[len(p.Texts)-1]
+	if high := slices.Max(p.Values); high > 0 {
+		p.High = p.Texts[slices.Index(p.Values, high)]
+	}
 }
 
 // fine says which checks are.

@@ -227,6 +227,9 @@ func limitsCommand(f url.Values) []string {
 			args = append(args, flag[1])
 		}
 	}
+	if len(args) == 2 { // alone it would show the limits
+		args = append(args, neededFlag(f, "running", "running", "RUNNING")...)
+	}
 	return args
 }
 

@@ -50,10 +50,13 @@ func (s *server) screen(w http.ResponseWriter, r *http.Request, v view) *screen 
 	actor, _ := s.cfg.Authorize(r, PermissionRead)
 	page := &screen{Title: v.title, Installation: s.installation(), Actor: actor, At: time.Now().UTC(),
 		MayChange: s.may(r, PermissionChange), MayPayloads: s.may(r, PermissionPayloads), Self: self(r),
-		Token: formToken(w, r), Notice: takeNotice(w, r), Search: r.URL.Query().Get("q"), template: v.template}
+		Token: formToken(w, r), Notice: takeNotice(w, r), template: v.template}
+	if v.template == "search" {
+		page.Search = r.URL.Query().Get("q")
+	}
 	page.Live = v.template != "confirm" && v.template != "problem"
 	for _, e := range navigation {
-		e.Current = e.Path == v.under && v.template != "problem"
+		e.Current = e.Path == v.under && page.Live
 		page.Nav = append(page.Nav, e)
 	}
 	return page

@@ -28,8 +28,10 @@ type taskShown struct {
 	// Trace is the id of the trace that enqueued it, from its metadata, and TraceLink where it is looked at; empty
 	// where there is none.
 	Trace, TraceLink string
-	Actions          []actionLink
-	CLI              string
+	// Process is the host and the process that has claimed it last; empty where no worker has its number any more.
+	Process string
+	Actions []actionLink
+	CLI     string
 }
 
 // taskMoment is an entry of a task's timeline.
@@ -41,8 +43,13 @@ type taskMoment struct {
 	Failed             bool
 }
 
-// sqlTaskResult reads the result of task $1. It locks nothing.
-const sqlTaskResult = `SELECT r.result FROM {schema}.strunk_results r WHERE r.task_id = $1::bigint`
+const (
+	// sqlTaskResult reads the result of task $1. It locks nothing.
+	sqlTaskResult = `SELECT r.result FROM {schema}.strunk_results r WHERE r.task_id = $1::bigint`
+	// sqlProcessOf reads the host and the process of the worker $1. It locks nothing.
+	sqlProcessOf = `SELECT coalesce(max(w.host || '/' || w.pid), '') FROM {schema}.strunk_workers w
+WHERE w.id = $1::bigint`
+)
 
 func taskView(c *call) (any, error) {
 	id, err := parseID(c.query.Get("id"))
@@ -70,7 +77,8 @@ func taskView(c *call) (any, error) {
 // taskMore reads what only tasks have: the result, and why it does not run.
 func (c *call) taskMore(v *taskShown) error {
 	var result []byte
-	err := ask(c.ctx, c.box, one(sqlTaskResult, []any{v.ID}, &result))
+	err := ask(c.ctx, c.box, one(sqlProcessOf, []any{v.Worker}, &v.Process),
+		one(sqlTaskResult, []any{v.ID}, &result))
 	if err == nil || errors.Is(err, pgx.ErrNoRows) {
 		v.Why, err = queue.Why(c.ctx, c.box, "", v.ID)
 	}
@@ -94,6 +102,9 @@ func indented(doc json.RawMessage) json.RawMessage {
 // timeline is what has happened to a task, oldest first.
 func timeline(t TaskDetails) []taskMoment {
 	all := []taskMoment{{What: "enqueued", At: &t.CreatedAt}}
+	if t.ClaimedAt != nil && t.DueAt != nil && t.DueAt.After(t.CreatedAt) && len(t.History) == 0 {
+		all = append(all, taskMoment{What: "due", At: t.DueAt})
+	}
 	var before *time.Time
 	for i, a := range t.History {
 		h := taskMoment{What: fmt.Sprintf("attempt %d failed", a.Number), At: &t.History[i].At, Error: a.Error,

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+
+	"github.com/strunk-go/strunk/queue"
 )
 
 // tasksShown is what the list of tasks shows.
@@ -19,6 +21,8 @@ type tasksShown struct {
 	// Acts are what can be done to the selected tasks, All to all that match.
 	Acts []actionLink
 	All  []actionLink
+	// Matching is how many match; nil where only looking at them would tell.
+	Matching *Count
 }
 
 // tab is one of several lists.
@@ -64,8 +68,29 @@ func tasksView(c *call) (any, error) {
 		v.Older, v.Short = "tasks?"+changedQuery(c.query, "after", v.Next).Encode(), len(v.Tasks) < f.Limit
 	}
 	v.Acts, v.All = selectedActs(v.Status), matchingActs(c.query, f)
-	return v, nil
+	v.Matching, err = c.matching(f)
+	return v, err
 }
+
+// matching counts the tasks of a queue in one status, where a filter asks for nothing else, to CountCap.
+func (c *call) matching(f TaskFilter) (*Count, error) {
+	counted := []queue.Status{queue.StatusPending, queue.StatusScheduled, queue.StatusClaimed, queue.StatusDead,
+		queue.StatusCancelled, queue.StatusDiscarded}
+	for name, v := range c.query {
+		if of := []string{"status", "queue", "after", "limit", "examine"}; v[0] != "" && !slices.Contains(of, name) {
+			return nil, nil
+		}
+	}
+	if f.Queue == "" || !slices.Contains(counted, f.Status) {
+		return nil, nil
+	}
+	n := &Count{}
+	err := ask(c.ctx, c.box, one(sqlCount, []any{[]string{f.Queue}, string(f.Status), CountCap}, &n.N, &n.Precision))
+	return n, wrap("tasks", err)
+}
+
+// sqlCount counts the part $2 of the queue $1, up to $3. It locks nothing.
+const sqlCount = `SELECT c.n, c.precise FROM {schema}.strunk_queue_counts($1::text[], ARRAY[$2::text], $3::integer) c`
 
 // changedQuery is a query with one parameter changed; what is empty is left out.
 func changedQuery(query url.Values, name, value string) url.Values {
@@ -94,8 +119,8 @@ func filterFields(query url.Values, payloads bool) []filterField {
 	all := []filterField{{"queue", "Queue", "", ""}, {"error", "Error contains", "", ""},
 		{"customer_key", "Customer key", "", ""}, {"dedup_key", "Dedup key", "", ""},
 		{"fingerprint", "Error group", "", ""},
-		{"older_than_seconds", "Enqueued before, s ago", "", "3600"},
-		{"younger_than_seconds", "Enqueued within, s", "", "3600"}}
+		{"older_than_seconds", "Older than (s)", "", "3600"},
+		{"younger_than_seconds", "Younger than (s)", "", "3600"}}
 	if payloads {
 		all = append(all, filterField{"metadata_contains", "Metadata contain", "", `{"tenant":"a"}`},
 			filterField{"payload_contains", "Payload contains", "", `{"to":"ann"}`})

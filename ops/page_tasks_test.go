@@ -21,7 +21,9 @@ func TestTasksAreListedFilteredAndPaged(t *testing.T) {
 	carl, rita := browse(t, h, changeToken), browse(t, h, readToken)
 	list := carl.see("tasks?status=dead&queue=emails")
 	shows(t, list, "smtp: &lt;script&gt;", "Retry …", "Retry all …", `aria-current="page">dead`)
+	shows(t, list, "All 3 that match")
 	hides(t, list, script, "no route", "pending</td>")
+	hides(t, carl.see("tasks?status=dead&queue=emails&error=smtp"), "All 3") // only looking at all of them would tell
 	if n := len(rowsShown.FindAllString(list, -1)); n != 3 {
 		t.Errorf("%d rows: %s", n, list)
 	}

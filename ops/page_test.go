@@ -132,6 +132,9 @@ func TestNowSaysWhatNeedsAPerson(t *testing.T) {
 	hides(t, view, "Resume …")
 	shows(t, browse(t, h, changeToken).see("./"), "Resume …", "read, change")
 	shows(t, browse(t, h, readToken).see("./?over=2d"), "are of the last hour")
+	hides(t, browse(t, h, changeToken).see("confirm?op=resume_queue&queue=sms"), `aria-current="page"`)
+	hides(t, browse(t, h, readToken).see("queues?q=orph"), `type="search" name="q" value="orph"`)
+	shows(t, browse(t, h, readToken).see("search?q=orph"), `type="search" name="q" value="orph"`)
 	if status, text, header := browse(t, h, readToken).send("GET", "./?over=year", ""); status != 400 ||
 		!strings.Contains(text, "neither hour nor 2d") || header.Get("Content-Type") != "text/html; charset=utf-8" {
 		t.Errorf("a wrong span: %d %s", status, text)

@@ -11,7 +11,7 @@ import (
 
 // pageFuncs are what the templates of all views can call.
 var pageFuncs = template.FuncMap{
-	"count": countHTML, "n": grouped[int64], "int": grouped[int], "age": age, "at": at, "iso": iso,
+	"count": countHTML, "n": grouped[int64], "int": grouped[int], "age": age, "at": at, "iso": iso, "clock": clock,
 	"perSecond": perSecond, "percent": percent,
 	"spark": spark, "mb": megabytes, "text": func(doc any) string { return fmt.Sprintf("%s", doc) },
 	"list": func(all ...any) []any { return all },
@@ -112,6 +112,15 @@ func at(now time.Time, t any) template.HTML {
 		`</time>`) //nolint:gosec // digits
 }
 
+// clock renders the hour and the minute, with the day where it is not that of now.
+func clock(now, t time.Time) template.HTML {
+	layout := "01-02 15:04"
+	if t = t.UTC(); t.Format(time.DateOnly) == now.UTC().Format(time.DateOnly) {
+		layout = "15:04"
+	}
+	return template.HTML(`<time datetime="` + iso(t) + `">` + t.Format(layout) + `</time>`) //nolint:gosec // digits
+}
+
 // iso renders a time as RFC 3339; empty where there is none.
 func iso(t any) string {
 	if v, ok := moment(t); ok {
@@ -165,7 +174,7 @@ func spark(width, height int, values []float64) template.HTML {
 		x := float64(width) * float64(i) / float64(len(values)-1)
 		fmt.Fprintf(&points, "%.1f,%.1f ", x, 1+(1-v/top)*float64(height-2))
 	}
-	return template.HTML(fmt.Sprintf(`<svg width="%d" height="%d" viewBox="0 0 %d %d" aria-hidden="true">`+
-		`<polyline points="%s"/></svg>`, width, height, width, height,
+	return template.HTML(fmt.Sprintf(`<svg width="%d" height="%d" viewBox="0 0 %d %d" `+
+		`preserveAspectRatio="none" aria-hidden="true"><polyline points="%s"/></svg>`, width, height, width, height,
 		strings.TrimSpace(points.String()))) //nolint:gosec // digits
 }

@@ -178,6 +178,9 @@ func testKeysThatAct(t *testing.T, b *bed) {
 	if got := selected(); got != first {
 		t.Errorf("the keys j x j x x select %q; want %s", got, first)
 	}
+	if !tb.has("[data-selected]", "1 selected") {
+		t.Errorf("%q is said to be selected; want 1", tb.text("[data-selected]"))
+	}
 	tb.do(chromedp.KeyEvent("r"))
 	tb.soon("h1", "Retry")
 	if query := ask[string](tb, `location.search`); !strings.Contains(query, "op=retry_dead_letters") ||

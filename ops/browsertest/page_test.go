@@ -28,6 +28,7 @@ func TestPage(t *testing.T) {
 		{"live", testLive},
 		{"new rows", testNewRows},
 		{"rest", testRest},
+		{"plots", testPlots},
 		{"pause", testPause},
 		{"keys", testKeys},
 		{"keys that act", testKeysThatAct},

@@ -6,7 +6,7 @@ addEventListener('pointermove', (event) => (pointer = event.pointerType));
 
 /** restReason says why the view must not change now; empty where it may. */
 export function restReason() {
-  if (pointer === 'mouse' && main().querySelector('tbody tr:hover, ol > li:hover, form:hover')) return 'the pointer is over it';
+  if (pointer === 'mouse' && main().querySelector('tbody tr:hover, ol > li:hover, form:hover, .plot:hover')) return 'the pointer is over it';
   if (document.querySelector('dialog[open]')) return 'a dialog is open';
   const selection = getSelection();
   if (!selection.isCollapsed && main().contains(selection.anchorNode)) return 'text is selected';
