@@ -25,10 +25,12 @@ type sink struct {
 // Send implements forward.Sink.
 func (s *sink) Send(ctx context.Context, m *forward.Message) forward.Ack {
 	msg := s.message(m)
-	if size, most := int64(msg.Size()), s.largest(); size > most {
-		return failed(forward.Refused("it has %d bytes with its headers, and stream %q takes %d: raise "+
-			"max_payload of the server and "+
-			"max_msg_size of the stream, then retry the parked entity", size, s.cfg.Stream, most))
+	if most := s.largest(); sizeBound(msg) > most { // Size takes longer: it looks at each byte of the headers
+		if size := int64(msg.Size()); size > most {
+			return failed(forward.Refused("it has %d bytes with its headers, and stream %q takes %d: raise "+
+				"max_payload of the server and "+
+				"max_msg_size of the stream, then retry the parked entity", size, s.cfg.Stream, most))
+		}
 	}
 	return s.publish(msg)
 }
@@ -56,14 +58,16 @@ func (s *sink) largest() int64 {
 }
 
 func (s *sink) await(ctx context.Context, future jetstream.PubAckFuture) error {
+	select { // most have been acknowledged while others were awaited, and need no timer
+	case ack := <-future.Ok():
+		return s.acknowledged(ctx, future, ack)
+	default:
+	}
 	timer := time.NewTimer(s.cfg.AckTimeout)
 	defer timer.Stop()
 	select {
 	case ack := <-future.Ok():
-		if ack.Duplicate {
-			return s.again(ctx, future.Msg(), ack.Sequence)
-		}
-		return nil
+		return s.acknowledged(ctx, future, ack)
 	case err := <-future.Err():
 		return s.explain(err)
 	case <-timer.C:
@@ -71,6 +75,13 @@ func (s *sink) await(ctx context.Context, future jetstream.PubAckFuture) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+func (s *sink) acknowledged(ctx context.Context, future jetstream.PubAckFuture, ack *jetstream.PubAck) error {
+	if ack.Duplicate {
+		return s.again(ctx, future.Msg(), ack.Sequence)
+	}
+	return nil
 }
 
 // again settles a message that JetStream has dropped as a repeat. The message that it repeats may
@@ -114,19 +125,37 @@ func (s *sink) explain(err error) error {
 
 // message is an event as the CloudEvents binding for NATS has it.
 func (s *sink) message(m *forward.Message) *nats.Msg {
-	msg := nats.NewMsg(Subject(s.cfg.SubjectPrefix, m.EntityType, m.EntityID))
-	msg.Header.Set(nats.MsgIdHdr, m.ID)
+	subject := Subject(s.cfg.SubjectPrefix, m.EntityType, m.EntityID)
 	if s.cfg.Structured {
-		msg.Header.Set("content-type", forward.StructuredType)
-		msg.Data = m.Structured()
-		return msg
+		return &nats.Msg{Subject: subject, Data: m.Structured(), Header: nats.Header{nats.MsgIdHdr: {m.ID},
+			"content-type": {forward.StructuredType}}}
 	}
-	for _, a := range m.Attributes() {
-		msg.Header.Set("ce-"+a.Name, forward.EscapeHeader(a.Value))
+	attributes := m.Attributes()
+	values := make([]string, 0, len(attributes)+3) // one array for all headers
+	msg := &nats.Msg{Subject: subject, Header: make(nats.Header, cap(values))}
+	set := func(name, value string) {
+		values = append(values, value)
+		msg.Header[name] = values[len(values)-1 : len(values) : len(values)]
+	}
+	set(nats.MsgIdHdr, m.ID)
+	for _, a := range attributes {
+		set("ce-"+a.Name, forward.EscapeHeader(a.Value))
 	}
 	if !m.Deleted() {
-		msg.Header.Set("content-type", forward.ContentType)
+		set("content-type", forward.ContentType)
 		msg.Data = m.Data
 	}
 	return msg
+}
+
+// sizeBound is at least msg.Size, of a message without a reply subject.
+func sizeBound(msg *nats.Msg) int64 {
+	const perHeader, perMessage = len(": \r\n"), len("NATS/1.0\r\n\r\n")
+	size := len(msg.Subject) + len(msg.Data) + perMessage
+	for name, values := range msg.Header {
+		for _, value := range values {
+			size += len(name) + len(value) + perHeader
+		}
+	}
+	return int64(size)
 }
