@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -202,10 +203,17 @@ func (b *bed) tooLarge() {
 	})
 }
 
-// The broker is away when the forwarder starts, and again later. Nothing is lost or parked, and the forwarder says that
-// it fails.
+// The broker is away when the forwarder starts, and again later: until the forwarder says that it fails, and for as long
+// as STRUNK_BROKER_OUTAGE says (such as 1m) after that. Nothing is lost or parked.
 func (b *bed) away() {
 	t := b.t
+	var longer time.Duration
+	if text := os.Getenv("STRUNK_BROKER_OUTAGE"); text != "" {
+		var err error
+		if longer, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+	}
 	const entities = 20
 	b.network.SetDown(true)
 	f := b.forwarder()
@@ -218,6 +226,7 @@ func (b *bed) away() {
 		case 5:
 			b.network.SetDown(true)
 			b.failing(f.Name())
+			time.Sleep(longer)
 		case 8:
 			b.network.SetDown(false)
 		}
