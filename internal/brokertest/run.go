@@ -203,8 +203,8 @@ func (b *bed) tooLarge() {
 	})
 }
 
-// The broker is away when the forwarder starts, and again later: until the forwarder says that it fails, and for as long
-// as STRUNK_BROKER_OUTAGE says (such as 1m) after that. Nothing is lost or parked.
+// The broker is away when the forwarder starts, and again later: until the forwarder says that it fails, and after that
+// for as long as STRUNK_BROKER_OUTAGE says (such as 1m). Nothing is lost or parked.
 func (b *bed) away() {
 	t := b.t
 	var longer time.Duration
