@@ -45,7 +45,7 @@ SELECT date_trunc('minute', now()) - m * interval '1 minute', 'queue', q, n, n, 
     array_fill(0, ARRAY[5]) || n || array_fill(0, ARRAY[15]), n * 20000::bigint
 FROM unnest(ARRAY['emails', 'search', 'invoices']) WITH ORDINALITY w (q, k),
     LATERAL generate_series(1, CASE WHEN k = 1 THEN 240 ELSE 60 END) m,
-    LATERAL (SELECT (80 / k + 40 * sin(m / 9.0 + k) + 11 * (m * 7919 % 13) / 13)::integer AS n) c;
+    LATERAL (SELECT (80 / k + 40 / k * sin(m / 9.0 + k) + 11 * (m * 7919 % 13) / 13)::integer AS n) c;
 
 SELECT strunk_schedule_put(name, 'reports', spec, 'UTC', now() + due, 'skip', 1, '{"kind":"daily"}', NULL, NULL,
     0::smallint, 12::smallint, NULL, false)
