@@ -31,9 +31,10 @@ func newCaller(t *tenure, l *latency) *caller {
 func (c *caller) call(l *lane, items []*item, settled settlement) (gone bool, err error) {
 	began := time.Now()
 	c.counted.began(items, began)
-	due := began.Add(c.t.opts.timeout).UnixNano()
-	ctx, cancel := context.WithTimeoutCause(l.base, c.t.opts.timeout, ErrTimeout)
-	defer cancel()
+	deadline := began.Add(c.t.opts.timeout)
+	due := deadline.UnixNano()
+	ctx := core.NewCallContext(l.base, deadline, ErrTimeout)
+	defer ctx.End()
 	if c.t.work.inTx {
 		held := &holding{}
 		l.held.Store(held)
