@@ -23,9 +23,9 @@ func TestCallContextEnds(t *testing.T) {
 		because error
 	}{
 		"not over": {"nothing ends it", time.Hour, false, false, nil, nil},
-		"deadline": {"its cause is the one that was given", -time.Second, false, false, context.DeadlineExceeded, errLate},
+		"deadline": {"its cause is the given one", -time.Second, false, false, context.DeadlineExceeded, errLate},
 		"parent":   {"its cause is the parent's", time.Hour, true, false, context.Canceled, errGone},
-		"returned": {"what was started with it ends", time.Hour, false, true, context.Canceled, context.Canceled},
+		"returned": {"what it has started ends", time.Hour, false, true, context.Canceled, context.Canceled},
 	} {
 		for _, used := range []bool{false, true} {
 			parent, cancel := context.WithCancelCause(context.WithValue(t.Context(), key{}, name))
@@ -40,8 +40,8 @@ func TestCallContextEnds(t *testing.T) {
 				ctx.End()
 			}
 			if err, cause := ctx.Err(), context.Cause(ctx); !errors.Is(err, c.err) || !errors.Is(cause, c.because) {
-				t.Errorf("%s, used before: %v: it ended with %v, because of %v; want %v, %v: %s", name, used, err, cause,
-					c.err, c.because, c.reason)
+				t.Errorf("%s, used before: %v: it ended with %v, because of %v; want %v, %v: %s", name, used, err,
+					cause, c.err, c.because, c.reason)
 			}
 			if at, ok := ctx.Deadline(); !ok || time.Until(at) > c.in {
 				t.Errorf("%s: the deadline is %v, %v", name, at, ok)
