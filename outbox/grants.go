@@ -72,112 +72,118 @@ func perJSONType(signature string) (names []string) {
 
 // grants lists who may do what. A function that stands nowhere is for strunk's own functions alone; the tests name it.
 func grants() []grant {
-	return []grant{
-		{role: RoleProducer,
-			functions: slices.Concat([]string{"strunk_add_counters", "strunk_enqueue_dedup", "strunk_enqueue_many",
-				"strunk_may_sleep", "strunk_note_change", "strunk_publish_many",
-				"strunk_publish_renamed", "strunk_relay_may_sleep",
-				"strunk_batch_members", "strunk_batch_of", "strunk_batch_states",
-				"strunk_cancel_batch",
-				"strunk_close_batch", "strunk_create_batch", "strunk_enqueue_dedup_in_batch",
-				"strunk_enqueue_in_batch", "strunk_set_deadlines"},
-				perJSONType("strunk_enqueue(text, JSON, integer, interval, timestamp with time zone, text, integer, "+
-					"interval, JSON, text)"),
-				perJSONType("strunk_publish(text, text, JSON, text, JSON, JSON, boolean)")),
-			selects: []string{"strunk_migrations", "strunk_schemas", "strunk_schema_subjects"}},
-		{role: RoleWorker,
-			functions: append([]string{
-				"strunk_admit", "strunk_admit_released", "strunk_advance_watermarks", "strunk_allow_starts",
-				"strunk_batch_members", "strunk_batch_of", "strunk_batch_states",
-				"strunk_complete_publishing", "strunk_complete_publishing_or_fail", "strunk_set_outcomes",
-				"strunk_cancel", "strunk_claim",
-				"strunk_claim_rated", "strunk_complete", "strunk_complete_at",
-				"strunk_declare_dedup", "strunk_declare_limits",
-				"strunk_complete_or_fail", "strunk_complete_results", "strunk_control", "strunk_end_claimed",
-				"strunk_end_claimed_late",
-				"strunk_ended",
-				"strunk_guard", "strunk_has_backlog", "strunk_hold",
-				"strunk_inbox_mark", "strunk_inbox_marked", "strunk_isolate", "strunk_lock_admission",
-				"strunk_note_forwarder",
-				"strunk_progress", "strunk_queues_with_control", "strunk_queues_with_work",
-				"strunk_quotas_exceed", "strunk_rate_wait_us", "strunk_release_claim",
-				"strunk_retry", "strunk_returned",
-				"strunk_schedule_failed", "strunk_schedule_fire", "strunk_schedule_put", "strunk_schedule_set_back",
-				"strunk_schedules_due",
-				"strunk_schedules_wait_us", "strunk_set_awake", "strunk_store_results",
-				"strunk_store_step", "strunk_sweep_backlog", "strunk_take_quota",
-				"strunk_task",
-			}, maintenanceFunctions...),
-			selects: append([]string{"strunk_limits", "strunk_outbox", "strunk_queues", "strunk_results",
-				"strunk_schedules", "strunk_schemas", "strunk_schema_subjects", "strunk_steps"},
-				maintenanceTables...),
-			others: []string{"INSERT ON strunk_workers"}},
-		{role: RoleSubscriber,
-			functions: append([]string{
-				"strunk_heartbeat_subscriber", "strunk_add_delivery", "strunk_disown", "strunk_end_bootstrap",
-				"strunk_attempt_failed", "strunk_clear_attempts", "strunk_bootstrap_versions",
-				"strunk_delivery_entities", "strunk_inbox_mark", "strunk_inbox_marked", "strunk_live_snapshots",
-				"strunk_move_cursor", "strunk_move_bootstrap", "strunk_note_forwarder", "strunk_own",
-				"strunk_read_feed", "strunk_subscriber_place", "strunk_take_delivery", "strunk_delivery_handled",
-				"strunk_due_deliveries", "strunk_delivery_failed",
-				"strunk_register", "strunk_read_snapshots", "strunk_start_events", "strunk_count_attempt",
-				"strunk_watch_subscriber",
-			}, maintenanceFunctions...),
-			selects: append([]string{"strunk_retries", "strunk_schemas", "strunk_schema_subjects",
-				"strunk_snapshots", "strunk_subscribers"}, maintenanceTables...)},
-		{role: RoleReader,
-			functions: []string{
-				"strunk_as_jsonb", "strunk_backlog", "strunk_batch_members", "strunk_batch_of", "strunk_batch_states",
-				"strunk_count_cancelled", "strunk_count_delivered", "strunk_count_from", "strunk_count_span",
-				"strunk_count_steps",
-				"strunk_count_totals", "strunk_counted_at",
-				"strunk_dead_letters", "strunk_error_groups",
-				"strunk_inbox_marked", "strunk_inconsistencies",
-				"strunk_matching", "strunk_preview_job", "strunk_recent_exemplars", "strunk_task_filter",
-				"strunk_latest_events", "strunk_list_tasks", "strunk_live_snapshots", "strunk_now", "strunk_overall",
-				"strunk_over_cap",
-				"strunk_queue_counts", "strunk_queue_names", "strunk_queue_states",
-				"strunk_subscriber_states", "strunk_task",
-				"strunk_running_tasks", "strunk_task_window", "strunk_worker_states",
-				"strunk_why",
-			},
-			selects: []string{
-				"strunk_audit", "strunk_batches", "strunk_batch_changes", "strunk_batch_tasks",
-				"strunk_bootstrap", "strunk_cancels", "strunk_closed_days", "strunk_counters",
-				"strunk_counter_spans", "strunk_counter_sums", "strunk_counter_totals", "strunk_counts",
-				"strunk_count_passes",
-				"strunk_dedups", "strunk_exemplars",
-				"strunk_all_paused", "strunk_bulk_jobs", "strunk_feed", "strunk_feed_floor",
-				"strunk_feed_partitions", "strunk_forwarders",
-				"strunk_events_seq", "strunk_failure_counts", "strunk_failure_groups", "strunk_failures",
-				"strunk_holds", "strunk_horizon",
-				"strunk_inbox", "strunk_key_limits", "strunk_limits",
-				"strunk_loops",
-				"strunk_migrations", "strunk_outbox", "strunk_outbox_cancelled", "strunk_outbox_dead",
-				"strunk_outbox_delivered_events", "strunk_outbox_delivered_tasks", "strunk_outbox_deliveries",
-				"strunk_outbox_events",
-				"strunk_outbox_id_seq", "strunk_outbox_tasks", "strunk_queues", "strunk_queue_stats", "strunk_rates",
-				"strunk_reaped",
-				"strunk_results", "strunk_retries", "strunk_schedule_runs", "strunk_schedules", "strunk_schemas",
-				"strunk_schema_subjects", "strunk_snapshots", "strunk_starts", "strunk_steps", "strunk_subscriber_lag",
-				"strunk_subscribers", "strunk_table_sizes", "strunk_tasks", "strunk_turns",
-				"strunk_worker_stats", "strunk_workers",
-			}},
-		{role: RoleOperator, also: RoleReader,
-			functions: []string{
-				"strunk_adopt_snapshots", "strunk_cancel", "strunk_hold", "strunk_lift_hold", "strunk_pause_queue",
-				"strunk_pause_all", "strunk_resume_all", "strunk_cancel_batch", "strunk_set_outcomes",
-				"strunk_pause_subscriber",
-				"strunk_may_sleep", "strunk_purge_ended", "strunk_release_parked",
-				"strunk_resume_job", "strunk_set_job_rate", "strunk_start_job", "strunk_stop_job",
-				"strunk_delete_tasks", "strunk_discard", "strunk_note_change", "strunk_reschedule",
-				"strunk_resume_queue", "strunk_retry_ended", "strunk_retry_dead_deliveries", "strunk_retry_parked",
-				"strunk_rewind",
-				"strunk_schedule_remove", "strunk_schedule_run_now", "strunk_schedule_switch", "strunk_schema_lock",
-				"strunk_schema_put",
-				"strunk_set_key_limits", "strunk_set_limits", "strunk_skip_event", "strunk_unregister",
-			},
-			others: []string{"UPDATE ON strunk_outbox", "UPDATE, DELETE ON strunk_tasks"}},
+	return []grant{producerGrant(), workerGrant(), subscriberGrant(), readerGrant(), operatorGrant()}
+}
+
+func producerGrant() grant {
+	return grant{
+		role: RoleProducer,
+		functions: slices.Concat([]string{
+			"strunk_add_counters", "strunk_batch_members", "strunk_batch_of", "strunk_batch_states",
+			"strunk_cancel_batch", "strunk_close_batch", "strunk_create_batch", "strunk_enqueue_dedup",
+			"strunk_enqueue_dedup_in_batch", "strunk_enqueue_in_batch", "strunk_enqueue_many", "strunk_may_sleep",
+			"strunk_note_change", "strunk_publish_many", "strunk_publish_renamed", "strunk_relay_may_sleep",
+			"strunk_set_deadlines",
+		},
+			perJSONType("strunk_enqueue(text, JSON, integer, interval, timestamp with time zone, text, integer, "+
+				"interval, JSON, text)"),
+			perJSONType("strunk_publish(text, text, JSON, text, JSON, JSON, boolean)")),
+		selects: []string{"strunk_migrations", "strunk_schemas", "strunk_schema_subjects"},
+	}
+}
+
+func workerGrant() grant {
+	return grant{
+		role: RoleWorker,
+		functions: append([]string{
+			"strunk_admit", "strunk_admit_released", "strunk_advance_watermarks", "strunk_allow_starts",
+			"strunk_batch_members", "strunk_batch_of", "strunk_batch_states", "strunk_cancel", "strunk_claim",
+			"strunk_claim_rated", "strunk_complete", "strunk_complete_at", "strunk_complete_or_fail",
+			"strunk_complete_publishing", "strunk_complete_publishing_or_fail", "strunk_complete_results",
+			"strunk_control", "strunk_declare_dedup", "strunk_declare_limits", "strunk_end_claimed",
+			"strunk_end_claimed_late", "strunk_ended", "strunk_guard", "strunk_has_backlog", "strunk_hold",
+			"strunk_inbox_mark", "strunk_inbox_marked", "strunk_isolate", "strunk_lock_admission",
+			"strunk_note_forwarder", "strunk_progress", "strunk_queues_with_control", "strunk_queues_with_work",
+			"strunk_quotas_exceed", "strunk_rate_wait_us", "strunk_release_claim", "strunk_retry",
+			"strunk_returned", "strunk_schedule_failed", "strunk_schedule_fire", "strunk_schedule_put",
+			"strunk_schedule_set_back", "strunk_schedules_due", "strunk_schedules_wait_us", "strunk_set_awake",
+			"strunk_set_outcomes", "strunk_store_results", "strunk_store_step", "strunk_sweep_backlog",
+			"strunk_take_quota", "strunk_task",
+		}, maintenanceFunctions...),
+		selects: append([]string{
+			"strunk_limits", "strunk_outbox", "strunk_queues", "strunk_results", "strunk_schedules",
+			"strunk_schema_subjects", "strunk_schemas", "strunk_steps",
+		},
+			maintenanceTables...),
+		others: []string{"INSERT ON strunk_workers"},
+	}
+}
+
+func subscriberGrant() grant {
+	return grant{
+		role: RoleSubscriber,
+		functions: append([]string{
+			"strunk_add_delivery", "strunk_attempt_failed", "strunk_bootstrap_versions", "strunk_clear_attempts",
+			"strunk_count_attempt", "strunk_delivery_entities", "strunk_delivery_failed", "strunk_delivery_handled",
+			"strunk_disown", "strunk_due_deliveries", "strunk_end_bootstrap", "strunk_heartbeat_subscriber",
+			"strunk_inbox_mark", "strunk_inbox_marked", "strunk_live_snapshots", "strunk_move_bootstrap",
+			"strunk_move_cursor", "strunk_note_forwarder", "strunk_own", "strunk_read_feed",
+			"strunk_read_snapshots", "strunk_register", "strunk_start_events", "strunk_subscriber_place",
+			"strunk_take_delivery", "strunk_watch_subscriber",
+		}, maintenanceFunctions...),
+		selects: append([]string{
+			"strunk_retries", "strunk_schema_subjects", "strunk_schemas", "strunk_snapshots", "strunk_subscribers",
+		}, maintenanceTables...),
+	}
+}
+
+func readerGrant() grant {
+	return grant{
+		role: RoleReader,
+		functions: []string{
+			"strunk_as_jsonb", "strunk_backlog", "strunk_batch_members", "strunk_batch_of", "strunk_batch_states",
+			"strunk_count_cancelled", "strunk_count_delivered", "strunk_count_from", "strunk_count_span",
+			"strunk_count_steps", "strunk_count_totals", "strunk_counted_at", "strunk_dead_letters",
+			"strunk_error_groups", "strunk_inbox_marked", "strunk_inconsistencies", "strunk_latest_events",
+			"strunk_list_tasks", "strunk_live_snapshots", "strunk_matching", "strunk_now", "strunk_over_cap",
+			"strunk_overall", "strunk_preview_job", "strunk_queue_counts", "strunk_queue_names",
+			"strunk_queue_states", "strunk_recent_exemplars", "strunk_running_tasks", "strunk_subscriber_states",
+			"strunk_task", "strunk_task_filter", "strunk_task_window", "strunk_why", "strunk_worker_states",
+		},
+		selects: []string{
+			"strunk_all_paused", "strunk_audit", "strunk_batch_changes", "strunk_batch_tasks", "strunk_batches",
+			"strunk_bootstrap", "strunk_bulk_jobs", "strunk_cancels", "strunk_closed_days", "strunk_count_passes",
+			"strunk_counter_spans", "strunk_counter_sums", "strunk_counter_totals", "strunk_counters",
+			"strunk_counts", "strunk_dedups", "strunk_events_seq", "strunk_exemplars", "strunk_failure_counts",
+			"strunk_failure_groups", "strunk_failures", "strunk_feed", "strunk_feed_floor",
+			"strunk_feed_partitions", "strunk_forwarders", "strunk_holds", "strunk_horizon", "strunk_inbox",
+			"strunk_key_limits", "strunk_limits", "strunk_loops", "strunk_migrations", "strunk_outbox",
+			"strunk_outbox_cancelled", "strunk_outbox_dead", "strunk_outbox_delivered_events",
+			"strunk_outbox_delivered_tasks", "strunk_outbox_deliveries", "strunk_outbox_events",
+			"strunk_outbox_id_seq", "strunk_outbox_tasks", "strunk_queue_stats", "strunk_queues", "strunk_rates",
+			"strunk_reaped", "strunk_results", "strunk_retries", "strunk_schedule_runs", "strunk_schedules",
+			"strunk_schema_subjects", "strunk_schemas", "strunk_snapshots", "strunk_starts", "strunk_steps",
+			"strunk_subscriber_lag", "strunk_subscribers", "strunk_table_sizes", "strunk_tasks", "strunk_turns",
+			"strunk_worker_stats", "strunk_workers",
+		},
+	}
+}
+
+func operatorGrant() grant {
+	return grant{
+		role: RoleOperator, also: RoleReader,
+		functions: []string{
+			"strunk_adopt_snapshots", "strunk_cancel", "strunk_cancel_batch", "strunk_delete_tasks",
+			"strunk_discard", "strunk_hold", "strunk_lift_hold", "strunk_may_sleep", "strunk_note_change",
+			"strunk_pause_all", "strunk_pause_queue", "strunk_pause_subscriber", "strunk_purge_ended",
+			"strunk_release_parked", "strunk_reschedule", "strunk_resume_all", "strunk_resume_job",
+			"strunk_resume_queue", "strunk_retry_dead_deliveries", "strunk_retry_ended", "strunk_retry_parked",
+			"strunk_rewind", "strunk_schedule_remove", "strunk_schedule_run_now", "strunk_schedule_switch",
+			"strunk_schema_lock", "strunk_schema_put", "strunk_set_job_rate", "strunk_set_key_limits",
+			"strunk_set_limits", "strunk_set_outcomes", "strunk_skip_event", "strunk_start_job", "strunk_stop_job",
+			"strunk_unregister",
+		},
+		others: []string{"UPDATE ON strunk_outbox", "UPDATE, DELETE ON strunk_tasks"},
 	}
 }
 
