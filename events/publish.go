@@ -58,7 +58,7 @@ func encode(def *definition, state any) ([]byte, error) {
 	if err := core.CheckJSON(doc, def.cfg.MaxState); err != nil {
 		return nil, fmt.Errorf("the state %w", err)
 	}
-	return doc, checkStrings(state, doc)
+	return doc, core.CheckStrings(state, doc)
 }
 
 // params are the arrays of one statement: of full length, of length one where all items agree, or nil.
@@ -123,7 +123,7 @@ func metadataJSON(m map[string]string) (*string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("Metadata: the document %w", err)
 	}
-	return text(doc), checkStrings(m, doc)
+	return text(doc), core.CheckStrings(m, doc)
 }
 
 // check returns why an item cannot be published, and the schema version to keep with it.

@@ -41,7 +41,7 @@ func encode(def *definition, payload any) ([]byte, error) {
 	if err := core.CheckJSON(doc, def.cfg.MaxPayload); err != nil {
 		return nil, fmt.Errorf("the payload %w", err)
 	}
-	return doc, checkStrings(payload, doc)
+	return doc, core.CheckStrings(payload, doc)
 }
 
 // params are the arrays of one statement: of full length, of length one where all items agree, or nil for the default.
@@ -146,7 +146,7 @@ func metadataJSON(m map[string]string) (*string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("Metadata: the document %w: %w", err, ErrInvalid)
 	}
-	if err := checkStrings(m, doc); err != nil {
+	if err := core.CheckStrings(m, doc); err != nil {
 		return nil, fmt.Errorf("Metadata: %w: %w", err, ErrInvalid)
 	}
 	s := string(doc)

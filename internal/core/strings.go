@@ -1,4 +1,4 @@
-package events
+package core
 
 import (
 	"bytes"
@@ -8,10 +8,10 @@ import (
 	"unicode/utf8"
 )
 
-// checkStrings finds strings that encoding/json has silently changed: invalid UTF-8 becomes U+FFFD,
-// and the task would be handled with another value than was enqueued. The document tells whether a
-// search is needed at all.
-func checkStrings(v any, doc []byte) error {
+// CheckStrings finds strings of v that encoding/json has silently changed in its document: invalid UTF-8 becomes
+// U+FFFD, and a consumer would be given another value than was stored. The document tells whether a search is needed
+// at all.
+func CheckStrings(v any, doc []byte) error {
 	if !bytes.Contains(doc, []byte(`\ufffd`)) && !bytes.Contains(doc, []byte("\uFFFD")) {
 		return nil
 	}
