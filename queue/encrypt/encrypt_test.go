@@ -40,7 +40,9 @@ func open(t *testing.T) (*pgxpool.Pool, *outbox.Box) {
 }
 
 func cards(mw ...queue.Middleware) *queue.Queue[secret] {
-	return queue.Define[secret]("cards", queue.Config{Middleware: mw, Retry: queue.Backoff{First: time.Millisecond}})
+	// No task runs out of attempts before it is looked at: each wait is twice as long as the one before.
+	return queue.Define[secret]("cards", queue.Config{Middleware: mw, MaxAttempts: 100,
+		Retry: queue.Backoff{First: time.Millisecond}})
 }
 
 func put(t *testing.T, box *outbox.Box, q *queue.Queue[secret], pin string) (id int64) {
