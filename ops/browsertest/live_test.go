@@ -86,8 +86,8 @@ func testPlots(t *testing.T, b *bed) {
 	tb.away()
 	tb.soon("header .live", "live")
 	now := tb.text("figcaption b")
-	tb.over(".plot")
 	testkit.EventuallyState(t, "the plot says what was at the pointer", func() (string, bool) {
+		tb.over(".plot") // again, where the view has moved
 		said := tb.text("figcaption b")
 		return said, regexp.MustCompile(`^(\d\d-\d\d )?\d\d:\d\d · [\d.]+/(s|min)$`).MatchString(said)
 	})
