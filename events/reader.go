@@ -36,7 +36,6 @@ type chunk struct {
 func (r *reader) run() {
 	woken, stop := r.t.rt.Subscribe(append(r.t.def.topics(), topicSubscriber(r.t.name))...)
 	defer stop()
-	defer r.starts.close()
 	pause := firstPause
 	for !r.t.ending() {
 		more, err := r.readInto(min(r.room(), maxRead))
