@@ -145,13 +145,14 @@ func TestLagCapMarksSubscriber(t *testing.T) {
 	})
 	stop()
 	b.run(sub())
-	if n := got.len(); n != 1 {
-		t.Errorf("it was given %d events; want none after the first", n)
+	n := got.len()
+	if n > 2 { // the second may have been read when the pause came
+		t.Errorf("it was given %d events; want none that came after the pause", n)
 	}
 	noError(t, events.Reset(ctx, b.box, "behind"))
-	all := got.await(t, 2)
-	if all[1].Position != 41 {
-		t.Errorf("after the reset it goes on at %d; want 41", all[1].Position)
+	all := got.await(t, n+1)
+	if all[n].Position != 41 {
+		t.Errorf("after the reset it goes on at %d; want 41", all[n].Position)
 	}
 	b.reachHead("behind")
 }
