@@ -85,20 +85,27 @@ BEGIN
     v_was := f;
     v_look := CASE WHEN p_sweep THEN int8multirange(int8range(NULL, f.high + 1)) ELSE f.missing END;
     WITH c AS MATERIALIZED (
-        SELECT x.seq, x.tid, sum(x.bytes) OVER (ORDER BY x.seq ROWS UNBOUNDED PRECEDING) - x.bytes AS before FROM (
+        SELECT x.seq, x.tid, x.bytes FROM (
             SELECT y.seq, y.tid, y.bytes FROM unnest(v_look) AS r(r) CROSS JOIN LATERAL (
-                SELECT e.seq, e.ctid AS tid, pg_column_size(e.payload) + coalesce(pg_column_size(e.diff),
+                SELECT e.seq, e.ctid AS tid, coalesce(pg_column_size(e.payload), 0) + coalesce(pg_column_size(e.diff),
                     0) AS bytes FROM {schema}.strunk_outbox_events e
                 WHERE e.seq >= coalesce(lower(r.r), 0) AND e.seq < upper(r.r) ORDER BY e.seq LIMIT p_limit) y
             UNION ALL
             SELECT z.seq, z.tid, z.bytes FROM (
-                SELECT e.seq, e.ctid AS tid, pg_column_size(e.payload) + coalesce(pg_column_size(e.diff),
+                SELECT e.seq, e.ctid AS tid, coalesce(pg_column_size(e.payload), 0) + coalesce(pg_column_size(e.diff),
                     0) AS bytes FROM {schema}.strunk_outbox_events e
                 WHERE e.seq > f.high ORDER BY e.seq LIMIT p_limit) z) x
         ORDER BY x.seq LIMIT p_limit),
     d AS (
-        DELETE FROM {schema}.strunk_outbox_events e USING c WHERE e.ctid = c.tid AND coalesce(c.before,
-            0) < p_bytes RETURNING e.*),
+        DELETE FROM {schema}.strunk_outbox_events e USING c WHERE e.ctid = c.tid AND (
+            -- Mostly all of them fit. Only where they do not are running sums computed.
+            (SELECT sum(c.bytes) FROM c) < p_bytes
+            OR c.seq IN (
+                SELECT y.seq FROM (
+                    SELECT c.seq, sum(c.bytes) OVER (ORDER BY c.seq ROWS UNBOUNDED PRECEDING) - c.bytes AS before
+                    FROM c) y
+                WHERE y.before < p_bytes))
+        RETURNING e.*),
     ins AS (
         INSERT INTO {schema}.strunk_outbox_delivered_events AS r
             (id, seq, position, version, created_at, finished_at, status, kind, key, entity_id, schema_version,
