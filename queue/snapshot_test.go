@@ -154,11 +154,12 @@ func (s *snapshotBed) checkFlat() {
 		slices.Sort(pages)
 		return pages[len(pages)*9/10]
 	}
-	// How far a low watermark lags depends on what else is being committed; that it does not lag for ever is the point.
+	// How far a low watermark lags depends on what else is being committed: on a busy machine by a hundred tasks, and
+	// now more, now less. That it does not lag for ever is the point: then each claim would walk all that is done.
 	first, last := typical(s.claims[:n/5]), typical(s.claims[4*n/5:])
 	s.t.Logf("%d tasks in %d claims; 9 in 10 claims touch at most %d pages of the index at first, %d at the end",
 		s.done(), n, first, last)
-	if last > 2*first+30 {
+	if last > 2*first+150 {
 		s.t.Errorf("claims touch up to %d pages at the end, %d at first: they grow with the tasks done", last, first)
 	}
 	for _, id := range s.all {
