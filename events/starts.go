@@ -17,15 +17,16 @@ type starts struct {
 
 // allow returns when events up to order may be begun. ahead is how much further a write goes.
 func (s *starts) allow(order, ahead int64) error {
-	for order > s.mayStart {
-		next := order + ahead
-		if err := s.t.guarded(s.t.base, flushed, sqlStart, s.t.name, s.t.epoch, next); err != nil {
-			return fmt.Errorf("strunk/events: %w", err)
-		}
-		if err := context.Cause(s.t.base); err != nil {
-			return err
-		}
-		s.mayStart = next
+	if order <= s.mayStart {
+		return nil
 	}
+	order += ahead
+	if err := s.t.guarded(s.t.base, flushed, sqlStart, s.t.name, s.t.epoch, order); err != nil {
+		return fmt.Errorf("strunk/events: %w", err)
+	}
+	if err := context.Cause(s.t.base); err != nil {
+		return err
+	}
+	s.mayStart = order
 	return nil
 }

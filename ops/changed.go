@@ -68,8 +68,8 @@ type ChangeFilter struct {
 	Queue, EntityType string
 }
 
-// idsBack is how many ids before the mark a task may have whose end is shown: it keeps the look at the
-// delivered rows on a short stretch of their index of ids.
+// idsBack is how many ids before the mark a task may have whose end, or late enqueue, is shown: it keeps the look at
+// the delivered rows on a short stretch of their index of ids.
 const idsBack = 20_000
 
 // longestCommit is how long the transaction of a task may take whose end, or whose enqueue, is still shown.

@@ -70,8 +70,15 @@ var queueSorts = []queueSort{
 
 // sqlCountEach counts, of each of the queues $1, the part $2 up to $3; where there are more, they are as many as were
 // counted last. It locks nothing.
-const sqlCountEach = `SELECT c.n FROM {schema}.strunk_queue_counts($1::text[], ARRAY[$2::text], $3::integer) c
-ORDER BY c.place`
+const sqlCountEach = `SELECT c.n, c.precise
+FROM {schema}.strunk_queue_counts($1::text[], ARRAY[$2::text], $3::integer) c ORDER BY c.place`
+
+// countEach asks how many tasks of a part each of the queues has: see sqlCountEach.
+func countEach(into *[]Count, queues []string, part string, most int) question {
+	return many(into, sqlCountEach, []any{queues, part, most}, func(rows pgx.Rows) (n Count, err error) {
+		return n, rows.Scan(&n.N, &n.Precision)
+	})
+}
 
 func queuesView(c *call) (any, error) {
 	st, err := c.s.state.get(c.ctx)
@@ -120,13 +127,12 @@ func chooseQueues(all []Queue, query url.Values, t Thresholds) ([]Queue, queueSo
 
 // sortByCount counts of each of the queues what by counts, and sorts them by it, the largest first.
 func (c *call) sortByCount(queues []Queue, by *queueCount) error {
-	var counts []int64
-	if err := ask(c.ctx, c.box, many(&counts, sqlCountEach, []any{namesOf(queues), by.part, sortCountCap},
-		func(rows pgx.Rows) (n int64, err error) { return n, rows.Scan(&n) })); err != nil {
+	var counts []Count
+	if err := ask(c.ctx, c.box, countEach(&counts, namesOf(queues), by.part, sortCountCap)); err != nil {
 		return wrap("queues", err)
 	}
 	for i, n := range counts {
-		by.of(&queues[i]).N = n
+		by.of(&queues[i]).N = n.N
 	}
 	slices.SortStableFunc(queues, func(a, b Queue) int {
 		return cmp.Or(cmp.Compare(by.of(&b).N, by.of(&a).N), cmp.Compare(a.Name, b.Name))

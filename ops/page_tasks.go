@@ -84,13 +84,12 @@ func (c *call) matching(f TaskFilter) (*Count, error) {
 	if f.Queue == "" || !slices.Contains(counted, f.Status) {
 		return nil, nil
 	}
-	n := &Count{}
-	err := ask(c.ctx, c.box, one(sqlCount, []any{[]string{f.Queue}, string(f.Status), CountCap}, &n.N, &n.Precision))
-	return n, wrap("tasks", err)
+	var counts []Count
+	if err := ask(c.ctx, c.box, countEach(&counts, []string{f.Queue}, string(f.Status), CountCap)); err != nil {
+		return nil, wrap("tasks", err)
+	}
+	return &counts[0], nil
 }
-
-// sqlCount counts the part $2 of the queue $1, up to $3. It locks nothing.
-const sqlCount = `SELECT c.n, c.precise FROM {schema}.strunk_queue_counts($1::text[], ARRAY[$2::text], $3::integer) c`
 
 // changedQuery is a query with one parameter changed; what is empty is left out.
 func changedQuery(query url.Values, name, value string) url.Values {
