@@ -21,7 +21,7 @@ import (
 // The list that every forwarder must hold, against nats-server inside the test and the one of STRUNK_NATS_URL.
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	brokertest.Run(t, brokertest.Broker{Address: natstest.Start(t).URL(), Variable: "STRUNK_NATS_URL", Open: open,
+	brokertest.Run(t, brokertest.Broker{Address: natstest.Start(t).URL(), Variable: natstest.Variable, Open: open,
 		DropsRepeats: true})
 }
 

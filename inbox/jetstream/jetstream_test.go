@@ -94,8 +94,9 @@ func TestFromDatabaseToDatabase(t *testing.T) {
 	t.Parallel()
 	const n = 30
 	here, there := newBox(t), newBox(t)
-	js := natstest.Connect(t, natstest.Start(t).URL())
-	cfg := eventsjs.Config{Stream: "ORDERS", Create: &jetstream.StreamConfig{Storage: jetstream.MemoryStorage,
+	js := natstest.Connect(t, natstest.Address(t))
+	stream := natstest.Stream(t, js)
+	cfg := eventsjs.Config{Stream: stream, SubjectPrefix: stream, Create: &jetstream.StreamConfig{Storage: jetstream.MemoryStorage,
 		Duplicates: 100 * time.Millisecond}}
 	run(t, here, eventsjs.Forward(orders, js, cfg))
 	err := here.InTx(t.Context(), func(tx *outbox.OwnedTx) error {
@@ -110,7 +111,7 @@ func TestFromDatabaseToDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	sent := func() uint64 {
-		s, err := js.Stream(t.Context(), "ORDERS")
+		s, err := js.Stream(t.Context(), stream)
 		if err != nil {
 			return 0
 		}
@@ -118,13 +119,13 @@ func TestFromDatabaseToDatabase(t *testing.T) {
 	}
 	eventually(t, "all are sent", func() bool { return sent() >= n })
 	time.Sleep(300 * time.Millisecond) // past the duplicate window
-	if err := events.Replay(t.Context(), here, "jetstream:ORDERS:order", 0); err != nil {
+	if err := events.Replay(t.Context(), here, "jetstream:"+stream+":order", 0); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "all are sent again", func() bool { return sent() >= 2*n })
 
 	var seen got
-	c := consumer(t, js, "ORDERS")
+	c := consumer(t, js, stream)
 	run(t, there, inboxjs.Receive(incoming, "billing", c), incoming.Worker(seen.handle))
 	eventually(t, "all are acknowledged", func() bool {
 		info, err := c.Info(t.Context())
@@ -147,18 +148,19 @@ func TestFromDatabaseToDatabase(t *testing.T) {
 // Plain messages are known by their place; what cannot be decoded is a dead letter with what it held.
 func TestPlainAndPoison(t *testing.T) {
 	t.Parallel()
-	box, js := newBox(t), natstest.Connect(t, natstest.Start(t).URL())
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "P", Subjects: []string{"p"},
+	box, js := newBox(t), natstest.Connect(t, natstest.Address(t))
+	stream := natstest.Stream(t, js)
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: stream, Subjects: []string{stream},
 		Storage: jetstream.MemoryStorage}); err != nil {
 		t.Fatal(err)
 	}
 	for _, body := range []string{`{"id":"a"}`, "no json\x00", "\xff\xfe", `[1]`, "", `{"id":"b"}`} {
-		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "p", Data: []byte(body)}); err != nil {
+		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: stream, Data: []byte(body)}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var seen got
-	run(t, box, inboxjs.Receive(incoming, "plain", consumer(t, js, "P")), incoming.Worker(seen.handle))
+	run(t, box, inboxjs.Receive(incoming, "plain", consumer(t, js, stream)), incoming.Worker(seen.handle))
 	var letters int
 	eventually(t, "three are handled and three are dead", func() bool {
 		row := `SELECT count(*) FROM public.strunk_outbox WHERE status = 'dead' AND key = 'incoming'`
@@ -168,7 +170,7 @@ func TestPlainAndPoison(t *testing.T) {
 		})
 		return err == nil && letters == 3 && len(seen.all()) == 3
 	})
-	if m := seen.all()[0].Metadata["message"]; m != "P/1" && m != "P/5" && m != "P/6" {
+	if m := seen.all()[0].Metadata["message"]; m != stream+"/1" && m != stream+"/5" && m != stream+"/6" {
 		t.Errorf("known as %q", m)
 	}
 }
@@ -176,13 +178,14 @@ func TestPlainAndPoison(t *testing.T) {
 // A transaction that fails takes nothing in and acknowledges nothing; the messages come again.
 func TestFailedTransactionTakesNothingIn(t *testing.T) {
 	t.Parallel()
-	box, js := newBox(t), natstest.Connect(t, natstest.Start(t).URL())
+	box, js := newBox(t), natstest.Connect(t, natstest.Address(t))
+	stream := natstest.Stream(t, js)
 	if _, err := js.CreateStream(t.Context(),
-		jetstream.StreamConfig{Name: "P", Subjects: []string{"p"}, Storage: jetstream.MemoryStorage}); err != nil {
+		jetstream.StreamConfig{Name: stream, Subjects: []string{stream}, Storage: jetstream.MemoryStorage}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 10 {
-		if _, err := js.Publish(t.Context(), "p", fmt.Appendf(nil, `{"id":"x","n":%d}`, i)); err != nil {
+		if _, err := js.Publish(t.Context(), stream, fmt.Appendf(nil, `{"id":"x","n":%d}`, i)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -196,7 +199,7 @@ func TestFailedTransactionTakesNothingIn(t *testing.T) {
 			return next(ctx)
 		}}}})
 	var seen got
-	run(t, box, inboxjs.Receive(failing, "failing", consumer(t, js, "P")), failing.Worker(seen.handle))
+	run(t, box, inboxjs.Receive(failing, "failing", consumer(t, js, stream)), failing.Worker(seen.handle))
 	eventually(t, "all are handled", func() bool { return len(seen.all()) >= 10 })
 	time.Sleep(1500 * time.Millisecond) // longer than AckWait: nothing comes again
 	if n := len(seen.all()); n != 10 {

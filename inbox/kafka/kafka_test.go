@@ -2,12 +2,16 @@ package kafka_test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -32,14 +36,11 @@ var incoming = queue.Define[order]("incoming", queue.Config{})
 func TestReceive(t *testing.T) {
 	t.Parallel()
 	const n = 40
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "orders"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	producer := client(t, c)
+	brokers := brokers(t)
+	producer := client(t, brokers)
+	topic := topic(t, producer)
 	for i := range n {
-		record := &kgo.Record{Topic: "orders", Key: fmt.Append(nil, "k", i),
+		record := &kgo.Record{Topic: topic, Key: fmt.Append(nil, "k", i),
 			Value: fmt.Appendf(nil, `{"id":"e%d","n":%d}`, i, i),
 			Headers: []kgo.RecordHeader{{Key: "ce_specversion", Value: []byte("1.0")},
 				{Key: "ce_id", Value: fmt.Append(nil, i)},
@@ -67,8 +68,8 @@ func TestReceive(t *testing.T) {
 	byKey := receive.Enqueue(func(m receive.Message) []queue.EnqueueOption {
 		return []queue.EnqueueOption{queue.CustomerKey(m.Key)}
 	})
-	for _, group := range []string{"first", "second"} {
-		consumer := client(t, c, kgo.ConsumerGroup(group), kgo.ConsumeTopics("orders"), kgo.DisableAutoCommit(),
+	for _, group := range []string{topic + "-first", topic + "-second"} {
+		consumer := client(t, brokers, kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.DisableAutoCommit(),
 			kgo.BlockRebalanceOnPoll(),
 			kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 		ctx, cancel := context.WithCancel(t.Context())
@@ -98,9 +99,52 @@ func TestReceive(t *testing.T) {
 	}
 }
 
-func client(t *testing.T, c *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
+// brokers returns where the brokers of STRUNK_KAFKA_BROKERS ("host:port,host:port") listen, or kfake where that is empty.
+func brokers(t *testing.T) []string {
 	t.Helper()
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}, opts...)...)
+	if real := os.Getenv("STRUNK_KAFKA_BROKERS"); real != "" {
+		return strings.Split(real, ",")
+	}
+	c, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c.ListenAddrs()
+}
+
+// topic makes a topic that no other test uses. It is deleted at the end of the test, and with it the groups whose names
+// it begins.
+func topic(t *testing.T, cl *kgo.Client) string {
+	t.Helper()
+	admin, name := kadm.NewClient(cl), "strunk-test-"+strings.ToLower(rand.Text())
+	if _, err := admin.CreateTopic(t.Context(), 3, 1, nil, name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), soon)
+		defer cancel()
+		groups, err := admin.ListGroups(ctx)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, group := range groups.Groups() {
+			if strings.HasPrefix(group, name) {
+				if _, err := admin.DeleteGroup(ctx, group); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		if _, err := admin.DeleteTopic(ctx, name); err != nil {
+			t.Error(err)
+		}
+	})
+	return name
+}
+
+func client(t *testing.T, brokers []string, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(brokers...)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func forwarding(bed *bed) func(context.Context) error {
 func workers(b *testing.B, bed *bed, processes int) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for range processes {
-			child := faults.Spawn(b, "bench worker", "NATS="+bed.server.URL())
+			child := faults.Spawn(b, "bench worker", bed.atBroker()...)
 			defer child.Kill()
 		}
 		<-ctx.Done()
@@ -70,6 +70,6 @@ func workers(b *testing.B, bed *bed, processes int) func(context.Context) error 
 }
 
 func childBenchWorker() {
-	must(strunkjs.Worker(benchQueue, childJS(), nothing, strunkjs.Config{}, queue.Concurrency(200)).Run(
+	must(strunkjs.Worker(benchQueue, childJS(), nothing, childConfig(), queue.Concurrency(200)).Run(
 		context.Background()))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/strunk-go/strunk/events/jetstream/natstest"
 	"github.com/strunk-go/strunk/internal/faults"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
@@ -24,6 +25,17 @@ func must(err error) {
 		fmt.Println("failed:", err)
 		os.Exit(1)
 	}
+}
+
+// atBroker are the variables of a child process that uses the bed's stream.
+func (b *bed) atBroker(more ...string) []string {
+	return append(more, "NATS="+b.url, "STREAM="+b.stream)
+}
+
+// childConfig is the configuration of a child process.
+func childConfig() strunkjs.Config {
+	return strunkjs.Config{Stream: os.Getenv("STREAM"), Prefix: os.Getenv("STREAM"),
+		Create: &jetstream.StreamConfig{}}
 }
 
 func childJS() jetstream.JetStream {
@@ -45,7 +57,7 @@ func childForwarder() {
 	must(err)
 	js := &deafened{JetStream: childJS(), left: last}
 	must(box.Run(context.Background(), strunkjs.ForwardTasks(define("mails", queue.Config{MaxAttempts: 1}), js,
-		strunkjs.Config{Create: &jetstream.StreamConfig{}})))
+		childConfig())))
 }
 
 type deafened struct {
@@ -86,7 +98,7 @@ func TestForwarderKilledBeforeCompletion(t *testing.T) {
 	const n = 300
 	b, q := newBed(t), define("mails", queue.Config{MaxAttempts: 1})
 	b.enqueue(q, n)
-	child := faults.Spawn(t, "forwarder", "DSN="+outboxtest.DSN(b.pool), "NATS="+b.server.URL(), "ACKS=100")
+	child := faults.Spawn(t, "forwarder", b.atBroker("DSN="+outboxtest.DSN(b.pool), "ACKS=100")...)
 	child.Await(t, "acknowledged", soon)
 	child.Kill()
 	b.expireLeases()
@@ -111,7 +123,7 @@ func childWorker() {
 		func(ctx context.Context, task queue.Task[email]) error {
 			fmt.Println("began", task.Attempt)
 			select {}
-		}, strunkjs.Config{}, queue.VisibilityTimeout(6*time.Second), queue.Concurrency(1))
+		}, childConfig(), queue.VisibilityTimeout(6*time.Second), queue.Concurrency(1))
 	must(worker.Run(context.Background()))
 }
 
@@ -123,7 +135,7 @@ func TestKilledWorkersSpendAttempts(t *testing.T) {
 	id := b.enqueue(q, 1)[0]
 	eventually(t, "the stream is there", func() bool { return b.inStream() == 1 })
 	for attempt := 1; attempt <= 2; attempt++ {
-		child := faults.Spawn(t, "worker", "NATS="+b.server.URL())
+		child := faults.Spawn(t, "worker", b.atBroker()...)
 		child.Await(t, fmt.Sprint("began ", attempt), soon)
 		child.Kill()
 	}
@@ -172,7 +184,8 @@ func TestStoppedWorkerGivesBack(t *testing.T) {
 // The broker goes away twice while tasks are enqueued: each is handled, and no attempt is spent.
 func TestBrokerAway(t *testing.T) {
 	t.Parallel()
-	b, q := newBed(t), define("mails", queue.Config{MaxAttempts: 1})
+	server := natstest.Own(t)
+	b, q := bedAt(t, server.URL()), define("mails", queue.Config{MaxAttempts: 1})
 	var s seen
 	b.forward(q)
 	b.work(q, s.handle, queue.VisibilityTimeout(5*time.Second))
@@ -180,9 +193,9 @@ func TestBrokerAway(t *testing.T) {
 	for round := range 12 {
 		switch round {
 		case 2, 7:
-			b.server.Stop()
+			server.Stop()
 		case 5, 10:
-			b.server.Start()
+			server.Start()
 		}
 		payloads := make([]email, 50)
 		for i := range payloads {

@@ -34,19 +34,23 @@ type email struct {
 	N  int    `json:"n"`
 }
 
-// bed is a database with a box, and a server with JetStream.
+// bed is a database with a box, a server with JetStream, and the name of a stream of the test's own.
 type bed struct {
 	t      testing.TB
 	pool   *pgxpool.Pool
 	box    *outbox.Box
-	server *natstest.Server
+	url    string
 	js     jetstream.JetStream
+	stream string
 }
 
-func newBed(t testing.TB) *bed {
+// newBed uses the server of STRUNK_NATS_URL, or one inside the test.
+func newBed(t testing.TB) *bed { return bedAt(t, natstest.Address(t)) }
+
+func bedAt(t testing.TB, url string) *bed {
 	t.Helper()
-	b := &bed{t: t, pool: outboxtest.New(t), server: natstest.Start(t)}
-	b.js = natstest.Connect(t, b.server.URL())
+	b := &bed{t: t, pool: outboxtest.New(t), url: url, js: natstest.Connect(t, url)}
+	b.stream = natstest.Stream(t, b.js)
 	b.box = openBox(t, b.pool)
 	return b
 }
@@ -64,8 +68,8 @@ func testLogger(t testing.TB) *slog.Logger { return slog.New(slog.NewTextHandler
 
 // config makes the stream where it is missing.
 func (b *bed) config() strunkjs.Config {
-	return strunkjs.Config{Create: &jetstream.StreamConfig{Storage: jetstream.FileStorage}, Logger: testLogger(b.t),
-		AckTimeout: time.Second, Grace: 5 * time.Second}
+	return strunkjs.Config{Stream: b.stream, Prefix: b.stream, Logger: testLogger(b.t), AckTimeout: time.Second,
+		Grace: 5 * time.Second, Create: &jetstream.StreamConfig{Storage: jetstream.FileStorage}}
 }
 
 // forward drives a forwarder of the queue until the returned function is called, or the test ends.
@@ -113,7 +117,7 @@ func (b *bed) count(where string) (n int) {
 
 // inStream is how many messages the stream holds.
 func (b *bed) inStream() uint64 {
-	stream, err := b.js.Stream(context.Background(), strunkjs.DefaultStream)
+	stream, err := b.js.Stream(context.Background(), b.stream)
 	if err != nil {
 		return 0
 	}

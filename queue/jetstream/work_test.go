@@ -219,15 +219,15 @@ func TestUnusableStreams(t *testing.T) {
 	for want, cfg := range map[string]jetstream.StreamConfig{
 		"retention is Limits": {}, "max_age is 1h": {Retention: jetstream.WorkQueuePolicy, MaxAge: time.Hour},
 		"set discard to new": {Retention: jetstream.WorkQueuePolicy, MaxMsgs: 10},
-		"do not hold":        {Retention: jetstream.WorkQueuePolicy, Subjects: []string{"other.>"}},
-		"there is no stream": {Name: "NONE"},
+		"do not hold":        {Retention: jetstream.WorkQueuePolicy, Subjects: []string{b.stream + ".other.>"}},
+		"there is no stream": {Name: b.stream + "-none"},
 	} {
 		ours := b.config()
 		ours.Create = nil
 		if cfg.Name == "" {
-			cfg.Name = "S"
+			cfg.Name = b.stream
 			if cfg.Subjects == nil {
-				cfg.Subjects = []string{"tasks.>"}
+				cfg.Subjects = []string{b.stream + ".>"}
 			}
 			if _, err := b.js.CreateStream(t.Context(), cfg); err != nil {
 				t.Fatal(err)
@@ -238,8 +238,8 @@ func TestUnusableStreams(t *testing.T) {
 		if !errors.Is(err, strunkjs.ErrUnusable) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
-		if cfg.Name == "S" {
-			if err := b.js.DeleteStream(t.Context(), "S"); err != nil {
+		if cfg.Name == b.stream {
+			if err := b.js.DeleteStream(t.Context(), b.stream); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -1,11 +1,16 @@
 // Package natstest starts NATS servers with JetStream inside a test: no program to install, no
-// fixed port, gone at the end.
+// fixed port, gone at the end. Tests that only use a server ask for its Address, and so run on a real one where its URL
+// is in the environment.
 package natstest
 
 import (
+	"context"
+	"crypto/rand"
 	"fmt"
 	"net"
 	"net/url"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,14 +19,53 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// startTimeout bounds how long a server may take to answer.
-const startTimeout = 2 * time.Minute
+// Variable is the environment variable that may hold the URL of a real server.
+const Variable = "STRUNK_NATS_URL"
+
+const (
+	// startTimeout bounds how long a server may take to answer.
+	startTimeout = 2 * time.Minute
+	// removeTimeout bounds how long a stream may take to be deleted.
+	removeTimeout = 10 * time.Second
+)
 
 // Server is one server. It keeps its port and its files when it is started again.
 type Server struct {
 	t    testing.TB
 	opts *server.Options
 	s    *server.Server
+}
+
+// Address returns where a server with JetStream listens: the real one of [Variable], or where that is empty one that is
+// started for this test. Give streams a name of [Stream] there.
+func Address(t testing.TB) string {
+	t.Helper()
+	if real := os.Getenv(Variable); real != "" {
+		return real
+	}
+	return Start(t).URL()
+}
+
+// Own starts a server that the test may stop. Where [Variable] names a real server, the test is skipped.
+func Own(t testing.TB) *Server {
+	t.Helper()
+	if os.Getenv(Variable) != "" {
+		t.Skipf("the test stops its server, which is not for that of %s", Variable)
+	}
+	return Start(t)
+}
+
+// Stream returns a name that no other test uses, for a stream and for the first token of its subjects. The stream of
+// this name is deleted at the end of the test.
+func Stream(t testing.TB, js jetstream.JetStream) string {
+	t.Helper()
+	name := "strunk-test-" + strings.ToLower(rand.Text())
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), removeTimeout)
+		defer cancel()
+		_ = js.DeleteStream(ctx, name) // not every test has made it, and not every server still runs
+	})
+	return name
 }
 
 // Start starts a server. It ends with the test.
