@@ -180,8 +180,8 @@ func TestFailedTransactionTakesNothingIn(t *testing.T) {
 	t.Parallel()
 	box, js := newBox(t), natstest.Connect(t, natstest.Address(t))
 	stream := natstest.Stream(t, js)
-	if _, err := js.CreateStream(t.Context(),
-		jetstream.StreamConfig{Name: stream, Subjects: []string{stream}, Storage: jetstream.MemoryStorage}); err != nil {
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: stream, Subjects: []string{stream},
+		Storage: jetstream.MemoryStorage}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 10 {

@@ -99,7 +99,8 @@ func TestReceive(t *testing.T) {
 	}
 }
 
-// brokers returns where the brokers of STRUNK_KAFKA_BROKERS ("host:port,host:port") listen, or kfake where that is empty.
+// brokers returns where the brokers of STRUNK_KAFKA_BROKERS ("host:port,host:port") listen, or kfake where that is
+// empty.
 func brokers(t *testing.T) []string {
 	t.Helper()
 	if real := os.Getenv("STRUNK_KAFKA_BROKERS"); real != "" {
