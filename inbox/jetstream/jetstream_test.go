@@ -96,8 +96,8 @@ func TestFromDatabaseToDatabase(t *testing.T) {
 	here, there := newBox(t), newBox(t)
 	js := natstest.Connect(t, natstest.Address(t))
 	stream := natstest.Stream(t, js)
-	cfg := eventsjs.Config{Stream: stream, SubjectPrefix: stream, Create: &jetstream.StreamConfig{Storage: jetstream.MemoryStorage,
-		Duplicates: 100 * time.Millisecond}}
+	cfg := eventsjs.Config{Stream: stream, SubjectPrefix: stream, Create: &jetstream.StreamConfig{
+		Storage: jetstream.MemoryStorage, Duplicates: 100 * time.Millisecond}}
 	run(t, here, eventsjs.Forward(orders, js, cfg))
 	err := here.InTx(t.Context(), func(tx *outbox.OwnedTx) error {
 		for i := range n {
