@@ -30,6 +30,7 @@ type leases struct {
 	heartbeats        *control // nothing but heartbeats: nothing may delay them
 	maintenance       *control
 	added, compareNow chan struct{}
+	adding            chan struct{} // one lease after the other: many queues need one connection to start
 
 	mu   sync.Mutex
 	held map[int64]*lease
@@ -37,7 +38,7 @@ type leases struct {
 
 func newLeases(b *Box, maintenance *control) *leases {
 	return &leases{box: b, heartbeats: newControl(b), maintenance: maintenance, added: make(chan struct{}, 1),
-		compareNow: make(chan struct{}, 1), held: map[int64]*lease{}}
+		compareNow: make(chan struct{}, 1), adding: make(chan struct{}, 1), held: map[int64]*lease{}}
 }
 
 // lease is one row of strunk_workers.
@@ -96,8 +97,7 @@ func (ls *leases) add(ctx context.Context, spec core.LeaseSpec, before []core.St
 	row := core.Statement{SQL: ls.box.sql(sqlAddWorker),
 		Args: []any{l.id, spec.Duration.Milliseconds(), os.Getpid(), spec.Concurrency, spec.Queue, host,
 			spec.WritesStarts, core.Release(), core.LibraryVersion()}}
-	err = ls.maintenance.autocommit(ctx, append(slices.Clip(before), row)...)
-	if err != nil {
+	if err := ls.write(ctx, append(slices.Clip(before), row)); err != nil {
 		return nil, fmt.Errorf("strunk/outbox: lease for queue %q: %w", spec.Queue, err)
 	}
 	ls.mu.Lock()
@@ -105,6 +105,19 @@ func (ls *leases) add(ctx context.Context, spec core.LeaseSpec, before []core.St
 	ls.mu.Unlock()
 	signal(ls.added)
 	return l, nil
+}
+
+// write goes over the pool, whose connection is there already when a process starts; that of the maintenance is not.
+func (ls *leases) write(ctx context.Context, statements []core.Statement) error {
+	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	defer cancel()
+	select {
+	case ls.adding <- struct{}{}:
+		defer func() { <-ls.adding }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return core.Write(ctx, ls.box.pool, statements...)
 }
 
 // heartbeatLoop sends heartbeats until ctx ends. The row of a new lease is fresh: its first heartbeat

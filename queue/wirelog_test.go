@@ -21,7 +21,8 @@ type sentStatement struct {
 type wireLog struct {
 	mu         sync.Mutex
 	statements []sentStatement
-	trips      int // messages, each with an answer to wait for
+	trips      int   // messages, each with an answer to wait for
+	connects   []int // for each connection, how many messages there were before it was opened
 }
 
 // wired returns a pool to a database of which everything that is sent is kept.
@@ -77,11 +78,34 @@ func (l *wireLog) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQuer
 // TraceBatchEnd implements pgx.BatchTracer.
 func (l *wireLog) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
 
+// TraceConnectStart implements pgx.ConnectTracer.
+func (l *wireLog) TraceConnectStart(ctx context.Context, _ pgx.TraceConnectStartData) context.Context {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.connects = append(l.connects, l.trips)
+	return ctx
+}
+
+// TraceConnectEnd implements pgx.ConnectTracer.
+func (l *wireLog) TraceConnectEnd(context.Context, pgx.TraceConnectEndData) {}
+
+// connectsBefore counts the connections that were opened before message n was sent.
+func (l *wireLog) connectsBefore(n int) (connects int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, trips := range l.connects {
+		if trips < n-1 {
+			connects++
+		}
+	}
+	return connects
+}
+
 // restart forgets what was sent.
 func (l *wireLog) restart() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.statements, l.trips = nil, 0
+	l.statements, l.trips, l.connects = nil, 0, nil
 }
 
 // all returns what was sent, without what begins and ends transactions, and how many round trips that took.

@@ -7,15 +7,15 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Write runs one statement that writes, in a transaction of its own as OneMessage does, whatever the server's defaults
-// for isolation and access. It is retried on a conflict.
-func Write(ctx context.Context, pool *pgxpool.Pool, s Statement) error {
+// Write runs statements that write, in a transaction of their own as OneMessage does, whatever the server's defaults for
+// isolation and access. It is retried on a conflict.
+func Write(ctx context.Context, pool *pgxpool.Pool, statements ...Statement) error {
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
-	return RetryConflicts(ctx, func() error { return OneMessage(ctx, conn.Conn(), s) })
+	return RetryConflicts(ctx, func() error { return OneMessage(ctx, conn.Conn(), statements...) })
 }
 
 // WriteValue is Write for a statement that returns one value.
