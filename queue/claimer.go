@@ -45,6 +45,7 @@ type claimer struct {
 	steps       []string // Config.Steps
 	holder      *holder
 	marks       *watermarks
+	below       *belowLook
 	// giveBackReady gives back the tasks that have not started.
 	giveBackReady func()
 
@@ -68,6 +69,7 @@ func (c *claimer) run(soft context.Context) {
 	defer stop()
 	c.woken = woken
 	defer c.claimSlots.rest()
+	defer c.below.running.Wait()
 	ctx, cancel := context.WithCancel(soft)
 	defer cancel()
 	go func() {
@@ -254,6 +256,7 @@ func (c *claimer) claim(ctx context.Context, limit int, bytes int64) (int, error
 		return 0, err
 	}
 	defer conn.Release()
+	c.lookBelow(ctx)
 	number, e := c.numbers.next(), c.marks.enter(time.Now())
 	var answer claimed
 	answer.allowance = c.starter.beforeClaim(c.claimSlots.taken)

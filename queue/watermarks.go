@@ -40,7 +40,8 @@ type watermarks struct {
 	every     time.Duration // the recent average from claim to claim
 	entered   time.Time     // when the last claim was sent
 	full      scanCost      // of claims that enter at the low watermarks
-	bottom    scanCost      // of claims that enter at the bottom
+	bottom    scanCost      // of the first claim and of looks, which enter at the bottom
+	belowRuns bool          // a look below the low watermarks has been sent and not been answered
 	advancing scanCost
 }
 
@@ -69,8 +70,8 @@ const (
 	lowInterval = time.Second
 	// maxLowInterval is how long the claims of a quiet worker may have to wait for one.
 	maxLowInterval = 5 * time.Second
-	// bottomInterval is the least time between two claims, or looks, that enter at the bottom: they find
-	// rows that a person has set to pending in place.
+	// bottomInterval is the least time between two looks that enter at the bottom: they find rows that a
+	// person has set to pending in place.
 	bottomInterval = 30 * time.Second
 	// advanceInterval is the least time between two moves of the low watermarks.
 	advanceInterval = 50 * time.Millisecond
@@ -93,7 +94,7 @@ func (m *watermarks) enter(now time.Time) entry {
 	pause, recent := m.pause(now), m.recent.at(m.high, now)
 	m.sinceLow++
 	switch {
-	case m.bottom.allowed(now, bottomInterval):
+	case m.bottom.last.IsZero():
 		return entry{first: make([]int64, levels), scan: &m.bottom, began: now}
 	case m.sinceLow >= scanFraction && m.full.allowed(now, lowInterval):
 		m.sinceLow = 0
@@ -134,6 +135,25 @@ func (m *watermarks) look(now time.Time) (low []int64, fromBottom bool) {
 		return make([]int64, levels), true
 	}
 	return m.low, false
+}
+
+// belowDue reports whether a busy worker should look below the low watermarks.
+func (m *watermarks) belowDue(now time.Time) bool {
+	return !m.belowRuns && !m.bottom.last.IsZero() && m.bottom.allowed(now, bottomInterval)
+}
+
+func (m *watermarks) belowBegun(now time.Time) { m.belowRuns, m.bottom.last = true, now }
+
+// belowAnswered lowers the low watermarks to where a task is pending, and has the next claim enter there.
+func (m *watermarks) belowAnswered(a belowAnswer, now time.Time) {
+	m.belowRuns = false
+	m.bottom.done(a.began, now)
+	for i, low := range a.low {
+		if low < a.asked[i] {
+			m.low[i] = min(m.low[i], low)
+			m.full = scanCost{}
+		}
+	}
 }
 
 // pause is how long a slow scan from the low watermarks must wait: scanFraction times the recent average from claim to

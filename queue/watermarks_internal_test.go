@@ -281,7 +281,7 @@ func TestWatermarksMissNothing(t *testing.T) {
 	})
 }
 
-// A claim enters at the bottom now and then, for what was set to pending by hand with numbers below the low watermarks.
+// The first claim enters at the bottom. Later ones never do: looks beside them find what was set to pending by hand.
 func TestBottomEntry(t *testing.T) {
 	m := newWatermarks()
 	for i := range m.low {
@@ -291,8 +291,60 @@ func TestBottomEntry(t *testing.T) {
 	if e := m.enter(now); e.scan != &m.bottom || slices.Max(e.first) != 0 {
 		t.Errorf("the first claim: at the bottom %v, from %v; want true, 0", e.scan == &m.bottom, e.first)
 	}
-	m.bottom.done(now, now)
-	if e := m.enter(now); e.scan == &m.bottom || slices.Min(e.first) < 50 {
-		t.Errorf("the next claim: at the bottom %v, from %v; want false, 50 at least", e.scan == &m.bottom, e.first)
+	if m.belowDue(now) {
+		t.Error("a look is due before the first claim")
 	}
+	m.bottom.done(now, now)
+	if m.belowDue(now.Add(bottomInterval - 1)) {
+		t.Error("a look is due before its time")
+	}
+	now = now.Add(bottomInterval)
+	if e := m.enter(now); e.scan == &m.bottom || slices.Min(e.first) < 50 {
+		t.Errorf("a later claim: at the bottom %v, from %v; want false, 50 at least", e.scan == &m.bottom, e.first)
+	}
+	if !m.belowDue(now) {
+		t.Error("no look is due")
+	}
+	m.belowBegun(now)
+	if m.belowDue(now.Add(time.Hour)) {
+		t.Error("a look is due while one runs")
+	}
+	m.belowAnswered(belowAnswer{asked: slices.Clone(m.low), low: slices.Clone(m.low), began: now}, now.Add(time.Minute))
+	if m.belowDue(now.Add(scanFraction * time.Minute)) {
+		t.Error("looks of a minute may take more than their part of the time")
+	}
+}
+
+// A busy worker finds what was set to pending below its low watermarks by a look beside the claims, which do not wait
+// for it.
+func TestTaskBelowIsFoundBesideClaims(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	pool := outboxtest.New(t)
+	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	life := core.Life{Soft: ctx, Hard: ctx, End: ctx}
+	s, err := newSession(newWorker(newDefinition("below", Config{}), nil, nil), life, modelRuntime{core.BoxHost(box)},
+		time.Second, newClaimSize())
+	if err != nil {
+		t.Fatal(err)
+	}
+	marks := s.claimer.marks
+	marks.bottom.last, marks.low[levels-1], marks.high[levels-1] = time.Now(), 1000, 1000
+	if _, err := pool.Exec(ctx, `SELECT public.strunk_enqueue('below')`); err != nil {
+		t.Fatal(err)
+	}
+	claim := func(what string, want int) {
+		t.Helper()
+		if n, err := s.claimer.claim(ctx, 10, maxClaimedBytes); n != want || err != nil {
+			t.Fatalf("%s: claimed %d tasks, %v; want %d", what, n, err, want)
+		}
+	}
+	claim("before a look is due", 0)
+	marks.bottom.last = time.Now().Add(-time.Hour)
+	claim("while the look runs", 0)
+	s.claimer.below.running.Wait()
+	claim("when the look has found it", 1)
 }
