@@ -1,7 +1,7 @@
 # `make` alone lists the targets: the words after ## are their help.
 
 .DEFAULT_GOAL := help
-.PHONY: help ci build test test-matrix race models faults mutate fuzz lint format bench bench-peers bench-brokers example page-pictures release
+.PHONY: help ci build test test-matrix race models faults mutate fuzz lint format bench bench-peers bench-brokers growth example page-pictures release
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench-brokers: ## Measure forwarders to JetStream and kfake, and workers at JetS
 	cd events/jetstream && go test -run '^$$' -bench Forward -benchtime 3x .
 	cd events/kafka && go test -run '^$$' -bench Forward -benchtime 1x .
 	cd queue/jetstream && go test -run '^$$' -bench Tasks -benchtime 1x .
+
+growth: ## Work 5,000 tasks a second for half an hour while 10 million wait and reports hold snapshots open
+	go run ./bench/growth
 
 release: ## Check what the tag of a release needs, and say what a person does then (VERSION=v0.1.0)
 	bash .ci/release $(VERSION)
