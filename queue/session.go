@@ -111,7 +111,8 @@ func (s *session) wire(w *worker, numbers *claimNumbers, poll time.Duration, siz
 		patience: w.opts.claimTimeout, size: size, buffer: s.buffer, starter: s.starter,
 		fence: newFence(s.rt, s.lease.ID(), w.opts.lease), steps: w.def.cfg.Steps,
 		holder: &holder{host: s.rt, names: w.allNames(), control: s.control},
-		marks:  newWatermarks(), below: newBelowLook(), breaks: s.rt.Breaks(), questions: s.control.questions, fullPolls: s.rt.FullPolls(),
+		marks:  newWatermarks(), below: newBelowLook(),
+		breaks: s.rt.Breaks(), questions: s.control.questions, fullPolls: s.rt.FullPolls(),
 		passage:       s.passage,
 		giveBackReady: s.executor.giveBackReady}
 	s.control.onPause, s.control.onCancel = s.executor.giveBackReady, s.executor.cancel

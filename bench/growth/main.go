@@ -3,9 +3,9 @@
 //
 //	make growth
 //
-// Half of the waiting tasks are due tomorrow in the queue that is worked, half are pending in one without a worker. What
-// should stay flat is the size of the partition of tasks that have not ended, and the latency. What is delivered grows
-// with its history.
+// Half of the waiting tasks are due tomorrow in the queue that is worked, half are pending in one without a worker.
+// What should stay flat is the size of the partition of tasks that have not ended, and the latency. What is delivered
+// grows with its history.
 package main
 
 import (
@@ -36,7 +36,7 @@ func main() {
 	flag.IntVar(&s.rate, "rate", 5_000, "tasks a second that are enqueued and worked")
 	flag.DurationVar(&s.lasts, "for", 30*time.Minute, "how long they are")
 	flag.DurationVar(&s.every, "every", time.Minute, "between two lines of the table")
-	flag.DurationVar(&s.report, "report", 5*time.Minute, "how long a report holds its snapshot open, in every two such times")
+	flag.DurationVar(&s.report, "report", 5*time.Minute, "how long a report holds its snapshot open, every other time")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

@@ -7,8 +7,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Write runs statements that write, in a transaction of their own as OneMessage does, whatever the server's defaults for
-// isolation and access. It is retried on a conflict.
+// Write runs statements that write, in a transaction of their own as OneMessage does, whatever the server's defaults
+// for isolation and access. It is retried on a conflict.
 func Write(ctx context.Context, pool *pgxpool.Pool, statements ...Statement) error {
 	conn, err := pool.Acquire(ctx)
 	if err != nil {
