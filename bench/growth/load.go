@@ -227,8 +227,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-const header = "| minute | tasks | transaction ms: p50, p99 | commit to handler ms: p50, p99, max | a report's snapshot " +
-	"| not ended: table MB | its indexes MB | delivered MB |\n|---|---|---|---|---|---|---|---|\n"
+const header = "| minute | tasks | transaction ms: p50, p99 | commit to handler ms: p50, p99, max | " +
+	"a report's snapshot | not ended: table MB | its indexes MB | delivered MB |\n|---|---|---|---|---|---|---|---|\n"
 
 const sizesSQL = `
 SELECT pg_table_size('public.strunk_outbox_tasks') / 1e6,
