@@ -251,10 +251,11 @@ func (b *bed) failing(name string) {
 	})
 }
 
-// Run ends though its grace period is an hour, and the cursor passes over nothing.
+// Run ends though its grace period is an hour, and the cursor passes over nothing. The visibility timeout is as long: on
+// a busy machine the loss of the subscriber would end Run in its place.
 func (b *bed) stopWhileSilent() {
 	t := b.t
-	f := b.forwarder()
+	f := b.client.Forward(b.destination, Config{Create: true}, forward.VisibilityTimeout(hour))
 	stop := b.run(f)
 	b.publish(each(3, 1)...)
 	b.caughtUp(f.Name())
