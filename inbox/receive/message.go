@@ -75,8 +75,10 @@ func (m *Message) structured(body []byte) {
 		switch {
 		case name == "data":
 			m.Data = value
-		case json.Unmarshal(value, &text) == nil && name == "data_base64":
-			m.Data = []byte(text)
+		case name == "data_base64":
+			if json.Unmarshal(value, &m.Data) != nil { // which decodes base64
+				m.Data = value
+			}
 		case json.Unmarshal(value, &text) == nil:
 			m.Attributes[name] = text
 		default: // a number or a truth value

@@ -57,3 +57,15 @@ func (s sample) check(t *testing.T, name string, m receive.Message) {
 		}
 	}
 }
+
+// Content that a sender has written to base64 is received as it was before; what is none is received as it came.
+func TestBase64(t *testing.T) {
+	t.Parallel()
+	for field, want := range map[string]string{`"eyJhIjoxfQ=="`: `{"a":1}`, `"a b"`: `"a b"`, `7`: `7`, `null`: ``} {
+		m := receive.NewMessage("place", "key", map[string]string{"content-type": "application/cloudevents+json"},
+			"ce-", []byte(`{"specversion":"1.0","id":"1","source":"s","data_base64":`+field+`}`))
+		if _, ok := m.Attributes["data_base64"]; ok || string(m.Data) != want || m.ID != "s 1" {
+			t.Errorf("%s: %q with %v", field, m.Data, m.Attributes)
+		}
+	}
+}
