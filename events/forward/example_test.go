@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -36,11 +37,12 @@ func (w *webhook) send(ctx context.Context, m *forward.Message) error {
 	if err != nil {
 		return forward.Refused("%w", err)
 	}
+	id := strings.ReplaceAll(m.ID, ".", "%2E") // dots separate what is signed, and an entity id may hold some
 	sent := strconv.FormatInt(time.Now().Unix(), 10)
 	req.Header.Set("Content-Type", forward.StructuredType)
-	req.Header.Set("webhook-id", m.ID)
+	req.Header.Set("webhook-id", id)
 	req.Header.Set("webhook-timestamp", sent)
-	req.Header.Set("webhook-signature", "v1,"+sign(w.secret, m.ID, sent, body))
+	req.Header.Set("webhook-signature", "v1,"+sign(w.secret, id, sent, body))
 	answer, err := w.client.Do(req)
 	if err != nil {
 		return err // sent again
@@ -80,21 +82,22 @@ func ExampleTo() {
 	box, done := open(ctx)
 	defer done()
 	err := box.InTx(ctx, func(tx *outbox.OwnedTx) error {
-		_, err := orders.PublishBatch(ctx, tx, []order{{"42", "paid"}, {"42", "shipped"}})
+		_, err := orders.PublishBatch(ctx, tx, []order{{"no.42", "paid"}, {"no.42", "shipped"}})
 		return err
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	hook := &webhook{url: receiver.URL, secret: secret, client: &http.Client{Timeout: 10 * time.Second}}
+	hook := &webhook{url: receiver.URL, secret: secret, client: &http.Client{Timeout: 20 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}} // no success
 	if err := box.Run(ctx, forward.To(orders, "webhook", forward.Func(hook.send),
 		forward.Source("/shop"))); err != nil {
 		log.Fatal(err)
 	}
 	// Output:
-	// order 42: unavailable
-	// order 42: {"id":"42","status":"paid"}
-	// order 42: {"id":"42","status":"shipped"}
+	// order no.42: unavailable
+	// order no.42: {"id":"no.42","status":"paid"}
+	// order no.42: {"id":"no.42","status":"shipped"}
 }
 
 // receive is the other side: it checks the signature, and is unavailable at first.
@@ -102,17 +105,18 @@ func receive(secret []byte, last func()) http.HandlerFunc {
 	calls := 0
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		want := "v1," + sign(secret, r.Header.Get("webhook-id"), r.Header.Get("webhook-timestamp"), body)
-		if !hmac.Equal([]byte(want), []byte(r.Header.Get("webhook-signature"))) {
+		id := r.Header.Get("webhook-id")
+		want := "v1," + sign(secret, id, r.Header.Get("webhook-timestamp"), body)
+		if strings.Contains(id, ".") || !hmac.Equal([]byte(want), []byte(r.Header.Get("webhook-signature"))) {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
 		if calls++; calls == 1 {
-			fmt.Println("order 42: unavailable")
+			fmt.Println("order no.42: unavailable")
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
 		}
-		fmt.Printf("order 42: %s\n", body[bytes.Index(body, []byte(`"data":`))+7:len(body)-1])
+		fmt.Printf("order no.42: %s\n", body[bytes.Index(body, []byte(`"data":`))+7:len(body)-1])
 		if calls == 3 {
 			last()
 		}
