@@ -77,6 +77,13 @@ func (s *sink) problems(cfg jetstream.StreamConfig, subjects string) (problems [
 	if cfg.Sealed {
 		add("it is sealed")
 	}
+	if cfg.AllowMsgCounter {
+		add("it takes counters only (allow_msg_counter)")
+	}
+	if cfg.MaxMsgsPerSubject > 0 && cfg.Discard == jetstream.DiscardNew && cfg.DiscardNewPerSubject {
+		add("it refuses the next version of an entity that has %d messages: set discard_new_per_subject to false",
+			cfg.MaxMsgsPerSubject)
+	}
 	if cfg.Mirror != nil {
 		add("it is a mirror of %q: send to that one", cfg.Mirror.Name)
 	}

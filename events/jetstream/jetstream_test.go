@@ -124,16 +124,21 @@ func TestUnusableStreams(t *testing.T) {
 	}
 	add(jetstream.StreamConfig{Name: "QUEUE", Subjects: []string{"q.order.>"}, Retention: jetstream.WorkQueuePolicy})
 	add(jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"x.order.*", "events.orders.>"}})
+	add(jetstream.StreamConfig{Name: "COUNTS", Subjects: []string{"c.*.>"}, AllowMsgCounter: true})
+	add(jetstream.StreamConfig{Name: "ONCE", Subjects: []string{"o.*.>"}, MaxMsgsPerSubject: 1,
+		Discard: jetstream.DiscardNew, DiscardNewPerSubject: true})
 	add(jetstream.StreamConfig{Name: "SMALL", Subjects: []string{"s.*.>"}, MaxMsgSize: 100, NoAck: true})
 	for stream, want := range map[string]struct {
 		prefix string
 		texts  []string
 	}{
-		"NONE":  {"n", []string{`there is no stream "NONE"`, "n.order.>", "Config.Create"}},
-		"QUEUE": {"q", []string{"retention is WorkQueue", "use limits"}},
-		"OTHER": {"events", []string{"do not hold events.order.>"}},
-		"SMALL": {"s", []string{"max_msg_size is 100 bytes", "no_ack"}},
-		"":      {"", []string{"Config.Stream is empty"}},
+		"NONE":   {"n", []string{`there is no stream "NONE"`, "n.order.>", "Config.Create"}},
+		"QUEUE":  {"q", []string{"retention is WorkQueue", "use limits"}},
+		"OTHER":  {"events", []string{"do not hold events.order.>"}},
+		"COUNTS": {"c", []string{"allow_msg_counter"}},
+		"ONCE":   {"o", []string{"has 1 messages", "discard_new_per_subject"}},
+		"SMALL":  {"s", []string{"max_msg_size is 100 bytes", "no_ack"}},
+		"":       {"", []string{"Config.Stream is empty"}},
 	} {
 		err := b.box.Run(t.Context(), strunkjs.Forward(orders, js,
 			strunkjs.Config{Stream: stream, SubjectPrefix: want.prefix, Name: "x" + stream}))
