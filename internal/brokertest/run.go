@@ -251,8 +251,8 @@ func (b *bed) failing(name string) {
 	})
 }
 
-// Run ends though its grace period is an hour, and the cursor passes over nothing. The visibility timeout is as long: on
-// a busy machine the loss of the subscriber would end Run in its place.
+// Run ends though its grace period is an hour, and the cursor passes over nothing. The visibility timeout is as long: a
+// subscriber that is lost, on a busy machine, would end Run, too.
 func (b *bed) stopWhileSilent() {
 	t := b.t
 	f := b.client.Forward(b.destination, Config{Create: true}, forward.VisibilityTimeout(hour))
