@@ -5,32 +5,45 @@ package jetstream_test
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/strunk-go/strunk/events"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/strunk-go/strunk/events/forward"
 	strunkjs "github.com/strunk-go/strunk/events/jetstream"
 	"github.com/strunk-go/strunk/events/jetstream/natstest"
 	"github.com/strunk-go/strunk/outbox"
 )
 
-// BenchmarkForward measures the relay, a subscriber that does nothing and a forwarder in alternation, each over the
-// same events: from the first that waits to the head. It reports events/s, the forwarder's part of the relay's, and how
-// much time of a processor this process needs for a forwarded event, the nats-server in it included.
+// BenchmarkForward measures the relay, a forwarder to a sink that does nothing, one to JetStream, and a publisher that
+// has the same messages in its memory, in alternation: events/s, the forwarder's part of the relay's, and how much time
+// of a processor this process needs for a forwarded and for a published one, the nats-server in it included.
 func BenchmarkForward(b *testing.B) {
 	const n = 50_000
 	bed, js := newBed(b), natstest.Connect(b, natstest.Start(b).URL())
 	round := 0
-	spent := map[string]time.Duration{}
-	timed := func(what string, done func() bool, bindings ...outbox.Binding) {
-		began := time.Now()
-		stop := bed.run(bindings...)
-		for !done() {
-			time.Sleep(5 * time.Millisecond)
-		}
-		spent[what] += time.Since(began)
+	took, used := map[string]time.Duration{}, map[string]time.Duration{}
+	timed := func(what string, work func() (stop func())) {
+		began, before := time.Now(), processorTime(b)
+		stop := work()
+		took[what] += time.Since(began)
+		used[what] += processorTime(b) - before
 		stop()
+	}
+	until := func(done func() bool, bindings ...outbox.Binding) func() (stop func()) {
+		return func() func() {
+			stop := bed.run(bindings...)
+			for !done() {
+				time.Sleep(5 * time.Millisecond)
+			}
+			return stop
+		}
 	}
 	passed := func(name string) func() bool {
 		return func() bool {
@@ -46,7 +59,6 @@ func BenchmarkForward(b *testing.B) {
 			WHERE kind = 'event' AND status = 'pending')`).Scan(&waiting)
 		return err == nil && !waiting
 	}
-	nothing := func(context.Context, []events.Event[order]) error { return nil }
 	for b.Loop() {
 		round++
 		for i := 0; i < n; i += 1000 {
@@ -56,21 +68,97 @@ func BenchmarkForward(b *testing.B) {
 			}
 			bed.publish(states...)
 		}
-		timed("relayed", relayed)
-		timed("subscribed", passed("idle"), orders.BatchSubscriber("idle", nothing, events.Concurrency(4),
-			events.BatchSize(500)))
-		before := processorTime(b)
-		timed("forwarded", passed(forwarderName), strunkjs.Forward(orders, js,
-			strunkjs.Config{Stream: "ORDERS", Create: create}))
-		spent["processor"] += processorTime(b) - before
+		timed("relayed", until(relayed))
+		timed("nowhere", until(passed("nowhere"), forward.To(orders, "nowhere", nowhere{})))
+		timed("forwarded", until(passed(forwarderName), strunkjs.Forward(orders, js,
+			strunkjs.Config{Stream: "ORDERS", Create: create})))
+		stream, copies := copiesOf(b, js, "ORDERS", n)
+		timed("published", func() func() {
+			publishAll(b, js, copies)
+			return func() {
+				if err := stream.Purge(context.Background()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
-	for what, took := range spent {
-		if what != "processor" {
-			b.ReportMetric(float64(n*round)/took.Seconds(), what+"/s")
+	for what := range took {
+		b.ReportMetric(float64(n*round)/took[what].Seconds(), what+"/s")
+	}
+	for _, what := range []string{"forwarded", "published"} {
+		b.ReportMetric(float64(used[what].Microseconds())/float64(n*round), "cpu-µs/"+what)
+	}
+	b.ReportMetric(took["relayed"].Seconds()/took["forwarded"].Seconds(), "forwarded/relayed")
+}
+
+// nowhere has each message at once. It implements forward.Sink.
+type nowhere struct{}
+
+func (nowhere) Check(context.Context, string) error { return nil }
+
+func (nowhere) Send(context.Context, *forward.Message) forward.Ack {
+	return func(context.Context) error { return nil }
+}
+
+// copiesOf makes n messages like the last one of a stream, each with an id of its own, for another stream.
+func copiesOf(b *testing.B, js jetstream.JetStream, from string, n int) (to jetstream.Stream, copies []*nats.Msg) {
+	ctx := context.Background()
+	stream, err := js.Stream(ctx, from)
+	if err != nil {
+		b.Fatal(err)
+	}
+	last, err := stream.GetMsg(ctx, stream.CachedInfo().State.LastSeq)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if to, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{Name: "COPIES", Subjects: []string{"copies.>"},
+		Storage: create.Storage}); err != nil {
+		b.Fatal(err)
+	}
+	for i := range n {
+		header := maps.Clone(last.Header)
+		header.Set(nats.MsgIdHdr, fmt.Sprint(last.Header.Get(nats.MsgIdHdr), "/", i))
+		copies = append(copies, &nats.Msg{Subject: fmt.Sprint("copies.order.e", i%5000), Header: header,
+			Data: last.Data})
+	}
+	return to, copies
+}
+
+// publishAll publishes messages as a forwarder does, as many of them under way at once.
+func publishAll(b *testing.B, js jetstream.JetStream, all []*nats.Msg) {
+	const size = 500
+	batches := make(chan []*nats.Msg)
+	var lanes sync.WaitGroup
+	for range forward.DefaultInFlight / size {
+		lanes.Go(func() {
+			for batch := range batches {
+				for _, future := range publishBatch(b, js, batch) {
+					select {
+					case <-future.Ok():
+					case err := <-future.Err():
+						b.Error(err)
+					}
+				}
+			}
+		})
+	}
+	for batch := range slices.Chunk(all, size) {
+		batches <- batch
+	}
+	close(batches)
+	lanes.Wait()
+}
+
+func publishBatch(b *testing.B, js jetstream.JetStream, batch []*nats.Msg) (under []jetstream.PubAckFuture) {
+	for _, msg := range batch {
+		future, err := js.PublishMsgAsync(msg, jetstream.WithExpectStream("COPIES"), jetstream.WithRetryAttempts(0))
+		if err != nil {
+			b.Error(err)
+			continue
 		}
+		under = append(under, future)
 	}
-	b.ReportMetric(spent["relayed"].Seconds()/spent["forwarded"].Seconds(), "forwarded/relayed")
-	b.ReportMetric(float64(spent["processor"].Microseconds())/float64(n*round), "cpu-µs/forwarded")
+	return under
 }
 
 // processorTime is what this process has had of the processors.

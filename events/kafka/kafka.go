@@ -1,6 +1,7 @@
 // Package kafka carries events from the database to a Kafka topic.
 //
-//	client, err := kgo.NewClient(kgo.SeedBrokers("localhost:9092")) // github.com/twmb/franz-go/pkg/kgo
+//	client, err := kgo.NewClient(kgo.SeedBrokers("localhost:9092"), // github.com/twmb/franz-go/pkg/kgo
+//		kgo.ProducerLinger(0))
 //	err = box.Run(ctx, kafka.Forward(Orders, client, kafka.Config{Topic: "orders"}))
 //
 // The forwarder is a subscriber (see package events/forward): a durable cursor, one owner at a
@@ -52,6 +53,8 @@ type Topic struct {
 
 // Forward makes a forwarder of a stream's events to Kafka. The client must be an idempotent producer that waits for all
 // in-sync replicas, which is its default, and choose the partition by the key.
+// Give it kgo.ProducerLinger(0): a forwarder sends many records at once and then waits for them, and each wait is
+// longer by what the client lingers: 10 ms by its default.
 func Forward[T any](stream *events.Stream[T], client *kgo.Client, cfg Config,
 	opts ...forward.Option) *forward.Forwarder {
 	if cfg.Name == "" {

@@ -94,7 +94,7 @@ func client(t testing.TB, c *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
 
 // read returns the records of a topic, those of a partition in order, until n different versions have arrived: after a
 // broken connection some may come twice.
-func read(t *testing.T, c *kfake.Cluster, topic string, n int) (all []*kgo.Record) {
+func read(t testing.TB, c *kfake.Cluster, topic string, n int) (all []*kgo.Record) {
 	t.Helper()
 	cl := client(t, c, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
