@@ -55,8 +55,8 @@ bench: ## Measure enqueueing, working and latency on a durable server, and the s
 	go test -run '^$$' -bench . ./queue
 	go test -run '^$$' -bench Publish ./schema
 
-bench-peers: ## Measure this library and River in alternation on one durable server
-	cd bench/peers && go run .
+bench-peers: ## Measure this library and its peers by turns on one durable server, and write docs/benchmarks.md (FLAGS='-only drain -peers river -rounds 1' prints a part)
+	cd bench/peers && go run . $(if $(FLAGS),$(FLAGS),-page ../../docs)
 
 bench-brokers: ## Measure forwarders to JetStream and kfake, and workers at JetStream, beside the database's own
 	cd events/jetstream && go test -run '^$$' -bench Forward -benchtime 3x .

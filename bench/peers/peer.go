@@ -2,60 +2,103 @@ package main
 
 import (
 	"context"
-	"sync/atomic"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
 )
 
-// job is the payload of both libraries.
-type job struct {
-	N    int    `json:"n"`
-	To   string `json:"to"`
-	Body string `json:"body"`
+// peer is a library, or the floor, under measurement.
+type peer struct {
+	name string // as in the table
+	kind kind
+	argv []string // starts an agent
+	env  []string // of the agent, beside the server's address
+	// left counts the tasks that are not stored as done.
+	left              string
+	version, settings string
 }
 
-func newJob(n int) job { return job{N: n, To: "user@example.com", Body: "welcome"} }
+// kind is what a peer can do.
+type kind string
 
-// batchSize is that of River's own benchmark.
-const batchSize = 5_000
+const (
+	forTasks  kind = "tasks"
+	forEvents kind = "events"
+	forFloor  kind = "floor" // adds rows of an application only
+)
 
-// peer is a library under measurement.
-type peer interface {
-	name() string
-	// open migrates the empty schema of the pool's database. What it held before is gone.
-	open(ctx context.Context, pool *pgxpool.Pool) error
-	// enqueueMany adds the jobs in one transaction, as quickly as the library can.
-	enqueueMany(ctx context.Context, jobs []job) error
-	// enqueueOne adds one job in a transaction of its own.
-	enqueueOne(ctx context.Context, j job) error
-	// enqueueIn adds one job in a transaction of the application.
-	enqueueIn(ctx context.Context, tx pgx.Tx, j job) error
-	// drain works off what is there, n tasks, and returns when the last of them is stored as done.
-	// stop ends what it has started.
-	drain(ctx context.Context, n int, handled func(job)) (stop func() error, err error)
-	// work starts a worker, set up for latency; stop ends it gracefully.
-	work(ctx context.Context, handled func(job)) (stop func() error, err error)
-	// done counts the tasks that are stored as done.
-	done(ctx context.Context) (int, error)
-	// table is the one that tasks are added to.
-	table() string
-}
-
-// countdown closes a channel when it has been called n times.
-type countdown struct {
-	left atomic.Int64
-	over chan struct{}
-}
-
-func newCountdown(n int) *countdown {
-	c := &countdown{over: make(chan struct{})}
-	c.left.Store(int64(n))
-	return c
-}
-
-func (c *countdown) tick() {
-	if c.left.Add(-1) == 0 {
-		close(c.over)
+// allPeers are those of the tables, in their order.
+func allPeers(node nodeAgents) []peer {
+	return []peer{
+		goPeer("strunk", "strunk", forTasks, "SELECT count(*) FROM public.strunk_outbox WHERE status <> 'delivered'"),
+		goPeer("River", "River", forTasks, "SELECT count(*) FROM public.river_job WHERE state <> 'completed'"),
+		goPeer("gue", "gue", forTasks, "SELECT count(*) FROM public.gue_jobs"),
+		{name: "graphile-worker", kind: forTasks, argv: node.argv("graphile-worker"),
+			left: "SELECT count(*) FROM graphile_worker._private_jobs"},
+		{name: "pg-boss", kind: forTasks, argv: node.argv("pg-boss"),
+			left: "SELECT count(*) FROM pgboss.job WHERE name = 'bench' AND state <> 'completed'"},
+		goPeer("plain row", "plain row", forFloor, ""),
+		goPeer("strunk", "strunk events", forEvents, ""),
+		goPeer("watermill-sql", "watermill-sql", forEvents, ""),
 	}
+}
+
+func goPeer(name, agent string, kind kind, left string) peer {
+	program, err := os.Executable()
+	if err != nil {
+		program = os.Args[0]
+	}
+	return peer{name: name, kind: kind, argv: []string{program}, env: []string{agentVariable + "=" + agent}, left: left}
+}
+
+// findPeers returns those that are wanted and can be had, and a line for each that cannot.
+func findPeers(ctx context.Context, s *server, c config) (found []peer, missing []string) {
+	var node nodeAgents
+	var noNode error
+	if wantsNode(c.peers) {
+		node, noNode = findNode(ctx, c.install)
+	}
+	for _, p := range allPeers(node) {
+		if !wanted(c.peers, p.name) {
+			continue
+		}
+		err := noNode
+		if len(p.env) > 0 { // this program
+			err = nil
+		}
+		if err == nil {
+			err = p.hello(ctx, s)
+		}
+		if err != nil {
+			missing = append(missing, fmt.Sprintf("%s is left out: %v", p.name, err))
+			continue
+		}
+		found = append(found, p)
+	}
+	return found, missing
+}
+
+func wantsNode(peers []string) bool {
+	return wanted(peers, "graphile-worker") || wanted(peers, "pg-boss")
+}
+
+func wanted(peers []string, name string) bool {
+	return len(peers) == 0 || slices.ContainsFunc(peers, func(begin string) bool {
+		return strings.HasPrefix(strings.ToLower(name), begin)
+	})
+}
+
+// hello asks for the version and the settings.
+func (p *peer) hello(ctx context.Context, s *server) error {
+	agent, err := startProcess(ctx, p.argv, append(s.env(), p.env...))
+	if err != nil {
+		return err
+	}
+	said, err := agent.ask(request{Do: doHello})
+	if err != nil {
+		return err
+	}
+	p.version, p.settings = said.Version, said.Settings
+	return agent.close()
 }

@@ -5,76 +5,110 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 )
-
-// What is measured, in the order of the report.
-const (
-	drainRate     = "drain, tasks/s"
-	batchRate     = "batch enqueue, tasks/s"
-	single1       = "single enqueue, own transaction, 1 client, tasks/s"
-	single8       = "single enqueue, own transaction, 8 clients, tasks/s"
-	borrowed1     = "single enqueue, application's transaction, 1 client, tasks/s"
-	borrowed8     = "single enqueue, application's transaction, 8 clients, tasks/s"
-	latency50     = "commit to handler, p50, ms"
-	latency99     = "commit to handler, p99, ms"
-	batchWAL      = "WAL of the enqueue, bytes/task"
-	drainWAL      = "WAL of the drain, bytes/task"
-	totalWAL      = "WAL of both, bytes/task"
-	batchCPU      = "server CPU of the enqueue, µs/task"
-	drainCPU      = "server CPU of the drain, µs/task"
-	totalCPU      = "server CPU of both, µs/task"
-	snapshotRate  = "drain under an open snapshot, tasks/s"
-	snapshotFirst = "  its first quarter, tasks/s"
-	snapshotLast  = "  its last quarter, tasks/s"
-)
-
-var order = []string{
-	drainRate, batchRate, single1, single8, borrowed1, borrowed8, latency50, latency99,
-	batchWAL, drainWAL, totalWAL, batchCPU, drainCPU, totalCPU, snapshotRate, snapshotFirst, snapshotLast,
-}
 
 // report collects what the rounds measured.
 type report struct {
-	values map[[2]string][]float64
+	config  config
+	server  *server
+	peers   []peer
+	missing []string // a line for each peer that is left out
+	values  map[cell][]float64
+	took    time.Duration
 }
 
-func newReport() *report { return &report{values: map[[2]string][]float64{}} }
-
-func (r *report) add(what, name string, value float64) {
-	key := [2]string{what, name}
-	r.values[key] = append(r.values[key], value)
+// cell is a place of the table.
+type cell struct {
+	line *line
+	peer string
 }
 
-func (r *report) median(what, name string) (float64, bool) {
-	values := slices.Sorted(slices.Values(r.values[[2]string{what, name}]))
+func (r *report) add(l *line, p peer, value float64) {
+	at := cell{l, p.name}
+	r.values[at] = append(r.values[at], value)
+}
+
+// figures are the values of a cell.
+type figures struct{ least, median, most float64 }
+
+func (r *report) figures(l *line, p peer) (f figures, ok bool) {
+	values := slices.Sorted(slices.Values(r.values[cell{l, p.name}]))
 	if len(values) == 0 {
-		return 0, false
+		return f, false
 	}
-	return (values[len(values)/2] + values[(len(values)-1)/2]) / 2, true
+	return figures{least: values[0], median: median(values), most: values[len(values)-1]}, true
 }
 
-// print writes one line for each measure: the medians, and what strunk's is of River's.
-func (r *report) print(out io.Writer) error {
-	lines := []string{fmt.Sprintf(lineFormat, "", "strunk", "river", "strunk/river")}
-	for _, what := range order {
-		strunk, ok := r.median(what, "strunk")
-		river, also := r.median(what, "river")
-		line := fmt.Sprintf(lineFormat, what, "-", "-", "-")
-		if ok && also {
-			line = fmt.Sprintf(lineFormat, what, figure(strunk), figure(river), fmt.Sprintf("%.2f", strunk/river))
+func median(sorted []float64) float64 { return (sorted[len(sorted)/2] + sorted[(len(sorted)-1)/2]) / 2 }
+
+// columns are the peers that are in one table with a row.
+func (r *report) columns(of row) (columns []peer) {
+	for _, p := range r.peers {
+		if of.has(p) {
+			columns = append(columns, p)
 		}
-		lines = append(lines, line)
 	}
-	_, err := io.WriteString(out, strings.Join(lines, ""))
+	return columns
+}
+
+// print writes the medians.
+func (r *report) print(out io.Writer, rows []row) error {
+	var text strings.Builder
+	var last []peer
+	for _, of := range rows {
+		columns := r.columns(of)
+		if len(columns) == 0 {
+			continue
+		}
+		if !slices.EqualFunc(columns, last, samePeer) {
+			text.WriteString("\n" + printed("", columns, func(p peer) string { return p.name }))
+		}
+		last = columns
+		for _, l := range of.lines {
+			text.WriteString(printed(l.what+", "+l.unit, columns, func(p peer) string {
+				f, ok := r.figures(l, p)
+				if !ok {
+					return "-"
+				}
+				return number(f.median)
+			}))
+		}
+	}
+	_, err := io.WriteString(out, text.String())
 	return err
 }
 
-const lineFormat = "%-60s %10s %10s %13s\n"
+func samePeer(a, b peer) bool { return a.name == b.name && a.kind == b.kind }
 
-// figure drops the digits that mean nothing.
-func figure(v float64) string {
-	if v < 100 {
-		return fmt.Sprintf("%.2f", v)
+func printed(what string, columns []peer, value func(peer) string) string {
+	line := fmt.Sprintf("%-86s", what)
+	for _, p := range columns {
+		line += fmt.Sprintf(" %15s", value(p))
 	}
-	return fmt.Sprintf("%.0f", v)
+	return line + "\n"
+}
+
+// number drops the digits that mean nothing: three are left, and commas.
+func number(v float64) string {
+	switch {
+	case v < 10:
+		return fmt.Sprintf("%.2f", v)
+	case v < 100:
+		return fmt.Sprintf("%.1f", v)
+	}
+	text := fmt.Sprintf("%.0f", roundTo(v))
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+// roundTo keeps three digits of a large number, four of those with a leading 1.
+func roundTo(v float64) float64 {
+	step := 1.0
+	for v/step >= 2000 {
+		step *= 10
+	}
+	return float64(int64(v/step+0.5)) * step
 }

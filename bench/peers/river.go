@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"log/slog"
+	"strconv"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,113 +14,113 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 )
 
-// throughput are the settings of River's own benchmark, whose comments say that they were tried against others.
-var throughput = river.Config{
-	FetchCooldown:     2 * time.Millisecond,
-	FetchPollInterval: 20 * time.Millisecond,
-	Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2_000}},
+// riverConfigs are: the settings of River's own benchmark (riverbench), whose comments say that they were tried
+// against others; the same with the shortest cooldown that River allows; and its defaults.
+var riverConfigs = map[string]river.Config{
+	throughput: {FetchCooldown: 2 * time.Millisecond, FetchPollInterval: 20 * time.Millisecond},
+	quickest:   {FetchCooldown: river.FetchCooldownMin, FetchPollInterval: 20 * time.Millisecond},
+	defaults:   {},
 }
 
-// quickest has the shortest cooldown that River allows.
-var quickest = river.Config{
-	FetchCooldown:     river.FetchCooldownMin,
-	FetchPollInterval: 20 * time.Millisecond,
-	Queues:            map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2_000}},
-}
-
+// Kind is how River names the job.
 func (job) Kind() string { return "bench" }
 
-type riverqueue struct {
+type riverTasks struct {
 	pool     *pgxpool.Pool
 	inserter *river.Client[pgx.Tx]
 }
 
-func (r *riverqueue) name() string  { return "river" }
-func (r *riverqueue) table() string { return "public.river_job" }
+func (*riverTasks) describe() (module, settings string) {
+	return "github.com/riverqueue/river", "throughput, as its own riverbench: `FetchCooldown` 2 ms, " +
+		"`FetchPollInterval` 20 ms, `MaxWorkers` 2,000; latency: the least `FetchCooldown`, 1 ms; 50 idle queues: " +
+		"its defaults, `MaxWorkers` 10 each. Batches by `InsertManyFast` (COPY), single tasks by `InsertTx`"
+}
 
-func (r *riverqueue) open(ctx context.Context, pool *pgxpool.Pool) error {
-	r.pool = pool
+func (r *riverTasks) migrate(ctx context.Context, pool *pgxpool.Pool) error {
 	migrator, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
-	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
-		return err
-	}
-	r.inserter, err = r.client(quickest, func(job) {})
+	_, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	return err
+}
+
+func (r *riverTasks) open(_ context.Context, pool *pgxpool.Pool) (err error) {
+	r.pool = pool
+	r.inserter, err = r.client(river.Config{}, func(job) {})
 	return err
 }
 
 // client makes one that works, once it is started.
-func (r *riverqueue) client(cfg river.Config, handled func(job)) (*river.Client[pgx.Tx], error) {
-	workers := river.NewWorkers()
-	err := river.AddWorkerSafely(workers, river.WorkFunc(func(_ context.Context, j *river.Job[job]) error {
+func (r *riverTasks) client(cfg river.Config, handled func(job)) (*river.Client[pgx.Tx], error) {
+	cfg.Workers = river.NewWorkers()
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	err := river.AddWorkerSafely(cfg.Workers, river.WorkFunc(func(_ context.Context, j *river.Job[job]) error {
 		handled(j.Args)
 		return nil
 	}))
 	if err != nil {
 		return nil, err
 	}
-	cfg.Workers = workers
-	cfg.Logger = slog.New(slog.DiscardHandler)
 	return river.NewClient(riverpgxv5.New(r.pool), &cfg)
 }
 
-func (r *riverqueue) enqueueMany(ctx context.Context, batch []job) error {
-	params := make([]river.InsertManyParams, len(batch))
-	for i, j := range batch {
+func (r *riverTasks) addMany(ctx context.Context, jobs []job) error {
+	params := make([]river.InsertManyParams, len(jobs))
+	for i, j := range jobs {
 		params[i].Args = j
+		if j.Due != 0 {
+			params[i].InsertOpts = &river.InsertOpts{ScheduledAt: time.UnixMicro(j.Due)}
+		}
 	}
 	_, err := r.inserter.InsertManyFast(ctx, params)
 	return err
 }
 
-func (r *riverqueue) enqueueOne(ctx context.Context, j job) error {
-	return pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error { return r.enqueueIn(ctx, tx, j) })
+func (r *riverTasks) addOne(ctx context.Context, j job) error {
+	return pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error { return r.addIn(ctx, tx, j) })
 }
 
-func (r *riverqueue) enqueueIn(ctx context.Context, tx pgx.Tx, j job) error {
+func (r *riverTasks) addIn(ctx context.Context, tx pgx.Tx, j job) error {
 	_, err := r.inserter.InsertTx(ctx, tx, j, nil)
 	return err
 }
 
-// drain counts completions as River's own benchmark does: by its events, which follow the stored
-// completion. Stopping the client is not part of it.
-func (r *riverqueue) drain(ctx context.Context, n int, handled func(job)) (func() error, error) {
-	client, err := r.client(throughput, handled)
-	if err != nil {
-		return nil, err
-	}
-	events, unsubscribe := client.SubscribeConfig(&river.SubscribeConfig{
-		ChanSize: n,
-		Kinds:    []river.EventKind{river.EventKindJobCompleted},
-	})
-	defer unsubscribe()
-	if err := client.Start(ctx); err != nil {
-		return nil, err
-	}
-	for range n {
-		select {
-		case <-events:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+// work counts completions as River's own benchmark does: by its events, which follow the stored completion.
+func (r *riverTasks) work(ctx context.Context, how manner, handled func(job)) (worker, error) {
+	cfg := riverConfigs[how.Mode]
+	cfg.Queues = map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2_000}}
+	if how.Mode == defaults {
+		cfg.Queues = map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 10}}
+		for i := 1; i < how.Width; i++ {
+			cfg.Queues["idle"+strconv.Itoa(i)] = river.QueueConfig{MaxWorkers: 10}
 		}
 	}
-	return func() error { return client.Stop(ctx) }, nil
-}
-
-func (r *riverqueue) work(ctx context.Context, handled func(job)) (stop func() error, err error) {
-	client, err := r.client(quickest, handled)
+	client, err := r.client(cfg, handled)
 	if err != nil {
-		return nil, err
+		return worker{}, err
 	}
-	if err := client.Start(ctx); err != nil {
-		return nil, err
+	completions, unsubscribe := client.SubscribeConfig(&river.SubscribeConfig{
+		ChanSize: 1_000_000,
+		Kinds:    []river.EventKind{river.EventKindJobCompleted},
+	})
+	settle := func(handled int) error {
+		for range handled {
+			select {
+			case <-completions:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
 	}
-	return func() error { return client.Stop(ctx) }, nil
-}
-
-func (r *riverqueue) done(ctx context.Context) (n int, err error) {
-	err = r.pool.QueryRow(ctx, "SELECT count(*) FROM public.river_job WHERE state = 'completed'").Scan(&n)
-	return n, err
+	var once sync.Once
+	stop := func() (err error) {
+		once.Do(func() {
+			unsubscribe()
+			err = client.Stop(ctx)
+		})
+		return err
+	}
+	return worker{settle: settle, stop: stop}, client.Start(ctx)
 }

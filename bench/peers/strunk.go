@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 )
@@ -14,76 +18,124 @@ import (
 // strunkConcurrency is enough for a handler that does nothing; more makes no difference.
 const strunkConcurrency = 200
 
-var jobs = queue.Define[job]("bench", queue.Config{})
+var tasks = queue.Define[job]("bench", queue.Config{})
 
-type strunk struct {
-	pool *pgxpool.Pool
-	box  *outbox.Box
+// strunkBox is what tasks and events have in common.
+type strunkBox struct {
+	box *outbox.Box
 }
 
-func (s *strunk) name() string  { return "strunk" }
-func (s *strunk) table() string { return "public.strunk_outbox_tasks" }
+func (s *strunkBox) migrate(ctx context.Context, pool *pgxpool.Pool) error {
+	return outbox.Migrate(ctx, pool, outbox.MigrateConfig{})
+}
 
-func (s *strunk) open(ctx context.Context, pool *pgxpool.Pool) (err error) {
-	s.pool = pool
-	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{}); err != nil {
-		return err
-	}
+func (s *strunkBox) open(ctx context.Context, pool *pgxpool.Pool) (err error) {
 	s.box, err = outbox.Open(ctx, pool, outbox.Config{Logger: slog.New(slog.DiscardHandler)})
 	return err
 }
 
-func (s *strunk) enqueueMany(ctx context.Context, batch []job) error {
+// run drives the bindings. Run stores what its handlers have done before it returns.
+func (s *strunkBox) run(ctx context.Context, bindings []outbox.Binding) worker {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	var err error
+	go func() {
+		err = s.box.Run(ctx, bindings...)
+		close(ended)
+	}()
+	stop := func() error {
+		cancel()
+		<-ended
+		return err
+	}
+	return worker{stop: stop, settle: func(int) error { return stop() }}
+}
+
+type strunkTasks struct{ strunkBox }
+
+func (*strunkTasks) describe() (module, settings string) {
+	return "github.com/strunk-go/strunk", fmt.Sprintf("`Concurrency(%d)`, all else by default. "+
+		"50 idle queues: all by default. Single tasks in `Box.InTx`, or in the application's transaction by `Box.Tx`",
+		strunkConcurrency)
+}
+
+func (s *strunkTasks) addMany(ctx context.Context, jobs []job) error {
 	return s.box.InTx(ctx, func(tx *outbox.OwnedTx) error {
-		_, err := jobs.EnqueueBatch(ctx, tx, batch)
+		if jobs[0].Due == 0 {
+			_, err := tasks.EnqueueBatch(ctx, tx, jobs)
+			return err
+		}
+		items := make([]queue.Item, len(jobs))
+		for i, j := range jobs {
+			items[i] = tasks.Item(j, queue.DueAt(time.UnixMicro(j.Due)))
+		}
+		_, err := queue.EnqueueAll(ctx, tx, items...)
 		return err
 	})
 }
 
-func (s *strunk) enqueueOne(ctx context.Context, j job) error {
+func (s *strunkTasks) addOne(ctx context.Context, j job) error {
 	return s.box.InTx(ctx, func(tx *outbox.OwnedTx) error {
-		_, err := jobs.Enqueue(ctx, tx, j)
+		_, err := tasks.Enqueue(ctx, tx, j)
 		return err
 	})
 }
 
-func (s *strunk) enqueueIn(ctx context.Context, tx pgx.Tx, j job) error {
-	_, err := jobs.Enqueue(ctx, s.box.Tx(tx), j)
+func (s *strunkTasks) addIn(ctx context.Context, tx pgx.Tx, j job) error {
+	_, err := tasks.Enqueue(ctx, s.box.Tx(tx), j)
 	return err
 }
 
-// drain returns with Run, which stores what its handlers have done before it returns.
-func (s *strunk) drain(ctx context.Context, n int, handled func(job)) (func() error, error) {
-	left := newCountdown(n)
-	stop, err := s.work(ctx, func(j job) {
-		handled(j)
-		left.tick()
-	})
-	if err != nil {
-		return nil, err
-	}
-	select {
-	case <-left.over:
-	case <-ctx.Done():
-	}
-	return func() error { return nil }, stop()
-}
-
-func (s *strunk) work(ctx context.Context, handled func(job)) (stop func() error, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	worker := jobs.Worker(func(_ context.Context, task queue.Task[job]) error {
+func (s *strunkTasks) work(ctx context.Context, how manner, handled func(job)) (worker, error) {
+	handle := func(_ context.Context, task queue.Task[job]) error {
 		handled(task.Payload)
 		return nil
-	}, queue.Concurrency(strunkConcurrency))
-	go func() { ended <- s.box.Run(ctx, worker) }()
-	return func() error {
-		cancel()
-		return <-ended
-	}, nil
+	}
+	if how.Mode != defaults {
+		return s.run(ctx, []outbox.Binding{tasks.Worker(handle, queue.Concurrency(strunkConcurrency))}), nil
+	}
+	bindings := make([]outbox.Binding, how.Width)
+	for i := range bindings {
+		bindings[i] = queue.Define[job]("idle"+strconv.Itoa(i), queue.Config{}).Worker(handle)
+	}
+	return s.run(ctx, bindings), nil
 }
 
-func (s *strunk) done(ctx context.Context) (n int, err error) {
-	err = s.pool.QueryRow(ctx, "SELECT count(*) FROM public.strunk_outbox WHERE status = 'delivered'").Scan(&n)
-	return n, err
+var states = events.Define("state", func(j job) string { return strconv.Itoa(j.N) }, events.Config{})
+
+type strunkEvents struct{ strunkBox }
+
+func (*strunkEvents) describe() (module, settings string) {
+	return "github.com/strunk-go/strunk", "events: all by default; each event is the new state of an entity, with a " +
+		"version and a snapshot"
+}
+
+func (s *strunkEvents) addMany(ctx context.Context, jobs []job) error {
+	return s.box.InTx(ctx, func(tx *outbox.OwnedTx) error {
+		_, err := states.PublishBatch(ctx, tx, jobs)
+		return err
+	})
+}
+
+func (s *strunkEvents) addOne(ctx context.Context, j job) error {
+	return s.box.InTx(ctx, func(tx *outbox.OwnedTx) error {
+		_, err := states.Publish(ctx, tx, j)
+		return err
+	})
+}
+
+func (s *strunkEvents) addIn(ctx context.Context, tx pgx.Tx, j job) error {
+	_, err := states.Publish(ctx, s.box.Tx(tx), j)
+	return err
+}
+
+func (s *strunkEvents) work(ctx context.Context, how manner, handled func(job)) (worker, error) {
+	bindings := make([]outbox.Binding, how.Width)
+	for i := range bindings {
+		bindings[i] = states.Subscriber(how.Names+strconv.Itoa(i), func(_ context.Context, e events.Event[job]) error {
+			handled(e.State)
+			return nil
+		})
+	}
+	return s.run(ctx, bindings), nil
 }
