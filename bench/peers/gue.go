@@ -40,8 +40,8 @@ type gueTasks struct {
 }
 
 func (*gueTasks) describe() (module, settings string) {
-	return "github.com/vgarvardt/gue/v5", fmt.Sprintf("a pool of %d workers, `PollInterval` %v, `RunAtPollStrategy`, the "+
-		"order that its index has; 50 idle queues: one worker each, polling every 5 s, the default. "+
+	return "github.com/vgarvardt/gue/v5", fmt.Sprintf("a pool of %d workers, `PollInterval` %v, `RunAtPollStrategy`, "+
+		"the order that its index has; 50 idle queues: one worker each, polling every 5 s, the default. "+
 		"Batches by `EnqueueBatch`, single tasks by `EnqueueTx`", gueWorkers, guePoll)
 }
 

@@ -22,11 +22,12 @@ type section struct {
 var sections = []section{
 	{
 		title: "Throughput",
-		text: "Tasks of about 60 bytes are enqueued in batches and worked off by one process whose handler does nothing. " +
-			"strunk, River and pg-boss keep what is done, with its history; gue and graphile-worker delete it. A drain ends " +
-			"when the last task is stored as done, or after some seconds (the limits are above); then the rate is that of the " +
-			"tasks handled, and the last tenth is that of those. Under the open snapshot, a `REPEATABLE READ` transaction " +
-			"such as a dump or a report, no dead row can be removed: this is where tables of tasks grow slow.",
+		text: "Tasks of about 60 bytes are enqueued in batches and worked off by one process whose handler does " +
+			"nothing. strunk, River and pg-boss keep what is done, with its history; gue and graphile-worker " +
+			"delete it. A drain ends when the last task is stored as done, or after some seconds (the limits are " +
+			"above); then the rate is that of the tasks handled, and the last tenth is that of those. Under the " +
+			"open snapshot, a `REPEATABLE READ` transaction such as a dump or a report, no dead row can be " +
+			"removed: this is where tables of tasks grow slow.",
 		rows: []string{"drain", "snapshot", "processes"},
 		plots: []plot{
 			{file: "drain", title: "Drain", lines: []*line{lineDrain, lineProcesses, lineSnapshot, lineSnapshotTail}},
@@ -37,22 +38,24 @@ var sections = []section{
 	},
 	{
 		title: "Enqueue in transactions",
-		text: "One task a transaction, by clients of one process: in a transaction that holds nothing else, begun in the " +
-			"library's way if it has one, and in the application's transaction after the `INSERT` of a row of its own. The " +
-			"plain row is that `INSERT` alone between `BEGIN` and `COMMIT`: the floor of what a transaction costs. The worker " +
-			"process works the tasks off meanwhile, with the settings for latency.",
+		text: "One task a transaction, by clients of one process: in a transaction that holds nothing else, " +
+			"begun in the library's way if it has one, and in the application's transaction after the `INSERT` " +
+			"of a row of its own. The plain row is that `INSERT` alone between `BEGIN` and `COMMIT`: the floor " +
+			"of what a transaction costs. The worker process works the tasks off meanwhile, with the settings " +
+			"for latency.",
 		rows:  []string{"singles"},
 		plots: singlePlots(),
 	},
 	{
 		title: "From the commit to the handler",
-		text: "One process enqueues, one task a transaction, by 16 clients at a fixed rate; another one works. Taken is the " +
-			"time from the end of the `COMMIT` to the start of the handler. Where fewer were enqueued than the rate asks for, " +
-			"the table says so. Due tasks are enqueued ahead, each for a time of its own; a task that was not handled 5 s after " +
-			"the last was due counts with that time.",
+		text: "One process enqueues, one task a transaction, by 16 clients at a fixed rate; another one works. " +
+			"Taken is the time from the end of the `COMMIT` to the start of the handler. Where fewer were " +
+			"enqueued than the rate asks for, the table says so. Due tasks are enqueued ahead, each for a time " +
+			"of its own; a task that was not handled 5 s after the last was due counts with that time.",
 		rows: []string{"latency", "rate", "rate-snapshot", "due", "start"},
 		plots: []plot{
-			{file: "latency", title: "Commit to handler, 200 a second", lines: []*line{lineSlow50, lineSlow99}, log: true},
+			{file: "latency", title: "Commit to handler, 200 a second", lines: []*line{lineSlow50, lineSlow99},
+				log: true},
 			{file: "rate", title: "Commit to handler, 2,000 a second", lines: linesFast.all()[:4], log: true},
 			{file: "rate-snapshot", title: "Commit to handler, 2,000 a second, under an open snapshot",
 				lines: linesFastSnapshot.all()[:4], log: true},
@@ -62,8 +65,8 @@ var sections = []section{
 	},
 	{
 		title: "Idle",
-		text: "One worker process with 50 queues and nothing to do, each library with its defaults. Queries are counted on " +
-			"the wire.",
+		text: "One worker process with 50 queues and nothing to do, each library with its defaults. Queries are " +
+			"counted on the wire.",
 		rows: []string{"idle"},
 		plots: []plot{
 			{file: "idle-queries", title: "Idle: queries", lines: []*line{lineIdleQueries}},
@@ -73,13 +76,14 @@ var sections = []section{
 	},
 	{
 		title: "Events",
-		text: "strunk publishes states with versions and snapshots, which watermill-sql has not. The first 8 subscribers " +
-			"begin with what has been published, in a fresh process: in strunk its relay works beside them. The second 8 find " +
-			"that done. The handler does nothing.",
+		text: "strunk publishes states with versions and snapshots, which watermill-sql has not. The first 8 " +
+			"subscribers begin with what has been published, in a fresh process: in strunk its relay works " +
+			"beside them. The second 8 find that done. The handler does nothing.",
 		rows: []string{"publish", "publish-single", "subscribers"},
 		plots: []plot{
 			{file: "publish", title: "Publish", lines: []*line{linePublishBatch, linePublishSingle}},
-			{file: "subscribers", title: "Deliveries to 8 subscribers", lines: []*line{lineSubscribers, lineSubscribers2}},
+			{file: "subscribers", title: "Deliveries to 8 subscribers",
+				lines: []*line{lineSubscribers, lineSubscribers2}},
 		},
 	},
 }
@@ -120,23 +124,24 @@ func (r *report) writePage(dir string, rows []row) error {
 func (r *report) writeHead(out *strings.Builder) {
 	out.WriteString("# Benchmarks\n\nWritten by `make bench-peers`, whole: do not edit it.\n\n")
 	if r.config.rounds < 3 || r.config.size < 1 || len(r.missing)+len(r.config.peers)+len(r.config.only) > 0 {
-		fmt.Fprintf(out, "**This was a short or partial run (%s, %v of the usual size): its figures show that the page "+
-			"works, and no more.**\n\n", r.rounds(), r.config.size)
+		fmt.Fprintf(out, "**This was a short or partial run (%s, %v of the usual size): its figures show that the "+
+			"page works, and no more.**\n\n", r.rounds(), r.config.size)
 	}
 	fmt.Fprintf(out, "On %s, of strunk at %s, in %v. The machine: %d cores that the server and all clients share, %s; "+
 		"PostgreSQL %s, started for this run, fsync on, its settings the defaults but `max_connections`; %s.\n\n",
 		time.Now().UTC().Format("2006-01-02"), commit(), r.took.Round(time.Minute), runtime.NumCPU(),
 		runtime.GOOS+"/"+runtime.GOARCH, r.server.version, runtime.Version())
-	fmt.Fprintf(out, "Each library runs in processes of its own, in the same way, with the best settings that its documents "+
-		"name; the rows below are the same requests to all of them. Each row begins with empty tables and a checkpoint. "+
-		"There were %s, the libraries by turns within each row, each round beginning with another one. A figure is "+
-		"the median of the rounds, in brackets the least and the most. The best of a row is bold. What shares two cores "+
-		"with its server measures both: ratios say more than figures, and other machines give others.\n\n", r.rounds())
+	fmt.Fprintf(out, "Each library runs in processes of its own, in the same way, with the best settings that its "+
+		"documents name; the rows below are the same requests to all of them. Each row begins with empty tables and "+
+		"a checkpoint. There were %s, the libraries by turns within each row, each round beginning with another one. "+
+		"A figure is the median of the rounds, in brackets the least and the most. The best of a row is bold. What "+
+		"shares its cores with its server measures both: ratios say more than figures, and other machines give "+
+		"others.\n\n", r.rounds())
 	r.writePeers(out)
 	s := usualSizes.scaled(r.config.size)
-	fmt.Fprintf(out, "\nSizes: %s tasks in the drain, for %v at most; %s under the snapshot, for %v at most; %v for each "+
-		"count of clients; %v at each rate; %s tasks due over %v; %v idle after %v; %s events. Again, or in part: "+
-		"`make bench-peers`, `cd bench/peers && go run . -help`.\n", number(float64(s.drain)), s.drainFor,
+	fmt.Fprintf(out, "\nSizes: %s tasks in the drain, for %v at most; %s under the snapshot, for %v at most; %v "+
+		"for each count of clients; %v at each rate; %s tasks due over %v; %v idle after %v; %s events. Again, or "+
+		"in part: `make bench-peers`, `cd bench/peers && go run . -help`.\n", number(float64(s.drain)), s.drainFor,
 		number(float64(s.snapshot)), s.snapshotFor, s.addFor, s.paceFor, number(float64(s.due)), s.dueFor, s.idleFor,
 		s.idleWarm, number(float64(s.events)))
 }

@@ -39,7 +39,8 @@ func (r *report) draw(p plot, columns []peer) string {
 	var body strings.Builder
 	y := 44
 	for _, l := range p.lines {
-		fmt.Fprintf(&body, `<text x="10" y="%d" font-weight="600">%s</text>`+"\n", y, html.EscapeString(l.what))
+		fmt.Fprintf(&body, `<text x="10" y="%d" font-weight="600">%s</text>`+"\n", y,
+			html.EscapeString(l.what))
 		y += 10
 		for _, c := range columns {
 			if f, ok := r.figures(l, c); ok {
@@ -52,8 +53,8 @@ func (r *report) draw(p plot, columns []peer) string {
 	bottom := y - groupGap + 16
 	var svg strings.Builder
 	fmt.Fprintf(&svg, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" `+
-		`font-family="system-ui, sans-serif" font-size="12" fill="%s" role="img">`+"\n", plotWidth, bottom+40, plotWidth,
-		bottom+40, ink)
+		`font-family="system-ui, sans-serif" font-size="12" fill="%s" role="img">`+"\n", plotWidth, bottom+40,
+		plotWidth, bottom+40, ink)
 	fmt.Fprintf(&svg, "<title>%s</title>\n", html.EscapeString(p.title))
 	fmt.Fprintf(&svg, `<text x="10" y="20" font-size="15" font-weight="600">%s</text>`+"\n",
 		html.EscapeString(p.title+", "+scale.label))
@@ -67,7 +68,8 @@ func (r *report) draw(p plot, columns []peer) string {
 func drawBar(out *strings.Builder, s scale, name string, f figures, y int) {
 	middle := y + barHeight/2
 	end, least, most := s.x(f.median), s.x(f.least), s.x(f.most)
-	fmt.Fprintf(out, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", plotLeft-8, middle+4, html.EscapeString(name))
+	fmt.Fprintf(out, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", plotLeft-8, middle+4,
+		html.EscapeString(name))
 	fmt.Fprintf(out, `<rect x="%d" y="%d" width="%.1f" height="%d" rx="2" fill="%s"/>`+"\n", plotLeft, y,
 		math.Max(end-plotLeft, 1), barHeight, colours[name])
 	fmt.Fprintf(out, `<path d="M%.1f %dV%dM%.1f %dV%dM%.1f %dH%.1f" stroke="%s" stroke-width="1.5" fill="none"/>`+"\n",
@@ -141,7 +143,8 @@ func (s scale) x(value float64) float64 {
 func (s scale) drawAxis(out *strings.Builder, top, bottom int) {
 	for _, tick := range s.ticks {
 		fmt.Fprintf(out, `<path d="M%.1f %dV%d" stroke="%s" stroke-opacity="0.35"/>`+"\n", s.x(tick), top, bottom, ink)
-		fmt.Fprintf(out, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", s.x(tick), bottom+18, tickText(tick))
+		fmt.Fprintf(out, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", s.x(tick), bottom+18,
+			tickText(tick))
 	}
 }
 

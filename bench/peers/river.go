@@ -47,7 +47,7 @@ func (r *riverTasks) migrate(ctx context.Context, pool *pgxpool.Pool) error {
 
 func (r *riverTasks) open(_ context.Context, pool *pgxpool.Pool) (err error) {
 	r.pool = pool
-	r.inserter, err = r.client(river.Config{}, func(job) {})
+	r.inserter, err = r.client(riverConfigs[quickest], func(job) {}) // it bounds how often inserts wake workers
 	return err
 }
 

@@ -78,7 +78,8 @@ func (s *server) env() []string {
 		encryption = "require"
 	}
 	return append(os.Environ(), "PGHOST="+c.Host, "PGPORT="+strconv.Itoa(int(c.Port)), "PGUSER="+c.User,
-		"PGPASSWORD="+c.Password, "PGDATABASE="+c.Database, "PGSSLMODE="+encryption, "PGMAXCONNS="+strconv.Itoa(maxConns))
+		"PGPASSWORD="+c.Password, "PGDATABASE="+c.Database, "PGSSLMODE="+encryption,
+		"PGMAXCONNS="+strconv.Itoa(maxConns))
 }
 
 // cost is what a piece of work took, from the server and from its clients.
