@@ -98,7 +98,7 @@ func awaitHandled(ctx context.Context, n int, limit time.Duration, agents ...*pr
 }
 
 // patience is how long a first job is waited for.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 func countHandled(agents []*process) (handled int, err error) {
 	for _, p := range agents {

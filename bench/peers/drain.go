@@ -10,6 +10,7 @@ import (
 type drained struct {
 	cost
 	handled int
+	cut     bool    // whether the limit of time ended it
 	tail    float64 // jobs a second in the last tenth of those handled
 }
 
@@ -31,7 +32,7 @@ func (b *bench) drain(ctx context.Context) error {
 		return err
 	}
 	b.add(lineBatch, float64(n)/filled.took.Seconds())
-	b.add(lineDrain, d.rate())
+	b.report.addDrain(lineDrain, b.peer, d)
 	b.add(lineWAL, float64(filled.wal)/float64(n)+float64(d.wal)/float64(d.handled))
 	b.add(lineClientCPU, microseconds(filled.clientCPU, n)+microseconds(d.clientCPU, d.handled))
 	if !filled.noCPU && !d.noCPU {
@@ -55,7 +56,7 @@ func (b *bench) drainByProcesses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.add(lineProcesses, d.rate())
+	b.report.addDrain(lineProcesses, b.peer, d)
 	return nil
 }
 
@@ -70,7 +71,7 @@ func (b *bench) drainUnderSnapshot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.add(lineSnapshot, d.rate())
+	b.report.addDrain(lineSnapshot, b.peer, d)
 	b.add(lineSnapshotTail, d.tail)
 	return nil
 }
@@ -114,6 +115,7 @@ func (b *bench) workOff(ctx context.Context, n int, limit time.Duration, process
 	if err != nil {
 		return d, err
 	}
+	d.cut = d.handled < n
 	if d.tail, err = lastTenth(workers[0], d.handled); err != nil {
 		return d, err
 	}

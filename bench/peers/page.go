@@ -24,8 +24,8 @@ var sections = []section{
 		title: "Throughput",
 		text: "Tasks of about 60 bytes are enqueued in batches and worked off by one process whose handler does " +
 			"nothing. strunk, River and pg-boss keep what is done, with its history; gue and graphile-worker " +
-			"delete it. A drain ends when the last task is stored as done, or after some seconds (the limits are " +
-			"above); then the rate is that of the tasks handled, and the last tenth is that of those. Under the " +
+			"delete it. A drain ends when the last task is stored as done, or is cut after some seconds (the limits " +
+			"are above); then the rate is that of the tasks handled, and the last tenth is that of those. Under the " +
 			"open snapshot, a `REPEATABLE READ` transaction such as a dump or a report, no dead row can be " +
 			"removed: this is where tables of tasks grow slow.",
 		rows: []string{"drain", "snapshot", "processes"},
@@ -228,7 +228,11 @@ func (r *report) writeLines(out *strings.Builder, of row, columns []peer) {
 			if p.name == best {
 				middle = "**" + middle + "**"
 			}
-			fmt.Fprintf(out, " %s (%s to %s) |", middle, number(f.least), number(f.most))
+			cut := ""
+			if r.cut[cell{l, p.name}] {
+				cut = ", cut"
+			}
+			fmt.Fprintf(out, " %s (%s to %s)%s |", middle, number(f.least), number(f.most), cut)
 		}
 		out.WriteString("\n")
 	}

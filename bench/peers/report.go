@@ -15,6 +15,7 @@ type report struct {
 	peers   []peer
 	missing []string // a line for each peer that is left out
 	values  map[cell][]float64
+	cut     map[cell]bool // where a limit of time ended the work
 	took    time.Duration
 }
 
@@ -27,6 +28,14 @@ type cell struct {
 func (r *report) add(l *line, p peer, value float64) {
 	at := cell{l, p.name}
 	r.values[at] = append(r.values[at], value)
+}
+
+// addDrain adds the rate of a drain, and whether the limit of time ended it.
+func (r *report) addDrain(l *line, p peer, d drained) {
+	r.add(l, p, d.rate())
+	if d.cut {
+		r.cut[cell{l, p.name}] = true
+	}
 }
 
 // figures are the values of a cell.
