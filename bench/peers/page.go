@@ -129,7 +129,7 @@ func (r *report) writeHead(out *strings.Builder) {
 	}
 	fmt.Fprintf(out, "On %s, of strunk at %s, in %v. The machine: %d cores that the server and all clients share, %s; "+
 		"PostgreSQL %s, started for this run, fsync on, its settings the defaults but `max_connections`; %s.\n\n",
-		time.Now().UTC().Format("2006-01-02"), commit(), r.took.Round(time.Minute), runtime.NumCPU(),
+		time.Now().UTC().Format("2006-01-02"), r.commit, r.took.Round(time.Minute), runtime.NumCPU(),
 		runtime.GOOS+"/"+runtime.GOARCH, r.server.version, runtime.Version())
 	fmt.Fprintf(out, "Each library runs in processes of its own, in the same way, with the best settings that its "+
 		"documents name; the rows below are the same requests to all of them. Each row begins with empty tables and "+

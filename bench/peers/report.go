@@ -11,6 +11,7 @@ import (
 // report collects what the rounds measured.
 type report struct {
 	config  config
+	commit  string // that is measured
 	server  *server
 	peers   []peer
 	missing []string // a line for each peer that is left out
