@@ -2,12 +2,13 @@ package faults
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -31,16 +32,33 @@ func Main(roles Roles) {
 		os.Exit(2)
 	}
 	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin) // ends when the parent does
+		for asked := bufio.NewScanner(os.Stdin); asked.Scan(); { // ends when the parent does
+			tell()
+		}
 		os.Exit(3)
 	}()
 	run()
 	os.Exit(0)
 }
 
+// tell writes to standard error what Ask asks for.
+func tell() {
+	stacks := make([]byte, 4<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	fmt.Fprintf(os.Stderr, "process %d:\n", os.Getpid())
+	if Told != nil {
+		Told(os.Stderr)
+	}
+	fmt.Fprintf(os.Stderr, "%s\n", stacks)
+}
+
+// Told is what a role has to say of itself when it is asked, beside the stacks of its goroutines. It is set before Main.
+var Told func(io.Writer)
+
 // Child is a running copy of the test binary.
 type Child struct {
 	cmd   *exec.Cmd
+	in    io.WriteCloser
 	lines chan string
 	gone  chan struct{}
 	once  sync.Once
@@ -64,7 +82,7 @@ func Spawn(t testing.TB, role string, settings ...string) *Child {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	c := &Child{cmd: cmd, lines: make(chan string, 10_000), gone: make(chan struct{})}
+	c := &Child{cmd: cmd, in: in, lines: make(chan string, 10_000), gone: make(chan struct{})}
 	go c.read(out)
 	t.Cleanup(func() { c.Kill(); _ = in.Close() })
 	return c
@@ -143,12 +161,5 @@ func (c *Child) Kill() {
 	}
 }
 
-// Dump ends the child, which writes the stacks of its goroutines to standard error first.
-func (c *Child) Dump() {
-	_ = c.cmd.Process.Signal(syscall.SIGQUIT) // fails when it has ended, and on Windows
-	select {
-	case <-c.gone:
-	case <-time.After(10 * time.Second): // it is frozen
-	}
-	c.Kill()
-}
+// Ask has the child write to standard error what Told says and the stacks of its goroutines. It goes on.
+func (c *Child) Ask() { _, _ = io.WriteString(c.in, "what do you wait for?\n") } // fails when it has ended

@@ -30,6 +30,8 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	go beats.run()
+	faults.Told = tellOfChild
 	faults.Main(faults.Roles{"works": childWorks})
 	flag.Parse()
 	os.Exit(m.Run())

@@ -66,8 +66,11 @@ type producer struct {
 	order int
 }
 
+// leastSent is how many transactions a producer sends in a round at least, however slow the machine.
+const leastSent = 6
+
 func (p *producer) produce(ctx context.Context) {
-	for ctx.Err() == nil {
+	for first := p.sent; ctx.Err() == nil || p.sent < first+leastSent; {
 		i := p.draw()
 		i.sent = time.Now()
 		i.answer = p.send(ctx, i)

@@ -24,6 +24,8 @@ const (
 	producing = 600 * time.Millisecond
 	// settling bounds the time from the last fault's end until all has come to rest.
 	settling = 2 * time.Minute
+	// settlingLong is after how long a round says what it waits for.
+	settlingLong = 20 * time.Second
 )
 
 // round is everything that runs, on a database of its own. Several rounds follow each other there, each with the faults
@@ -209,9 +211,15 @@ func (r *round) watch(ctx context.Context) {
 	}
 }
 
-// settle waits until no task is left and all subscribers are at the head, and reports whether that came about.
+// settle waits until no task is left and all subscribers are at the head, and reports whether that came about. Where it
+// takes long, it says once what is waited for.
 func (r *round) settle(ctx context.Context) bool {
+	began, said := time.Now(), false
 	err := await(settling, "all has come to rest", func() (string, bool) {
+		if !said && time.Since(began) > settlingLong {
+			said = true
+			r.t.Logf("not at rest after %v:\n%s", time.Since(began), r.evidence(ctx))
+		}
 		var tasks, unrelayed, behind int
 		err := r.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM public.strunk_outbox_tasks),
 			(SELECT count(*) FROM public.strunk_outbox_events),
@@ -222,28 +230,9 @@ func (r *round) settle(ctx context.Context) bool {
 		return left, err == nil && tasks+unrelayed+behind == 0
 	})
 	if err != nil {
-		r.found("%v\n%s", err, r.left(ctx))
-		for i := range r.children {
-			r.child(i).Dump()
-		}
+		r.found("%v\n%s", err, r.evidence(ctx))
 	}
 	return err == nil
-}
-
-// left describes what has not come to rest: tasks, subscribers and sessions.
-func (r *round) left(ctx context.Context) string {
-	rows, err := r.pool.Query(ctx, `SELECT concat_ws(' ', t.key, t.status, count(*), min(t.id), 'workers',
-		array_agg(DISTINCT t.worker_id), 'due', min(t.due_at) - now(), 'admitted', array_agg(DISTINCT t.admitted))
-		FROM public.strunk_outbox_tasks t GROUP BY t.key, t.status
-		UNION ALL SELECT to_jsonb(s)::text FROM public.strunk_subscribers s
-		UNION ALL SELECT to_jsonb(f)::text FROM public.strunk_feed f
-		UNION ALL SELECT concat_ws(' ', a.pid, a.state, a.wait_event, now() - a.xact_start, left(a.query, 200))
-		FROM pg_stat_activity a WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()`)
-	if err != nil {
-		return err.Error()
-	}
-	all, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	return strings.Join(all, "\n") + fmt.Sprint(err)
 }
 
 // exec executes a statement as an operator does, over restarts of the server.

@@ -46,7 +46,7 @@ func works(ctx context.Context) error {
 		return err
 	}
 	defer pool.Close()
-	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: quiet, PollInterval: 200 * time.Millisecond,
+	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: childLogger, PollInterval: 200 * time.Millisecond,
 		SyncClaims: os.Getenv("CHILD_SYNC") == "true"})
 	if err != nil {
 		return err
