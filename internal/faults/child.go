@@ -32,8 +32,8 @@ func Main(roles Roles) {
 		os.Exit(2)
 	}
 	go func() {
-		for asked := bufio.NewScanner(os.Stdin); asked.Scan(); { // ends when the parent does
-			tell()
+		for told := bufio.NewScanner(os.Stdin); told.Scan(); { // ends when the parent does
+			hear(told.Text())
 		}
 		os.Exit(3)
 	}()
@@ -41,19 +41,22 @@ func Main(roles Roles) {
 	os.Exit(0)
 }
 
-// tell writes to standard error what Ask asks for.
-func tell() {
-	stacks := make([]byte, 4<<20)
-	stacks = stacks[:runtime.Stack(stacks, true)]
-	fmt.Fprintf(os.Stderr, "process %d:\n", os.Getpid())
-	if Told != nil {
-		Told(os.Stderr)
-	}
-	fmt.Fprintf(os.Stderr, "%s\n", stacks)
-}
+// Heard is what a role does with what it is told, each time beside everything else. It is set before Main.
+var Heard func(what string)
 
-// Told is what a role has to say of itself when it is asked, beside the stacks of its goroutines. It is set before Main.
-var Told func(io.Writer)
+// tellStacks is what Stacks tells a child.
+const tellStacks = "stacks"
+
+// hear does what the parent has told this process to.
+func hear(what string) {
+	if what == tellStacks {
+		stacks := make([]byte, 4<<20)
+		fmt.Fprintf(os.Stderr, "process %d:\n%s\n", os.Getpid(), stacks[:runtime.Stack(stacks, true)])
+	}
+	if Heard != nil {
+		go Heard(what)
+	}
+}
 
 // Child is a running copy of the test binary.
 type Child struct {
@@ -161,5 +164,8 @@ func (c *Child) Kill() {
 	}
 }
 
-// Ask has the child write to standard error what Told says and the stacks of its goroutines. It goes on.
-func (c *Child) Ask() { _, _ = io.WriteString(c.in, "what do you wait for?\n") } // fails when it has ended
+// Tell has the child's Heard called. It goes unheard where the child has ended.
+func (c *Child) Tell(what string) { _, _ = io.WriteString(c.in, what+"\n") }
+
+// Stacks has the child write the stacks of its goroutines to standard error. It goes on.
+func (c *Child) Stacks() { c.Tell(tellStacks) }

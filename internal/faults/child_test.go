@@ -10,9 +10,15 @@ import (
 const spoken = 40
 
 func TestMain(m *testing.M) {
+	said := make(chan string)
+	Heard = func(what string) { said <- what }
 	Main(Roles{"speaker": func() {
 		for i := range spoken {
 			fmt.Println("line", i)
+		}
+	}, "echo": func() {
+		for what := range said {
+			fmt.Println("heard", what)
 		}
 	}})
 	os.Exit(m.Run())
@@ -26,6 +32,18 @@ func TestAwaitAfterTheEnd(t *testing.T) {
 	for i := range spoken {
 		if got, want := child.Await(t, "line", time.Minute), fmt.Sprint(i); got != want {
 			t.Fatalf("line %q; want %q", got, want)
+		}
+	}
+}
+
+// A child is told something while it runs.
+func TestTell(t *testing.T) {
+	t.Parallel()
+	child := Spawn(t, "echo")
+	for i := range 3 {
+		child.Tell(fmt.Sprint("word ", i))
+		if got, want := child.Await(t, "heard", time.Minute), fmt.Sprint("word ", i); got != want {
+			t.Fatalf("the child heard %q; want %q", got, want)
 		}
 	}
 }

@@ -46,6 +46,7 @@ type Proxy struct {
 	frozen chan struct{} // closed at the end of a freeze; nil while there is none
 	closed bool
 	rate   int // bytes a second towards clients, over all connections; 0 is as fast as can be
+	left   int // bytes towards clients until one connection is cut; 0 means that none will be
 	wg     sync.WaitGroup
 
 	pace sync.Mutex // held while bytes are on a slow link
@@ -129,6 +130,37 @@ func (p *Proxy) SetRate(bytes int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.rate = bytes
+}
+
+// CutAfter cuts the connection that carries the last of so many bytes to clients, in the midst of a message as a rule.
+func (p *Proxy) CutAfter(bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.left = bytes
+}
+
+// errCut ends a connection that has carried the last byte it may.
+var errCut = errors.New("cut in the midst of a message")
+
+// allowed returns how much of a message may be sent, and whether the connection ends there.
+func (p *Proxy) allowed(message []byte) (part []byte, last bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.left == 0 {
+		return message, false
+	}
+	part = message[:min(len(message), p.left)]
+	p.left -= len(part)
+	return part, p.left == 0
+}
+
+// deliver sends a message, or the part of it that CutAfter leaves.
+func (p *Proxy) deliver(client net.Conn, message []byte) error {
+	part, last := p.allowed(message)
+	if err := p.send(client, part); err != nil || !last {
+		return err
+	}
+	return errCut
 }
 
 // send writes to a client at the link's rate.
@@ -390,6 +422,6 @@ func (l *link) answer(message []byte) bool {
 			}
 		}
 	}
-	err := l.proxy.send(l.client, message)
+	err := l.proxy.deliver(l.client, message)
 	return err == nil || errors.Is(err, net.ErrClosed)
 }

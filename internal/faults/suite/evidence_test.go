@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -22,7 +23,7 @@ const sqlTasksLeft = `SELECT t.key, t.id FROM (SELECT key, id, row_number() OVER
 // sqlSmallTables names the tables whose rows are few, which say who has what: workers, subscribers, limits, loops.
 const sqlSmallTables = `SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 	WHERE n.nspname = 'public' AND c.relkind = 'r' AND NOT c.relispartition AND c.relname LIKE 'strunk%'
-		AND c.relname NOT IN ('strunk_migrations', 'strunk_counts')
+		AND c.relname !~ '^strunk_(count|failure|migrations)'
 	ORDER BY 1`
 
 const sqlSessions = `SELECT concat_ws(' ', a.pid, a.application_name, a.state, a.wait_event_type, a.wait_event,
@@ -54,7 +55,8 @@ func (r *round) evidence(ctx context.Context) string {
 	}
 	fmt.Fprintf(&b, "doctor's error: %v; all this took %v; here %s\n", err, time.Since(began), beats.String())
 	for i := range r.children {
-		r.child(i).Ask()
+		r.child(i).Tell(tellOfYourself)
+		r.child(i).Stacks()
 	}
 	time.Sleep(time.Second) // their answers go to standard error
 	return b.String()
@@ -167,5 +169,9 @@ var (
 	childLogger = slog.New(slog.NewTextHandler(&childLog, &slog.HandlerOptions{Level: slog.LevelWarn}))
 )
 
-// tellOfChild writes what a process knows of itself.
-func tellOfChild(to io.Writer) { fmt.Fprintf(to, "%s\nits last warnings:\n%s", &beats, &childLog) }
+// tellOfYourself has a process say how much of the machine it was given, and its last warnings.
+const tellOfYourself = "tell of yourself"
+
+func childTells() {
+	fmt.Fprintf(os.Stderr, "process %d: %s\nits last warnings:\n%s", os.Getpid(), &beats, &childLog)
+}

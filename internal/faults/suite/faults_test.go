@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/strunk-go/strunk/internal/faults"
+	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 )
 
@@ -64,6 +68,39 @@ func lost(k kind, text string, action faults.Action) fault {
 const sqlEndBackends = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 	WHERE datname = current_database() AND application_name <> 'suite' AND pid <> pg_backend_pid()`
 
+const (
+	// sqlDetachDay takes the partition of the tasks that are delivered today away.
+	sqlDetachDay = `DO $$ BEGIN EXECUTE format('ALTER TABLE public.strunk_outbox_delivered_tasks DETACH PARTITION public.%I',
+		'strunk_outbox_delivered_tasks_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')); END $$`
+	// sqlDropDayAhead drops the partition of a day to come.
+	sqlDropDayAhead = `DO $$ BEGIN EXECUTE format('DROP TABLE public.%I',
+		'strunk_outbox_delivered_tasks_' || to_char(now() AT TIME ZONE 'UTC' + interval '2 days', 'YYYYMMDD')); END $$`
+)
+
+// backends draws up to n server processes that serve the database's clients.
+func (r *round) backends(ctx context.Context, n int) (pids []int, err error) {
+	rows, err := r.pool.Query(ctx, `SELECT pid FROM pg_stat_activity WHERE datname = current_database()
+		AND application_name <> 'suite' AND pid <> pg_backend_pid() ORDER BY pid`)
+	if err != nil {
+		return nil, err
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	for range min(n, len(all)) {
+		i := r.intN(len(all))
+		pids, all = append(pids, all[i]), slices.Delete(all, i, i+1)
+	}
+	return pids, err
+}
+
+// killProcess ends a process as SIGKILL does.
+func killProcess(pid int) error {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return err
+	}
+	return p.Kill()
+}
+
 // quick are the faults that a round draws from.
 var quick = []fault{
 	{"a process is killed", func(_ context.Context, r *round) error {
@@ -92,10 +129,39 @@ var quick = []fault{
 		r.sleep(300)
 		return r.lab.server.StartServer(ctx)
 	}},
+	{"a backend is killed", func(ctx context.Context, r *round) error {
+		r.server.Lock()
+		defer r.server.Unlock()
+		r.crashed = true // the server ends all others too, and recovers
+		pids, err := r.backends(ctx, 1)
+		for _, pid := range pids {
+			err = errors.Join(err, killProcess(pid))
+		}
+		return errors.Join(err, await(settling, "the server has recovered", func() (string, bool) {
+			err := r.lab.exec(ctx, r.lab.server.DSN(), `SELECT 1`)
+			return fmt.Sprint(err), err == nil
+		}))
+	}},
+	{"backends are frozen", func(ctx context.Context, r *round) error {
+		pids, err := r.backends(ctx, 3)
+		for _, pid := range pids {
+			if faults.FreezeProcess(pid) == nil {
+				defer func() { _ = faults.WakeProcess(pid) }() // fails where a crash of the server has ended it
+			}
+		}
+		r.sleep(1500)
+		return err
+	}},
 	breaks("some backends end", sqlEndBackends+` AND random() < 0.5`, ""),
 	breaks("a listener ends", sqlEndBackends+` AND query ILIKE 'LISTEN%'`, ""),
 	{"links are cut", func(_ context.Context, r *round) error {
 		r.links[r.intN(len(r.links))].CutAll()
+		return nil
+	}},
+	{"a link is cut in the midst of an answer", func(_ context.Context, r *round) error {
+		for range 3 {
+			r.links[r.intN(len(r.links))].CutAfter(1 + r.intN(5000))
+		}
 		return nil
 	}},
 	{"a link holds everything", func(_ context.Context, r *round) error {
@@ -140,6 +206,20 @@ var quick = []fault{
 		WHERE status = 'scheduled' AND queue = 'delayed'`, ""),
 	breaks("a subscriber is paused", `SELECT public.strunk_pause_subscriber('in-tx', true)`,
 		`SELECT public.strunk_pause_subscriber('in-tx', false)`),
+	{"a subscriber is replayed", func(ctx context.Context, r *round) error {
+		return r.exec(ctx, `SELECT public.strunk_rewind('plain', 0, false)`)
+	}},
+	{"dead letters are retried", func(ctx context.Context, r *round) error {
+		_, err := queue.RetryDead(ctx, r.box, outbox.DeadFilter{Queue: dyingQueue.Name()})
+		return err
+	}},
+	breaks("the day's partition is detached", sqlDetachDay, `SELECT public.strunk_ensure_task_partitions()`),
+	breaks("a partition ahead is dropped", sqlDropDayAhead, `SELECT public.strunk_ensure_task_partitions()`),
+	{"a process has leaked its connections", func(_ context.Context, r *round) error {
+		r.child(r.intN(len(r.children))).Tell(leakConnections)
+		r.sleep(1500)
+		return nil
+	}},
 	{"limits change", func(ctx context.Context, r *round) error {
 		l := queue.Limits{Running: 1 + r.intN(atMost)}
 		return limitedQueue.SetLimits(ctx, r.box, l)

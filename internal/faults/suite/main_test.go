@@ -31,7 +31,7 @@ var (
 
 func TestMain(m *testing.M) {
 	go beats.run()
-	faults.Told = tellOfChild
+	faults.Heard = childHears
 	faults.Main(faults.Roles{"works": childWorks})
 	flag.Parse()
 	os.Exit(m.Run())

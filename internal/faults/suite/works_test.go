@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -21,6 +23,39 @@ import (
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 var errAtRandom = errors.New("at random")
+
+// childHears does what a process is told.
+func childHears(what string) {
+	switch what {
+	case tellOfYourself:
+		childTells()
+	case leakConnections:
+		if pool := childPool.Load(); pool != nil {
+			leak(pool)
+		}
+	}
+}
+
+// leakConnections has a process take all connections of its pool and not give them back for a second and a half.
+const leakConnections = "leak connections"
+
+// childPool is the pool of the works that run.
+var childPool atomic.Pointer[pgxpool.Pool]
+
+func leak(pool *pgxpool.Pool) {
+	ctx, cancel := context.WithTimeout(context.Background(), 1500*time.Millisecond)
+	defer cancel()
+	var leaked sync.WaitGroup
+	for range pool.Config().MaxConns {
+		leaked.Go(func() {
+			if conn, err := pool.Acquire(ctx); err == nil {
+				<-ctx.Done()
+				conn.Release()
+			}
+		})
+	}
+	leaked.Wait()
+}
 
 // childWorks is a process that works all queues and runs both subscribers and the forwarder, over whatever happens to
 // its connections.
@@ -46,6 +81,7 @@ func works(ctx context.Context) error {
 		return err
 	}
 	defer pool.Close()
+	childPool.Store(pool)
 	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: childLogger, PollInterval: 200 * time.Millisecond,
 		SyncClaims: os.Getenv("CHILD_SYNC") == "true"})
 	if err != nil {
