@@ -71,7 +71,13 @@ type Child struct {
 // environment. It is killed at the end of the test.
 func Spawn(t testing.TB, role string, settings ...string) *Child {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
+	return SpawnOf(t, os.Args[0], role, settings...)
+}
+
+// SpawnOf is Spawn of another test binary, such as one of another version of the library.
+func SpawnOf(t testing.TB, binary, role string, settings ...string) *Child {
+	t.Helper()
+	cmd := exec.Command(binary)
 	cmd.Env = append(append(os.Environ(), settings...), roleVariable+"="+role)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()

@@ -15,6 +15,7 @@ import (
 //   - what was answered as committed is there, what was rolled back is not, of an unknown answer either;
 //   - each task of a committed intent has run, in a transaction exactly once, and no other task has; but for one that
 //     is dead and of which no attempt came as far as to record its run;
+//   - the claim under which a task was delivered has begun its handler before: no stale token has changed it;
 //   - a claim begins one handler at most, but for one that a crash of the server has forgotten;
 //   - tasks of a key in order ran in order;
 //   - all tasks are delivered, but for those that always fail, which are dead;
@@ -105,6 +106,7 @@ func (r *round) checkTasks(ctx context.Context, kept []*intent) {
 	}
 	r.compare("task", want, got)
 	r.checkFences(ctx)
+	r.checkTokens(ctx)
 	wantEnds, gotEnds := map[string]int{}, map[string]int{}
 	for queue, n := range tasks {
 		end := "delivered"
@@ -129,6 +131,21 @@ func (r *round) checkFences(ctx context.Context) {
 	for _, line := range r.lines(ctx, `SELECT concat_ws(' ', 'task', task, 'of', queue, 'was begun', count(*), 'times',
 		'under fence', fence, 'by', array_agg(pid)) FROM public.runs GROUP BY task, queue, fence
 		HAVING count(*) > 1`) {
+		r.found("%s", line)
+	}
+}
+
+// checkTokens looks for tasks that were delivered under a claim whose handler had not recorded its run by then: somebody
+// else's token has done it. Handlers in transactions record theirs together with the outcome.
+func (r *round) checkTokens(ctx context.Context) {
+	if r.clockMoved || len(r.lapses) > 0 {
+		return
+	}
+	for _, line := range r.lines(ctx, `SELECT concat_ws(' ', 'task', t.id, 'of', t.key, 'was delivered under fence', t.seq,
+			'at', t.finished_at, 'and that claim''s handler recorded its run', coalesce(min(u.at)::text, 'never'))
+		FROM public.strunk_outbox_delivered_tasks t LEFT JOIN public.runs u ON u.task = t.id AND u.fence = t.seq
+		WHERE t.key IN ('plain', 'limited', 'delayed')
+		GROUP BY t.id, t.key, t.seq, t.finished_at HAVING count(*) FILTER (WHERE u.at <= t.finished_at) = 0`) {
 		r.found("%s", line)
 	}
 }

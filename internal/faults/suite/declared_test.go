@@ -51,7 +51,7 @@ var (
 const sqlTables = `
 CREATE TABLE public.orders (intent bigint PRIMARY KEY);
 CREATE TABLE public.runs (n bigserial PRIMARY KEY, queue text, task bigint, intent bigint, item int, fence bigint,
-	pid int);
+	pid int, at timestamptz DEFAULT clock_timestamp());
 CREATE TABLE public.effects (n bigserial PRIMARY KEY, queue text, task bigint, intent bigint, item int, key text,
 	place int);
 CREATE TABLE public.seen (n bigserial PRIMARY KEY, subscriber text, entity text, version bigint, intent bigint);`

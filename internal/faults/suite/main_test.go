@@ -26,6 +26,7 @@ var (
 	slowly   = flag.Bool("slow", false, "draw slow faults too: failovers, restores, a full disk, a wrong clock")
 	only     = flag.String("only", "", "draw only faults whose name contains this")
 	together = flag.Int("together", 10, "how many rounds follow each other on one database, with the same processes")
+	beside   = flag.String("beside", "", "a binary of this suite, of another version of the library, for one process")
 	servers  = flag.Int("servers", 1, "how many servers, each with rounds of its own, run beside each other")
 )
 

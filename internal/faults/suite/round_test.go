@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -44,6 +45,7 @@ type round struct {
 	server     sync.Mutex // held while the server is down
 	lapses     []lapse    // guarded by server
 	crashed    bool       // the server has lost what was committed asynchronously
+	clockMoved bool       // guarded by server; the server's clock has been wrong
 	syncClaims bool       // claims are committed synchronously
 	busy       sync.WaitGroup
 
@@ -152,7 +154,11 @@ func (r *round) start(ctx context.Context) {
 func (r *round) spawn(i int) {
 	dsn, err := r.links[i].DSN(r.dsn)
 	r.must(err)
-	c := faults.Spawn(r.t, "works", "CHILD_DSN="+dsn, "CHILD_BROKER="+r.broker.Address(),
+	binary := os.Args[0]
+	if i == 0 && *beside != "" {
+		binary = *beside
+	}
+	c := faults.SpawnOf(r.t, binary, "works", "CHILD_DSN="+dsn, "CHILD_BROKER="+r.broker.Address(),
 		fmt.Sprint("CHILD_SYNC=", r.syncClaims))
 	go func() {
 		for line := range c.Lines() {

@@ -162,6 +162,9 @@ func setClock(ctx context.Context, r *round) error {
 		return unable("libfaketime is not installed")
 	}
 	off := []string{"+1h", "-1h"}[r.intN(2)]
+	r.server.Lock()
+	r.clockMoved = true
+	r.server.Unlock()
 	if err := r.restart(ctx, "LD_PRELOAD="+found[0], "FAKETIME="+off, "FAKETIME_DONT_FAKE_MONOTONIC=1"); err != nil {
 		return err
 	}
