@@ -135,14 +135,14 @@ func (r *round) checkFences(ctx context.Context) {
 	}
 }
 
-// checkTokens looks for tasks that were delivered under a claim whose handler had not recorded its run by then: somebody
-// else's token has done it. Handlers in transactions record theirs together with the outcome.
+// checkTokens looks for tasks that were delivered under a claim whose handler had not recorded its run by then:
+// somebody else's token has done it. Handlers in transactions record theirs together with the outcome.
 func (r *round) checkTokens(ctx context.Context) {
 	if r.clockMoved || len(r.lapses) > 0 {
 		return
 	}
-	for _, line := range r.lines(ctx, `SELECT concat_ws(' ', 'task', t.id, 'of', t.key, 'was delivered under fence', t.seq,
-			'at', t.finished_at, 'and that claim''s handler recorded its run', coalesce(min(u.at)::text, 'never'))
+	for _, line := range r.lines(ctx, `SELECT concat_ws(' ', 'task', t.id, 'of', t.key, 'was delivered under fence',
+			t.seq, 'at', t.finished_at, 'and its handler recorded its run', coalesce(min(u.at)::text, 'never'))
 		FROM public.strunk_outbox_delivered_tasks t LEFT JOIN public.runs u ON u.task = t.id AND u.fence = t.seq
 		WHERE t.key IN ('plain', 'limited', 'delayed')
 		GROUP BY t.id, t.key, t.seq, t.finished_at HAVING count(*) FILTER (WHERE u.at <= t.finished_at) = 0`) {

@@ -17,8 +17,8 @@ import (
 )
 
 // sqlTasksLeft names the first tasks of each queue that have not ended.
-const sqlTasksLeft = `SELECT t.key, t.id FROM (SELECT key, id, row_number() OVER (PARTITION BY key, status ORDER BY id) AS n
-	FROM public.strunk_outbox_tasks) t WHERE t.n <= 2`
+const sqlTasksLeft = `SELECT t.key, t.id FROM (SELECT key, id,
+		row_number() OVER (PARTITION BY key, status ORDER BY id) AS n FROM public.strunk_outbox_tasks) t WHERE t.n <= 2`
 
 // sqlSmallTables names the tables whose rows are few, which say who has what: workers, subscribers, limits, loops.
 const sqlSmallTables = `SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

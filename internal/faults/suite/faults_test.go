@@ -70,7 +70,8 @@ const sqlEndBackends = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 
 const (
 	// sqlDetachDay takes the partition of the tasks that are delivered today away.
-	sqlDetachDay = `DO $$ BEGIN EXECUTE format('ALTER TABLE public.strunk_outbox_delivered_tasks DETACH PARTITION public.%I',
+	sqlDetachDay = `DO $$ BEGIN EXECUTE format(
+		'ALTER TABLE public.strunk_outbox_delivered_tasks DETACH PARTITION public.%I',
 		'strunk_outbox_delivered_tasks_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')); END $$`
 	// sqlDropDayAhead drops the partition of a day to come.
 	sqlDropDayAhead = `DO $$ BEGIN EXECUTE format('DROP TABLE public.%I',
