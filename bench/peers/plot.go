@@ -113,21 +113,18 @@ func (s *scale) logTicks(least, most float64) {
 	s.ticks = append(s.ticks, s.last)
 }
 
-// evenTicks are about five round numbers from zero.
+// evenTicks are at most seven round numbers from zero.
 func (s *scale) evenTicks(most float64) {
-	step := math.Pow(10, math.Floor(math.Log10(most)))
-	for _, finer := range []float64{1, 2, 5, 10} {
-		if most/(step/finer) >= 4 {
-			step /= finer
+	step := math.Pow(10, math.Floor(math.Log10(most))-1)
+	for _, coarser := range []float64{1, 2, 2.5, 5, 10, 20} {
+		if most/(step*coarser) <= 6 {
+			step *= coarser
 			break
 		}
 	}
-	for i := 0; ; i++ {
-		tick := float64(i) * step
-		s.ticks = append(s.ticks, tick)
-		if s.last = tick; tick >= most {
-			return
-		}
+	for i := 0; s.last < most; i++ {
+		s.last = float64(i) * step
+		s.ticks = append(s.ticks, s.last)
 	}
 }
 
