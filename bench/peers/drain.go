@@ -32,7 +32,7 @@ func (b *bench) drain(ctx context.Context) error {
 		return err
 	}
 	b.add(lineBatch, float64(n)/filled.took.Seconds())
-	b.report.addDrain(lineDrain, b.peer, d)
+	b.report.addNoted(lineDrain, b.peer, d.rate(), noteCut, d.cut)
 	b.add(lineWAL, float64(filled.wal)/float64(n)+float64(d.wal)/float64(d.handled))
 	b.add(lineClientCPU, microseconds(filled.clientCPU, n)+microseconds(d.clientCPU, d.handled))
 	if !filled.noCPU && !d.noCPU {
@@ -56,7 +56,7 @@ func (b *bench) drainByProcesses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.report.addDrain(lineProcesses, b.peer, d)
+	b.report.addNoted(lineProcesses, b.peer, d.rate(), noteCut, d.cut)
 	return nil
 }
 
@@ -71,7 +71,7 @@ func (b *bench) drainUnderSnapshot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.report.addDrain(lineSnapshot, b.peer, d)
+	b.report.addNoted(lineSnapshot, b.peer, d.rate(), noteCut, d.cut)
 	b.add(lineSnapshotTail, d.tail)
 	return nil
 }

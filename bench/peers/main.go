@@ -80,7 +80,7 @@ func run(ctx context.Context, out io.Writer, c config) (err error) {
 	defer func() { err = errors.Join(err, s.close()) }()
 	peers, missing := findPeers(ctx, s, c)
 	r := &report{config: c, commit: commit(), server: s, peers: peers, missing: missing, values: map[cell][]float64{},
-		cut: map[cell]bool{}}
+		notes: map[cell]string{}}
 	if len(peers) == 0 {
 		return fmt.Errorf("no library is called %q", c.peers)
 	}

@@ -201,12 +201,14 @@ func TestBest(t *testing.T) {
 		{lineDrain, "quick"}: {10}, {lineDrain, "slow"}: {5}, {lineDrain, "floor"}: {99},
 		{lineDue50, "quick"}: {1}, {lineDue50, "slow"}: {2},
 	}}
+	r.values[cell{lineDue50, "fewer"}], r.notes = []float64{0.1}, map[cell]string{{lineDue50, "fewer"}: noteSlower}
+	fewer := peer{name: "fewer"}
 	for _, l := range []*line{lineDrain, lineDue50, lineStart} {
 		want := "quick"
 		if l == lineStart {
 			want = "" // nobody has a figure
 		}
-		for _, columns := range [][]peer{{quick, slow, floor}, {floor, slow, quick}} {
+		for _, columns := range [][]peer{{quick, slow, floor, fewer}, {fewer, floor, slow, quick}} {
 			if got := r.best(l, columns); got != want {
 				t.Errorf("%s: best is %q, want %q", l.what, got, want)
 			}

@@ -49,8 +49,9 @@ var sections = []section{
 	{
 		title: "From the commit to the handler",
 		text: "One process enqueues, one task a transaction, by 16 clients at a fixed rate; another one works. " +
-			"Taken is the time from the end of the `COMMIT` to the start of the handler. Where fewer were " +
-			"enqueued than the rate asks for, the table says so. Due tasks are enqueued ahead, each for a time " +
+			"Taken is the time from the end of the `COMMIT` to the start of the handler. A library that cannot " +
+			"enqueue at the rate on this machine has less to do; the table says of it that " +
+			"fewer came. Due tasks are enqueued ahead, each for a time " +
 			"of its own; a task that was not handled 5 s after the last was due counts with that time.",
 		rows: []string{"latency", "rate", "rate-snapshot", "due", "start"},
 		plots: []plot{
@@ -228,22 +229,18 @@ func (r *report) writeLines(out *strings.Builder, of row, columns []peer) {
 			if p.name == best {
 				middle = "**" + middle + "**"
 			}
-			cut := ""
-			if r.cut[cell{l, p.name}] {
-				cut = ", cut"
-			}
-			fmt.Fprintf(out, " %s (%s to %s)%s |", middle, number(f.least), number(f.most), cut)
+			fmt.Fprintf(out, " %s (%s to %s)%s |", middle, number(f.least), number(f.most), r.noted(l, p))
 		}
 		out.WriteString("\n")
 	}
 }
 
-// best names the library with the best median.
+// best names the library with the best median. One that did not keep the pace had less to do, and cannot be it.
 func (r *report) best(l *line, columns []peer) (name string) {
 	var best float64
 	for _, p := range columns {
 		f, ok := r.figures(l, p)
-		if !ok || p.kind == forFloor {
+		if !ok || p.kind == forFloor || r.notes[cell{l, p.name}] == noteSlower {
 			continue
 		}
 		if name == "" || (f.median > best) == l.more && f.median != best {

@@ -19,7 +19,7 @@ type plot struct {
 const (
 	plotWidth = 860
 	plotLeft  = 150 // of the bars
-	plotRight = 740
+	plotRight = 710
 	barHeight = 16
 	barStep   = 21
 	groupGap  = 34
@@ -44,7 +44,7 @@ func (r *report) draw(p plot, columns []peer) string {
 		y += 10
 		for _, c := range columns {
 			if f, ok := r.figures(l, c); ok {
-				drawBar(&body, scale, c.name, f, y)
+				drawBar(&body, scale, c.name, f, r.noted(l, c), y)
 				y += barStep
 			}
 		}
@@ -65,7 +65,7 @@ func (r *report) draw(p plot, columns []peer) string {
 }
 
 // drawBar draws the median, with the spread as a whisker and both in words.
-func drawBar(out *strings.Builder, s scale, name string, f figures, y int) {
+func drawBar(out *strings.Builder, s scale, name string, f figures, note string, y int) {
 	middle := y + barHeight/2
 	end, least, most := s.x(f.median), s.x(f.least), s.x(f.most)
 	fmt.Fprintf(out, `<text x="%d" y="%d" text-anchor="end">%s</text>`+"\n", plotLeft-8, middle+4,
@@ -74,7 +74,8 @@ func drawBar(out *strings.Builder, s scale, name string, f figures, y int) {
 		math.Max(end-plotLeft, 1), barHeight, colours[name])
 	fmt.Fprintf(out, `<path d="M%.1f %dV%dM%.1f %dV%dM%.1f %dH%.1f" stroke="%s" stroke-width="1.5" fill="none"/>`+"\n",
 		least, y+4, y+barHeight-4, most, y+4, y+barHeight-4, least, middle, most, ink)
-	fmt.Fprintf(out, `<text x="%.1f" y="%d">%s</text>`+"\n", math.Max(end, most)+6, middle+4, number(f.median))
+	fmt.Fprintf(out, `<text x="%.1f" y="%d">%s</text>`+"\n", math.Max(end, most)+6, middle+4,
+		number(f.median)+note)
 }
 
 // scale is the axis of a picture.

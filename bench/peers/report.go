@@ -16,7 +16,7 @@ type report struct {
 	peers   []peer
 	missing []string // a line for each peer that is left out
 	values  map[cell][]float64
-	cut     map[cell]bool // where a limit of time ended the work
+	notes   map[cell]string // what must be known of a figure
 	took    time.Duration
 }
 
@@ -31,12 +31,26 @@ func (r *report) add(l *line, p peer, value float64) {
 	r.values[at] = append(r.values[at], value)
 }
 
-// addDrain adds the rate of a drain, and whether the limit of time ended it.
-func (r *report) addDrain(l *line, p peer, d drained) {
-	r.add(l, p, d.rate())
-	if d.cut {
-		r.cut[cell{l, p.name}] = true
+// The notes of figures.
+const (
+	noteCut    = "cut"        // a limit of time ended the drain
+	noteSlower = "fewer came" // the library did not enqueue at the rate
+)
+
+// addNoted adds a value, and the note if it applies. One round with it is enough.
+func (r *report) addNoted(l *line, p peer, value float64, note string, applies bool) {
+	r.add(l, p, value)
+	if applies {
+		r.notes[cell{l, p.name}] = note
 	}
+}
+
+// noted is a note as it follows a figure.
+func (r *report) noted(l *line, p peer) string {
+	if note := r.notes[cell{l, p.name}]; note != "" {
+		return ", " + note
+	}
+	return ""
 }
 
 // figures are the values of a cell.
