@@ -30,7 +30,7 @@ type agent struct {
 
 // runAgent answers requests until they end.
 func runAgent(ctx context.Context, name string, in io.Reader, out io.Writer) error {
-	make, ok := libraries[name]
+	newLibrary, ok := libraries[name]
 	if !ok {
 		return fmt.Errorf("there is no library %q", name)
 	}
@@ -39,7 +39,7 @@ func runAgent(ctx context.Context, name string, in io.Reader, out io.Writer) err
 		return err
 	}
 	defer pool.Close()
-	a := &agent{library: make(), pool: pool}
+	a := &agent{library: newLibrary(), pool: pool}
 	requests, answers := json.NewDecoder(bufio.NewReader(in)), json.NewEncoder(out)
 	for {
 		var r request

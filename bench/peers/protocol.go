@@ -1,6 +1,6 @@
 package main
 
-// The tables are measured in processes of their own, the agents, so that the client's CPU can be told from that of this
+// Each library runs in processes of its own, the agents, so that the client's CPU can be told from that of this
 // program, and libraries of another language are measured in the same way. An agent reads a request a line from its
 // standard input and answers each with a line, in JSON. PGHOST and the other variables of libpq say where the server
 // is. Times are microseconds since 1970.
