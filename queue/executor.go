@@ -196,15 +196,15 @@ func (x *executor) cancel(id int64, text string, looked time.Time) {
 }
 
 // watch abandons handlers that do not return, until stop is closed. ended returns when all contexts ended; zero for not
-// yet.
+// yet. All sessions of the process look at the same moments, which wakes it once for all of them.
 func (x *executor) watch(stop <-chan struct{}, ended func() time.Time) {
-	ticker := time.NewTicker(watchInterval)
-	defer ticker.Stop()
 	for {
+		timer := time.NewTimer(x.control.questions.next(time.Now(), watchInterval))
 		select {
 		case <-stop:
+			timer.Stop()
 			return
-		case now := <-ticker.C:
+		case now := <-timer.C:
 			x.abandonOverdue(now, ended())
 		}
 	}
