@@ -81,6 +81,70 @@ func TestAdaptiveNotifyBound(t *testing.T) {
 	}
 }
 
+// So is a task whose transaction notifies nobody because there was no worker, in whatever order it is enqueued (e) and
+// committed (c), and a worker starts (w), which looks as it makes its row, and looks again (l).
+func TestFirstWorkerNotifyBound(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	pool := outboxtest.New(t)
+	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := testkit.Listen(t, pool, "strunk:public")
+	for _, c := range []struct {
+		order          string
+		notifies       bool
+		atStart, looks bool // whether the look at the start, and the one after it, find the task
+	}{
+		{order: "ecw", atStart: true}, {order: "ewcl", looks: true}, {order: "ewlc"},
+		{order: "wecl", notifies: true, looks: true}, {order: "welc", notifies: true}, {order: "wlec", notifies: true},
+	} {
+		t.Run(c.order, func(t *testing.T) {
+			queue := "first-" + c.order
+			heard()
+			tx, err := pool.Begin(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = tx.Rollback(ctx) }()
+			var s *session
+			found := false
+			for _, step := range c.order {
+				var err error
+				switch step {
+				case 'e':
+					_, err = tx.Exec(ctx, `SELECT public.strunk_enqueue($1)`, queue)
+				case 'c':
+					err = tx.Commit(ctx)
+				case 'w':
+					s, err = newSession(newWorker(newDefinition(queue, Config{}), nil, nil),
+						core.Life{Soft: ctx, Hard: ctx, End: ctx}, modelRuntime{core.BoxHost(box)}, time.Second,
+						newClaimSize())
+				case 'l':
+					found, err = s.claimer.look(ctx)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if s.claimer.work != c.atStart {
+				t.Errorf("the look at the start found work: %v; want %v", s.claimer.work, c.atStart)
+			}
+			if found != c.looks {
+				t.Errorf("the next look found work: %v; want %v", found, c.looks)
+			}
+			if any, err := s.claimer.look(ctx); !any || err != nil {
+				t.Errorf("a look after the commit found work: %v, %v; want true", any, err)
+			}
+			requireGrowingPauses(t, s.claimer)
+			if got := slices.Contains(heard(), core.TopicQueue(queue)); got != c.notifies {
+				t.Errorf("notified: %v; want %v", got, c.notifies)
+			}
+		})
+	}
+}
+
 // awakeWorker returns the claimer of a worker whose lease row says that it is awake.
 func awakeWorker(t *testing.T, box *outbox.Box, queue string) *claimer {
 	t.Helper()
@@ -136,8 +200,8 @@ func TestOneAsleepIsNotified(t *testing.T) {
 		}
 		return asleep
 	}
-	if !asleep() {
-		t.Error("a queue without workers may not sleep: its first worker may have looked already")
+	if asleep() {
+		t.Error("there is no worker, and it is notified")
 	}
 	one, other := awakeWorker(t, box, "two"), awakeWorker(t, box, "two")
 	if asleep() {
