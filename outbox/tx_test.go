@@ -246,7 +246,7 @@ func TestWakeUps(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, row := range []struct {
+	for i, row := range []struct {
 		name      string
 		enqueue   func(topic string)
 		near, far bool
@@ -261,6 +261,8 @@ func TestWakeUps(t *testing.T) {
 		{"a rollback", func(topic string) { wake(topic, errors.New("no")) }, false, false},
 	} {
 		topic, end := "q:"+row.name, "end of "+row.name
+		mustExec(t, pool, `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host)
+			VALUES ($1, 3600000, 1, 1, $2, 'asleep')`, i+1, row.name)
 		nearWoken, stopNear := core.BoxHost(near).Subscribe(topic)
 		farWoken, stopFar := core.BoxHost(far).Subscribe(topic)
 		farEnd, stopEnd := core.BoxHost(far).Subscribe(end)

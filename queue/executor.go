@@ -195,9 +195,11 @@ func (x *executor) cancel(id int64, text string, looked time.Time) {
 	}
 }
 
-// watch abandons handlers that do not return, until stop is closed. ended returns when all contexts ended; zero for not
-// yet. All sessions of the process look at the same moments, which wakes it once for all of them.
+// watch abandons handlers that do not return, and gives back tasks that wait behind slow ones, until stop is closed.
+// ended returns when all contexts ended; zero for not yet. All sessions of the process look at the same moments, which
+// wakes it once for all of them.
 func (x *executor) watch(stop <-chan struct{}, ended func() time.Time) {
+	var before stall
 	for {
 		timer := time.NewTimer(x.control.questions.next(time.Now(), watchInterval))
 		select {
@@ -206,8 +208,35 @@ func (x *executor) watch(stop <-chan struct{}, ended func() time.Time) {
 			return
 		case now := <-timer.C:
 			x.abandonOverdue(now, ended())
+			if before = x.stall(before); before.looks > stalledLooks {
+				x.giveBackReady()
+				before = stall{}
+			}
 		}
 	}
+}
+
+// stall is how many looks in a row have found that tasks wait for handlers of which none has ended.
+type stall struct {
+	looks   int
+	handled int64 // handlers that had ended at the last look
+}
+
+// stalledLooks is how many such looks are no reason yet to give tasks back.
+const stalledLooks = 1
+
+// stall looks whether tasks that were claimed ahead wait for handlers: what was claimed while handlers were quick may
+// find itself behind slow ones, for hours, while other workers have nothing to do.
+func (x *executor) stall(before stall) stall {
+	now := stall{looks: before.looks + 1, handled: x.latency.handled.Load()}
+	held := x.buffer.waiting.Load() > 0 && x.buffer.running.Load() >= int64(x.concurrency)
+	if x.onDemand { // lanes are made for tasks that have a slot
+		held = len(x.buffer.ready) > 0
+	}
+	if !held || now.handled != before.handled {
+		now.looks = 0
+	}
+	return now
 }
 
 // abandonOverdue abandons handlers that have not returned in time after their contexts ended:
