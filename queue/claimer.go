@@ -56,6 +56,7 @@ type claimer struct {
 	fullPolls int64           // see core.Host.FullPolls
 
 	breaks int64 // see obeyBreaks
+	known  connections
 
 	alert  core.Alertness
 	pauses core.Pauses
@@ -139,10 +140,11 @@ func (c *claimer) round(ctx context.Context, expected bool) (found int, again bo
 	return found, found == limit || c.more || c.claimSlots.again, nil
 }
 
-// obeyBreaks reads every position anew where the database may not be where the last claim left it.
+// obeyBreaks reads every position anew where the database may not be where the last claim left it: after a break that
+// somebody has noticed, and before the first claim over a connection.
 func (c *claimer) obeyBreaks(ctx context.Context) {
-	if breaks := c.rt.Breaks(); breaks != c.breaks {
-		c.breaks = breaks
+	if breaks := c.rt.Breaks(); breaks != c.breaks || c.known.doubted {
+		c.breaks, c.known.doubted = breaks, false
 		c.alert.Doubt()
 		c.marks = newWatermarks()
 		c.limits.reload()
@@ -256,6 +258,10 @@ func (c *claimer) claim(ctx context.Context, limit int, bytes int64) (int, error
 		return 0, err
 	}
 	defer conn.Release()
+	if c.known.newcomer(conn.Conn()) {
+		c.more = true
+		return 0, nil
+	}
 	c.lookBelow(ctx)
 	number, e := c.numbers.next(), c.marks.enter(time.Now())
 	var answer claimed

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
@@ -30,6 +31,7 @@ func TestLateCommitIsClaimedSoon(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	knowConnections(t, s, pool)
 	never := time.Now().Add(time.Hour)
 	s.claimer.marks.bottom.last, s.claimer.marks.full = never, scanCost{last: never, cost: time.Hour}
 
@@ -67,6 +69,24 @@ func TestLateCommitIsClaimedSoon(t *testing.T) {
 	claim(second)
 	commit(late)
 	claim(first)
+}
+
+// knowConnections has a session know all connections of a pool, so that none makes it doubt its positions.
+func knowConnections(t *testing.T, s *session, pool *pgxpool.Pool) {
+	t.Helper()
+	var all []*pgxpool.Conn
+	for range pool.Config().MaxConns {
+		conn, err := pool.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.claimer.known.newcomer(conn.Conn())
+		all = append(all, conn)
+	}
+	for _, conn := range all {
+		conn.Release()
+	}
+	s.claimer.known.doubted = false
 }
 
 // The entries that a second pass reads are those of the last moments, however long the worker has run.

@@ -331,6 +331,7 @@ func TestTaskBelowIsFoundBesideClaims(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	knowConnections(t, s, pool)
 	marks := s.claimer.marks
 	marks.bottom.last, marks.low[levels-1], marks.high[levels-1] = time.Now(), 1000, 1000
 	if _, err := pool.Exec(ctx, `SELECT public.strunk_enqueue('below')`); err != nil {

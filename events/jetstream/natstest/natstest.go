@@ -117,7 +117,7 @@ func (s *Server) LeadsStream(stream string) bool {
 func Connect(t testing.TB, urls string, opts ...nats.Option) jetstream.JetStream {
 	t.Helper()
 	opts = append([]nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond),
-		nats.ReconnectJitter(0, 0)}, opts...)
+		nats.ReconnectJitter(0, 0), nats.Timeout(time.Minute)}, opts...)
 	nc, err := nats.Connect(urls, opts...)
 	if err != nil {
 		t.Fatalf("natstest: %v", err)
