@@ -1,31 +1,36 @@
 package queue
 
-import "github.com/jackc/pgx/v5"
+import (
+	"weak"
+
+	"github.com/jackc/pgx/v5"
+)
 
 // connections are those over which a worker has claimed. All of them have been there since its first claim, or all that
 // it remembers was read again before they were used: a new one may lead to a server that has taken the place of the
 // last, and which is behind it, before anybody has noticed. What is remembered would hide tasks there.
 type connections struct {
-	known   map[*pgx.Conn]struct{}
+	known   map[weak.Pointer[pgx.Conn]]struct{}
 	doubted bool // what is remembered must be read again
 }
 
 // newcomer adds a connection. It reports true for one that is new and not the first: then what is remembered is
 // doubted.
 func (c *connections) newcomer(conn *pgx.Conn) bool {
-	if _, known := c.known[conn]; known {
+	key := weak.Make(conn)
+	if _, known := c.known[key]; known {
 		return false
 	}
 	first := c.known == nil
 	if first {
-		c.known = map[*pgx.Conn]struct{}{}
+		c.known = map[weak.Pointer[pgx.Conn]]struct{}{}
 	}
-	for old := range c.known { // those that are closed come never again, and hold their memory
-		if old.IsClosed() {
+	for old := range c.known { // the pool has closed some, and they are gone
+		if old.Value() == nil {
 			delete(c.known, old)
 		}
 	}
-	c.known[conn] = struct{}{}
+	c.known[key] = struct{}{}
 	c.doubted = !first
 	return !first
 }
