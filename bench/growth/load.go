@@ -11,7 +11,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 )
@@ -108,18 +110,12 @@ func jobs(n int, transaction int64) []job {
 func (l *load) run(ctx context.Context, out io.Writer, s sizes) error {
 	ctx, cancel := context.WithTimeout(ctx, s.lasts)
 	defer cancel()
-	ended := make(chan error, 3)
-	go func() { ended <- l.box.Run(ctx, worked.Worker(l.handle, queue.Concurrency(100))) }()
-	go func() { ended <- l.enqueue(ctx, s.rate) }()
-	go func() { ended <- l.reports(ctx, s.report) }()
-	err := l.table(ctx, out, s)
-	cancel()
-	for range cap(ended) {
-		if e := <-ended; err == nil {
-			err = e
-		}
-	}
-	return err
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return l.box.Run(ctx, worked.Worker(l.handle, queue.Concurrency(100))) })
+	g.Go(func() error { return l.enqueue(ctx, s.rate) })
+	g.Go(func() error { return l.reports(ctx, s.report) })
+	g.Go(func() error { return l.table(ctx, out, s) })
+	return g.Wait()
 }
 
 func (l *load) handle(_ context.Context, t queue.Task[job]) error {
@@ -170,45 +166,31 @@ func (l *load) settle(n int64, sent *transaction) {
 // enqueue sends transactions at a rate: what is late is made up for.
 func (l *load) enqueue(ctx context.Context, rate int) error {
 	const clients = 4
-	g := make(chan error, clients)
+	g, ctx := errgroup.WithContext(ctx)
 	for range clients {
-		go func() { g <- l.client(ctx, time.Second*group*clients/time.Duration(rate)) }()
+		g.Go(func() error { return l.client(ctx, time.Second*group*clients/time.Duration(rate)) })
 	}
-	var err error
-	for range clients {
-		if e := <-g; err == nil {
-			err = e
-		}
-	}
-	return err
+	return g.Wait()
 }
 
 func (l *load) client(ctx context.Context, pause time.Duration) error {
-	next := time.Now()
-	for {
-		next = next.Add(pause)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(time.Until(next)):
-		}
+	for next := time.Now(); ctx.Err() == nil; next = next.Add(pause) {
+		core.Sleep(ctx, time.Until(next))
 		if err := l.transact(ctx); err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // reports holds a snapshot for some time, lets go for as long, and so on.
 func (l *load) reports(ctx context.Context, held time.Duration) error {
-	for ctx.Err() == nil {
-		if !sleep(ctx, held) {
-			return nil
-		}
+	for core.Sleep(ctx, held); ctx.Err() == nil; core.Sleep(ctx, held) {
 		err := pgx.BeginTxFunc(ctx, l.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, "SELECT count(*) FROM public.strunk_workers"); err != nil {
 				return err
 			}
-			sleep(ctx, held)
+			core.Sleep(ctx, held)
 			return nil
 		})
 		if err != nil && ctx.Err() == nil {
@@ -216,15 +198,6 @@ func (l *load) reports(ctx context.Context, held time.Duration) error {
 		}
 	}
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
 }
 
 const header = "| minute | tasks | transaction ms: p50, p99 | commit to handler ms: p50, p99, max | " +
@@ -238,7 +211,10 @@ SELECT pg_table_size('public.strunk_outbox_tasks') / 1e6,
 
 func (l *load) table(ctx context.Context, out io.Writer, s sizes) error {
 	fmt.Fprint(out, header)
-	for minute := s.every; sleep(ctx, s.every); minute += s.every {
+	for minute := s.every; ; minute += s.every {
+		if core.Sleep(ctx, s.every); ctx.Err() != nil {
+			return nil
+		}
 		t := l.taken()
 		var table, indexes, delivered float64
 		var held bool
@@ -249,7 +225,6 @@ func (l *load) table(ctx context.Context, out io.Writer, s sizes) error {
 			len(t.waits), at(t.commits, 50), at(t.commits, 99), at(t.waits, 50), at(t.waits, 99), at(t.waits, 100),
 			map[bool]string{true: "open"}[held], table, indexes, delivered)
 	}
-	return nil
 }
 
 // taken returns the times since the last call, sorted.
