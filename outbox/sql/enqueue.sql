@@ -23,7 +23,7 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- Enqueues many tasks in one statement; see strunk_tasks_to_enqueue for the arrays. The ids are in item order. A task
--- alone, which is what most transactions enqueue, has a plain INSERT of its own: a sixth less work for the server.
+-- alone, which is what most transactions enqueue, has a plain INSERT of its own: a tenth less work for the server.
 -- pg_current_xact_id() first: whoever draws a seq has an id already, which is what makes a worker's low watermark safe.
 CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue_many(
     p_queues text[], p_payloads text[], p_priorities smallint[], p_max_attempts smallint[], p_delays_ms bigint[],
