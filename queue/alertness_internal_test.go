@@ -1,16 +1,15 @@
 package queue
 
 import (
-	"io"
-	"log/slog"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
-	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
 
 // A task whose transaction notifies nobody, because the workers of its queue were awake, is found by a look of theirs,
@@ -18,12 +17,7 @@ import (
 // enqueued while one is asleep notifies.
 func TestAdaptiveNotifyBound(t *testing.T) {
 	t.Parallel()
-	ctx := t.Context()
-	pool := outboxtest.New(t)
-	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
+	pool, box := testBox(t)
 	heard := testkit.Listen(t, pool, "strunk:public")
 	for _, c := range []struct {
 		order             string
@@ -38,40 +32,18 @@ func TestAdaptiveNotifyBound(t *testing.T) {
 			queue := "order-" + c.order
 			w := awakeWorker(t, box, queue)
 			heard()
-			tx, err := pool.Begin(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = tx.Rollback(ctx) }()
-			look := func() bool {
-				any, err := w.look(ctx)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return any
-			}
 			var found bool
-			for _, step := range c.order {
-				var err error
-				switch step {
-				case 'e':
-					_, err = tx.Exec(ctx, `SELECT public.strunk_enqueue($1)`, queue)
-				case 'c':
-					err = tx.Commit(ctx)
-				case 's':
+			interleave(t, pool, queue, c.order, map[rune]func(){
+				's': func() {
 					fallAsleep(t, w)
 					requireGrowingPauses(t, w)
-				case 'l':
-					found = look()
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
+				},
+				'l': func() { found = lookNow(t, w) },
+			})
 			if found != c.looks {
 				t.Errorf("the look found work: %v; want %v", found, c.looks)
 			}
-			if c.foundBySecondLook && !look() {
+			if c.foundBySecondLook && !lookNow(t, w) {
 				t.Error("the task was not found by a look after the commit")
 			}
 			if got := slices.Contains(heard(), core.TopicQueue(queue)); got != c.notifies {
@@ -85,12 +57,7 @@ func TestAdaptiveNotifyBound(t *testing.T) {
 // committed (c), and a worker starts (w), which looks as it makes its row, and looks again (l).
 func TestFirstWorkerNotifyBound(t *testing.T) {
 	t.Parallel()
-	ctx := t.Context()
-	pool := outboxtest.New(t)
-	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
+	pool, box := testBox(t)
 	heard := testkit.Listen(t, pool, "strunk:public")
 	for _, c := range []struct {
 		order          string
@@ -103,39 +70,20 @@ func TestFirstWorkerNotifyBound(t *testing.T) {
 		t.Run(c.order, func(t *testing.T) {
 			queue := "first-" + c.order
 			heard()
-			tx, err := pool.Begin(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = tx.Rollback(ctx) }()
 			var s *session
 			found := false
-			for _, step := range c.order {
-				var err error
-				switch step {
-				case 'e':
-					_, err = tx.Exec(ctx, `SELECT public.strunk_enqueue($1)`, queue)
-				case 'c':
-					err = tx.Commit(ctx)
-				case 'w':
-					s, err = newSession(newWorker(newDefinition(queue, Config{}), nil, nil),
-						core.Life{Soft: ctx, Hard: ctx, End: ctx}, modelRuntime{core.BoxHost(box)}, time.Second,
-						newClaimSize())
-				case 'l':
-					found, err = s.claimer.look(ctx)
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
+			interleave(t, pool, queue, c.order, map[rune]func(){
+				'w': func() { s = testSession(t, box, queue) },
+				'l': func() { found = lookNow(t, s.claimer) },
+			})
 			if s.claimer.work != c.atStart {
 				t.Errorf("the look at the start found work: %v; want %v", s.claimer.work, c.atStart)
 			}
 			if found != c.looks {
 				t.Errorf("the next look found work: %v; want %v", found, c.looks)
 			}
-			if any, err := s.claimer.look(ctx); !any || err != nil {
-				t.Errorf("a look after the commit found work: %v, %v; want true", any, err)
+			if !lookNow(t, s.claimer) {
+				t.Error("the task was not found by a look after the commit")
 			}
 			requireGrowingPauses(t, s.claimer)
 			if got := slices.Contains(heard(), core.TopicQueue(queue)); got != c.notifies {
@@ -145,15 +93,47 @@ func TestFirstWorkerNotifyBound(t *testing.T) {
 	}
 }
 
+// interleave begins a transaction and takes the steps of an order: e enqueues a task in it, c commits it, and the
+// others are the caller's.
+func interleave(t *testing.T, pool *pgxpool.Pool, queue, order string, others map[rune]func()) {
+	t.Helper()
+	ctx := t.Context()
+	tx, err := pool.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(ctx) }()
+	for _, step := range order {
+		var err error
+		switch step {
+		case 'e':
+			_, err = tx.Exec(ctx, `SELECT public.strunk_enqueue($1)`, queue)
+		case 'c':
+			err = tx.Commit(ctx)
+		default:
+			others[step]()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// lookNow has a worker look for work.
+func lookNow(t *testing.T, w *claimer) bool {
+	t.Helper()
+	found, err := w.look(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
 // awakeWorker returns the claimer of a worker whose lease row says that it is awake.
 func awakeWorker(t *testing.T, box *outbox.Box, queue string) *claimer {
 	t.Helper()
 	ctx := t.Context()
-	s, err := newSession(newWorker(newDefinition(queue, Config{}), nil, nil), core.Life{Soft: ctx, Hard: ctx, End: ctx},
-		modelRuntime{core.BoxHost(box)}, time.Second, newClaimSize())
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := testSession(t, box, queue)
 	testkit.Eventually(t, "the worker wakes up", func() bool {
 		s.claimer.stayAlert(ctx, 1000)
 		return s.claimer.alert.Noted()
@@ -189,11 +169,7 @@ func requireGrowingPauses(t *testing.T, w *claimer) {
 // A queue of which one worker is awake and another asleep notifies.
 func TestOneAsleepIsNotified(t *testing.T) {
 	t.Parallel()
-	pool := outboxtest.New(t)
-	box, err := outbox.Open(t.Context(), pool, outbox.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	pool, box := testBox(t)
 	asleep := func() (asleep bool) {
 		if err := pool.QueryRow(t.Context(), `SELECT public.strunk_may_sleep('two')`).Scan(&asleep); err != nil {
 			t.Fatal(err)

@@ -55,8 +55,8 @@ type claimer struct {
 	woken     <-chan struct{} // by announcements of tasks
 	fullPolls int64           // see core.Host.FullPolls
 
-	breaks int64 // see obeyBreaks
-	known  connections
+	breaks      int64 // see obeyBreaks
+	connections connections
 
 	alert  core.Alertness
 	pauses core.Pauses
@@ -143,8 +143,8 @@ func (c *claimer) round(ctx context.Context, expected bool) (found int, again bo
 // obeyBreaks reads every position anew where the database may not be where the last claim left it: after a break that
 // somebody has noticed, and before the first claim over a connection.
 func (c *claimer) obeyBreaks(ctx context.Context) {
-	if breaks := c.rt.Breaks(); breaks != c.breaks || c.known.doubted {
-		c.breaks, c.known.doubted = breaks, false
+	if breaks := c.rt.Breaks(); breaks != c.breaks || c.connections.doubted {
+		c.breaks, c.connections.doubted = breaks, false
 		c.alert.Doubt()
 		c.marks = newWatermarks()
 		c.limits.reload()
@@ -258,7 +258,7 @@ func (c *claimer) claim(ctx context.Context, limit int, bytes int64) (int, error
 		return 0, err
 	}
 	defer conn.Release()
-	if c.known.newcomer(conn.Conn()) {
+	if c.connections.newcomer(conn.Conn()) {
 		c.more = true
 		return 0, nil
 	}

@@ -10,7 +10,7 @@ import (
 // it remembers was read again before they were used: a new one may lead to a server that has taken the place of the
 // last, and which is behind it, before anybody has noticed. What is remembered would hide tasks there.
 type connections struct {
-	known   map[weak.Pointer[pgx.Conn]]struct{}
+	seen    map[weak.Pointer[pgx.Conn]]struct{}
 	doubted bool // what is remembered must be read again
 }
 
@@ -18,19 +18,19 @@ type connections struct {
 // doubted.
 func (c *connections) newcomer(conn *pgx.Conn) bool {
 	key := weak.Make(conn)
-	if _, known := c.known[key]; known {
+	if _, seen := c.seen[key]; seen {
 		return false
 	}
-	first := c.known == nil
+	first := c.seen == nil
 	if first {
-		c.known = map[weak.Pointer[pgx.Conn]]struct{}{}
+		c.seen = map[weak.Pointer[pgx.Conn]]struct{}{}
 	}
-	for old := range c.known { // the pool has closed some, and they are gone
+	for old := range c.seen { // the pool has closed some, and they are gone
 		if old.Value() == nil {
-			delete(c.known, old)
+			delete(c.seen, old)
 		}
 	}
-	c.known[key] = struct{}{}
+	c.seen[key] = struct{}{}
 	c.doubted = !first
 	return !first
 }

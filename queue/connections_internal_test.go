@@ -2,15 +2,10 @@ package queue
 
 import (
 	"context"
-	"io"
-	"log/slog"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/strunk-go/strunk/internal/core"
-	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
 
@@ -19,19 +14,11 @@ import (
 func TestNewConnectionHidesNoTask(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	pool := outboxtest.New(t)
-	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
+	pool, box := testBox(t)
 	if _, err := pool.Exec(ctx, `SELECT public.strunk_set_limits('moved', fifo => true)`); err != nil {
 		t.Fatal(err)
 	}
-	s, err := newSession(newWorker(newDefinition("moved", Config{}), nil, nil),
-		core.Life{Soft: ctx, Hard: ctx, End: ctx}, modelRuntime{core.BoxHost(box)}, time.Second, newClaimSize())
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := testSession(t, box, "moved")
 	c := s.claimer
 	var ids [2]int64
 	for i := range ids {
@@ -45,7 +32,7 @@ func TestNewConnectionHidesNoTask(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.known.newcomer(other)
+	c.connections.newcomer(other)
 	if err := other.Close(ctx); err != nil {
 		t.Fatal(err)
 	}

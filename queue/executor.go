@@ -208,7 +208,7 @@ func (x *executor) watch(stop <-chan struct{}, ended func() time.Time) {
 			return
 		case now := <-timer.C:
 			x.abandonOverdue(now, ended())
-			if before = x.stall(before); before.looks > stalledLooks {
+			if before = x.stall(before); before.looks == stalledLooks {
 				x.giveBackReady()
 				before = stall{}
 			}
@@ -222,8 +222,8 @@ type stall struct {
 	handled int64 // handlers that had ended at the last look
 }
 
-// stalledLooks is how many such looks are no reason yet to give tasks back.
-const stalledLooks = 1
+// stalledLooks is after how many such looks tasks are given back: the first may be of tasks that have just come.
+const stalledLooks = 2
 
 // stall looks whether tasks that were claimed ahead wait for handlers: what was claimed while handlers were quick may
 // find itself behind slow ones, for hours, while other workers have nothing to do.

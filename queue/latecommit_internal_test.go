@@ -2,17 +2,11 @@ package queue
 
 import (
 	"context"
-	"io"
-	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/strunk-go/strunk/internal/core"
-	"github.com/strunk-go/strunk/outbox"
-	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
 
 // A task that a transaction has numbered early and commits late is claimed by the next claim that has room left, also
@@ -20,17 +14,8 @@ import (
 func TestLateCommitIsClaimedSoon(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	pool := outboxtest.New(t)
-	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	life := core.Life{Soft: ctx, Hard: ctx, End: ctx}
-	s, err := newSession(newWorker(newDefinition("late", Config{}), nil, nil), life, modelRuntime{core.BoxHost(box)},
-		time.Second, newClaimSize())
-	if err != nil {
-		t.Fatal(err)
-	}
+	pool, box := testBox(t)
+	s := testSession(t, box, "late")
 	knowConnections(t, s, pool)
 	never := time.Now().Add(time.Hour)
 	s.claimer.marks.bottom.last, s.claimer.marks.full = never, scanCost{last: never, cost: time.Hour}
@@ -80,13 +65,13 @@ func knowConnections(t *testing.T, s *session, pool *pgxpool.Pool) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.claimer.known.newcomer(conn.Conn())
+		s.claimer.connections.newcomer(conn.Conn())
 		all = append(all, conn)
 	}
 	for _, conn := range all {
 		conn.Release()
 	}
-	s.claimer.known.doubted = false
+	s.claimer.connections.doubted = false
 }
 
 // The entries that a second pass reads are those of the last moments, however long the worker has run.

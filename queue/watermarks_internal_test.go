@@ -5,8 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"log/slog"
 	"maps"
 	"slices"
 	"sync/atomic"
@@ -18,8 +16,6 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/strunk-go/strunk/internal/core"
-	"github.com/strunk-go/strunk/outbox"
-	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
 
 // modelRuntime gives sessions leases that nobody renews and nobody but the model expires.
@@ -248,11 +244,7 @@ func (m *model) finish(survivor *session) {
 // from the bottom.
 func TestWatermarksMissNothing(t *testing.T) {
 	t.Parallel()
-	pool := outboxtest.New(t)
-	box, err := outbox.Open(t.Context(), pool, outbox.Config{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, box := testBox(t)
 	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
 		_ = checks.Value.Set("40") // each takes many round trips
 	}
@@ -320,17 +312,8 @@ func TestBottomEntry(t *testing.T) {
 func TestTaskBelowIsFoundBesideClaims(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	pool := outboxtest.New(t)
-	box, err := outbox.Open(ctx, pool, outbox.Config{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	life := core.Life{Soft: ctx, Hard: ctx, End: ctx}
-	s, err := newSession(newWorker(newDefinition("below", Config{}), nil, nil), life, modelRuntime{core.BoxHost(box)},
-		time.Second, newClaimSize())
-	if err != nil {
-		t.Fatal(err)
-	}
+	pool, box := testBox(t)
+	s := testSession(t, box, "below")
 	knowConnections(t, s, pool)
 	marks := s.claimer.marks
 	marks.bottom.last, marks.low[levels-1], marks.high[levels-1] = time.Now(), 1000, 1000
