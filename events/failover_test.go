@@ -8,6 +8,7 @@ import (
 
 	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/internal/pgserver"
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 )
 
@@ -63,6 +64,7 @@ func TestFailoverToStaleStandbySkipsNothing(t *testing.T) {
 			t.Parallel()
 			server, b := ownServer(t, pgserver.Config{})
 			ctx := t.Context()
+			testkit.NeedsInstalled(t, server.CanCopy(ctx))
 			var got, parallel record
 			b.run(orders.Subscriber("plain", got.handle, events.Concurrency(1)),
 				orders.Subscriber("parallel", parallel.handle))

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/internal/pgserver"
 	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
@@ -28,12 +29,12 @@ func TestRestoreRoundTrip(t *testing.T) {
 	mustExec(t, from.pool, `SELECT public.strunk_enqueue('buried')`)
 	mustExec(t, from.pool, `UPDATE public.strunk_outbox SET status = 'dead', finished_at = now() WHERE key = 'buried'`)
 	dump := filepath.Join(t.TempDir(), "dump")
-	program(t, "pg_dump", "--format=custom", "--file="+dump, outboxtest.DSN(from.pool))
+	program(t, from.pool, "pg_dump", "--format=custom", "--file="+dump)
 
 	t.Run("whole", func(t *testing.T) {
 		t.Parallel()
 		pool := outboxtest.Empty(t)
-		program(t, "pg_restore", "--dbname="+outboxtest.DSN(pool), dump)
+		program(t, pool, "pg_restore", dump)
 		goesOn(t, pool)
 	})
 	t.Run("data alone", func(t *testing.T) {
@@ -42,7 +43,7 @@ func TestRestoreRoundTrip(t *testing.T) {
 		mustExec(t, pool, `TRUNCATE public.strunk_migrations, public.strunk_feed_partitions, public.strunk_feed_floor`)
 		// strunk_feed has a row, as after a migration, which that of the dump finds in its way; and a
 		// partition ahead of the feed, which is empty, is not there.
-		out := run(t, "pg_restore", "--data-only", "--dbname="+outboxtest.DSN(pool), dump)
+		out := run(t, pool, "pg_restore", "--data-only", dump)
 		if !strings.Contains(out, "errors ignored on restore: 2") {
 			t.Errorf("pg_restore of the data alone: %s", out)
 		}
@@ -56,7 +57,7 @@ func TestRestoreRoundTrip(t *testing.T) {
 	t.Run("schema alone", func(t *testing.T) {
 		t.Parallel()
 		pool := outboxtest.Empty(t)
-		program(t, "pg_restore", "--schema-only", "--dbname="+outboxtest.DSN(pool), dump)
+		program(t, pool, "pg_restore", "--schema-only", dump)
 		err := outbox.Migrate(t.Context(), pool, outbox.MigrateConfig{})
 		_, plan := outbox.PlanMigrations(t.Context(), pool, outbox.MigrateConfig{}, outbox.LatestVersion())
 		for _, err := range []error{err, plan} {
@@ -153,17 +154,20 @@ func TestInconsistenciesAreNamed(t *testing.T) {
 	}
 }
 
-// run runs a client program of PostgreSQL and returns what it says.
-func run(t testing.TB, name string, args ...string) string {
+// run runs a client program of PostgreSQL on the pool's database, and returns what it says.
+func run(t testing.TB, pool *pgxpool.Pool, name string, args ...string) string {
 	t.Helper()
-	out, _ := exec.CommandContext(t.Context(), filepath.Join(filepath.Dir(findPsql(t)), name), args...).CombinedOutput()
+	dsn := outboxtest.DSN(pool)
+	path, err := pgserver.Client(t.Context(), dsn, name)
+	testkit.NeedsInstalled(t, err)
+	out, _ := exec.CommandContext(t.Context(), path, append(args, "--dbname="+dsn)...).CombinedOutput()
 	return string(out)
 }
 
 // program is run for one that must have nothing to say.
-func program(t testing.TB, name string, args ...string) {
+func program(t testing.TB, pool *pgxpool.Pool, name string, args ...string) {
 	t.Helper()
-	if out := run(t, name, args...); strings.TrimSpace(out) != "" {
+	if out := run(t, pool, name, args...); strings.TrimSpace(out) != "" {
 		t.Fatalf("%s: %s", name, out)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/strunk-go/strunk/internal/pgserver"
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/queue"
 )
@@ -90,6 +91,7 @@ func TestFailoverLosesNoTask(t *testing.T) {
 	t.Parallel()
 	const held = 12
 	server, dsn := ownServer(t, pgserver.Config{})
+	testkit.NeedsInstalled(t, server.CanCopy(t.Context()))
 	b := bedOn(t, dial(t, dsn), outbox.Config{})
 	all := failoverQueues()
 	began, finish := make(chan struct{}, 100), make(chan struct{})

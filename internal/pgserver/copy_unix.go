@@ -11,13 +11,23 @@ import (
 	"path/filepath"
 )
 
+// baseBackup returns the path of pg_basebackup: that of the server's own programs, or another that serves it.
+func (c *cluster) baseBackup(ctx context.Context) (string, error) {
+	p := systemPlaces()
+	p.path = c.programs.dir + string(filepath.ListSeparator) + p.path
+	return client(ctx, p, "pg_basebackup", c.programs.major)
+}
+
 func (c *cluster) copyData(ctx context.Context) error {
+	backup, err := c.baseBackup(ctx)
+	if err != nil {
+		return failed("copy the server's data: %w", err)
+	}
 	dir := filepath.Join(c.dir, "copy")
 	if err := os.RemoveAll(dir); err != nil { // of a copy that failed, or that nobody used
 		return err
 	}
-	cmd := exec.CommandContext(ctx, program(c.programs.dir, "pg_basebackup"), "-d", c.DSN(), "-D", dir, "-c", "fast",
-		"-X", "stream", "--no-sync")
+	cmd := exec.CommandContext(ctx, backup, "-d", c.DSN(), "-D", dir, "-c", "fast", "-X", "stream", "--no-sync")
 	if err := demote(cmd); err != nil {
 		return err
 	}

@@ -105,11 +105,17 @@ func (c *cluster) startWith(ctx context.Context, env []string) error {
 var epochPattern = regexp.MustCompile(`NextXID:\s+(\d+):`)
 
 func (c *cluster) skipTransactionIDs(ctx context.Context) error {
+	control, reset := program(c.programs.dir, "pg_controldata"), program(c.programs.dir, "pg_resetwal")
+	for _, path := range []string{control, reset} { // before the server is shut down
+		if _, err := os.Stat(path); err != nil {
+			return failed("skip transaction ids: %w: %w", exec.ErrNotFound, err)
+		}
+	}
 	if err := c.shutDown(); err != nil {
 		return err
 	}
 	data := filepath.Join(c.dir, "data")
-	state, err := run(ctx, program(c.programs.dir, "pg_controldata"), data)
+	state, err := run(ctx, control, data)
 	if err != nil {
 		return failed("read the server's state: %w", err)
 	}
@@ -121,7 +127,7 @@ func (c *cluster) skipTransactionIDs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := run(ctx, program(c.programs.dir, "pg_resetwal"), "-e", strconv.Itoa(epoch+1), data); err != nil {
+	if _, err := run(ctx, reset, "-e", strconv.Itoa(epoch+1), data); err != nil {
 		return failed("skip transaction ids: %w", err)
 	}
 	return c.start(ctx)

@@ -112,27 +112,6 @@ func reason(err error) []error {
 	return []error{err}
 }
 
-// Psql returns the path of the client program psql: the one on PATH, else the newest of the usual places.
-func Psql() (string, error) {
-	if found := findProgram(systemPlaces(), "psql"); found != "" {
-		return found, nil
-	}
-	return "", failed("psql is not installed: apt-get install postgresql-client, or the same with another package " +
-		"manager")
-}
-
-// findProgram returns a program's path, or nothing.
-func findProgram(p places, name string) string {
-	usual := globAll(p.programs)
-	slices.Reverse(usual)
-	for _, dir := range append(filepath.SplitList(p.path), usual...) {
-		if found, err := exec.LookPath(filepath.Join(dir, name)); err == nil && filepath.IsAbs(found) {
-			return found
-		}
-	}
-	return ""
-}
-
 // pathDirs lists, for each directory of PATH that has a postgres, the directory behind its symbolic link and itself.
 func pathDirs(_ context.Context, path string) []string {
 	var dirs []string
@@ -176,8 +155,6 @@ func unique(dirs []string) []string {
 	})
 }
 
-var versionPattern = regexp.MustCompile(`\(PostgreSQL\) ((\d+)\S*)`)
-
 // probe asks the programs in a directory for their version, as the user who will run them.
 func probe(ctx context.Context, dir string) (Programs, error) {
 	for _, name := range []string{"postgres", "initdb"} {
@@ -185,19 +162,30 @@ func probe(ctx context.Context, dir string) (Programs, error) {
 			return Programs{}, err
 		}
 	}
-	out, err := run(ctx, program(dir, "postgres"), "--version")
+	version, major, err := versionOf(ctx, program(dir, "postgres"))
 	if err != nil {
-		return Programs{}, fmt.Errorf("%s: cannot be run%s: %w", program(dir, "postgres"), asUser(), err)
+		return Programs{}, err
+	}
+	if major < MinVersion {
+		return Programs{}, fmt.Errorf("%s: version %s is older than %d", program(dir, "postgres"), version, MinVersion)
+	}
+	return Programs{dir: dir, version: version, major: major}, nil
+}
+
+var versionPattern = regexp.MustCompile(`\(PostgreSQL\) ((\d+)\S*)`)
+
+// versionOf asks a program for its version, as the user who will run it.
+func versionOf(ctx context.Context, path string) (version string, major int, err error) {
+	out, err := run(ctx, path, "--version")
+	if err != nil {
+		return "", 0, fmt.Errorf("%s: cannot be run%s: %w", path, asUser(), err)
 	}
 	match := versionPattern.FindStringSubmatch(out)
 	if match == nil {
-		return Programs{}, fmt.Errorf("%s: does not say its version but %q", program(dir, "postgres"), out)
+		return "", 0, fmt.Errorf("%s: does not say its version but %q", path, out)
 	}
-	major, err := strconv.Atoi(match[2])
-	if err != nil || major < MinVersion {
-		return Programs{}, fmt.Errorf("%s: version %s is older than %d", program(dir, "postgres"), match[1], MinVersion)
-	}
-	return Programs{dir: dir, version: match[1], major: major}, nil
+	major, err = strconv.Atoi(match[2])
+	return match[1], major, err
 }
 
 func asUser() string {

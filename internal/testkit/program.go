@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"testing"
@@ -19,9 +20,26 @@ func Program(t testing.TB, name string, usualPlaces ...string) string {
 			return path
 		}
 	}
-	if os.Getenv(RequireAllEnv) != "" {
-		t.Fatalf("%s is not installed, and %s requires it", name, RequireAllEnv)
-	}
-	t.Skipf("left out: %s is not installed", name)
+	LeaveOut(t, name+" is not installed")
 	return ""
+}
+
+// LeaveOut skips the test for want of a program; with RequireAllEnv set, the test fails.
+func LeaveOut(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv(RequireAllEnv) != "" {
+		t.Fatalf("%s, and %s requires it", why, RequireAllEnv)
+	}
+	t.Skipf("left out: %s", why)
+}
+
+// NeedsInstalled leaves the test out where the error says that a program is not installed (exec.ErrNotFound).
+func NeedsInstalled(t testing.TB, err error) {
+	t.Helper()
+	switch {
+	case errors.Is(err, exec.ErrNotFound):
+		LeaveOut(t, err.Error())
+	case err != nil:
+		t.Fatal(err)
+	}
 }

@@ -23,14 +23,14 @@ func dumpAndRestore(ctx context.Context, r *round) error {
 	defer os.RemoveAll(dir)
 	dump := filepath.Join(dir, "dump")
 	from := time.Now()
-	if err := program(ctx, "pg_dump", "--format=custom", "--compress=0", "--file="+dump, r.dsn); err != nil {
+	if err := program(ctx, r.dsn, "pg_dump", "--format=custom", "--compress=0", "--file="+dump, r.dsn); err != nil {
 		return err
 	}
 	dsn, drop, err := r.lab.server.NewDatabase(ctx, "")
 	if err != nil {
 		return err
 	}
-	if err := program(ctx, "pg_restore", "--dbname="+dsn, dump); err != nil {
+	if err := program(ctx, dsn, "pg_restore", "--dbname="+dsn, dump); err != nil {
 		return errors.Join(err, drop())
 	}
 	restored, err := pgx.ParseConfig(dsn)
@@ -44,14 +44,13 @@ func dumpAndRestore(ctx context.Context, r *round) error {
 	})
 }
 
-// program runs a client program of PostgreSQL.
-func program(ctx context.Context, name string, args ...string) error {
-	psql, err := pgserver.Psql()
+// program runs a client program of PostgreSQL that serves a database.
+func program(ctx context.Context, dsn, name string, args ...string) error {
+	path, err := pgserver.Client(ctx, dsn, name)
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(psql), name), args...)
-	if out, err := cmd.CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, path, args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", name, err, out)
 	}
 	return nil

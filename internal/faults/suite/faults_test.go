@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -292,7 +293,7 @@ func (r *round) inject(ctx context.Context, within time.Duration) {
 			time.Sleep(f.after)
 			r.say("%s", f.kind)
 			switch err := f.do(ctx, r); {
-			case errors.Is(err, errUnable):
+			case errors.Is(err, errUnable), errors.Is(err, exec.ErrNotFound):
 				r.lab.leaveOut(r.t, f.kind, err)
 			case err != nil: // another fault was in its way
 				r.say("%s: %v", f.kind, err)
