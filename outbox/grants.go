@@ -81,9 +81,9 @@ func producerGrant() grant {
 		functions: slices.Concat([]string{
 			"strunk_add_counters", "strunk_batch_members", "strunk_batch_of", "strunk_batch_states",
 			"strunk_cancel_batch", "strunk_close_batch", "strunk_create_batch", "strunk_enqueue_dedup",
-			"strunk_enqueue_dedup_in_batch", "strunk_enqueue_in_batch", "strunk_enqueue_many", "strunk_may_sleep",
-			"strunk_note_change", "strunk_publish_many", "strunk_publish_renamed", "strunk_relay_may_sleep",
-			"strunk_set_deadlines",
+			"strunk_enqueue_dedup_in_batch", "strunk_enqueue_in_batch", "strunk_enqueue_many", "strunk_enqueue_one",
+			"strunk_may_sleep", "strunk_note_change", "strunk_publish_many", "strunk_publish_renamed",
+			"strunk_relay_may_sleep", "strunk_set_deadlines",
 		},
 			perJSONType("strunk_enqueue(text, JSON, integer, interval, timestamp with time zone, text, integer, "+
 				"interval, JSON, text)"),

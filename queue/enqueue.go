@@ -11,6 +11,10 @@ import (
 	"github.com/strunk-go/strunk/outbox"
 )
 
+// sqlEnqueueOne adds a task without a dedup key to the caller's transaction.
+const sqlEnqueueOne = `SELECT 1, {schema}.strunk_enqueue_one($1::text, $2::text, $3::smallint, $4::smallint, $5::bigint,
+	$6::timestamptz, $7::integer, $8::text, $9::boolean, $10::text), false`
+
 // sqlEnqueue adds tasks to the caller's transaction in one statement; see strunk_enqueue_many for what it locks.
 const sqlEnqueue = `SELECT ord, id, duplicate FROM {schema}.strunk_enqueue_many($1::text[], $2::text[], $3::smallint[],
 $4::smallint[], $5::bigint[], $6::timestamptz[], $7::text[], $8::integer[], $9::text[], $10::boolean, $11::text[])`
@@ -61,6 +65,16 @@ func (p *params) args(notify bool) []any {
 	return []any{shrink(p.queues), p.payloads, shrink(p.priorities), shrink(p.attempts), shrink(p.delays),
 		shrink(p.dues),
 		blank(p.dedups), shrink(p.timeouts), shrink(p.metadata), notify, shrink(p.customerKeys)}
+}
+
+// plain reports whether there is but one task, without a dedup key and in no batch.
+func (p *params) plain() bool {
+	return len(p.payloads) == 1 && p.dedups[0] == nil && p.batch == 0
+}
+
+func (p *params) argsOfOne(notify bool) []any {
+	return []any{p.queues[0], p.payloads[0], p.priorities[0], p.attempts[0], p.delays[0], p.dues[0], p.timeouts[0],
+		p.metadata[0], notify, p.customerKeys[0]}
 }
 
 // shrink makes an array of equal values one of length one, which stands for all, and one of nothing but nils nil.
@@ -291,8 +305,11 @@ func usable(ctx context.Context, tx outbox.Tx, what string) (core.Tx, error) {
 func send(ctx context.Context, t core.Tx, what string, p params) ([]Enqueued, error) {
 	done := make([]Enqueued, len(p.payloads))
 	sql, args, scan := sqlEnqueue, p.args, scanEnqueued
-	if p.dedupModes != nil {
+	switch {
+	case p.dedupModes != nil:
 		sql, args, scan = sqlEnqueueDedup, p.dedupArgs, scanEnqueuedDedup
+	case p.plain():
+		sql, args = sqlEnqueueOne, p.argsOfOne
 	}
 	arguments := args(t.NotifyInside())
 	if p.batch != 0 {

@@ -118,7 +118,7 @@ func TestWorkIsCounted(t *testing.T) {
 	for range 2 * int(b.pool.Config().MaxConns) { // what is read of the catalogue once is no cost of the work
 		one()
 	}
-	b.cost(one, "strunk_enqueue_many").within(t, "enqueue one",
+	b.cost(one, "strunk_enqueue_one").within(t, "enqueue one",
 		workCost{statements: 1, trips: 1, buffers: 20, writes: 5, bytes: 420})
 	b.cost(func() { putMany(b.bed, tasks, len(notes)) }, "strunk_enqueue_many").within(t, "enqueue 1,000",
 		workCost{statements: 1, trips: 1, buffers: 7300, writes: 4100, bytes: 390_000})

@@ -51,6 +51,7 @@ func Run(t *testing.T, library Library) {
 		"committed together":            committed,
 		"rolled back together":          rolledBack,
 		"every option arrives":          options,
+		"every option of one arrives":   optionsOfOne,
 		"a duplicate changes nothing":   duplicates,
 		"dedup modes":                   dedupModes,
 		"usable after a refusal":        refusals,
@@ -153,6 +154,42 @@ func options(s *suite) {
 		s.t.Errorf("%+v, %v", rec, err)
 	}
 	rec, err = s.queue.Get(s.t.Context(), s.box, done[2].ID)
+	if err != nil || rec.Status != queue.StatusScheduled || rec.DueAt.Sub(rec.CreatedAt) != time.Hour {
+		s.t.Errorf("%+v, %v", rec, err)
+	}
+}
+
+// optionsOfOne sends the same for a task alone, which goes another way.
+func optionsOfOne(s *suite) {
+	awkward := `"quoted", {braces}, back\slash, NULL, line` + "\n" + `break, ☃`
+	due := time.Date(2030, 1, 2, 3, 4, 5, 678_000_000, time.FixedZone("", 3600))
+	var set, plain, delayed queue.Enqueued
+	s.in(func(tx Open) (err error) {
+		ctx := s.t.Context()
+		set, err = s.queue.Enqueue(ctx, tx.Tx, payload{Text: awkward, List: []int{1, 2}}, queue.CustomerKey(awkward),
+			queue.Metadata(map[string]string{awkward: awkward}), queue.Priority(7), queue.MaxAttempts(3),
+			queue.Timeout(90*time.Second), queue.DueAt(due))
+		if err == nil {
+			plain, err = s.queue.Enqueue(ctx, tx.Tx, payload{Text: "plain"})
+		}
+		if err == nil {
+			delayed, err = s.queue.Enqueue(ctx, tx.Tx, payload{}, queue.Delay(time.Hour))
+		}
+		return err
+	})
+	rec, err := s.queue.Get(s.t.Context(), s.box, set.ID)
+	if err != nil || rec.Payload.Text != awkward || len(rec.Payload.List) != 2 || rec.CustomerKey != awkward ||
+		rec.Metadata[awkward] != awkward || rec.Priority != 7 || rec.MaxAttempts != 3 || !rec.DueAt.Equal(due) ||
+		rec.Status != queue.StatusScheduled ||
+		s.count(`SELECT sum(timeout_ms) FROM public.strunk_outbox`) != 90_000 {
+		s.t.Errorf("%+v, %v", rec, err)
+	}
+	rec, err = s.queue.Get(s.t.Context(), s.box, plain.ID)
+	if err != nil || rec.Status != queue.StatusPending || rec.Metadata != nil || rec.CustomerKey != "" ||
+		rec.Priority != 0 {
+		s.t.Errorf("%+v, %v", rec, err)
+	}
+	rec, err = s.queue.Get(s.t.Context(), s.box, delayed.ID)
 	if err != nil || rec.Status != queue.StatusScheduled || rec.DueAt.Sub(rec.CreatedAt) != time.Hour {
 		s.t.Errorf("%+v, %v", rec, err)
 	}

@@ -35,7 +35,7 @@ func ArrayLiteral(v any) (driver.Value, error) {
 		return literal(a, optional(appendTime))
 	case []time.Time:
 		return literal(a, appendTime)
-	case nil, string, int, int16, int32, int64, bool, time.Time:
+	case nil, string, int, int16, int32, int64, bool, time.Time, *string, *int16, *int32, *int64, *time.Time:
 		return a, nil
 	}
 	return nil, fmt.Errorf("strunk: internal: no array literal for %T", v)

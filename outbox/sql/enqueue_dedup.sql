@@ -62,9 +62,7 @@ BEGIN
         RETURN NEXT;
     END LOOP;
     IF p_notify THEN
-        PERFORM pg_notify({channel}, 'q:' || q) FROM (SELECT DISTINCT unnest(p_queues) AS q OFFSET 0) d
-        WHERE {schema}.strunk_may_sleep(q);
-        PERFORM pg_notify({channel}, 'due');
+        PERFORM {schema}.strunk_announce_tasks(p_queues, true);
     END IF;
 EXCEPTION WHEN deadlock_detected OR lock_not_available THEN
     RETURN QUERY SELECT 0, 0::bigint, false, false;
