@@ -2,8 +2,11 @@ package outbox
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/strunk-go/strunk/internal/core"
 )
 
 // notifyTimeout bounds one NOTIFY; polling makes up for one that is given up.
@@ -22,9 +25,12 @@ type notifier struct {
 	busy    bool
 	// next is closed when what is pending has been sent, current when what was taken last has.
 	next, current chan struct{}
+	urgent        chan struct{} // a topic has come that goes out whoever is awake
 }
 
-func newNotifier(b *Box) *notifier { return &notifier{box: b, pending: map[string]struct{}{}} }
+func newNotifier(b *Box) *notifier {
+	return &notifier{box: b, pending: map[string]struct{}{}, urgent: make(chan struct{}, 1)}
+}
 
 func (n *notifier) send(topics []string) {
 	if len(topics) == 0 {
@@ -37,6 +43,12 @@ func (n *notifier) send(topics []string) {
 	}
 	for _, topic := range topics {
 		n.pending[topic] = struct{}{}
+		if !leftOutWhileAwake(topic) {
+			select {
+			case n.urgent <- struct{}{}:
+			default:
+			}
+		}
 	}
 	if !n.busy {
 		n.busy = true
@@ -50,9 +62,22 @@ func (n *notifier) drain() {
 		if topics == nil {
 			return
 		}
-		n.notify(topics)
+		heard := n.notify(topics)
 		close(sent)
+		n.rest(heard)
+	}
+}
+
+// rest has topics collect. Where all were awake who could have heard of the last ones, it takes longer: one that falls
+// asleep now looks again after as long.
+func (n *notifier) rest(heard bool) {
+	if heard {
 		time.Sleep(notifyPause)
+		return
+	}
+	select {
+	case <-n.urgent:
+	case <-time.After(core.FirstPause):
 	}
 }
 
@@ -73,6 +98,11 @@ func (n *notifier) take() (topics []string, sent chan struct{}) {
 	return topics, n.current
 }
 
+// leftOutWhileAwake reports whether sqlNotify asks who is awake.
+func leftOutWhileAwake(topic string) bool {
+	return topic == core.TopicRelay || strings.HasPrefix(topic, core.TopicQueue(""))
+}
+
 // sqlNotify sends topics ($1) on the channel of this installation, but leaves out queues whose workers are all awake,
 // and a relay that is. It locks nothing but the server's queue of notifications, in a transaction that has nothing else
 // to commit.
@@ -80,12 +110,15 @@ const sqlNotify = `SELECT pg_catalog.pg_notify({channel}, topic) FROM pg_catalog
 	WHERE CASE WHEN pg_catalog.starts_with(topic, 'q:') THEN {schema}.strunk_may_sleep(pg_catalog.substr(topic, 3))
 		WHEN topic = 'relay' THEN {schema}.strunk_relay_may_sleep() ELSE true END`
 
-func (n *notifier) notify(topics []string) {
+// notify reports whether anything was sent.
+func (n *notifier) notify(topics []string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), notifyTimeout)
 	defer cancel()
-	if _, err := n.box.pool.Exec(ctx, n.box.sql(sqlNotify), topics); err != nil {
+	sent, err := n.box.pool.Exec(ctx, n.box.sql(sqlNotify), topics)
+	if err != nil {
 		n.box.cfg.Logger.Debug("strunk: a wake-up was not sent; consumers find the work by polling", "error", err)
 	}
+	return sent.RowsAffected() > 0
 }
 
 // flush blocks until what was announced before the call has been sent, however much is announced meanwhile, or until

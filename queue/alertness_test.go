@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/strunk-go/strunk/internal/core"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	"github.com/strunk-go/strunk/queue"
@@ -47,4 +48,22 @@ func TestTaskCommittedAfterTheWorkerFellAsleepBegins(t *testing.T) {
 		t.Fatal(err)
 	}
 	receive(t, "the late task", begun)
+}
+
+// While a queue's workers are awake, a process that commits tasks asks who sleeps once in FirstPause at most.
+func TestCommitsSeldomAskWhoSleeps(t *testing.T) {
+	t.Parallel()
+	asked := &looks{of: "pg_notify"}
+	b := bedOn(t, watchedPool(t, outboxtest.New(t), asked), outbox.Config{})
+	q := queue.Define[note]("awake", queue.Config{})
+	b.exec(`INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host, awake)
+		VALUES (1, 3600000, 1, 1, 'awake', 'here', true)`)
+	began := time.Now()
+	for range 300 {
+		put(b, q, note{})
+	}
+	n, most := asked.n.Load(), int64(time.Since(began)/core.FirstPause)+2
+	if n == 0 || n > most {
+		t.Errorf("300 commits have asked %d times in %v; want 1 to %d", n, time.Since(began), most)
+	}
 }

@@ -15,12 +15,31 @@ import (
 	"github.com/strunk-go/strunk/queue"
 )
 
-// looks counts the statements that read results.
-type looks struct{ n atomic.Int64 }
+// looks counts the statements that hold a text.
+type looks struct {
+	of string
+	n  atomic.Int64
+}
+
+// watchedPool is another pool on the database of a pool, whose statements are counted.
+func watchedPool(t *testing.T, near *pgxpool.Pool, seen *looks) *pgxpool.Pool {
+	t.Helper()
+	cfg, err := pgxpool.ParseConfig(outboxtest.DSN(near))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.ConnConfig.Tracer = seen
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
 
 // TraceQueryStart implements pgx.QueryTracer.
 func (l *looks) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
-	if strings.Contains(q.SQL, "strunk_results r ON") {
+	if strings.Contains(q.SQL, l.of) {
 		l.n.Add(1)
 	}
 	return ctx
@@ -34,18 +53,8 @@ func TestWaitersShareTheirLooks(t *testing.T) {
 	t.Parallel()
 	const n = 100
 	near := newBed(t)
-	seen := &looks{}
-	cfg, err := pgxpool.ParseConfig(outboxtest.DSN(near.pool))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.ConnConfig.Tracer = seen
-	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
-	b := bedOn(t, pool, outbox.Config{})
+	seen := &looks{of: "strunk_results r ON"}
+	b := bedOn(t, watchedPool(t, near.pool, seen), outbox.Config{})
 	q := queue.DefineWithResult[note, string]("waited for", queue.Config{})
 	ids := putMany(b, q.Queue, n)
 	answers := make(chan error, n)
