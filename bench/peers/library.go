@@ -65,7 +65,9 @@ var libraries = map[string]func() library{
 	"River":         func() library { return &riverTasks{} },
 	"gue":           func() library { return &gueTasks{} },
 	"watermill-sql": func() library { return &watermillEvents{} },
-	"plain row":     func() library { return &plainRow{} },
+	"plain row":     newPlainRow,
+	"bare task":     newBareTask,
+	"bare event":    newBareEvent,
 }
 
 // version returns that of a module in this program.

@@ -31,7 +31,7 @@ var tiny = config{rounds: 1, size: 0.0001}
 func TestEveryRowIsMeasured(t *testing.T) {
 	t.Parallel()
 	c := tiny
-	c.peers = []string{"strunk", "river", "gue", "plain", "watermill"}
+	c.peers = []string{"strunk", "river", "gue", "plain", "watermill", "bare"}
 	testRun(t, c)
 }
 
@@ -91,12 +91,12 @@ func checkLines(t *testing.T, page string, of row, p peer) {
 	}
 }
 
-// mayLack says whether a peer need not have a measure: the plain row has no worker, and the CPU of a server on another
+// mayLack says whether a peer need not have a measure: bare rows have no worker, and the CPU of a server on another
 // machine or system cannot be seen.
 func mayLack(l *line, p peer) bool {
 	_, seen := readProcess(os.Getpid())
 	seen = seen && os.Getenv("DATABASE_URL") == ""
-	return p.kind == forFloor || !seen && strings.Contains(l.what, "CPU of the server")
+	return p.kind.floor() || !seen && strings.Contains(l.what, "CPU of the server")
 }
 
 func checkPictures(t *testing.T, dir, page string) {

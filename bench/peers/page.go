@@ -41,8 +41,8 @@ var sections = []section{
 		text: "One task a transaction, by clients of one process: in a transaction that holds nothing else, " +
 			"begun in the library's way if it has one, and in the application's transaction after the `INSERT` " +
 			"of a row of its own. The plain row is that `INSERT` alone between `BEGIN` and `COMMIT`: the floor " +
-			"of what a transaction costs. The worker process works the tasks off meanwhile, with the settings " +
-			"for latency.",
+			"of what a transaction costs. The bare task row is strunk's by such an `INSERT`: the floor of its table. " +
+			"The worker process works the tasks off meanwhile, with the settings for latency.",
 		rows:  []string{"singles"},
 		plots: singlePlots(),
 	},
@@ -79,7 +79,8 @@ var sections = []section{
 		title: "Events",
 		text: "strunk publishes states with versions and snapshots, which watermill-sql has not. The first 8 " +
 			"subscribers begin with what has been published, in a fresh process: in strunk its relay works " +
-			"beside them. The second 8 find that done. The handler does nothing.",
+			"beside them. The second 8 find that done. The handler does nothing. The bare event rows are strunk's by " +
+			"two statements alone: the floor of its tables.",
 		rows: []string{"publish", "publish-single", "subscribers"},
 		plots: []plot{
 			{file: "publish", title: "Publish", lines: []*line{linePublishBatch, linePublishSingle}},
@@ -240,7 +241,7 @@ func (r *report) best(l *line, columns []peer) (name string) {
 	var best float64
 	for _, p := range columns {
 		f, ok := r.figures(l, p)
-		if !ok || p.kind == forFloor || r.notes[cell{l, p.name}] == noteSlower {
+		if !ok || p.kind.floor() || r.notes[cell{l, p.name}] == noteSlower {
 			continue
 		}
 		if name == "" || (f.median > best) == l.more && f.median != best {

@@ -23,10 +23,14 @@ type peer struct {
 type kind string
 
 const (
-	forTasks  kind = "tasks"
-	forEvents kind = "events"
-	forFloor  kind = "floor" // adds rows of an application only
+	forTasks      kind = "tasks"
+	forEvents     kind = "events"
+	forFloor      kind = "floor" // adds rows singly, and has no worker
+	forEventFloor kind = "event floor"
 )
+
+// floor reports whether a peer is no library.
+func (k kind) floor() bool { return k == forFloor || k == forEventFloor }
 
 // allPeers are those of the tables, in their order.
 func allPeers(node nodeAgents) []peer {
@@ -38,9 +42,11 @@ func allPeers(node nodeAgents) []peer {
 			left: "SELECT count(*) FROM graphile_worker._private_jobs"},
 		{name: "pg-boss", kind: forTasks, argv: node.argv("pg-boss"),
 			left: "SELECT count(*) FROM pgboss.job WHERE name = 'bench' AND state <> 'completed'"},
+		goPeer("bare task row", "bare task", forFloor, ""),
 		goPeer("plain row", "plain row", forFloor, ""),
 		goPeer("strunk", "strunk events", forEvents, ""),
 		goPeer("watermill-sql", "watermill-sql", forEvents, ""),
+		goPeer("bare event rows", "bare event", forEventFloor, ""),
 	}
 }
 

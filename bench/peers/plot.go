@@ -30,7 +30,7 @@ const ink = "#7d8590"
 
 var colours = map[string]string{
 	"strunk": "#2f81f7", "River": "#2da44e", "gue": "#bf8700", "graphile-worker": "#a371f7", "pg-boss": "#db61a2",
-	"plain row": "#8b949e", "watermill-sql": "#e5534b",
+	"plain row": "#8b949e", "bare task row": "#57606a", "bare event rows": "#57606a", "watermill-sql": "#e5534b",
 }
 
 // draw makes the SVG.

@@ -128,7 +128,7 @@ func allRows() []row {
 			(*bench).idle},
 		{"start", onlyTasks, []*line{lineStart}, (*bench).start},
 		{"publish", onlyEvents, []*line{linePublishBatch}, (*bench).publishBatches},
-		{"publish-single", onlyEvents, []*line{linePublishSingle}, (*bench).publishSingly},
+		{"publish-single", []kind{forEvents, forEventFloor}, []*line{linePublishSingle}, (*bench).publishSingly},
 		{"subscribers", onlyEvents, []*line{lineSubscribers, lineSubscribers2}, (*bench).subscribers},
 	}
 }
