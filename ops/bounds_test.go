@@ -105,7 +105,8 @@ func load(t testing.TB, pool *pgxpool.Pool, n int) {
 }
 
 // bounds are the most buffers (8 KiB) that a question may touch, whatever the number of rows.
-// Counts visit a row's page for each that they count: nothing is vacuumed.
+// Counts visit a row's page for each that they count: nothing is vacuumed. Rates of two days read 4,800 sums twice, for
+// the names and for what was counted; PostgreSQL 18 goes by the index both times, a page for each row.
 var bounds = map[string]int64{
 	"QueueStats": 2_000, "Queues": 50_000, "Queues of health": 12_000, "SubscriberStats": 1_000,
 	"Subscribers": 15_000, "Workers": 2_500,
@@ -114,7 +115,7 @@ var bounds = map[string]int64{
 	"Snapshot": 10, "Versions": 2_000, "Entity at subscribers": 2_000, "Replay preview": 500,
 	"Events by contract": 1_500, "Running tasks": 6_000, "Audit": 10, "Task states": 6_000,
 	"queues of a page": 50_000, "rates of a page": 1_500, "rates of all queues together": 50,
-	"rates of all queues together, of two days": 150, "Rates of two days": 8_000, "Rates of a queue in two days": 100,
+	"rates of all queues together, of two days": 150, "Rates of two days": 12_000, "Rates of a queue in two days": 100,
 	"queues by dead letters": 8_000, "queues by waiting tasks": 12_000, "queues by running tasks": 5_000,
 	"the result of a task": 100, "trends of errors": 200,
 	"error groups": 300, "error groups of 30 days": 1_000, "error groups that are new": 100,

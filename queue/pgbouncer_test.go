@@ -31,28 +31,42 @@ func TestPgBouncer(t *testing.T) {
 	} {
 		t.Run(c.mode.String(), func(t *testing.T) {
 			t.Parallel()
-			direct := newBed(t)
-			ledger(direct)
-			dsn := faults.PgBouncer(t, outboxtest.DSN(direct.pool), pooled)
-			cfg, err := pgxpool.ParseConfig(dsn)
-			if err != nil {
-				t.Fatal(err)
-			}
-			cfg.ConnConfig.DefaultQueryExecMode, cfg.MaxConns = c.mode, 12
-			pool, err := pgxpool.NewWithConfig(context.Background(), cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(pool.Close)
-			everything(direct, bedOn(t, pool, outbox.Config{PollOnly: true, PollInterval: 20 * time.Millisecond}))
-			// One that is replaced is there until the server has ended it.
-			eventually(t, fmt.Sprintf("all share 1 to %d connections of the pooler", pooled), func() (string, bool) {
-				n := value[int](direct, `SELECT count(*) FROM pg_stat_activity
-					WHERE application_name = 'through-pgbouncer' AND datname = current_database()`)
-				return fmt.Sprint(n), n > 0 && n <= pooled
-			})
+			throughPgBouncer(t, c.mode)
 		})
 	}
+}
+
+// PgBouncer 1.21 and later keep the statements that clients name, where max_prepared_statements is above 0, and prepare
+// them on each connection to the server: pgx's default mode then works, too.
+func TestPgBouncerPreparesStatements(t *testing.T) {
+	t.Parallel()
+	faults.NeedsPgBouncer(t, 1, 21)
+	throughPgBouncer(t, pgx.QueryExecModeCacheStatement, "max_prepared_statements = 100")
+}
+
+// throughPgBouncer does everything in a query mode of pgx, through a pooler with further settings.
+func throughPgBouncer(t *testing.T, mode pgx.QueryExecMode, settings ...string) {
+	t.Helper()
+	direct := newBed(t)
+	ledger(direct)
+	dsn := faults.PgBouncer(t, outboxtest.DSN(direct.pool), pooled, settings...)
+	cfg, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.ConnConfig.DefaultQueryExecMode, cfg.MaxConns = mode, 12
+	pool, err := pgxpool.NewWithConfig(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	everything(direct, bedOn(t, pool, outbox.Config{PollOnly: true, PollInterval: 20 * time.Millisecond}))
+	// One that is replaced is there until the server has ended it.
+	eventually(t, fmt.Sprintf("all share 1 to %d connections of the pooler", pooled), func() (string, bool) {
+		n := value[int](direct, `SELECT count(*) FROM pg_stat_activity
+			WHERE application_name = 'through-pgbouncer' AND datname = current_database()`)
+		return fmt.Sprint(n), n > 0 && n <= pooled
+	})
 }
 
 // everything uses each statement of the queue once.

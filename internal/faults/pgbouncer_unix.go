@@ -12,7 +12,9 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -23,11 +25,11 @@ import (
 	"github.com/strunk-go/strunk/internal/testkit"
 )
 
-// PgBouncer starts a pooler in transaction mode before a database, with so many connections to the server, and returns
-// its DSN. A test is left out where the program is missing.
-func PgBouncer(t *testing.T, dsn string, pooled int) string {
+// PgBouncer starts a pooler in transaction mode before a database, with so many connections to the server and further
+// settings ("max_prepared_statements = 100"), and returns its DSN. A test is left out where the program is missing.
+func PgBouncer(t *testing.T, dsn string, pooled int, settings ...string) string {
 	t.Helper()
-	program := testkit.Program(t, "pgbouncer", "/usr/sbin/pgbouncer")
+	program := pgbouncer(t)
 	to, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +61,8 @@ max_client_conn = 100
 ignore_startup_parameters = extra_float_digits
 log_connections = 0
 log_disconnections = 0
-`, target, port, pooled)
+%s
+`, target, port, pooled, strings.Join(settings, "\n"))
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -88,6 +91,31 @@ log_disconnections = 0
 		return "", conn.Close(context.Background()) == nil
 	})
 	return through.String()
+}
+
+func pgbouncer(t *testing.T) string {
+	t.Helper()
+	return testkit.Program(t, "pgbouncer", "/usr/sbin/pgbouncer")
+}
+
+var pgbouncerVersion = regexp.MustCompile(`PgBouncer (\d+)\.(\d+)`)
+
+// NeedsPgBouncer leaves a test out where the installed PgBouncer is older than a version.
+func NeedsPgBouncer(t *testing.T, major, minor int) {
+	t.Helper()
+	out, err := exec.Command(pgbouncer(t), "--version").CombinedOutput()
+	found := pgbouncerVersion.FindStringSubmatch(string(out))
+	if err != nil || found == nil {
+		t.Fatalf("pgbouncer --version: %v: %s", err, out)
+	}
+	gotMajor, err1 := strconv.Atoi(found[1])
+	gotMinor, err2 := strconv.Atoi(found[2])
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	if gotMajor < major || gotMajor == major && gotMinor < minor {
+		t.Skipf("left out: %s is installed, and the test needs %d.%d or later", found[0], major, minor)
+	}
 }
 
 // unprivileged has a command run as another user where this is root, and lets that user into dir: PgBouncer refuses to
