@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) {
 	faults.Main(brokertest.Roles(open))
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 // soon bounds every wait for something that must happen.

@@ -3,7 +3,6 @@ package kafka_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -16,11 +15,12 @@ import (
 	"github.com/strunk-go/strunk/inbox/receive"
 	"github.com/strunk-go/strunk/internal/brokertest"
 	"github.com/strunk-go/strunk/internal/faults"
+	"github.com/strunk-go/strunk/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
 	faults.Main(brokertest.Roles(open))
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 // The list that every forwarder must hold, against kfake and the brokers of STRUNK_KAFKA_BROKERS

@@ -3,7 +3,6 @@ package jetstream_test
 import (
 	"context"
 	"log/slog"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -23,7 +22,7 @@ import (
 func TestMain(m *testing.M) {
 	faults.Main(faults.Roles{"forwarder": childForwarder, "worker": childWorker,
 		"bench worker": childBenchWorker})
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 // soon bounds every wait for something that must happen.
