@@ -5,7 +5,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/strunk-go/strunk/internal/testkit"
 )
+
+func TestMain(m *testing.M) { testkit.Main(m) }
 
 // A small run has a line for each of its parts, and some while a snapshot is open.
 func TestSmallRun(t *testing.T) {

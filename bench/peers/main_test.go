@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/strunk-go/strunk/internal/testkit"
 )
 
 // TestMain is an agent too, as main is.
@@ -21,7 +23,7 @@ func TestMain(m *testing.M) {
 	if name := agentName(); name != "" {
 		exit(runAgent(context.Background(), name, os.Stdin, os.Stdout))
 	}
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 // tiny is for whether it works, not for what it measures.

@@ -4,7 +4,11 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"github.com/strunk-go/strunk/internal/testkit"
 )
+
+func TestMain(m *testing.M) { testkit.Main(m) }
 
 func TestExample(t *testing.T) {
 	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)

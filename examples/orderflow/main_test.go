@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/strunk-go/strunk/internal/testkit"
 )
 
 // asProgram makes the test binary be the program.
@@ -15,7 +17,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 // start runs the program with further environment variables and returns its exit status and output.

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"testing"
 
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	_ "github.com/strunk-go/strunk/outbox/outboxtest/docker"
 	_ "github.com/strunk-go/strunk/outbox/outboxtest/download"
@@ -19,7 +20,7 @@ func TestMain(m *testing.M) {
 		main()
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 func TestQuickstartSendsTheMail(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/ops"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 	_ "github.com/strunk-go/strunk/outbox/outboxtest/docker"
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) {
 		main()
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 // The service takes orders, works and indexes them, shows itself to operators, and ends at SIGTERM with exit code 0 and

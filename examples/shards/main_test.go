@@ -3,7 +3,12 @@ package main
 import (
 	"context"
 	"os"
+	"testing"
+
+	"github.com/strunk-go/strunk/internal/testkit"
 )
+
+func TestMain(m *testing.M) { testkit.Main(m) }
 
 func Example_run() {
 	if err := run(context.Background(), os.Stdout); err != nil {

@@ -1,7 +1,6 @@
 package docsnippets_test
 
 import (
-	"os"
 	"testing"
 
 	"github.com/strunk-go/strunk/internal/core"
@@ -12,5 +11,5 @@ import (
 // TestMain gives the questions of package ops the patience of the tests.
 func TestMain(m *testing.M) {
 	core.Patience = testkit.Soon / ops.QueryTimeout
-	os.Exit(m.Run())
+	testkit.Main(m)
 }

@@ -2,9 +2,10 @@ package faults
 
 import (
 	"fmt"
-	"os"
 	"testing"
 	"time"
+
+	"github.com/strunk-go/strunk/internal/testkit"
 )
 
 const spoken = 40
@@ -21,7 +22,7 @@ func TestMain(m *testing.M) {
 			fmt.Println("heard", what)
 		}
 	}})
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 // What a child has printed before it ended can be awaited after that.

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		child(how)
 		return
 	}
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 // child prints a connection string, of its server or of a database in that of DATABASE_URL, then ends: by "return",

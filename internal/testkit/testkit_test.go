@@ -8,6 +8,8 @@ import (
 	"time"
 )
 
+func TestMain(m *testing.M) { Main(m) }
+
 // spy is a testing.TB that only takes down how it was ended.
 type spy struct {
 	testing.TB

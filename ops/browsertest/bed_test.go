@@ -29,7 +29,7 @@ var seedSQL string
 
 func TestMain(m *testing.M) {
 	core.Patience = testkit.Soon / ops.QueryTimeout
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 // bed is what all tests share: one browser, one seeded database with a process that works on it, and two pages.

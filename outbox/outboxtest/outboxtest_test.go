@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/internal/testkit"
 	_ "github.com/strunk-go/strunk/internal/testkit/anyserver"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
 )
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) {
 		child(dsn)
 		return
 	}
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 func child(dsn string) {

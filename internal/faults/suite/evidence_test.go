@@ -116,13 +116,18 @@ const (
 
 var beats pulse
 
-func (p *pulse) run() {
+// run counts until the tests have ended.
+func (p *pulse) run(end <-chan struct{}) {
 	for {
 		p.mu.Lock()
 		p.times = append(p.times, time.Now())
 		p.times = p.times[max(0, len(p.times)-beatsKept):]
 		p.mu.Unlock()
-		time.Sleep(beatEvery)
+		select {
+		case <-time.After(beatEvery):
+		case <-end:
+			return
+		}
 	}
 }
 

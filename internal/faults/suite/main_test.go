@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/strunk-go/strunk/internal/faults"
 	"github.com/strunk-go/strunk/internal/pgserver"
+	"github.com/strunk-go/strunk/internal/testkit"
 	_ "github.com/strunk-go/strunk/internal/testkit/anyserver"
 )
 
@@ -31,11 +31,13 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	go beats.run()
+	end := make(chan struct{})
+	go beats.run(end)
+	testkit.AtEnd(func() { close(end) })
 	faults.Heard = childHears
 	faults.Main(faults.Roles{"works": childWorks})
 	flag.Parse()
-	os.Exit(m.Run())
+	testkit.Main(m)
 }
 
 // TestFaults runs rounds until one fails. With a planted bug one must.

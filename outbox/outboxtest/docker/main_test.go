@@ -1,0 +1,9 @@
+package docker
+
+import (
+	"testing"
+
+	"github.com/strunk-go/strunk/internal/testkit"
+)
+
+func TestMain(m *testing.M) { testkit.Main(m) }
