@@ -106,8 +106,16 @@ func (c *Child) read(out io.Reader) {
 	close(c.gone)
 }
 
-// Lines are the lines that the child prints.
-func (c *Child) Lines() <-chan string { return c.lines }
+// EachLine calls f with each line that the child prints, until it has ended.
+func (c *Child) EachLine(f func(line string)) {
+	for {
+		line, ok := c.next(nil)
+		if !ok {
+			return
+		}
+		f(line)
+	}
+}
 
 // Await returns what follows prefix on the next line that begins with it; other lines are passed
 // over. What a child printed before it ended counts.

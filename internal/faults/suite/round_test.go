@@ -160,13 +160,11 @@ func (r *round) spawn(i int) {
 	}
 	c := faults.SpawnOf(r.t, binary, "works", "CHILD_DSN="+dsn, "CHILD_BROKER="+r.broker.Address(),
 		fmt.Sprint("CHILD_SYNC=", r.syncClaims))
-	go func() {
-		for line := range c.Lines() {
-			if line != "up" {
-				r.say("process %d: %s", i, line)
-			}
+	go c.EachLine(func(line string) {
+		if line != "up" {
+			r.say("process %d: %s", i, line)
 		}
-	}()
+	})
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.children[i] = c
