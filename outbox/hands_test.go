@@ -4,6 +4,9 @@ import (
 	"context"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/strunk-go/strunk/events"
 	"github.com/strunk-go/strunk/internal/testkit"
 	"github.com/strunk-go/strunk/outbox"
@@ -39,29 +42,76 @@ func TestPublicationForAllTables(t *testing.T) {
 	}
 }
 
-// TestOrphanedClaimsAreRescued deletes the rows of workers whose tasks are claimed.
-func TestOrphanedClaimsAreRescued(t *testing.T) {
-	t.Parallel()
+// lostWorkers is a database with three workers that have claimed two tasks each.
+func lostWorkers(t *testing.T) *pgxpool.Pool {
+	t.Helper()
 	pool := outboxtest.New(t)
 	for worker := 1; worker <= 3; worker++ {
-		mustExec(t, pool, `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host)
-			VALUES ($1, 30000, 1, 1, 'lost', 'gone')`, worker)
+		mustExec(t, pool, `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, quota, queue, host)
+			VALUES ($1, 30000, 1, 1, 2, 'lost', 'gone')`, worker)
 		mustExec(t, pool, `SELECT public.strunk_enqueue('lost') FROM generate_series(1, 2)`)
 		mustExec(t, pool, `SELECT id FROM public.strunk_claim($1, 1, 'lost', 2, array_fill(0::bigint,
 			ARRAY[10]), NULL)`, worker)
 	}
-	mustExec(t, pool, `DELETE FROM public.strunk_workers WHERE id > 1`)
-	start(t, openBox(t, pool, outbox.Config{}))
-	testkit.Eventually(t, "the tasks without a worker are given back", func() bool {
-		return query[int](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'pending'`) == 4
-	})
-	if n := query[int](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'claimed'
-		AND worker_id = 1`); n != 2 {
-		t.Errorf("%d tasks of the worker whose lease lasts are still claimed; want 2", n)
+	return pool
+}
+
+// TestOrphanedClaimsAreRescued removes the rows of workers whose tasks are claimed.
+func TestOrphanedClaimsAreRescued(t *testing.T) {
+	t.Parallel()
+	for name, remove := range map[string]string{
+		"deleted": `DELETE FROM public.strunk_workers WHERE id > 1`,
+		"past the triggers": `SET session_replication_role = replica; DELETE FROM public.strunk_workers WHERE id > 1;
+			RESET session_replication_role`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := lostWorkers(t)
+			if _, err := pool.Exec(t.Context(), remove, pgx.QueryExecModeSimpleProtocol); err != nil {
+				t.Fatal(err)
+			}
+			start(t, openBox(t, pool, outbox.Config{}))
+			testkit.Eventually(t, "the tasks without a worker are given back", func() bool {
+				return query[int](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'pending'`) == 4
+			})
+			if n := query[int](t, pool, `SELECT count(*) FROM public.strunk_outbox WHERE status = 'claimed'
+				AND worker_id = 1`); n != 2 {
+				t.Errorf("%d tasks of the worker whose lease lasts are still claimed; want 2", n)
+			}
+			testkit.Eventually(t, "no row is left of the deleted workers", func() bool {
+				return query[int](t, pool, `SELECT count(*) FROM public.strunk_workers`) == 1
+			})
+		})
 	}
-	testkit.Eventually(t, "no row is left of the deleted workers", func() bool {
-		return query[int](t, pool, `SELECT count(*) FROM public.strunk_workers`) == 1
-	})
+}
+
+// A worker whose row is deleted has lost its lease, and its quota is nobody's until its tasks have been given back: no
+// more than the limit are claimed at once.
+func TestDeletedWorkerKeepsItsQuota(t *testing.T) {
+	t.Parallel()
+	pool := lostWorkers(t)
+	mustExec(t, pool, `SELECT public.strunk_set_limits('lost', running => 6)`)
+	mustExec(t, pool, `DELETE FROM public.strunk_workers`)
+	if got := query[string](t, pool, `SELECT concat(count(*), ' expired: ', bool_and(expired), ', quota ', sum(quota))
+		FROM public.strunk_workers`); got != "3 expired: t, quota 6" {
+		t.Errorf("after a DELETE of their rows, workers with claimed tasks: %s; want all, with their quota", got)
+	}
+	mustExec(t, pool, `INSERT INTO public.strunk_workers (id, lease_ms, pid, concurrency, queue, host)
+		VALUES (4, 30000, 1, 10, 'lost', 'here')`)
+	take := func(what string, want int) {
+		t.Helper()
+		if got := query[int](t, pool, `SELECT public.strunk_take_quota(4, 'lost', 0, 10)`); got != want {
+			t.Errorf("%s the next worker's quota is %d; want %d", what, got, want)
+		}
+	}
+	take("while the tasks of lost workers are claimed", 0)
+	for range 2 { // the second one finds no task, and removes the row
+		mustExec(t, pool, `SELECT public.strunk_rescue(1, 100)`)
+	}
+	take("when those of one have been given back", 2)
+	mustExec(t, pool, `UPDATE public.strunk_outbox SET status = 'pending' WHERE status = 'claimed'`)
+	mustExec(t, pool, `DELETE FROM public.strunk_workers WHERE id < 4`)
+	take("when none is claimed", 6)
 }
 
 // TestMissingSingletons empties all of strunk's tables but the record of migrations: events are

@@ -38,7 +38,7 @@ var internalFunctions = []string{
 	"strunk_act_on", "strunk_act_on_each",
 	"strunk_add_error", "strunk_add_to_sums", "strunk_add_to_totals", "strunk_admission_key",
 	"strunk_admit_keys", "strunk_advance_feed", "strunk_announce_tasks",
-	"strunk_attach_partition", "strunk_cancel_waiting",
+	"strunk_attach_partition", "strunk_cancel_waiting", "strunk_keep_worker",
 	"strunk_enqueue_follow_up", "strunk_finish_batch", "strunk_fold_batch", "strunk_hold_batch_open",
 	"strunk_note_deleted", "strunk_note_members", "strunk_publish_outcomes", "strunk_sum_of_changes",
 	"strunk_cap_rates", "strunk_count_admitted", "strunk_count_all", "strunk_give_turns",

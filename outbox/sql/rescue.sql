@@ -117,9 +117,25 @@ BEGIN
     RETURNING t.id, t.key, t.status;
 END $$;
 
+-- Who deletes the row of a worker whose tasks are claimed takes its lease away: the row, and with it the worker's quota
+-- in the limit of its queue, stays until they have been given back. By now the row is locked against claims.
+CREATE OR REPLACE FUNCTION {schema}.strunk_keep_worker() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
+BEGIN
+    PERFORM 1 FROM {schema}.strunk_outbox_tasks t WHERE t.status = 'claimed' AND t.worker_id = OLD.id LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN OLD;
+    END IF;
+    UPDATE {schema}.strunk_workers w SET expired = true WHERE w.id = OLD.id AND NOT w.expired;
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER strunk_keep_worker BEFORE DELETE ON {schema}.strunk_workers
+    FOR EACH ROW EXECUTE FUNCTION {schema}.strunk_keep_worker();
+
 -- Gives claimed tasks whose worker has no row a row that is expired, so that the ordinary rescue
--- gives them back: somebody has deleted rows of strunk_workers. Returns how many workers. It hops
--- over the index from worker to worker.
+-- gives them back: somebody has emptied strunk_workers past its triggers. Returns how many workers.
+-- It hops over the index from worker to worker.
 CREATE OR REPLACE FUNCTION {schema}.strunk_adopt_orphans() RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '5s' SET enable_seqscan = off SET enable_bitmapscan = off
