@@ -11,10 +11,7 @@ import (
 
 // A query is refused as invalid, or chooses the same tasks in a listing and in a bulk job.
 func FuzzTaskFilter(f *testing.F) {
-	for _, query := range []string{"", "queue=emails&status=dead", "status=retired", "customer_key=%00", "error=%ff",
-		`payload_contains={"to":"ann"}&metadata_contains=[1]`, `payload_contains="\u0000"`, `metadata_contains={`,
-		"older_than_seconds=3600&younger_than_seconds=1", "older_than_seconds=-1", "older_than_seconds=0.5",
-		"younger_than_seconds=99999999999999999999", "fingerprint=no+route&dedup_key=x", "queue=a&queue=b", "%zz"} {
+	for _, query := range []string{"", "queue=emails&status=dead", "fingerprint=no+route&dedup_key=x"} {
 		f.Add(query)
 	}
 	s := &server{cfg: Config{Authorize: func(*http.Request, Permission) (string, error) { return "ann", nil }}}
