@@ -20,9 +20,9 @@ func Psql() (string, error) {
 		"manager")
 }
 
-// Client returns the path of a client program that serves a database's server: one of its major version or a newer one,
-// since pg_dump and pg_restore refuse servers newer than themselves. It looks on PATH, then in the usual places, newest
-// first. Where none is found the error is exec.ErrNotFound.
+// Client returns the path of a client program of the version of a database's server: an older pg_dump or pg_restore
+// refuses the server, and a newer one sets parameters that it does not know. It looks on PATH, then in the usual places,
+// newest first. Where none is found the error is exec.ErrNotFound.
 func Client(ctx context.Context, dsn, name string) (string, error) {
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
@@ -33,15 +33,15 @@ func Client(ctx context.Context, dsn, name string) (string, error) {
 	if err := conn.QueryRow(ctx, `SELECT current_setting('server_version_num')::int`).Scan(&version); err != nil {
 		return "", err
 	}
-	return client(ctx, systemPlaces(), name, version/10000)
+	return client(ctx, systemPlaces(), name, version/10000, version/10000)
 }
 
-// client returns the path of a program of at least a major version.
-func client(ctx context.Context, p places, name string, major int) (string, error) {
+// client returns the path of a program whose major version is not below least and not above most.
+func client(ctx context.Context, p places, name string, least, most int) (string, error) {
 	var reasons []error
 	for _, path := range installedAs(p, name) {
 		version, found, err := versionOf(ctx, path)
-		if err == nil && found >= major {
+		if err == nil && least <= found && found <= most {
 			return path, nil
 		}
 		if err == nil {
@@ -49,7 +49,7 @@ func client(ctx context.Context, p places, name string, major int) (string, erro
 		}
 		reasons = append(reasons, err)
 	}
-	none := fmt.Errorf("%s for PostgreSQL %d: %w", name, major, exec.ErrNotFound)
+	none := fmt.Errorf("%s for PostgreSQL %d: %w", name, least, exec.ErrNotFound)
 	return "", errors.Join(append([]error{none}, reasons...)...)
 }
 

@@ -18,22 +18,23 @@ func TestClientServesTheServer(t *testing.T) {
 	}
 	path, usual := filepath.Join(root, "16"), []string{filepath.Join(root, "*")}
 	for _, row := range []struct {
-		name   string
-		places places
-		major  int
-		want   string
+		name        string
+		places      places
+		least, most int
+		want        string
 	}{
-		{"the one on PATH serves older servers", places{path: path, programs: usual}, 14, "16"},
-		{"and those of its own version", places{path: path, programs: usual}, 16, "16"},
-		{"a newer server needs another", places{path: path, programs: usual}, 17, "17"},
-		{"the newest of the usual places", places{programs: usual}, 14, "17"},
+		{"the one on PATH serves older servers", places{path: path, programs: usual}, 14, 18, "16"},
+		{"and those of its own version", places{path: path, programs: usual}, 16, 18, "16"},
+		{"a newer server needs another", places{path: path, programs: usual}, 17, 18, "17"},
+		{"the newest of the usual places", places{programs: usual}, 14, 18, "17"},
+		{"that of the version alone", places{path: path, programs: usual}, 14, 14, "14"},
 	} {
-		got, err := client(t.Context(), row.places, "pg_dump", row.major)
+		got, err := client(t.Context(), row.places, "pg_dump", row.least, row.most)
 		if err != nil || filepath.Base(filepath.Dir(got)) != row.want {
 			t.Errorf("%s: %s, %v; want that of %s", row.name, got, err, row.want)
 		}
 	}
-	_, err := client(t.Context(), places{path: path}, "pg_dump", 17)
+	_, err := client(t.Context(), places{path: path}, "pg_dump", 17, 18)
 	if !errors.Is(err, exec.ErrNotFound) || !strings.Contains(err.Error(), "is of version 16.4") {
 		t.Errorf("error of a program that is too old: %v", err)
 	}

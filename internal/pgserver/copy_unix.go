@@ -6,16 +6,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 )
 
-// baseBackup returns the path of pg_basebackup: that of the server's own programs, or another that serves it.
+// baseBackup returns the path of pg_basebackup: that of the server's own programs, or another of its version or newer.
 func (c *cluster) baseBackup(ctx context.Context) (string, error) {
 	p := systemPlaces()
 	p.path = c.programs.dir + string(filepath.ListSeparator) + p.path
-	return client(ctx, p, "pg_basebackup", c.programs.major)
+	return client(ctx, p, "pg_basebackup", c.programs.major, math.MaxInt)
 }
 
 func (c *cluster) copyData(ctx context.Context) error {
