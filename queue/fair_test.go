@@ -221,8 +221,8 @@ func TestFairClaimIsBounded(t *testing.T) {
 		var doc []struct{ Plan planNode }
 		admit := func() {
 			err := conn.QueryRow(t.Context(), fmt.Sprintf(`EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)
-				SELECT public.strunk_admit('%s', (SELECT version FROM public.strunk_limits WHERE queue = '%[1]s'), NULL, 0,
-					NULL, 100, 0, 0, 0, 50, array_fill(0::bigint, '{10}'))`, name)).Scan(&doc)
+				SELECT public.strunk_admit('%s', (SELECT version FROM public.strunk_limits WHERE queue = '%[1]s'), NULL,
+					0, NULL, 100, 0, 0, 0, 50, array_fill(0::bigint, '{10}'))`, name)).Scan(&doc)
 			if err != nil {
 				t.Fatal(err)
 			}
