@@ -21,8 +21,8 @@ func Psql() (string, error) {
 }
 
 // Client returns the path of a client program of the version of a database's server: an older pg_dump or pg_restore
-// refuses the server, and a newer one sets parameters that it does not know. It looks on PATH, then in the usual places,
-// newest first. Where none is found the error is exec.ErrNotFound.
+// refuses the server, and a newer one sets parameters that it does not know. It looks on PATH, then in the usual
+// places, newest first. Where none is found the error is exec.ErrNotFound.
 func Client(ctx context.Context, dsn, name string) (string, error) {
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
