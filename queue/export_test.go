@@ -30,6 +30,13 @@ func WaitedFor[T, R any](q *ResultQueue[T, R], box *outbox.Box) int {
 	return len(r.wanted)
 }
 
+// ClaimsWaitForSlots returns how many claimers wait for a slot.
+func ClaimsWaitForSlots(s *SharedSlots) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.waiting)
+}
+
 // WaitForSlots returns how many workers wait for a slot: for a claim, or for tasks that they have claimed ahead.
 func WaitForSlots(s *SharedSlots) int {
 	s.mu.Lock()

@@ -24,9 +24,10 @@ type heldQueue struct {
 	ended   chan struct{} // a handler that was let return is counted as running no more
 }
 
-func newHeldQueue(name string) *heldQueue {
-	return &heldQueue{Queue: queue.Define[note](name, queue.Config{}), finish: make(chan struct{}),
-		ended: make(chan struct{})}
+func newHeldQueue(name string) *heldQueue { return newHeldQueueWith(name, queue.Config{}) }
+
+func newHeldQueueWith(name string, cfg queue.Config) *heldQueue {
+	return &heldQueue{Queue: queue.Define[note](name, cfg), finish: make(chan struct{}), ended: make(chan struct{})}
 }
 
 func (h *heldQueue) worker(opts ...queue.WorkerOption) *queue.Worker[note] {
@@ -168,6 +169,41 @@ func TestSlotsGoOverByWeight(t *testing.T) {
 		heavy.end(t)
 	}
 	awaitRunning(t, all, 8, 0)
+}
+
+// A claimer that waits for a slot when its queue is paused wants none from then on, and its part goes to others. Limits
+// keep the workers from claiming ahead: nothing else has them wait.
+func TestPausedQueueWantsNoSlots(t *testing.T) {
+	t.Parallel()
+	b := bedOn(t, outboxtest.New(t), outbox.Config{Grace: 10 * time.Millisecond})
+	slots := queue.Slots(4)
+	limited := queue.Config{Limits: queue.Limits{Running: 100}}
+	light, heavy := newHeldQueueWith("light", limited), newHeldQueueWith("heavy", limited)
+	all := []*heldQueue{light, heavy}
+	putMany(b, heavy.Queue, 20)
+	b.run(light.worker(slots), heavy.worker(slots, queue.SlotWeight(3)))
+	awaitRunning(t, all, 0, 4)
+	putMany(b, light.Queue, 20)
+	wait := func(claimers int) {
+		eventually(t, fmt.Sprintf("%d claimers wait for a slot", claimers), func() (string, bool) {
+			n := queue.ClaimsWaitForSlots(slots)
+			return fmt.Sprint(n), n == claimers
+		})
+	}
+	wait(1) // heavy has all that it may have
+	heavy.end(t)
+	awaitRunning(t, all, 1, 3)
+	wait(2)
+	if err := heavy.Pause(t.Context(), b.box, "test"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the worker has heard of the pause", func() (string, bool) {
+		return "", strings.Contains(b.logs.String(), "a queue was paused")
+	})
+	for range 3 {
+		heavy.end(t)
+	}
+	awaitRunning(t, all, 4, 0)
 }
 
 // Boxes of one process share slots; all names of a queue have those of one worker; and handlers that end their
