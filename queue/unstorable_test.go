@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgerrcode"
@@ -95,7 +96,17 @@ func TestUnstorableOutcomeIsIsolated(t *testing.T) {
 			ids := putMany(b, q, 60)
 			var mu sync.Mutex
 			runs := map[string]int{}
-			b.run(q.Worker(func(_ context.Context, task queue.Task[note]) error {
+			var begun atomic.Int64
+			all := make(chan struct{}) // have begun: they end together, so that the bad one has neighbours
+			b.run(q.Worker(func(ctx context.Context, task queue.Task[note]) error {
+				if begun.Add(1) == int64(len(ids)+1) {
+					close(all)
+				}
+				select {
+				case <-all:
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
 				mu.Lock()
 				defer mu.Unlock()
 				if runs[fmt.Sprint(task.ID, task.Payload.Text)]++; task.Payload.Text == "bad" {
