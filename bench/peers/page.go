@@ -181,21 +181,22 @@ func commit() string {
 
 func (r *report) writeSection(out *strings.Builder, s section, rows []row, pictures string) error {
 	fmt.Fprintf(out, "\n## %s\n\n%s\n", s.title, s.text)
-	var columns []peer
+	var measured []row
 	for _, name := range s.rows {
 		for _, of := range rows {
 			if of.name == name && len(r.columns(of)) > 0 {
-				if columns == nil {
-					columns = r.columns(of)
-					writeHeader(out, columns)
-				}
-				r.writeLines(out, of, columns)
+				measured = append(measured, of)
 			}
 		}
 	}
-	if columns == nil {
+	if len(measured) == 0 {
 		out.WriteString("\nNot measured in this run.\n")
 		return nil
+	}
+	columns := r.columns(measured...)
+	writeHeader(out, columns)
+	for _, of := range measured {
+		r.writeLines(out, of, columns)
 	}
 	out.WriteString("\n")
 	for _, p := range s.plots {

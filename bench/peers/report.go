@@ -66,10 +66,10 @@ func (r *report) figures(l *line, p peer) (f figures, ok bool) {
 
 func median(sorted []float64) float64 { return (sorted[len(sorted)/2] + sorted[(len(sorted)-1)/2]) / 2 }
 
-// columns are the peers that are in one table with a row.
-func (r *report) columns(of row) (columns []peer) {
+// columns are the peers that are in a table with these rows.
+func (r *report) columns(rows ...row) (columns []peer) {
 	for _, p := range r.peers {
-		if of.has(p) {
+		if slices.ContainsFunc(rows, func(of row) bool { return of.has(p) }) {
 			columns = append(columns, p)
 		}
 	}
