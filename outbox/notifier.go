@@ -44,10 +44,7 @@ func (n *notifier) send(topics []string) {
 	for _, topic := range topics {
 		n.pending[topic] = struct{}{}
 		if !leftOutWhileAwake(topic) {
-			select {
-			case n.urgent <- struct{}{}:
-			default:
-			}
+			signal(n.urgent)
 		}
 	}
 	if !n.busy {

@@ -6,9 +6,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// connections are those over which a worker has claimed. All of them have been there since its first claim, or all that
-// it remembers was read again before they were used: a new one may lead to a server that has taken the place of the
-// last, and which is behind it, before anybody has noticed. What is remembered would hide tasks there.
+// connections are those over which a worker has claimed. A new one may lead to a server that has taken the place of
+// the last and is behind it, before anybody has noticed, and there the positions that the worker remembers would hide
+// tasks. So it reads them anew before it claims over a connection for the first time.
 type connections struct {
 	seen    map[weak.Pointer[pgx.Conn]]struct{}
 	doubted bool // what is remembered must be read again

@@ -67,11 +67,12 @@ func (p *params) args(notify bool) []any {
 		blank(p.dedups), shrink(p.timeouts), shrink(p.metadata), notify, shrink(p.customerKeys)}
 }
 
-// plain reports whether there is but one task, without a dedup key and in no batch.
-func (p *params) plain() bool {
+// alone reports whether there is but one task, without a dedup key and in no batch.
+func (p *params) alone() bool {
 	return len(p.payloads) == 1 && p.dedups[0] == nil && p.batch == 0
 }
 
+// argsOfOne are the arguments of sqlEnqueueOne.
 func (p *params) argsOfOne(notify bool) []any {
 	return []any{p.queues[0], p.payloads[0], p.priorities[0], p.attempts[0], p.delays[0], p.dues[0], p.timeouts[0],
 		p.metadata[0], notify, p.customerKeys[0]}
@@ -308,7 +309,7 @@ func send(ctx context.Context, t core.Tx, what string, p params) ([]Enqueued, er
 	switch {
 	case p.dedupModes != nil:
 		sql, args, scan = sqlEnqueueDedup, p.dedupArgs, scanEnqueuedDedup
-	case p.plain():
+	case p.alone():
 		sql, args = sqlEnqueueOne, p.argsOfOne
 	}
 	arguments := args(t.NotifyInside())

@@ -16,7 +16,7 @@ import (
 type bareRows struct {
 	pool     *pgxpool.Pool
 	settings string
-	// alone writes the rows of a transaction that holds nothing else, besides those in the application's.
+	// alone writes the rows of a transaction that holds nothing else, besides those after the application's row.
 	alone, besides func(ctx context.Context, tx pgx.Tx, j job) error
 }
 

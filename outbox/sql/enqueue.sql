@@ -23,7 +23,7 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- Enqueues a task alone, without a dedup key, which is what most transactions do; null is an argument's default. A
--- transaction costs a tenth less than with strunk_enqueue_many and arrays of one element. v_xid first: see there.
+-- transaction costs a tenth less than with strunk_enqueue_many and arrays of one element. Why v_xid: see there.
 CREATE OR REPLACE FUNCTION {schema}.strunk_enqueue_one(
     p_queue text, p_payload text, p_priority smallint, p_max_attempts smallint, p_delay_ms bigint, p_due timestamptz,
     p_timeout_ms integer, p_metadata text, p_notify boolean, p_customer_key text)

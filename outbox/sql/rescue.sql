@@ -126,7 +126,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN OLD;
     END IF;
-    UPDATE {schema}.strunk_workers w SET expired = true WHERE w.id = OLD.id AND NOT w.expired;
+    PERFORM {schema}.strunk_expire_lease(OLD.id, NULL);
     RETURN NULL;
 END $$;
 
