@@ -48,6 +48,10 @@ func TestLateCommitIsClaimedSoon(t *testing.T) {
 			t.Errorf("claimed task %d; want %d", j.id, want)
 		}
 	}
+	before := begin()
+	earlier := enqueue(before)
+	commit(before)
+	claim(earlier) // now the marks are not at the bottom
 	late, other := begin(), begin()
 	first, second := enqueue(late), enqueue(other)
 	commit(other)
@@ -78,14 +82,30 @@ func knowConnections(t *testing.T, s *session, pool *pgxpool.Pool) {
 func TestRecentMarksMoveOn(t *testing.T) {
 	var r recentMarks
 	now := time.Now()
-	for seq := range int64(10) {
+	for seq := int64(1); seq < 10; seq++ {
 		at := r.at([]int64{seq}, now)
-		if want := max(seq-1, 0); at[0] != want {
+		if want := max(seq-1, 1); at[0] != want {
 			t.Errorf("%d intervals after the start: from %d; want %d", seq, at[0], want)
 		}
 		if again := r.at([]int64{seq + 100}, now.Add(recentInterval-1)); again[0] != at[0] {
 			t.Errorf("the same interval: from %d; want %d", again[0], at[0])
 		}
 		now = now.Add(recentInterval)
+	}
+}
+
+// A worker that has begun anew, or over a new connection, reads the finished entries once. The second passes of its
+// later claims begin behind what the first one found.
+func TestRecentMarksAreNeverAtTheBottom(t *testing.T) {
+	m := newWatermarks()
+	now := time.Now()
+	first := m.enter(now)
+	m.answered(first, []*job{{seq: 500}}, claimAnswer{found: 1, limit: 10, xid: 1}, now.Add(time.Second))
+	m.full = scanCost{last: now.Add(time.Hour), cost: time.Hour} // a claim from the low watermarks is too slow
+	for i := range 10 {
+		now = now.Add(recentInterval / 4)
+		if e := m.enter(now); e.second[MaxPriority] != 500 {
+			t.Errorf("claim %d after the first: its second pass enters at %d; want 500", i+1, e.second[MaxPriority])
+		}
 	}
 }

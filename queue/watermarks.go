@@ -36,7 +36,7 @@ type watermarks struct {
 	recent recentMarks
 
 	sinceLow  int           // claims since one entered at the low watermarks
-	usual     time.Duration // the time of a claim that reads no finished entries, its tasks' share taken off
+	usual     time.Duration // of a claim that reads no finished entries, its tasks' time taken off; 0: not known
 	every     time.Duration // the recent average from claim to claim
 	entered   time.Time     // when the last claim was sent
 	full      scanCost      // of claims that enter at the low watermarks
@@ -99,11 +99,16 @@ func (m *watermarks) enter(now time.Time) entry {
 	case m.sinceLow >= scanFraction && m.full.allowed(now, lowInterval):
 		m.sinceLow = 0
 		return entry{first: m.low, scan: &m.full, began: now}
-	case m.full.cost == 0 || m.full.allowed(now, pause) || (m.sinceLow >= scanFraction && m.full.allowed(now, 0)):
+	case m.usual > 0 && m.mayScan(now, pause):
 		m.sinceLow = 0
 		return entry{first: m.high, second: m.low, scan: &m.full, began: now}
 	}
 	return entry{first: m.high, second: recent, began: now}
+}
+
+// mayScan reports whether a claim may enter at the low watermarks for what it has room left for.
+func (m *watermarks) mayScan(now time.Time, pause time.Duration) bool {
+	return m.full.cost == 0 || m.full.allowed(now, pause) || (m.sinceLow >= scanFraction && m.full.allowed(now, 0))
 }
 
 // recentInterval is how far the watermarks are apart in time that recentMarks keeps.
@@ -118,8 +123,13 @@ type recentMarks struct {
 	since        time.Time // when newer was taken
 }
 
-// at returns the marks for a claim at a time when the high watermarks are these. Each claim asks.
+// at returns the marks for a claim at a time when the high watermarks are these. Each claim asks. They begin with the
+// first task that was claimed: before it they would be at the bottom, and the claims of the next moments would read
+// every finished entry.
 func (r *recentMarks) at(high []int64, now time.Time) []int64 {
+	if slices.Max(high) == 0 {
+		return high
+	}
 	if now.Sub(r.since) >= recentInterval {
 		r.older, r.newer, r.since = r.newer, slices.Clone(high), now
 		if r.older == nil {
@@ -188,15 +198,27 @@ func (m *watermarks) answered(e entry, jobs []*job, a claimAnswer, now time.Time
 // measure records the time and the transaction id of a claim.
 func (m *watermarks) measure(e entry, a claimAnswer, now time.Time) {
 	took := max(0, now.Sub(e.began)-time.Duration(a.found)*taskCost)
-	if e.scan != nil && (e.second == nil || a.found < a.limit) {
+	scanned := e.scan != nil && (e.second == nil || a.found < a.limit)
+	if scanned {
 		e.scan.last, e.scan.cost = now, max(0, took-2*m.usual)
 	}
-	if m.usual == 0 {
-		m.usual = took
-	}
-	m.usual = min(took, m.usual+m.usual/16) // it may rise again with the load of the machine
+	m.learnUsual(took, scanned)
 	if m.waiting && m.candidateXID == 0 {
 		m.candidateXID = a.xid
+	}
+}
+
+// learnUsual records the time of a claim. A claim that may have read finished entries never raises the usual time:
+// otherwise the usual time would grow with them, and no scan would ever count as slow.
+func (m *watermarks) learnUsual(took time.Duration, scanned bool) {
+	switch {
+	case took == 0: // its tasks took less than taskCost each, and hide the rest
+	case scanned:
+		m.usual = min(took, m.usual)
+	case m.usual == 0:
+		m.usual = took
+	default:
+		m.usual = min(took, m.usual+m.usual/16) // it may rise again with the load of the machine
 	}
 }
 

@@ -332,3 +332,32 @@ func TestTaskBelowIsFoundBesideClaims(t *testing.T) {
 	s.claimer.below.running.Wait()
 	claim("when the look has found it", 1)
 }
+
+// While a transaction that still writes keeps the low watermarks where they are, the claims that enter there read ever
+// more finished entries. They may take a twentieth of the time, however slow the first claim was, and however slowly
+// they become slower.
+func TestSlowScansTakeAPartOfTheTime(t *testing.T) {
+	for name, entries := range map[string]struct{ before, each time.Duration }{
+		"finished entries before the first claim": {before: 400 * time.Millisecond},
+		"finished entries with every claim":       {each: 50 * time.Microsecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, scanned, now := newWatermarks(), time.Duration(0), time.Now()
+			const quick = 2 * time.Millisecond
+			began := now
+			for i := range 20_000 {
+				e, took := m.enter(now), quick
+				if m.bottom.last.IsZero() || e.scan == &m.full {
+					took += entries.before + time.Duration(i)*entries.each
+					scanned += took - quick
+				}
+				now = now.Add(took)
+				m.answered(e, []*job{{seq: int64(i + 1)}}, claimAnswer{found: 1, limit: 10, xid: int64(i + 1)}, now)
+				now = now.Add(quick)
+			}
+			if all := now.Sub(began); scanned > all/10 {
+				t.Errorf("claims read finished entries for %v of %v; want a twentieth, and a tenth at most", scanned, all)
+			}
+		})
+	}
+}
