@@ -48,6 +48,9 @@ func (p *plan) isClaim() bool {
 	return strings.Contains(p.Query, "FOR UPDATE SKIP LOCKED") && strings.Contains(p.Query, "unnest(v_watermarks)")
 }
 
+// isLook tells the statement within strunk_queues_with_work that looks for something to claim.
+func (p *plan) isLook() bool { return strings.Contains(p.Query, "unnest(p_watermarks[") }
+
 // plans collects the plans of what connections execute.
 type plans struct {
 	mu   sync.Mutex
