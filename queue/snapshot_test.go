@@ -135,8 +135,8 @@ func (s *snapshotBed) collect() {
 	}
 }
 
-// pages returns how many pages of the claim index, and of the table behind it, each scan has touched. What a claim writes
-// depends on how much it claims, so it is what its scans touch that is compared.
+// pages returns how many pages of the claim index, and of the table behind it, each scan has touched. What a claim
+// writes depends on how much it claims, so it is what its scans touch that is compared.
 func pages(of []plan) []int {
 	var all []int
 	for _, p := range of {
@@ -180,14 +180,14 @@ func (s *snapshotBed) untilFlat(rounds int, round func(i int)) {
 		touched := pages(s.claims[4*n/5:])
 		slices.Sort(touched)
 		typical, all := touched[len(touched)*9/10], s.fromBottom()
-		s.t.Logf("%d tasks in %d claims; 9 in 10 of the last claims touch at most %d pages of the index, a scan from its "+
-			"bottom %d", s.done(), n, typical, all)
+		s.t.Logf("%d tasks in %d claims; 9 in 10 of the last claims touch at most %d pages of the index, a scan from "+
+			"its bottom %d", s.done(), n, typical, all)
 		if n >= 60 && typical <= all/3 {
 			break
 		}
 		if block == blocks-1 {
-			s.t.Fatalf("%d claims touch up to %d pages of %d; want 60 claims, and a third: they grow with the tasks done",
-				n, typical, all)
+			s.t.Fatalf("%d claims touch up to %d pages of %d; want 60 claims, and a third: they grow with the tasks "+
+				"done", n, typical, all)
 		}
 	}
 	s.awaitLow()

@@ -356,7 +356,7 @@ func TestSlowScansTakeAPartOfTheTime(t *testing.T) {
 				now = now.Add(quick)
 			}
 			if all := now.Sub(began); scanned > all/10 {
-				t.Errorf("claims read finished entries for %v of %v; want a twentieth, and a tenth at most", scanned, all)
+				t.Errorf("claims read finished entries for %v of %v; want a twentieth, a tenth at most", scanned, all)
 			}
 		})
 	}
