@@ -135,7 +135,7 @@ type TestRelay struct{ r *relay }
 
 // NewTestRelay returns a relay that has looked before.
 func NewTestRelay(ctx context.Context, b *Box) (TestRelay, error) {
-	r := newRelay(b)
+	r := newRelay(b, newLoopRounds())
 	_, err := r.poll(ctx)
 	return TestRelay{r}, err
 }
@@ -156,3 +156,26 @@ func (t TestRelay) Pause(longest time.Duration) time.Duration {
 
 // End ends the relay as run does.
 func (t TestRelay) End(ctx context.Context) { t.r.sleep(ctx) }
+
+// PromoterWakesRelay has the promoter look once, and reports whether that has woken the relay.
+func PromoterWakesRelay(ctx context.Context, b *Box) (bool, error) {
+	woken, stop := b.wakeUps.subscribe([]string{core.TopicRelay})
+	defer stop()
+	conn := newControl(b)
+	defer conn.close()
+	p := promoter{box: b, maintenance: conn, limit: core.NewBatchLimit(promoteChunk, 0)}
+	if _, err := p.promote(ctx); err != nil {
+		return false, err
+	}
+	select {
+	case <-woken:
+		return true, nil
+	default:
+		return false, nil
+	}
+}
+
+// LongestRelayPause returns how long a relay that is asleep waits for a wake-up, in poll intervals.
+func LongestRelayPause(b *Box) int {
+	return int(newRelay(b, newLoopRounds()).longestPause() / b.cfg.PollInterval)
+}

@@ -44,6 +44,7 @@ func (h host) Settings() core.Settings {
 }
 
 func (h host) Breaks() int64                                  { return h.b.breaks.n.Load() }
+func (h host) Rhythm() core.Rhythm                            { return h.b.rhythm }
 func (h host) FullPolls() int64                               { return h.b.wakeUps.all.Load() }
 func (h host) Box() any                                       { return h.b }
 func (h host) Connect(ctx context.Context) (*pgx.Conn, error) { return h.b.connect(ctx) }

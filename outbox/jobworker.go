@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -43,7 +44,6 @@ type jobWorker struct {
 
 func (w *jobWorker) run(ctx context.Context) {
 	w.limit = core.NewBatchLimit(jobRows, 0)
-	w.report.loop = LoopJobs
 	woken, stop := w.box.wakeUps.subscribe([]string{core.TopicJobs})
 	defer stop()
 	for ctx.Err() == nil {
@@ -53,6 +53,9 @@ func (w *jobWorker) run(ctx context.Context) {
 			pause = jobPoll
 		}
 		w.report.ran(ctx, w.box, w.conn, jobPoll, err)
+		if pause == jobPoll {
+			pause = w.box.rhythm.Next(time.Now(), pause)
+		}
 		core.SleepOrWake(ctx, pause, woken)
 	}
 }
@@ -84,16 +87,15 @@ func (w *jobWorker) round(ctx context.Context) (time.Duration, error) {
 // next returns the job that is due next, and in how long.
 func (w *jobWorker) next(ctx context.Context) (id int64, wait time.Duration, err error) {
 	wait = jobPoll
-	err = w.conn.autocommit(ctx, core.Statement{SQL: w.box.sql(sqlNextJob), Scan: func(rows pgx.Rows) error {
-		for rows.Next() {
-			var ms int64
-			if err := rows.Scan(&id, &ms); err != nil {
-				return err
-			}
-			wait = time.Duration(ms) * time.Millisecond
+	err = w.conn.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		var ms int64
+		err := conn.QueryRow(ctx, w.box.sql(sqlNextJob)).Scan(&id, &ms)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
 		}
-		return nil
-	}})
+		wait = time.Duration(ms) * time.Millisecond
+		return err
+	})
 	return id, wait, err
 }
 

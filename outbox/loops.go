@@ -1,9 +1,12 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,7 +16,7 @@ import (
 )
 
 const (
-	// loopReportEvery is how often a process records that one of its loops runs.
+	// loopReportEvery is how often a process records that its hot loops run.
 	loopReportEvery = 10 * time.Second
 	// maxLoopErrorBytes bounds what is kept of a loop's error, in bytes.
 	maxLoopErrorBytes = 2000
@@ -75,36 +78,100 @@ func scanLoop(row pgx.CollectableRow) (s LoopStatus, err error) {
 	return s, err
 }
 
-// sqlLoopRan records that loop $1, which comes round every $2 ms, has succeeded in process $3, or failed with $4.
-const sqlLoopRan = `SELECT {schema}.strunk_loop_ran($1::text, $2::bigint, $3::text, $4::text)`
+// sqlLoopsRan records that loops $1, which come round every $2 ms, have succeeded in process $3, or failed with $4 (null
+// for a success).
+const sqlLoopsRan = `SELECT {schema}.strunk_loop_ran(r.loop, r.interval_ms, $3::text, r.error)
+FROM unnest($1::text[], $2::bigint[], $4::text[]) r (loop, interval_ms, error)`
+
+// loopRound is how the latest rounds of a loop ended.
+type loopRound struct {
+	loop     string
+	interval time.Duration
+	ok       bool  // one succeeded
+	failure  error // the last one that failed, nil for none
+}
 
 // loopRan records a round of a loop. Failing to is no failure of the loop.
 func (b *Box) loopRan(ctx context.Context, c *control, loop string, interval time.Duration, failure error) {
-	var text *string
-	if failure != nil {
-		s := core.CleanText(failure.Error(), maxLoopErrorBytes)
-		text = &s
+	b.loopsRan(ctx, c, []loopRound{{loop, interval, failure == nil, failure}})
+}
+
+func (b *Box) loopsRan(ctx context.Context, c *control, rounds []loopRound) {
+	var loops []string
+	var intervals []int64
+	var failures []*string
+	add := func(r loopRound, failure *string) {
+		loops, intervals = append(loops, r.loop), append(intervals, r.interval.Milliseconds())
+		failures = append(failures, failure)
 	}
-	err := c.autocommit(ctx, core.Statement{SQL: b.sql(sqlLoopRan),
-		Args: []any{loop, interval.Milliseconds(), processName(), text}})
+	for _, r := range rounds {
+		if r.ok {
+			add(r, nil)
+		}
+		if r.failure != nil {
+			text := core.CleanText(r.failure.Error(), maxLoopErrorBytes)
+			add(r, &text)
+		}
+	}
+	err := c.autocommit(ctx, core.Statement{SQL: b.sql(sqlLoopsRan),
+		Args: []any{loops, intervals, processName(), failures}})
 	if err != nil && ctx.Err() == nil {
-		b.cfg.Logger.Debug("strunk: a loop's round was not recorded", "loop", loop, "error", err)
+		b.cfg.Logger.Debug("strunk: rounds of loops were not recorded", "loops", loops, "error", err)
 	}
 }
 
-// loopReport keeps a hot loop's record cheap: its rounds are recorded once in loopReportEvery.
-type loopReport struct {
-	loop Loop
-	last time.Time
+// loopRounds are the rounds of the hot loops of one Run that are not recorded yet. All are recorded by one statement,
+// once in loopReportEvery, and at once where a loop has come round for the first time, or fails or succeeds anew.
+type loopRounds struct {
+	mu       sync.Mutex
+	waiting  map[Loop]loopRound
+	failed   map[Loop]bool // how the last round of each loop ended
+	recorded time.Time
 }
 
-// ran records a round, if it is time to.
-func (r *loopReport) ran(ctx context.Context, b *Box, c *control, interval time.Duration, failure error) {
-	if ctx.Err() != nil || time.Since(r.last) < loopReportEvery {
+func newLoopRounds() *loopRounds {
+	return &loopRounds{waiting: map[Loop]loopRound{}, failed: map[Loop]bool{}}
+}
+
+// add takes a round, and returns those that are to be recorded now, in the order in which all processes lock their rows.
+func (l *loopRounds) add(loop Loop, interval time.Duration, failure error, now time.Time) (record []loopRound) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	failed := failure != nil
+	before := l.waiting[loop]
+	l.waiting[loop] = loopRound{string(loop), interval, before.ok || !failed, cmp.Or(failure, before.failure)}
+	last, known := l.failed[loop]
+	l.failed[loop] = failed
+	if known && last == failed && now.Sub(l.recorded) < loopReportEvery {
+		return nil
+	}
+	record = slices.SortedFunc(maps.Values(l.waiting), func(a, b loopRound) int { return cmp.Compare(a.loop, b.loop) })
+	clear(l.waiting)
+	l.recorded = now
+	return record
+}
+
+// anew has the next round of a loop recorded at once.
+func (l *loopRounds) anew(loop Loop) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.failed, loop)
+}
+
+// loopReport records the rounds of a hot loop together with those of others.
+type loopReport struct {
+	loop   Loop
+	rounds *loopRounds
+}
+
+// ran takes a round, and records what is to be recorded by now.
+func (r loopReport) ran(ctx context.Context, b *Box, c *control, interval time.Duration, failure error) {
+	if ctx.Err() != nil {
 		return
 	}
-	r.last = time.Now()
-	b.loopRan(ctx, c, string(r.loop), interval, failure)
+	if record := r.rounds.add(r.loop, interval, failure, time.Now()); len(record) > 0 {
+		b.loopsRan(ctx, c, record)
+	}
 }
 
 // processName names this process in the database.

@@ -132,6 +132,7 @@ type Box struct {
 	counters   *counters
 	listener   sharedListener
 	breaks     breaks
+	rhythm     core.Rhythm
 	extensions map[any][]any
 	queries    sync.Map // text with placeholders to text with names
 	shared     sync.Map // see host.Shared
@@ -149,7 +150,8 @@ func Open(ctx context.Context, pool *pgxpool.Pool, cfg Config) (*Box, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	b := &Box{pool: pool, cfg: cfg, names: newNames(cfg.Schema), wakeUps: newWakeUps(), extensions: map[any][]any{}}
+	b := &Box{pool: pool, cfg: cfg, names: newNames(cfg.Schema), wakeUps: newWakeUps(), rhythm: core.NewRhythm(),
+		extensions: map[any][]any{}}
 	for i, ext := range cfg.Extensions {
 		if ext == nil {
 			return nil, fmt.Errorf("strunk/outbox: Open: extension %d of Config.Extensions is nil; leave it out", i+1)

@@ -34,7 +34,6 @@ type promoter struct {
 
 func (p *promoter) run(ctx context.Context) {
 	p.limit = core.NewBatchLimit(promoteChunk, 0)
-	p.report.loop = LoopPromoter
 	woken, stop := p.box.wakeUps.subscribe([]string{core.TopicDue})
 	defer stop()
 	for ctx.Err() == nil {
@@ -59,6 +58,9 @@ func (p *promoter) promote(ctx context.Context) (time.Duration, error) {
 	}
 	p.expected = false
 	found, err := p.look(ctx)
+	if err == nil && found.events {
+		p.box.wakeUps.wake([]string{core.TopicRelay})
+	}
 	if err == nil && found.changes {
 		err = p.foldBatches(ctx)
 	}
@@ -68,8 +70,8 @@ func (p *promoter) promote(ctx context.Context) (time.Duration, error) {
 	if err == nil && found.late {
 		err = p.endLate(ctx)
 	}
-	if err != nil || found.next > p.box.cfg.PollInterval {
-		return p.box.cfg.PollInterval, err
+	if every := p.box.cfg.PollInterval; err != nil || found.next > every {
+		return p.box.rhythm.Next(time.Now(), every), err
 	}
 	p.expected = true
 	return found.next, nil
@@ -99,13 +101,15 @@ type promoterLook struct {
 	setBack bool          // the clock was set back since the loop's last record
 	changes bool          // something has happened to members of batches
 	late    bool          // a task that waits is late
+	events  bool          // the relay has something to do
 }
 
 func (p *promoter) look(ctx context.Context) (found promoterLook, err error) {
 	s := p.scan()
 	var ms *int64
 	err = p.maintenance.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return conn.QueryRow(ctx, p.box.sql(sqlNextDue), p.mark).Scan(&ms, &found.setBack, &found.changes, &found.late)
+		return conn.QueryRow(ctx, p.box.sql(sqlNextDue), p.mark).Scan(&ms, &found.setBack, &found.changes, &found.late,
+			&found.events)
 	})
 	if err != nil {
 		return found, err
@@ -123,10 +127,11 @@ const (
 	sqlPromote = `SELECT queue, promoted, last_due FROM {schema}.strunk_promote(coalesce($1::timestamptz,
 		'-infinity'), $2::integer)`
 	// sqlNextDue says in how many milliseconds the next task is due, whether the clock was set back since this
-	// loop's last record, and whether something has happened to members of batches, or a task that waits is late.
+	// loop's last record, whether something has happened to members of batches, or a task that waits is late, and
+	// whether a round of the relay would do something: this process's relay then asks less often.
 	sqlNextDue = `SELECT {schema}.strunk_next_due_ms(coalesce($1::timestamptz, '-infinity')),
 	{schema}.strunk_clock_set_back('promoter'), EXISTS (SELECT 1 FROM {schema}.strunk_batch_changes),
-	{schema}.strunk_has_late()`
+	{schema}.strunk_has_late(), {schema}.strunk_relay_due()`
 	// sqlEndLate ends up to $1 tasks that wait and are late.
 	sqlEndLate = `SELECT id, queue FROM {schema}.strunk_end_late($1::integer)`
 	// sqlFoldBatches adds up what has happened to members of up to $1 batches, and finishes those of which all
@@ -163,7 +168,8 @@ func (p *promoter) bringForward(ctx context.Context) error {
 		if all += n; n == 0 {
 			p.box.cfg.Logger.Warn("strunk: the database's clock was set back; retries that waited for times which had "+
 				"already been are due sooner", "rows", all)
-			p.mark, p.report.last = nil, time.Time{}
+			p.mark = nil
+			p.report.rounds.anew(LoopPromoter)
 			return nil
 		}
 	}

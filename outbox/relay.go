@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgerrcode"
@@ -21,6 +22,9 @@ const (
 	relayMisses = 8
 	// relayRepeat is how often a relay that is awake says so again.
 	relayRepeat = 5 * time.Second
+	// relayQuietPolls is how many poll intervals pass between the looks of a relay that is asleep, where the promoter of
+	// its process looks for it in each of them.
+	relayQuietPolls = 5
 	// sweepInterval is how often the relay looks for events anywhere, also where none can be.
 	sweepInterval = 30 * time.Second
 )
@@ -42,9 +46,9 @@ type relay struct {
 	cost   time.Duration
 }
 
-func newRelay(b *Box) *relay {
+func newRelay(b *Box, rounds *loopRounds) *relay {
 	return &relay{box: b, conn: newControl(b), limit: core.NewBatchLimit(relayRows, relayBytes),
-		report: loopReport{loop: LoopRelay}}
+		report: loopReport{LoopRelay, rounds}}
 }
 
 // relayed is what one round has done.
@@ -65,9 +69,13 @@ func (r *relay) run(ctx context.Context) {
 	defer r.sleep(ctx)
 	for ctx.Err() == nil {
 		moved, err := r.poll(ctx)
-		r.report.ran(ctx, r.box, r.conn, r.box.cfg.PollInterval, err)
+		longest := r.longestPause()
+		r.report.ran(ctx, r.box, r.conn, longest, err)
 		r.stayAlert(ctx, moved)
-		pause := r.pauses.Take(r.box.cfg.PollInterval)
+		pause := r.pauses.Take(longest)
+		if pause == longest {
+			pause = r.box.rhythm.Next(time.Now(), pause)
+		}
 		if err == nil { // after an error not even a relay that is awake asks each millisecond
 			pause = r.alert.Pause(pause)
 		}
@@ -85,6 +93,15 @@ func (r *relay) run(ctx context.Context) {
 		}
 		timer.Stop()
 	}
+}
+
+// longestPause is how long a relay that is asleep waits for a wake-up.
+func (r *relay) longestPause() time.Duration {
+	every := r.box.cfg.PollInterval
+	if r.box.cfg.PollOnly || r.misses >= relayMisses || slices.Contains(r.box.cfg.Disable, LoopPromoter) {
+		return every
+	}
+	return relayQuietPolls * every
 }
 
 // sqlSetRelayAwake says that a relay is awake ($1), or that none may be. It holds for ten seconds.

@@ -171,3 +171,48 @@ func TestEventCommittedAfterTheRelayFellAsleepComes(t *testing.T) {
 		t.Fatalf("the late event has not come within %v", soon)
 	}
 }
+
+// A relay that sleeps for long relies on the promoter of its process, which looks in its place. Where that does not run,
+// or nothing but looks finds events, the relay looks itself in each poll interval.
+func TestPromoterLooksForTheRelay(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	pool := outboxtest.New(t)
+	box := openBox(t, pool, outbox.Config{})
+	wakes := func() bool {
+		t.Helper()
+		woken, err := outbox.PromoterWakesRelay(ctx, box)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return woken
+	}
+	if wakes() {
+		t.Error("without an event the promoter has woken the relay")
+	}
+	if _, err := pool.Exec(ctx, `SELECT public.strunk_publish('tick', 'one', '1')`); err != nil {
+		t.Fatal(err)
+	}
+	if !wakes() {
+		t.Error("an event waits, and the promoter has not woken the relay")
+	}
+	if _, err := outbox.NewTestRelay(ctx, box); err != nil { // which has looked, and moved it
+		t.Fatal(err)
+	}
+	if wakes() {
+		t.Error("the event was moved, and the promoter has woken the relay")
+	}
+	for _, c := range []struct {
+		name  string
+		cfg   outbox.Config
+		polls int
+	}{
+		{"with a promoter", outbox.Config{}, 5},
+		{"no promoter", outbox.Config{Disable: []outbox.Loop{outbox.LoopPromoter}}, 1},
+		{"nothing is announced", outbox.Config{PollOnly: true}, 1},
+	} {
+		if got := outbox.LongestRelayPause(openBox(t, pool, c.cfg)); got != c.polls {
+			t.Errorf("%s: the relay sleeps for %d poll intervals; want %d", c.name, got, c.polls)
+		}
+	}
+}

@@ -38,6 +38,7 @@ type heartbeatWatch = core.HeartbeatWatch[int64]
 type rescuer struct {
 	box         *Box
 	maintenance *control
+	report      loopReport
 	seen        map[int64]*heartbeatWatch // of the workers at the last successful look
 	// adopted is when this process last looked for claimed tasks without a worker; vanished says that
 	// the row of a worker has gone since.
@@ -60,13 +61,15 @@ type workerRow struct {
 func (r *rescuer) run(ctx context.Context) {
 	r.taking = map[int64]struct{}{}
 	defer r.takers.Wait()
-	report := loopReport{loop: LoopRescue}
 	for ctx.Err() == nil {
 		pause, err := r.look(ctx)
 		if err != nil && ctx.Err() == nil {
 			r.box.cfg.Logger.Warn("strunk: the rescue failed; trying again", "error", err)
 		}
-		report.ran(ctx, r.box, r.maintenance, maxRescueInterval, err)
+		r.report.ran(ctx, r.box, r.maintenance, maxRescueInterval, err)
+		if pause == maxRescueInterval {
+			pause = r.box.rhythm.Next(time.Now(), pause)
+		}
 		core.Sleep(ctx, pause)
 	}
 }

@@ -88,12 +88,13 @@ type run struct {
 	maintenance *control
 	slow        *control // for loops whose statements may take long: the reaper, the counter, bulk jobs
 	relay       *relay
+	rounds      *loopRounds
 }
 
 func newRun(b *Box) *run {
-	maintenance := newControl(b)
+	maintenance, rounds := newControl(b), newLoopRounds()
 	return &run{host: host{b}, leases: newLeases(b, maintenance), maintenance: maintenance, slow: newControl(b),
-		relay: newRelay(b)}
+		relay: newRelay(b, rounds), rounds: rounds}
 }
 
 // Lease implements core.Runtime.
@@ -130,12 +131,12 @@ func (r *run) loops() map[string]func(context.Context) {
 		loops["listener"] = r.b.listenShared
 	}
 	for loop, fn := range map[Loop]func(context.Context){
-		LoopRescue:   (&rescuer{box: r.b, maintenance: r.maintenance}).run,
-		LoopPromoter: (&promoter{box: r.b, maintenance: r.maintenance}).run,
+		LoopRescue:   (&rescuer{box: r.b, maintenance: r.maintenance, report: loopReport{LoopRescue, r.rounds}}).run,
+		LoopPromoter: (&promoter{box: r.b, maintenance: r.maintenance, report: loopReport{LoopPromoter, r.rounds}}).run,
 		LoopReaper:   newReaper(r.b, r.slow).run,
 		LoopCounter:  (&counter{box: r.b, conn: r.slow}).run,
 		LoopRelay:    r.relay.run,
-		LoopJobs:     (&jobWorker{box: r.b, conn: r.slow}).run,
+		LoopJobs:     (&jobWorker{box: r.b, conn: r.slow, report: loopReport{LoopJobs, r.rounds}}).run,
 	} {
 		if !slices.Contains(r.b.cfg.Disable, loop) {
 			loops[string(loop)] = fn

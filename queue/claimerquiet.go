@@ -20,7 +20,7 @@ func (c *claimer) firstLook(work bool, now time.Time) {
 // queues of the process end at the same moments.
 func (c *claimer) idle(ctx context.Context, pause time.Duration) bool {
 	if pause >= c.poll {
-		pause = c.questions.next(time.Now(), c.poll)
+		pause = c.rt.Rhythm().Next(time.Now(), c.poll)
 	}
 	timer := time.NewTimer(c.limits.sleep(pause))
 	defer timer.Stop()

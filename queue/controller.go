@@ -105,7 +105,7 @@ func (c *controller) look(ctx context.Context, woken <-chan struct{}, announced 
 func (c *controller) pause() time.Duration {
 	interval := c.interval()
 	if c.messages().none() {
-		return c.questions.next(time.Now(), interval)
+		return c.rt.Rhythm().Next(time.Now(), interval)
 	}
 	return interval
 }

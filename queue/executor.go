@@ -11,8 +11,12 @@ import (
 	"github.com/strunk-go/strunk/internal/core"
 )
 
-// watchInterval is how often running handlers are looked at.
-const watchInterval = 250 * time.Millisecond
+const (
+	// watchInterval is how often running handlers are looked at.
+	watchInterval = 250 * time.Millisecond
+	// idleWatchInterval is how often it is looked whether handlers are running, until the session ends.
+	idleWatchInterval = time.Second
+)
 
 // executor runs the handlers of a session, in as many goroutines (lanes) as may run at once.
 type executor struct {
@@ -200,12 +204,19 @@ func (x *executor) cancel(id int64, text string, looked time.Time) {
 // wakes it once for all of them.
 func (x *executor) watch(stop <-chan struct{}, ended func() time.Time) {
 	var before stall
+	soft := x.life.Soft.Done()
 	for {
-		timer := time.NewTimer(x.control.questions.next(time.Now(), watchInterval))
+		interval := watchInterval
+		if soft != nil && x.idle() {
+			interval = idleWatchInterval
+		}
+		timer := time.NewTimer(x.control.rt.Rhythm().Next(time.Now(), interval))
 		select {
 		case <-stop:
 			timer.Stop()
 			return
+		case <-soft: // what has just begun may have to end soon
+			soft = nil
 		case now := <-timer.C:
 			x.abandonOverdue(now, ended())
 			if before = x.stall(before); before.looks == stalledLooks {
@@ -214,6 +225,11 @@ func (x *executor) watch(stop <-chan struct{}, ended func() time.Time) {
 			}
 		}
 	}
+}
+
+// idle reports whether no handler runs and no task waits for one.
+func (x *executor) idle() bool {
+	return x.buffer.running.Load() == 0 && x.buffer.waiting.Load() == 0 && len(x.buffer.ready) == 0
 }
 
 // stall is how many looks in a row have found that tasks wait for handlers of which none has ended.

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -65,15 +64,4 @@ func (w *gathered[Q, A]) at(place int) (a A, err error) {
 		return a, w.err
 	}
 	return w.answers[place], nil
-}
-
-// rhythm has the sessions of a process do what they do at intervals at the same moments, and other processes at others.
-type rhythm struct{ phase time.Duration }
-
-func newRhythm() rhythm { return rhythm{phase: rand.N(time.Hour)} }
-
-// next is how long it is from now to the next moment of an interval.
-func (r rhythm) next(now time.Time, interval time.Duration) time.Duration {
-	since := time.Duration(now.UnixNano()) + r.phase
-	return interval - since%interval
 }

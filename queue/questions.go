@@ -10,7 +10,6 @@ import (
 
 // questions are what the sessions of a process ask in common while their queues are quiet.
 type questions struct {
-	rhythm
 	work    *gathering[workQuestion, bool]
 	control *gathering[controlQuestion, bool]
 }
@@ -20,8 +19,7 @@ type questionsKey struct{}
 // questionsOf returns the questions of this process to a database.
 func questionsOf(host core.Host) *questions {
 	return host.Shared(questionsKey{}, func() any {
-		return &questions{rhythm: newRhythm(), work: newGathering[workQuestion, bool](),
-			control: newGathering[controlQuestion, bool]()}
+		return &questions{work: newGathering[workQuestion, bool](), control: newGathering[controlQuestion, bool]()}
 	}).(*questions)
 }
 
@@ -48,14 +46,24 @@ func lookForWork(host core.Host, questions []workQuestion, into *[]bool) core.St
 		Scan: func(rows pgx.Rows) error { return scanPlaces(rows, len(questions), into) }}
 }
 
-func askForWork(host core.Host) asker[workQuestion, bool] {
+// askForWork asks on the connection that is open anyway. Where nothing but this finds tasks it asks on one of the pool:
+// it must not wait for maintenance then.
+func askForWork(rt core.Runtime) asker[workQuestion, bool] {
 	return func(ctx context.Context, questions []workQuestion) (answers []bool, err error) {
-		look := lookForWork(host, questions, &answers)
-		rows, err := host.Pool().Query(ctx, look.SQL, look.Args...)
-		if err != nil {
-			return nil, err
+		look := lookForWork(rt, questions, &answers)
+		ask := func(query func(ctx context.Context, sql string, args ...any) (pgx.Rows, error)) error {
+			rows, err := query(ctx, look.SQL, look.Args...)
+			if err != nil {
+				return err
+			}
+			return look.Scan(rows)
 		}
-		return answers, look.Scan(rows)
+		if rt.Settings().PollOnly {
+			err = ask(rt.Pool().Query)
+		} else {
+			err = rt.Control(ctx, func(conn *pgx.Conn) error { return ask(conn.Query) })
+		}
+		return answers, err
 	}
 }
 

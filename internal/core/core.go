@@ -68,6 +68,8 @@ type Host interface {
 	// lost connection, a failover or a restore. Whoever keeps positions in memory reads them again
 	// when it has changed. All subscribers are woken then.
 	Breaks() int64
+	// Rhythm says when this process does what it does at intervals.
+	Rhythm() Rhythm
 	// FullPolls counts how often all subscribers were woken, because notifications may have been missed. Where it has
 	// changed, a wake-up is no sign that there is work.
 	FullPolls() int64

@@ -11,10 +11,11 @@ $$;
 -- Whether a loop's record is of a time that has not come yet: the clock was set back since. The
 -- record of the loop's next round ends it.
 CREATE OR REPLACE FUNCTION {schema}.strunk_clock_set_back(p_loop text) RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT EXISTS (SELECT 1 FROM {schema}.strunk_loops l
-        WHERE l.loop = p_loop AND l.last_ok_at > clock_timestamp() + interval '5 s')
-$$;
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN EXISTS (SELECT 1 FROM {schema}.strunk_loops l
+        WHERE l.loop = p_loop AND l.last_ok_at > clock_timestamp() + interval '5 s');
+END $$;
 
 -- Brings forward what waits for longer than its rule says: tasks and deliveries that back off, dedup
 -- keys that are held for a period, and holds. An attempt, or an enqueue, that has not happened yet by the

@@ -32,10 +32,11 @@ END $$;
 -- Milliseconds until the next scheduled task is due, at least 0; null where there is none from
 -- p_from on. One that a person has put off for ever is none.
 CREATE OR REPLACE FUNCTION {schema}.strunk_next_due_ms(p_from timestamptz) RETURNS bigint
-LANGUAGE sql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
-SET jit = off AS $$
-    SELECT greatest(0, ceil(extract(epoch FROM t.due_at - clock_timestamp()) * 1000))::bigint
+SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN (SELECT greatest(0, ceil(extract(epoch FROM t.due_at - clock_timestamp()) * 1000))::bigint
         FROM {schema}.strunk_outbox_tasks t
-    WHERE t.status = 'scheduled' AND t.due_at >= p_from AND t.due_at < 'infinity' ORDER BY t.due_at LIMIT 1
-$$;
+        WHERE t.status = 'scheduled' AND t.due_at >= p_from AND t.due_at < 'infinity' ORDER BY t.due_at LIMIT 1);
+END $$;
