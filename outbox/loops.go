@@ -28,7 +28,8 @@ type LoopStatus struct {
 	Loop string
 	// Interval is how often the loop comes round at least.
 	Interval time.Duration
-	// LastOK is when it last succeeded, and LastError when and why it last failed; zero where it never did.
+	// LastOK is when it last succeeded, as recorded every ten seconds, and LastError when and why it last failed; zero
+	// where it never did.
 	LastOK      time.Time
 	LastErrorAt time.Time
 	LastError   string
@@ -78,8 +79,8 @@ func scanLoop(row pgx.CollectableRow) (s LoopStatus, err error) {
 	return s, err
 }
 
-// sqlLoopsRan records that loops $1, which come round every $2 ms, have succeeded in process $3, or failed with $4 (null
-// for a success).
+// sqlLoopsRan records that loops $1, which come round every $2 ms, have succeeded in process $3, or failed with $4
+// (null for a success).
 const sqlLoopsRan = `SELECT {schema}.strunk_loop_ran(r.loop, r.interval_ms, $3::text, r.error)
 FROM unnest($1::text[], $2::bigint[], $4::text[]) r (loop, interval_ms, error)`
 
@@ -133,7 +134,8 @@ func newLoopRounds() *loopRounds {
 	return &loopRounds{waiting: map[Loop]loopRound{}, failed: map[Loop]bool{}}
 }
 
-// add takes a round, and returns those that are to be recorded now, in the order in which all processes lock their rows.
+// add takes a round, and returns those that are to be recorded now, in the order in which all processes lock their
+// rows.
 func (l *loopRounds) add(loop Loop, interval time.Duration, failure error, now time.Time) (record []loopRound) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -145,7 +147,9 @@ func (l *loopRounds) add(loop Loop, interval time.Duration, failure error, now t
 	if known && last == failed && now.Sub(l.recorded) < loopReportEvery {
 		return nil
 	}
-	record = slices.SortedFunc(maps.Values(l.waiting), func(a, b loopRound) int { return cmp.Compare(a.loop, b.loop) })
+	record = slices.SortedFunc(maps.Values(l.waiting), func(a, b loopRound) int {
+		return cmp.Compare(a.loop, b.loop)
+	})
 	clear(l.waiting)
 	l.recorded = now
 	return record

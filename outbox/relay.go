@@ -22,8 +22,8 @@ const (
 	relayMisses = 8
 	// relayRepeat is how often a relay that is awake says so again.
 	relayRepeat = 5 * time.Second
-	// relayQuietPolls is how many poll intervals pass between the looks of a relay that is asleep, where the promoter of
-	// its process looks for it in each of them.
+	// relayQuietPolls is how many poll intervals pass between the looks of a relay that is asleep, where the promoter
+	// of its process looks for it in each of them.
 	relayQuietPolls = 5
 	// sweepInterval is how often the relay looks for events anywhere, also where none can be.
 	sweepInterval = 30 * time.Second

@@ -172,8 +172,8 @@ func TestEventCommittedAfterTheRelayFellAsleepComes(t *testing.T) {
 	}
 }
 
-// A relay that sleeps for long relies on the promoter of its process, which looks in its place. Where that does not run,
-// or nothing but looks finds events, the relay looks itself in each poll interval.
+// A relay that sleeps for long relies on the promoter of its process, which looks in its place. Where that does not
+// run, or nothing but looks finds events, the relay looks itself in each poll interval.
 func TestPromoterLooksForTheRelay(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

@@ -45,7 +45,7 @@ func TestIdleCostIsBounded(t *testing.T) {
 	all, _ := sent.all()
 	seconds := time.Since(began).Seconds()
 	t.Logf("in %.1f s: %d statements: %v", seconds, len(all), counted(all))
-	// There are about 5 a second. What comes once in a longer time, or once after the start, may come
+	// There are fewer than 5 a second. What comes once in a longer time, or once after the start, may come
 	// within the window, and on a slow machine the questions of a moment go out in several parts.
 	if most := int(20*seconds) + 60; len(all) > most {
 		t.Errorf("%d statements in %.1f s; want %d at most: %v", len(all), seconds, most, counted(all))

@@ -21,6 +21,8 @@ const (
 	claimingDelay = 100 * time.Millisecond
 	// aloneTime is how long a possibly started task runs before others may start beside it.
 	aloneTime = 100 * time.Millisecond
+	// aloneStored is the same where it has ended, and its outcome is being stored.
+	aloneStored = 5 * time.Second
 	// forgetStarts is how many writes are forgotten at a time.
 	forgetStarts = 100
 )
@@ -280,14 +282,16 @@ func (s *starts) heldUp() bool {
 	return len(s.pending) > 0 && s.pending[0].possiblyStarted && len(s.allowed) > 0
 }
 
-// mayStartAlone reports whether the outcomes of all tasks that have started are stored; or all have
-// started, and the last that was alone has been so for long enough.
+// mayStartAlone reports whether the outcomes of all tasks that have started are stored; or all have started, and the
+// last that was alone has been so for long enough. One that has ended is charged for the next one's crash until its
+// outcome is stored, which takes long where the database is busy.
 func (s *starts) mayStartAlone() bool {
-	if s.buffer.unsettled.Load() == s.buffer.waiting.Load() && s.buffer.allowed.Load() == 0 {
-		s.alone = time.Now()
-		return true
+	enough, ended := aloneTime, s.buffer.allowed.Load() == 0
+	if ended {
+		enough = aloneStored
 	}
-	if len(s.allowed) > 0 || time.Since(s.alone) < aloneTime {
+	stored := ended && s.buffer.unsettled.Load() == s.buffer.waiting.Load()
+	if !stored && (len(s.allowed) > 0 || time.Since(s.alone) < enough) {
 		return false
 	}
 	s.alone = time.Now()

@@ -126,6 +126,39 @@ func TestTaskThatMustStartAloneIsHeldUp(t *testing.T) {
 	}
 }
 
+// TestNextWaitsForTheOutcomeOfTheOneBefore has a possibly started task run for long, or end, before the next one:
+// beside one that runs the next may start after a while; one that has ended is waited for until its outcome is stored,
+// since the crash of the next would charge it, too.
+func TestNextWaitsForTheOutcomeOfTheOneBefore(t *testing.T) {
+	t.Parallel()
+	s, b := fastStarts()
+	jobs := jobsOf(b, 1, 1, 2)
+	for _, j := range jobs {
+		j.possiblyStarted = true
+	}
+	s.claimed(jobs, allowance{})
+	w := s.next()
+	if w == nil || len(w.jobs) != 1 {
+		t.Fatalf("the write is %+v; want one for the first task", w)
+	}
+	s.sent(w)
+	wantHandedOn(t, b, "the first", 1)
+	b.began()
+	s.alone = time.Now().Add(-2 * aloneTime)
+	if !s.mayStartAlone() {
+		t.Error("the first task runs for long, and the next may not start beside it")
+	}
+	b.ended()
+	s.alone = time.Now().Add(-2 * aloneTime)
+	if w := s.next(); w != nil {
+		t.Errorf("the outcome of the first task is not stored, and the next write is %+v; want none", w)
+	}
+	b.settled([]outcome{{job: jobs[0]}})
+	if w := s.next(); w == nil || len(w.jobs) != 1 {
+		t.Errorf("the outcome is stored, and the next write is %+v; want one for the second task", w)
+	}
+}
+
 // TestDroppedTasksStayDropped takes what waits while a write is under way, at the end of a worker.
 func TestDroppedTasksStayDropped(t *testing.T) {
 	t.Parallel()
