@@ -224,8 +224,8 @@ func itemError(what string, i, n int, item Item, err error) error {
 
 func send(ctx context.Context, t core.Tx, what string, p params) ([]Published, error) {
 	done := make([]Published, len(p.ids))
-	args := []any{shrink(p.types), p.ids, p.states, shrink(p.versions), shrink(p.metadata), allNil(p.diffs),
-		t.NotifyInside()}
+	inside := t.NotifyInside()
+	args := []any{shrink(p.types), p.ids, p.states, shrink(p.versions), shrink(p.metadata), allNil(p.diffs), inside}
 	sql := sqlPublish
 	if len(p.renamed) > 0 {
 		aliases, names := aliasPairs(p.renamed)
@@ -246,7 +246,7 @@ func send(ctx context.Context, t core.Tx, what string, p params) ([]Published, e
 	if err != nil {
 		return nil, fmt.Errorf("strunk/events: %s: %w", what, err)
 	}
-	t.Wake(core.TopicRelay)
+	core.Announce(t, inside, core.TopicRelay)
 	return done, nil
 }
 

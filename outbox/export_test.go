@@ -179,3 +179,10 @@ func PromoterWakesRelay(ctx context.Context, b *Box) (bool, error) {
 func LongestRelayPause(b *Box) int {
 	return int(newRelay(b, newLoopRounds()).longestPause() / b.cfg.PollInterval)
 }
+
+// NotifiedAfterCommits reports whether the box has sent a NOTIFY after a commit, or is about to.
+func NotifiedAfterCommits(b *Box) bool {
+	b.notifier.mu.Lock()
+	defer b.notifier.mu.Unlock()
+	return b.notifier.next != nil
+}

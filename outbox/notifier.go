@@ -15,6 +15,10 @@ const notifyTimeout = 5 * time.Second
 // notifyPause is how long topics are collected after a NOTIFY was sent, so that a burst of commits costs few of them.
 const notifyPause = 2 * time.Millisecond
 
+// seldomPause is how far apart announcements are that count as seldom: as many a second as a worker finds that stays
+// asleep. A NOTIFY inside a transaction holds a lock of the whole server over its commit.
+const seldomPause = 4 * time.Millisecond
+
 // notifier sends one NOTIFY for the topics of many commits: the first goes out at once, those that
 // come while it is under way, or just after, go out together. It runs only while there is something
 // to send.
@@ -26,10 +30,20 @@ type notifier struct {
 	// next is closed when what is pending has been sent, current when what was taken last has.
 	next, current chan struct{}
 	urgent        chan struct{} // a topic has come that goes out whoever is awake
+	last          time.Time     // of the last announcement
 }
 
 func newNotifier(b *Box) *notifier {
 	return &notifier{box: b, pending: map[string]struct{}{}, urgent: make(chan struct{}, 1)}
+}
+
+// seldom reports whether nothing was announced just now, and counts as an announcement.
+func (n *notifier) seldom(now time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	before := n.last
+	n.last = now
+	return !n.busy && now.Sub(before) >= seldomPause
 }
 
 func (n *notifier) send(topics []string) {
@@ -38,6 +52,7 @@ func (n *notifier) send(topics []string) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.last = time.Now()
 	if len(n.pending) == 0 {
 		n.next = make(chan struct{})
 	}

@@ -53,9 +53,12 @@ type OwnedTx struct {
 	tx     pgx.Tx
 	conn   txConn
 	notify bool
+	began  time.Time // before its first statement
 
 	mu     sync.Mutex
-	topics []string
+	inside bool     // announcements are sent inside
+	topics []string // announced after the commit
+	local  []string // announced inside: this process's consumers are woken after the commit
 	added  []enqueued
 	hooks  []func()
 	done   bool
@@ -63,8 +66,9 @@ type OwnedTx struct {
 
 // InTx runs fn in a transaction: committed if fn returns nil, rolled back if it returns an error or
 // panics. The error of fn is returned as it is, that of the commit wrapped. After the commit this
-// process's consumers are woken directly, one NOTIFY (coalesced with others of this process) wakes
-// the others, and the AfterCommit hooks run.
+// process's consumers are woken directly, and the AfterCommit hooks run. The others are woken by one
+// NOTIFY: inside the transaction where this process announces something seldom, else after the
+// commit, together with others of this process.
 func (b *Box) InTx(ctx context.Context, fn func(tx *OwnedTx) error, opts ...TxOption) error {
 	if fn == nil {
 		return errors.New("strunk/outbox: InTx: the function is nil: there is nothing to run; use Begin for a " +
@@ -94,12 +98,13 @@ func (b *Box) Begin(ctx context.Context, opts ...TxOption) (*OwnedTx, error) {
 	if o.begin.AccessMode == "" {
 		o.begin.AccessMode = pgx.ReadWrite // whatever the server's default
 	}
+	began := time.Now()
 	tx, err := conn.BeginTx(ctx, o.begin)
 	if err != nil {
 		conn.Release()
 		return nil, fmt.Errorf("strunk/outbox: begin: %w", err)
 	}
-	return &OwnedTx{box: b, tx: tx, conn: txConn{conn: conn}, notify: !o.noNotify}, nil
+	return &OwnedTx{box: b, tx: tx, conn: txConn{conn: conn}, notify: !o.noNotify, began: began}, nil
 }
 
 // Pgx returns the transaction itself, for the business SQL. Do not commit it: Commit and the hooks would not know.
@@ -125,15 +130,25 @@ func (t *OwnedTx) Commit(ctx context.Context) error {
 		return fmt.Errorf("strunk/outbox: commit: %w", err)
 	}
 	t.box.counters.enqueued(t.added)
-	if t.notify {
-		t.box.wake(t.topics)
-	} else {
-		t.box.wakeUps.wake(t.topics)
-	}
+	t.announce()
 	for _, hook := range t.hooks {
 		t.runHook(hook)
 	}
 	return nil
+}
+
+// announce wakes this process's consumers, and those of others by one NOTIFY, unless that was sent inside. Who fell
+// asleep since was not sent one: where that may be long ago it is sent now.
+func (t *OwnedTx) announce() {
+	t.box.wakeUps.wake(t.local)
+	if !t.notify {
+		t.box.wakeUps.wake(t.topics)
+		return
+	}
+	if time.Since(t.began) >= core.FirstPause {
+		t.topics = append(t.topics, t.local...)
+	}
+	t.box.wake(t.topics)
 }
 
 // Rollback rolls back; after Commit or Rollback it does nothing and returns nil.
@@ -189,7 +204,17 @@ func (t *ownedCore) Host() core.Host { return host{t.box} }
 // Drop implements core.Dropper.
 func (t *ownedCore) Drop() { t.conn.drop() }
 
-func (t *ownedCore) NotifyInside() bool { return false }
+// NotifyInside implements core.Tx. A process that announces something seldom does so inside, where it arrives with the
+// commit; one that does so often, after it, for many commits at once.
+func (t *ownedCore) NotifyInside() bool {
+	if !t.notify || t.box.cfg.PollOnly {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.inside = t.inside || t.box.notifier.seldom(time.Now())
+	return t.inside
+}
 
 func (t *ownedCore) Validate() error {
 	if t == nil || t.box == nil {
@@ -203,12 +228,17 @@ func (t *ownedCore) Validate() error {
 	return nil
 }
 
-func (t *ownedCore) Wake(topics ...string) {
+func (t *ownedCore) Wake(topics ...string) { t.note(&t.topics, topics) }
+
+// WakeLocal implements core.Tx.
+func (t *ownedCore) WakeLocal(topics ...string) { t.note(&t.local, topics) }
+
+func (t *ownedCore) note(in *[]string, topics []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, topic := range topics {
-		if len(t.topics) == 0 || t.topics[len(t.topics)-1] != topic {
-			t.topics = append(t.topics, topic)
+		if n := len(*in); n == 0 || (*in)[n-1] != topic {
+			*in = append(*in, topic)
 		}
 	}
 }
@@ -242,7 +272,7 @@ func queryPgx(ctx context.Context, tx pgx.Tx, sql string, args []any, scan func(
 }
 
 // Tx lends strunk a pgx transaction that the caller commits or rolls back. The wake-up is a NOTIFY inside the
-// transaction: at commit it takes a lock that all notifying commits of the server share, which InTx avoids.
+// transaction: at commit it takes a lock that all notifying commits of the server share. InTx takes it seldom.
 func (b *Box) Tx(tx pgx.Tx, opts ...TxOption) Tx {
 	return &borrowed{box: b, valid: !isNil(tx), notify: b.notifiesInside(opts),
 		query: func(ctx context.Context, sql string, args []any, scan func(core.Rows) error) error {
@@ -266,6 +296,7 @@ func (t *borrowed) useBoxTxOrBoxSQLTx() core.Tx { return t }
 func (t *borrowed) Host() core.Host             { return host{t.box} }
 func (t *borrowed) NotifyInside() bool          { return t.notify }
 func (t *borrowed) Wake(...string)              {}
+func (t *borrowed) WakeLocal(...string)         {}
 
 // Enqueued implements core.Tx. A transaction that is rolled back later is counted.
 func (t *borrowed) Enqueued(queue string, n int) { t.box.counters.enqueued([]enqueued{{queue, n}}) }

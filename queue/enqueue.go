@@ -312,7 +312,8 @@ func send(ctx context.Context, t core.Tx, what string, p params) ([]Enqueued, er
 	case p.alone():
 		sql, args = sqlEnqueueOne, p.argsOfOne
 	}
-	arguments := args(t.NotifyInside())
+	inside := t.NotifyInside()
+	arguments := args(inside)
 	if p.batch != 0 {
 		sql, arguments = toBatch(sql), append([]any{p.batch}, arguments...)
 	}
@@ -324,7 +325,7 @@ func send(ctx context.Context, t core.Tx, what string, p params) ([]Enqueued, er
 	if err := p.deadlines.set(ctx, t, done); err != nil {
 		return nil, fmt.Errorf("strunk/queue: %s: %w", what, err)
 	}
-	announce(t, p)
+	announce(t, inside, p)
 	countEnqueued(t, p, done)
 	return done, nil
 }
@@ -370,15 +371,15 @@ func countEnqueued(t core.Tx, p params, done []Enqueued) {
 	}
 }
 
-func announce(t core.Tx, p params) {
+func announce(t core.Tx, inside bool, p params) {
 	last := ""
 	for i, name := range p.queues {
 		if *name != last {
 			last = *name
-			t.Wake(core.TopicQueue(last))
+			core.Announce(t, inside, core.TopicQueue(last))
 		}
 		if p.delays[i] != nil || p.dues[i] != nil {
-			t.Wake(core.TopicDue)
+			core.Announce(t, inside, core.TopicDue)
 		}
 	}
 }

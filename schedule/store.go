@@ -68,14 +68,15 @@ func register(ctx context.Context, box *outbox.Box, id string, item queue.Item, 
 		if err != nil {
 			return err
 		}
+		inside := tx.NotifyInside()
 		_, err = queryOne[any](ctx, tx, sqlPut, id, task.Queue, spec, parsed.zone, parsed.Next(now),
 			o.misfire.policy, o.misfire.most,
 			task.Payload, task.Metadata, task.DedupKey, task.Priority, task.MaxAttempts, task.TimeoutMS,
-			tx.NotifyInside())
+			inside)
 		if err != nil {
 			return err
 		}
-		tx.Wake(core.TopicSchedule)
+		core.Announce(tx, inside, core.TopicSchedule)
 		e, err = entry(ctx, tx, id)
 		return err
 	})
@@ -129,14 +130,15 @@ func disable(ctx context.Context, box *outbox.Box, id string, opts []Option) err
 }
 
 func flip(ctx context.Context, tx core.Tx, id string, enabled bool, next time.Time) error {
-	there, err := queryOne[bool](ctx, tx, sqlSwitch, id, enabled, next, tx.NotifyInside())
+	inside := tx.NotifyInside()
+	there, err := queryOne[bool](ctx, tx, sqlSwitch, id, enabled, next, inside)
 	if err != nil {
 		return err
 	}
 	if !there {
 		return ErrNotFound
 	}
-	tx.Wake(core.TopicSchedule)
+	core.Announce(tx, inside, core.TopicSchedule)
 	return nil
 }
 

@@ -28,15 +28,27 @@ type Tx interface {
 	// Query runs one statement and hands its rows to scan. Go slices are passed as PostgreSQL arrays; the statement
 	// must cast each parameter.
 	Query(ctx context.Context, sql string, args []any, scan func(Rows) error) error
-	// NotifyInside tells a statement to send its NOTIFY within the transaction: nobody tells us of its commit.
+	// NotifyInside tells a statement to send its NOTIFY within the transaction: nobody tells us of its commit, or that
+	// is quicker. The answers of one transaction may differ.
 	NotifyInside() bool
-	// Wake announces topics once the transaction has committed. Without effect where NotifyInside holds.
+	// Wake announces topics once the transaction has committed. Without effect where nobody tells us of that.
 	Wake(topics ...string)
+	// WakeLocal does so within this process alone: a statement has sent the NOTIFY.
+	WakeLocal(topics ...string)
 	// Enqueued counts n tasks of a queue once the transaction has committed; at once where nobody tells us of its
 	// commit.
 	Enqueued(queue string, n int)
 	// Validate returns why the transaction cannot be used (made from nil), or nil.
 	Validate() error
+}
+
+// Announce announces topics once a transaction has committed. Inside says that a statement has sent the NOTIFY.
+func Announce(t Tx, inside bool, topics ...string) {
+	if inside {
+		t.WakeLocal(topics...)
+	} else {
+		t.Wake(topics...)
+	}
 }
 
 // Dropper is implemented by the transactions that strunk owns. Drop closes a transaction's
