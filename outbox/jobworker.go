@@ -53,10 +53,7 @@ func (w *jobWorker) run(ctx context.Context) {
 			pause = jobPoll
 		}
 		w.report.ran(ctx, w.box, w.conn, jobPoll, err)
-		if pause == jobPoll {
-			pause = w.box.rhythm.Next(time.Now(), pause)
-		}
-		core.SleepOrWake(ctx, pause, woken)
+		core.SleepOrWake(ctx, w.box.rhythm.Pause(pause, jobPoll), woken)
 	}
 }
 
@@ -90,10 +87,12 @@ func (w *jobWorker) next(ctx context.Context) (id int64, wait time.Duration, err
 	err = w.conn.use(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		var ms int64
 		err := conn.QueryRow(ctx, w.box.sql(sqlNextJob)).Scan(&id, &ms)
-		if errors.Is(err, pgx.ErrNoRows) {
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
 			return nil
+		case err == nil:
+			wait = time.Duration(ms) * time.Millisecond
 		}
-		wait = time.Duration(ms) * time.Millisecond
 		return err
 	})
 	return id, wait, err

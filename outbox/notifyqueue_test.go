@@ -1,15 +1,12 @@
 package outbox_test
 
 import (
-	"errors"
-	"strings"
 	"testing"
 
-	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/strunk-go/strunk/internal/faults"
 	"github.com/strunk-go/strunk/internal/pgserver"
 	"github.com/strunk-go/strunk/outbox"
 	"github.com/strunk-go/strunk/outbox/outboxtest"
@@ -37,7 +34,11 @@ func TestFullNotifyQueueFailsNoCommit(t *testing.T) {
 	if err := outbox.Migrate(ctx, pool, outbox.MigrateConfig{}); err != nil {
 		t.Fatal(err)
 	}
-	fillNotifyQueue(t, pool)
+	release, err := faults.FillNotifyQueue(ctx, server.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(release)
 
 	box := openBox(t, pool, outbox.Config{})
 	q := queue.Define[string]("full", queue.Config{})
@@ -46,33 +47,6 @@ func TestFullNotifyQueueFailsNoCommit(t *testing.T) {
 			t.Errorf("in a transaction of ours (%v): %v", own, err)
 		}
 	}
-}
-
-// fillNotifyQueue has a session listen in an open transaction, and notifies it until the queue is full.
-func fillNotifyQueue(t *testing.T, pool *pgxpool.Pool) {
-	t.Helper()
-	listener, err := pool.Acquire(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Conn().Close(t.Context()); listener.Release() })
-	if _, err := listener.Exec(t.Context(), `LISTEN somebody`); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := listener.Exec(t.Context(), `BEGIN`); err != nil {
-		t.Fatal(err)
-	}
-	for range 10_000 {
-		var refused *pgconn.PgError
-		_, err := pool.Exec(t.Context(), `SELECT pg_notify('somebody', $1)`, strings.Repeat("x", 7000))
-		if errors.As(err, &refused) && refused.Code == pgerrcode.ProgramLimitExceeded {
-			return
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Fatal("the queue of notifications does not fill up")
 }
 
 // enqueueAndPublish commits a worker's queue that may sleep, a task that is due later, and an event.

@@ -72,10 +72,7 @@ func (r *relay) run(ctx context.Context) {
 		longest := r.longestPause()
 		r.report.ran(ctx, r.box, r.conn, longest, err)
 		r.stayAlert(ctx, moved)
-		pause := r.pauses.Take(longest)
-		if pause == longest {
-			pause = r.box.rhythm.Next(time.Now(), pause)
-		}
+		pause := r.box.rhythm.Pause(r.pauses.Take(longest), longest)
 		if err == nil { // after an error not even a relay that is awake asks each millisecond
 			pause = r.alert.Pause(pause)
 		}

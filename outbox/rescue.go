@@ -67,10 +67,7 @@ func (r *rescuer) run(ctx context.Context) {
 			r.box.cfg.Logger.Warn("strunk: the rescue failed; trying again", "error", err)
 		}
 		r.report.ran(ctx, r.box, r.maintenance, maxRescueInterval, err)
-		if pause == maxRescueInterval {
-			pause = r.box.rhythm.Next(time.Now(), pause)
-		}
-		core.Sleep(ctx, pause)
+		core.Sleep(ctx, r.box.rhythm.Pause(pause, maxRescueInterval))
 	}
 }
 

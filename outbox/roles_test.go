@@ -37,7 +37,7 @@ var orders = events.Define("order", func(o order) string { return o.ID }, events
 var internalFunctions = []string{
 	"strunk_act_on", "strunk_act_on_each",
 	"strunk_add_error", "strunk_add_to_sums", "strunk_add_to_totals", "strunk_admission_key",
-	"strunk_admit_keys", "strunk_advance_feed", "strunk_announce_tasks",
+	"strunk_admit_keys", "strunk_advance_feed", "strunk_announce", "strunk_announce_tasks",
 	"strunk_attach_partition", "strunk_cancel_waiting", "strunk_keep_worker",
 	"strunk_enqueue_follow_up", "strunk_finish_batch", "strunk_fold_batch", "strunk_hold_batch_open",
 	"strunk_note_deleted", "strunk_note_members", "strunk_publish_outcomes", "strunk_sum_of_changes",

@@ -22,7 +22,7 @@ type SQLConn interface {
 // SQLTx lends strunk a database/sql transaction, as Tx does for pgx. Any driver for PostgreSQL will do that takes $1
 // placeholders; it is tested with pgx's stdlib and with lib/pq.
 func (b *Box) SQLTx(tx SQLConn, opts ...TxOption) Tx {
-	return &borrowed{box: b, valid: !isNil(tx), notify: b.notifiesInside(opts),
+	return &borrowed{box: b, valid: !isNil(tx), notify: b.notifies(applyTxOptions(opts)),
 		query: func(ctx context.Context, query string, args []any, scan func(core.Rows) error) error {
 			return querySQL(ctx, tx, query, args, scan)
 		}}

@@ -104,7 +104,7 @@ func (b *Box) Begin(ctx context.Context, opts ...TxOption) (*OwnedTx, error) {
 		conn.Release()
 		return nil, fmt.Errorf("strunk/outbox: begin: %w", err)
 	}
-	return &OwnedTx{box: b, tx: tx, conn: txConn{conn: conn}, notify: !o.noNotify, began: began}, nil
+	return &OwnedTx{box: b, tx: tx, conn: txConn{conn: conn}, notify: b.notifies(o), began: began}, nil
 }
 
 // Pgx returns the transaction itself, for the business SQL. Do not commit it: Commit and the hooks would not know.
@@ -207,7 +207,7 @@ func (t *ownedCore) Drop() { t.conn.drop() }
 // NotifyInside implements core.Tx. A process that announces something seldom does so inside, where it arrives with the
 // commit; one that does so often, after it, for many commits at once.
 func (t *ownedCore) NotifyInside() bool {
-	if !t.notify || t.box.cfg.PollOnly {
+	if !t.notify {
 		return false
 	}
 	t.mu.Lock()
@@ -274,15 +274,14 @@ func queryPgx(ctx context.Context, tx pgx.Tx, sql string, args []any, scan func(
 // Tx lends strunk a pgx transaction that the caller commits or rolls back. The wake-up is a NOTIFY inside the
 // transaction: at commit it takes a lock that all notifying commits of the server share. InTx takes it seldom.
 func (b *Box) Tx(tx pgx.Tx, opts ...TxOption) Tx {
-	return &borrowed{box: b, valid: !isNil(tx), notify: b.notifiesInside(opts),
+	return &borrowed{box: b, valid: !isNil(tx), notify: b.notifies(applyTxOptions(opts)),
 		query: func(ctx context.Context, sql string, args []any, scan func(core.Rows) error) error {
 			return queryPgx(ctx, tx, sql, args, scan)
 		}}
 }
 
-func (b *Box) notifiesInside(opts []TxOption) bool {
-	return !b.cfg.PollOnly && !applyTxOptions(opts).noNotify
-}
+// notifies reports whether a transaction with these options sends a NOTIFY at all.
+func (b *Box) notifies(o txOptions) bool { return !b.cfg.PollOnly && !o.noNotify }
 
 // borrowed is a transaction that belongs to the caller.
 type borrowed struct {

@@ -19,10 +19,7 @@ func (c *claimer) firstLook(work bool, now time.Time) {
 // idle waits for a wake-up or for the pause, and reports whether it was a wake-up. The longest pauses of all quiet
 // queues of the process end at the same moments.
 func (c *claimer) idle(ctx context.Context, pause time.Duration) bool {
-	if pause >= c.poll {
-		pause = c.rt.Rhythm().Next(time.Now(), c.poll)
-	}
-	timer := time.NewTimer(c.limits.sleep(pause))
+	timer := time.NewTimer(c.limits.sleep(c.rt.Rhythm().Pause(pause, c.poll)))
 	defer timer.Stop()
 	select {
 	case <-c.woken:

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/strunk-go/strunk/internal/core"
 )
@@ -46,23 +47,24 @@ func lookForWork(host core.Host, questions []workQuestion, into *[]bool) core.St
 		Scan: func(rows pgx.Rows) error { return scanPlaces(rows, len(questions), into) }}
 }
 
-// askForWork asks on the connection that is open anyway. Where nothing but this finds tasks it asks on one of the pool:
-// it must not wait for maintenance then.
+// askForWork asks on the control connection, which is open anyway. With PollOnly nothing else finds tasks, and it must
+// not wait for maintenance: it asks on one of the pool.
 func askForWork(rt core.Runtime) asker[workQuestion, bool] {
 	return func(ctx context.Context, questions []workQuestion) (answers []bool, err error) {
 		look := lookForWork(rt, questions, &answers)
-		ask := func(query func(ctx context.Context, sql string, args ...any) (pgx.Rows, error)) error {
-			rows, err := query(ctx, look.SQL, look.Args...)
+		use := rt.Control
+		if rt.Settings().PollOnly {
+			use = func(ctx context.Context, fn func(*pgx.Conn) error) error {
+				return rt.Pool().AcquireFunc(ctx, func(conn *pgxpool.Conn) error { return fn(conn.Conn()) })
+			}
+		}
+		err = use(ctx, func(conn *pgx.Conn) error {
+			rows, err := conn.Query(ctx, look.SQL, look.Args...)
 			if err != nil {
 				return err
 			}
 			return look.Scan(rows)
-		}
-		if rt.Settings().PollOnly {
-			err = ask(rt.Pool().Query)
-		} else {
-			err = rt.Control(ctx, func(conn *pgx.Conn) error { return ask(conn.Query) })
-		}
+		})
 		return answers, err
 	}
 }

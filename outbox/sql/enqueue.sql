@@ -47,15 +47,14 @@ BEGIN
     RETURN v_id;
 END $$;
 
--- Wakes up the workers of queues that may sleep, with the caller's commit, and those who wait for due times. Not where
--- the server's queue of notifications is half full: once it is full, commits that notify fail. Polling finds the tasks.
+-- Wakes up the workers of queues that may sleep, with the caller's commit, and those who wait for due times.
 CREATE OR REPLACE FUNCTION {schema}.strunk_announce_tasks(p_queues text[], p_due boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pg_notify({channel}, 'q:' || q) FROM (SELECT DISTINCT unnest(p_queues) AS q OFFSET 0) d
-    WHERE CASE WHEN {schema}.strunk_may_sleep(q) THEN pg_notification_queue_usage() < 0.5 END;
-    IF p_due AND pg_notification_queue_usage() < 0.5 THEN
-        PERFORM pg_notify({channel}, 'due');
+    PERFORM {schema}.strunk_announce('q:' || q) FROM (SELECT DISTINCT unnest(p_queues) AS q OFFSET 0) d
+    WHERE {schema}.strunk_may_sleep(q);
+    IF p_due THEN
+        PERFORM {schema}.strunk_announce('due');
     END IF;
 END $$;
 

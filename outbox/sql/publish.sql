@@ -66,8 +66,8 @@ BEGIN
             FROM rows r)
         SELECT r.o::integer, r.n, r.version FROM rows r;
     END IF;
-    IF p_notify AND {schema}.strunk_relay_may_sleep() AND pg_notification_queue_usage() < 0.5 THEN -- it may be full
-        PERFORM pg_notify({channel}, 'relay');
+    IF p_notify AND {schema}.strunk_relay_may_sleep() THEN
+        PERFORM {schema}.strunk_announce('relay');
     END IF;
 END $$;
 

@@ -33,8 +33,8 @@ BEGIN
         IS DISTINCT FROM (excluded.queue, excluded.spec, excluded.time_zone, excluded.misfire,
             excluded.misfire_cap, excluded.payload::text,
             excluded.metadata::text, excluded.dedup_key, excluded.priority, excluded.max_attempts, excluded.timeout_ms);
-    IF FOUND AND p_notify AND pg_notification_queue_usage() < 0.5 THEN -- it may be full
-        PERFORM pg_notify({channel}, 'schedule');
+    IF FOUND AND p_notify THEN
+        PERFORM {schema}.strunk_announce('schedule');
     END IF;
 END $$;
 
@@ -53,8 +53,8 @@ BEGIN
     SET enabled = p_enabled, next_due = CASE WHEN p_enabled THEN greatest(p_next_due, s.next_due) ELSE s.next_due END,
         revision = s.revision + 1, updated_at = clock_timestamp(), last_error = NULL
     WHERE s.id = p_id AND s.enabled <> p_enabled;
-    IF FOUND AND p_notify AND pg_notification_queue_usage() < 0.5 THEN -- it may be full
-        PERFORM pg_notify({channel}, 'schedule');
+    IF FOUND AND p_notify THEN
+        PERFORM {schema}.strunk_announce('schedule');
     END IF;
     RETURN true;
 END $$;

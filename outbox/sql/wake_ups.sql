@@ -1,5 +1,15 @@
 -- Waking workers and the relay up: who needs a notification.
 
+-- Announces a topic with the caller's commit, but not where the server's queue of notifications is half full: once it
+-- is full, each commit that notifies fails. Polling finds the work.
+CREATE OR REPLACE FUNCTION {schema}.strunk_announce(p_topic text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF pg_notification_queue_usage() < 0.5 THEN
+        PERFORM pg_notify({channel}, p_topic);
+    END IF;
+END $$;
+
 -- Whether a worker of the queue may be asleep, so that a new task must be announced to it: one does
 -- not call itself awake. A worker that is awake polls every few milliseconds. After 50 ms without a
 -- task it says that it is asleep, commits, and only then polls more slowly: its pauses begin with
